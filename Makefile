@@ -1,0 +1,60 @@
+# `make help` lists the targets.
+
+# Go may be on the PATH or where its own installer puts it.
+export PATH := $(PATH):/usr/local/go/bin
+
+PROGRAM   := bin/fleeting-plugin-mayfly
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64
+
+# make demo: where images and workers live (empty: the program's default), how many jobs, and what each runs.
+STATE_DIR   ?=
+DEMO_JOBS   ?= 3
+DEMO_SCRIPT ?= echo "hello from $$(hostname)"; uname -srm; nproc
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint cross bench generate packages clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/fleeting-plugin-mayfly
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $(PROGRAM) ./cmd/fleeting-plugin-mayfly
+
+demo: state := $(if $(STATE_DIR),--state-dir '$(STATE_DIR)')
+demo: build ## Build a golden image and run three jobs on fresh machines (STATE_DIR, DEMO_JOBS, DEMO_SCRIPT)
+	scripts/install-packages run
+	$(PROGRAM) image build $(state)
+	$(PROGRAM) try $(state) --jobs $(DEMO_JOBS) -- '$(DEMO_SCRIPT)'
+
+test: packages ## Run every test: unit, integration, end to end
+	go test -race -count=1 -timeout 30m -p 2 ./...
+
+lint: ## Check formatting; vet for every system; staticcheck
+	@unformatted=$$(gofmt -l .) && \
+		test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
+	$(call each_platform,go vet ./...)
+	go tool staticcheck ./...
+
+cross: ## Build and vet for Linux, macOS and FreeBSD, amd64 and arm64
+	$(call each_platform,go build ./... && go vet ./...)
+
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+generate: ## Write the checked-in generated files anew
+	go generate ./...
+
+packages: ## Install what the program and its tests need (Debian and Ubuntu, as root)
+	scripts/install-packages run test
+
+clean: ## Remove what was built
+	rm -rf bin dist
+
+# each_platform runs a command once for every platform that we support.
+define each_platform
+@for platform in $(PLATFORMS); do \
+	echo "$$platform: $(1)"; \
+	(export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; $(1)) || exit 1; \
+done
+endef
