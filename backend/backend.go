@@ -1,0 +1,119 @@
+// Package backend is the contract for ways of running workers. Each way is a
+// sub-package; process/ starts and finds child processes for those that need
+// them, backendtest/ is the suite that every backend passes.
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// ErrGone says that a machine that was running has ended.
+var ErrGone = errors.New("machine is gone")
+
+// How a worker was made.
+const (
+	Clone = "clone"
+	Fork  = "fork"
+)
+
+// Backend is one way of running workers. All methods may be called
+// concurrently, each for as many workers as the pool likes.
+type Backend interface {
+	// Check says what this host has and lacks for the backend. It changes
+	// nothing.
+	Check(ctx context.Context) []Finding
+	// Build makes the golden image of a recipe, or returns the one that is
+	// there already. A failed or cancelled build leaves nothing behind.
+	Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error)
+	// Start makes a worker and gives it its identity: when Start returns
+	// without an error, the guest has taken its identity, and its SSH server
+	// is about to answer. After an error the caller calls Destroy.
+	Start(ctx context.Context, golden image.Golden, spec Spec) (Machine, error)
+	// Find lists the machines of this pool that really exist on this host,
+	// found without our memory.
+	Find(ctx context.Context) ([]Machine, error)
+	// Destroy ends a worker's machine and everything that the backend made
+	// for it outside the worker's directory. It is idempotent: a machine that
+	// does not exist, or half exists, is no error.
+	Destroy(ctx context.Context, id string) error
+}
+
+// Spec is what a worker is to be.
+type Spec struct {
+	// ID is the worker's id.
+	ID string
+	// Dir is the worker's own directory; it exists, and everything of the
+	// machine that is a file goes there. The pool removes it.
+	Dir string
+	// CPUs is the number of virtual processors; Memory is in bytes.
+	CPUs   int
+	Memory int64
+	// Lease is the worker's place on the network.
+	Lease network.Lease
+	// Identity is given to the guest before anyone may use it.
+	Identity guest.Identity
+}
+
+// Machine is a worker's machine, running or ended.
+type Machine interface {
+	// ID is the id of the worker that it belongs to.
+	ID() string
+	// Address is where SSH answers.
+	Address() netip.AddrPort
+	// How says how it was made: Clone or Fork.
+	How() string
+	// Done is closed when the machine has ended, for whatever reason.
+	Done() <-chan struct{}
+	// Err is nil while the machine runs, and wraps ErrGone with the reason
+	// once it has ended. It is cheap: no call of it waits on the guest.
+	Err() error
+}
+
+// Console is a backend that keeps the boot log of its machines.
+type Console interface {
+	// ConsolePath is the file that holds the boot log of the worker whose
+	// directory is dir.
+	ConsolePath(dir string) string
+}
+
+// Accelerated is a backend of virtual machines, which are fast or emulated.
+type Accelerated interface {
+	// Acceleration is "kvm" or "tcg" (emulation), once it is known, and why.
+	Acceleration() (name, reason string)
+}
+
+// Level says how grave a finding is.
+type Level string
+
+// Levels of findings.
+const (
+	OK      Level = "ok"
+	Warning Level = "warning" // works, but not as well as it could
+	Missing Level = "missing" // does not work until it is mended
+)
+
+// Finding is one thing that Check looked at.
+type Finding struct {
+	Level Level `json:"level"`
+	// What was looked at, such as "qemu-system-x86_64".
+	What string `json:"what"`
+	// Detail says what was found.
+	Detail string `json:"detail"`
+	// Mend says how to mend it; empty when there is nothing to mend.
+	Mend string `json:"mend,omitempty"`
+}
+
+func (f Finding) String() string {
+	text := fmt.Sprintf("%-8s %s: %s", f.Level, f.What, f.Detail)
+	if f.Mend != "" {
+		text += "\n         mend: " + f.Mend
+	}
+	return text
+}

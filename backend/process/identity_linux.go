@@ -1,0 +1,87 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Identity tells one process from every other, before and after a reboot: a
+// pid alone is used again.
+type Identity struct {
+	PID int `json:"pid"`
+	// StartTime is in clock ticks since boot, field 22 of proc_pid_stat(5).
+	StartTime uint64 `json:"start_time"`
+	BootID    string `json:"boot_id"`
+}
+
+// ErrNotRunning says that there is no such process any more.
+var ErrNotRunning = errors.New("process is not running")
+
+// Identify returns the identity of the process that has the pid now.
+func Identify(pid int) (Identity, error) {
+	start, err := startTime(pid)
+	if err != nil {
+		return Identity{}, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return Identity{}, fmt.Errorf("reading the boot id: %w", err)
+	}
+	return Identity{PID: pid, StartTime: start, BootID: strings.TrimSpace(string(boot))}, nil
+}
+
+// Running says whether that very process still runs; a zombie does not.
+func (i Identity) Running() bool {
+	now, err := Identify(i.PID)
+	return err == nil && now == i
+}
+
+func startTime(pid int) (uint64, error) {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, fmt.Errorf("pid %d: %w", pid, ErrNotRunning)
+	}
+	// The name of the program, in brackets, may hold spaces and brackets.
+	_, rest, found := strings.Cut(string(stat[max(bytes.LastIndexByte(stat, ')'), 0):]), ") ")
+	fields := strings.Fields(rest)
+	const state, start = 0, 19 // fields 3 and 22, counted from the state
+	if !found || len(fields) <= start {
+		return 0, fmt.Errorf("pid %d: malformed stat", pid)
+	}
+	if fields[state] == "Z" || fields[state] == "X" {
+		return 0, fmt.Errorf("pid %d: %w", pid, ErrNotRunning)
+	}
+	return strconv.ParseUint(fields[start], 10, 64)
+}
+
+// Find returns the processes whose arguments match, with those arguments.
+func Find(match func(arguments []string) bool) (map[Identity][]string, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("listing processes: %w", err)
+	}
+	found := map[Identity][]string{}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
+		if err != nil || len(text) == 0 {
+			continue // ended meanwhile, or a kernel thread
+		}
+		arguments := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+		if !match(arguments) {
+			continue
+		}
+		if id, err := Identify(pid); err == nil {
+			found[id] = arguments
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,117 @@
+//go:build linux
+
+package process
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, script string, files ...*os.File) (p *Process, output string) {
+	t.Helper()
+	output = filepath.Join(t.TempDir(), "output")
+	p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", script}, Files: files, Output: output})
+	require.NoError(t, err)
+	t.Cleanup(func() { kill(t, p) })
+	return p, output
+}
+
+func kill(t *testing.T, p *Process) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, p.Kill(ctx))
+}
+
+func TestEndIsSeenWithItsReason(t *testing.T) {
+	p, output := start(t, "echo hello; sleep 0.2; exit 3")
+	require.NoError(t, p.Err())
+	<-p.Done()
+	require.ErrorContains(t, p.Err(), "exit status 3")
+	text, err := os.ReadFile(output)
+	require.NoError(t, err)
+	require.Equal(t, "hello\n", string(text))
+	require.False(t, p.Running())
+	kill(t, p) // of one that has ended
+}
+
+func TestChildHasASessionOfItsOwn(t *testing.T) {
+	p, _ := start(t, "sleep 60")
+	session, err := unix.Getsid(p.PID)
+	require.NoError(t, err)
+	require.Equal(t, p.PID, session)
+}
+
+func TestChildInheritsFiles(t *testing.T) {
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	defer read.Close()
+	p, _ := start(t, "echo passed >&3", write)
+	require.NoError(t, write.Close())
+	text := make([]byte, 16)
+	n, err := read.Read(text)
+	require.NoError(t, err)
+	require.Equal(t, "passed\n", string(text[:n]))
+	<-p.Done()
+}
+
+func TestAnotherProcessWithThePidIsNotOurs(t *testing.T) {
+	self, err := Identify(os.Getpid())
+	require.NoError(t, err)
+	require.True(t, self.Running())
+	for name, other := range map[string]Identity{
+		"started later": {self.PID, self.StartTime + 1, self.BootID},
+		"before a boot": {self.PID, self.StartTime, "00000000-0000-0000-0000-000000000000"},
+	} {
+		require.False(t, other.Running(), name)
+		_, err := Adopt(other)
+		require.ErrorIs(t, err, ErrNotRunning, name)
+	}
+}
+
+func TestFindThenAdoptThenKill(t *testing.T) {
+	const tag = "mayfly-process-test-tag"
+	p, _ := start(t, "sleep 60; : "+tag)
+	found, err := Find(func(arguments []string) bool {
+		return len(arguments) == 3 && strings.HasSuffix(arguments[2], tag)
+	})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Contains(t, found, p.Identity)
+
+	adopted, err := Adopt(p.Identity)
+	require.NoError(t, err)
+	require.NoError(t, adopted.Err())
+	kill(t, adopted)
+	<-p.Done()
+	require.Error(t, adopted.Err())
+	require.Error(t, p.Err())
+}
+
+func TestNameWithBracketsAndSpacesIsRead(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "a) R (b")
+	shell, err := os.ReadFile("/bin/sh")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(program, shell, 0o700))
+	p, err := Start(Command{Path: program, Arguments: []string{"-c", "read x"}, Output: os.DevNull})
+	require.NoError(t, err)
+	require.NotZero(t, p.StartTime)
+	<-p.Done() // standard input is empty
+}
+
+func TestMissingProgramAndNamespaceAreNamed(t *testing.T) {
+	_, err := Start(Command{Path: "/nowhere/qemu", Output: os.DevNull})
+	require.ErrorContains(t, err, "/nowhere/qemu")
+	_, err = Start(Command{Path: "/bin/true", Namespace: "/nowhere/netns", Output: os.DevNull})
+	require.ErrorContains(t, err, "/nowhere/netns")
+}

@@ -1,0 +1,226 @@
+//go:build linux
+
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+)
+
+// recorder is a kernel that writes down what is done to it, in order.
+type recorder struct {
+	calls []string
+	fail  string
+}
+
+func (r *recorder) call(name string) error {
+	r.calls = append(r.calls, name)
+	if name == r.fail {
+		return errors.New("the kernel says no")
+	}
+	return nil
+}
+
+func (r *recorder) Reseed(entropy []byte) error { return r.call("reseed") }
+func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
+func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
+func (r *recorder) SetUpNetwork() error         { return r.call("network") }
+
+// serve runs an agent on one end of a pipe, in a root of its own, and returns
+// the host's client on the other.
+func serve(t *testing.T, kernel *recorder) (client *guest.Client, root string, conn net.Conn) {
+	t.Helper()
+	root = t.TempDir()
+	host, inside := net.Pipe()
+	a := &Agent{Root: root, Log: slog.New(slog.DiscardHandler), Kernel: kernel,
+		Ready: func() error { return kernel.call("ready") }}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = a.Serve(context.Background(), inside)
+	}()
+	t.Cleanup(func() {
+		_, _ = host.Close(), inside.Close() // reading then fails for good
+		<-ended
+	})
+	return guest.NewClient(host), root, host
+}
+
+func identity(t *testing.T) guest.Identity {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKey(private, "")
+	require.NoError(t, err)
+	me, err := user.Current()
+	require.NoError(t, err)
+	return guest.Identity{
+		Hostname:      "default-abcdefgh",
+		MachineID:     strings.Repeat("ab", 16),
+		HostKey:       string(pem.EncodeToMemory(block)),
+		HostKeyPublic: "ssh-ed25519 AAAA",
+		User:          me.Username,
+		AuthorizedKey: "ssh-ed25519 BBBB",
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestRekeyWritesTheIdentity(t *testing.T) {
+	kernel := &recorder{}
+	client, root, _ := serve(t, kernel)
+	id := identity(t)
+	require.NoError(t, client.Rekey(t.Context(), id))
+
+	require.Equal(t, []string{"reseed", "time", "hostname", "network", "ready"}, kernel.calls,
+		"entropy comes first, readiness last")
+	require.Equal(t, id.MachineID+"\n", read(t, filepath.Join(root, "etc/machine-id")))
+	require.Equal(t, id.Hostname+"\n", read(t, filepath.Join(root, "etc/hostname")))
+	require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+"\n")
+	require.Equal(t, id.HostKey, read(t, filepath.Join(root, hostKeyPath)))
+	info, err := os.Stat(filepath.Join(root, hostKeyPath))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	me, err := user.Current()
+	require.NoError(t, err)
+	require.Equal(t, id.AuthorizedKey+"\n", read(t, filepath.Join(root, me.HomeDir, ".ssh/authorized_keys")))
+}
+
+func TestRekeyFailsClosed(t *testing.T) {
+	for _, step := range []string{"reseed", "time", "hostname", "network", "ready"} {
+		t.Run(step, func(t *testing.T) {
+			kernel := &recorder{fail: step}
+			client, _, _ := serve(t, kernel)
+			require.ErrorContains(t, client.Rekey(t.Context(), identity(t)), "the kernel says no")
+			require.Equal(t, step, kernel.calls[len(kernel.calls)-1], "nothing is done after a failure")
+		})
+	}
+}
+
+func TestRunStreamsOutput(t *testing.T) {
+	client, _, _ := serve(t, &recorder{})
+	var output bytes.Buffer
+	require.NoError(t, client.Run(t.Context(), "echo out; echo err >&2; echo $HOME", &output))
+	require.Equal(t, "out\nerr\n/root\n", output.String())
+
+	var exit *guest.ExitError
+	require.ErrorAs(t, client.Run(t.Context(), "exit 7", io.Discard), &exit)
+	require.Equal(t, 7, exit.Code)
+	require.ErrorAs(t, client.Run(t.Context(), "kill -9 $$", io.Discard), &exit)
+	require.Equal(t, 137, exit.Code)
+}
+
+func TestFetchSendsLargeFiles(t *testing.T) {
+	client, root, _ := serve(t, &recorder{})
+	content := bytes.Repeat([]byte("0123456789"), 3*guest.MaxChunk/10+7)
+	path := filepath.Join(root, "kernel")
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	var got bytes.Buffer
+	require.NoError(t, client.Fetch(t.Context(), path, &got))
+	require.True(t, bytes.Equal(content, got.Bytes()))
+	require.ErrorContains(t, client.Fetch(t.Context(), path+"-", io.Discard), "no such file")
+}
+
+func TestRubbishIsAnsweredAndTheAgentGoesOn(t *testing.T) {
+	client, _, conn := serve(t, &recorder{})
+	events := guest.NewReader(conn)
+	for _, line := range []string{"rubbish\n", strings.Repeat("x", guest.MaxLine+1) + "\n"} {
+		_, err := conn.Write([]byte(line))
+		require.NoError(t, err)
+		var event guest.Event
+		require.NoError(t, events.Read(&event))
+		require.NotEmpty(t, event.Error)
+	}
+	require.NoError(t, client.Run(t.Context(), "true", io.Discard))
+}
+
+func TestSealLeavesNothingThatMachinesMustNotShare(t *testing.T) {
+	client, root, _ := serve(t, &recorder{})
+	for _, name := range []string{
+		"etc/ssh/ssh_host_rsa_key", "var/lib/systemd/random-seed", "var/lib/cloud/instance/x",
+		"var/log/syslog", "var/log/apt/history.log", "root/.ssh/authorized_keys", "home/u/.ssh/id", "tmp/x", "tmp/.x",
+	} {
+		path := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte("secret"), 0o600))
+	}
+	require.NoError(t, client.Seal(t.Context()))
+	require.NoError(t, client.Seal(t.Context()), "sealing twice is no error")
+
+	left := regularFiles(t, root, "secret")
+	require.Empty(t, left)
+	require.DirExists(t, filepath.Join(root, "var/log/apt"), "daemons expect their directories")
+	require.Empty(t, read(t, filepath.Join(root, "etc/machine-id")))
+	for unit, target := range map[string]string{
+		"ssh.service": "/dev/null",
+		"sysinit.target.wants/mayfly-agent.service": "../mayfly-agent.service",
+		"sysinit.target.wants/mayfly-ssh.service":   "../mayfly-ssh.service",
+		"../../tmpfiles.d/systemd-nologin.conf":     "/dev/null",
+		"systemd-networkd-wait-online.service":      "/dev/null",
+	} {
+		got, err := os.Readlink(filepath.Join(root, "etc/systemd/system", unit))
+		require.NoError(t, err)
+		require.Equal(t, target, got, unit)
+	}
+	require.FileExists(t, filepath.Join(root, "etc/cloud/cloud-init.disabled"))
+}
+
+func regularFiles(t *testing.T, root, content string) (found []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() && read(t, path) == content {
+			found = append(found, path)
+		}
+		return err
+	}))
+	return found
+}
+
+func TestFindPort(t *testing.T) {
+	class := t.TempDir()
+	for port, name := range map[string]string{"vport1p1": "org.qemu.guest_agent.0\n", "vport1p2": guest.PortName + "\n"} {
+		require.NoError(t, os.Mkdir(filepath.Join(class, port), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(class, port, "name"), []byte(name), 0o600))
+	}
+	port, err := findPort(class)
+	require.NoError(t, err)
+	require.Equal(t, "/dev/vport1p2", port)
+	_, err = findPort(t.TempDir())
+	require.ErrorIs(t, err, errNoPort)
+}
+
+// TestReseed adds entropy to the kernel that the test runs on, which is
+// harmless, and shows that the calls are what the kernel takes.
+func TestReseed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	require.NoError(t, Linux{}.Reseed(make([]byte, guest.MinEntropy)))
+	require.ErrorContains(t, Linux{}.Reseed(make([]byte, guest.MaxEntropy+1)), "at most")
+}

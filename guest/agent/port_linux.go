@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+)
+
+const (
+	portLabel = guest.PortName
+	portWait  = time.Minute
+)
+
+// openPort opens the agent's port as soon as it is there. It reads sysfs, not
+// the names that udev makes, so that it need not wait for udev.
+func openPort(ctx context.Context) (*os.File, error) {
+	// The driver is loaded by the initial RAM disk or by udev; asking for it
+	// as well costs nothing, and shortens the wait where neither has yet.
+	_ = exec.CommandContext(ctx, "modprobe", "-q", "virtio_console").Run()
+
+	ctx, cancel := context.WithTimeout(ctx, portWait)
+	defer cancel()
+	for {
+		port, err := findPort("/sys/class/virtio-ports")
+		if err == nil {
+			return os.OpenFile(port, os.O_RDWR, 0)
+		}
+		if !errors.Is(err, errNoPort) || ctx.Err() != nil {
+			return nil, fmt.Errorf("opening the agent's port: %w", err)
+		}
+		sleep(ctx, 20*time.Millisecond)
+	}
+}
+
+// findPort returns the device of the port that the host named for us.
+func findPort(class string) (string, error) {
+	names, err := filepath.Glob(filepath.Join(class, "*", "name"))
+	if err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err == nil && strings.TrimSpace(string(text)) == portLabel {
+			return filepath.Join("/dev", filepath.Base(filepath.Dir(name))), nil
+		}
+	}
+	return "", errNoPort
+}

@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+)
+
+// rekey makes the guest one of a kind. The order matters: fresh entropy comes
+// before anything may draw a random number, the network comes last, and sshd
+// starts only after all of it. The first failure ends it: a guest that is not
+// wholly rekeyed is never handed out.
+func (a *Agent) rekey(r guest.Rekey) error {
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"adding entropy", func() error { return a.Kernel.Reseed(r.Entropy) }},
+		{"setting the clock", func() error { return a.Kernel.SetTime(r.Time) }},
+		{"setting the machine id", func() error { return a.write("etc/machine-id", r.MachineID+"\n", 0o444) }},
+		{"setting the host name", func() error { return a.setHostname(r.Hostname) }},
+		{"writing the SSH host key", func() error { return a.writeHostKey(r.Identity) }},
+		{"writing authorized_keys", func() error { return a.writeAuthorizedKey(r.User, r.AuthorizedKey) }},
+		{"setting up the network", a.Kernel.SetUpNetwork},
+		{"reporting readiness", a.Ready},
+	}
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return nil
+}
+
+// setHostname also names the host in its hosts file: without that every sudo
+// waits for a name server that does not know the name.
+func (a *Agent) setHostname(name string) error {
+	hosts := "127.0.0.1 localhost\n127.0.1.1 " + name + "\n::1 localhost ip6-localhost ip6-loopback\n"
+	if err := a.write("etc/hosts", hosts, 0o644); err != nil {
+		return err
+	}
+	if err := a.write("etc/hostname", name+"\n", 0o644); err != nil {
+		return err
+	}
+	return a.Kernel.SetHostname(name)
+}
+
+func (a *Agent) writeHostKey(id guest.Identity) error {
+	if err := a.write(hostKeyPath, id.HostKey, 0o600); err != nil {
+		return err
+	}
+	return a.write(hostKeyPath+".pub", id.HostKeyPublic+"\n", 0o644)
+}
+
+func (a *Agent) writeAuthorizedKey(name, key string) error {
+	account, err := user.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("account of the jobs: %w", err)
+	}
+	uid, err := strconv.Atoi(account.Uid)
+	if err != nil {
+		return fmt.Errorf("user id of %s: %w", name, err)
+	}
+	gid, err := strconv.Atoi(account.Gid)
+	if err != nil {
+		return fmt.Errorf("group id of %s: %w", name, err)
+	}
+	dir := filepath.Join(account.HomeDir, ".ssh")
+	if err := os.MkdirAll(a.path(dir), 0o700); err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "authorized_keys")
+	if err := a.write(file, key+"\n", 0o600); err != nil {
+		return err
+	}
+	for _, path := range []string{dir, file} {
+		if err := os.Lchown(a.path(path), uid, gid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const hostKeyPath = "etc/ssh/ssh_host_ed25519_key"
+
+func (a *Agent) path(name string) string { return filepath.Join(a.Root, name) }
+
+// write replaces a file of the guest, so that no older mode, content or link
+// of it stays.
+func (a *Agent) write(name, content string, mode os.FileMode) error {
+	path := a.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	temporary := path + ".mayfly"
+	if err := os.WriteFile(temporary, []byte(content), mode); err != nil {
+		return err
+	}
+	if err := os.Chmod(temporary, mode); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+)
+
+// stepEnvironment is what a prebuild step sees: what cloud-init's runcmd gives
+// its commands, and apt told not to ask.
+var stepEnvironment = []string{
+	"HOME=/root",
+	"USER=root",
+	"LANG=C.UTF-8",
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"DEBIAN_FRONTEND=noninteractive",
+}
+
+// run runs a shell command, standard output and error together.
+func run(ctx context.Context, command string, output io.Writer) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Dir = "/"
+	cmd.Env = stepEnvironment
+	cmd.Stdout, cmd.Stderr = output, output
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &guest.ExitError{Code: exitCode(exit)}
+	}
+	return err
+}
+
+// exitCode is the shell's: 128 and the signal for a command that was killed.
+func exitCode(exit *exec.ExitError) int {
+	if code := exit.ExitCode(); code >= 0 {
+		return code
+	}
+	return 128 + signalNumber(exit)
+}
+
+// fetch sends a file.
+func fetch(path string, output io.Writer) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := io.Copy(output, file); err != nil {
+		return fmt.Errorf("sending %s: %w", path, err)
+	}
+	return nil
+}
+
+// powerOff asks systemd, so that services end in order and disks are unmounted.
+func powerOff(ctx context.Context) error {
+	if out, err := exec.CommandContext(ctx, "systemctl", "--no-block", "poweroff").CombinedOutput(); err != nil {
+		return fmt.Errorf("systemctl poweroff: %w: %s", err, out)
+	}
+	return nil
+}

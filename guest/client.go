@@ -1,0 +1,133 @@
+package guest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// Client is the host's end of the protocol. It is for one goroutine: the agent
+// does one thing at a time.
+type Client struct {
+	conn net.Conn
+	in   *Reader
+}
+
+// NewClient speaks over conn, which it does not close.
+func NewClient(conn net.Conn) *Client {
+	return &Client{conn: conn, in: NewReader(conn)}
+}
+
+// Rekey gives the guest its identity, with fresh entropy and the time.
+func (c *Client) Rekey(ctx context.Context, identity Identity) error {
+	entropy := make([]byte, 2*MinEntropy)
+	if _, err := rand.Read(entropy); err != nil {
+		return fmt.Errorf("drawing entropy for %s: %w", identity.Hostname, err)
+	}
+	rekey := &Rekey{Identity: identity, Entropy: entropy, Time: time.Now()}
+	return c.do(ctx, Request{Op: OpRekey, Rekey: rekey}, io.Discard)
+}
+
+// ExitError says that a command ran and failed.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// Run runs a shell command as root, its output copied to output as it comes.
+// A command that ran and failed is an *ExitError.
+func (c *Client) Run(ctx context.Context, command string, output io.Writer) error {
+	return c.do(ctx, Request{Op: OpRun, Command: command}, output)
+}
+
+// Fetch copies a file of the guest to output.
+func (c *Client) Fetch(ctx context.Context, path string, output io.Writer) error {
+	return c.do(ctx, Request{Op: OpFetch, Path: path}, output)
+}
+
+// Seal prepares the guest's disk for being a golden image.
+func (c *Client) Seal(ctx context.Context) error {
+	return c.do(ctx, Request{Op: OpSeal}, io.Discard)
+}
+
+// PowerOff asks the guest to end; it returns when the guest has agreed.
+func (c *Client) PowerOff(ctx context.Context) error {
+	return c.do(ctx, Request{Op: OpPowerOff}, io.Discard)
+}
+
+// do sends one request and takes its events until the last. What else comes
+// over the line, left there by an earlier connection, is dropped; a line that
+// is no message fails the request, since it proves a broken or foreign agent.
+func (c *Client) do(ctx context.Context, request Request, output io.Writer) error {
+	release := bindDeadline(ctx, c.conn)
+	defer release()
+
+	request.Version, request.ID = Version, newID()
+	if err := Write(c.conn, request); err != nil {
+		return c.fail(ctx, request, err)
+	}
+	for {
+		var event Event
+		if err := c.in.Read(&event); err != nil {
+			return c.fail(ctx, request, err)
+		}
+		if event.ID != request.ID {
+			continue
+		}
+		done, err := take(event, output)
+		if err != nil {
+			return c.fail(ctx, request, err)
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+func take(event Event, output io.Writer) (done bool, err error) {
+	if event.Version != Version {
+		return false, fmt.Errorf("%w: agent speaks %d, this host %d", ErrVersion, event.Version, Version)
+	}
+	if len(event.Output) > 0 {
+		if _, err := output.Write(event.Output); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case event.Error != "":
+		return false, errors.New(event.Error)
+	case event.Done && event.Exit != 0:
+		return false, &ExitError{Code: event.Exit}
+	}
+	return event.Done, nil
+}
+
+// fail names the operation, and prefers the context's cause over the time-out
+// of the connection that the context brought about.
+func (c *Client) fail(ctx context.Context, request Request, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("guest agent: %s: %w", request.Op, err)
+}
+
+// bindDeadline makes blocked reads and writes of conn end with ctx.
+func bindDeadline(ctx context.Context, conn net.Conn) (release func()) {
+	deadline, _ := ctx.Deadline() // the zero time means none
+	_ = conn.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	return func() {
+		stop()
+		_ = conn.SetDeadline(time.Time{})
+	}
+}
+
+func newID() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return binary.BigEndian.Uint64(b[:])
+}

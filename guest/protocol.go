@@ -1,0 +1,184 @@
+// Package guest is the protocol between the host and the agent inside a
+// guest: its messages, their limits, and the host's end of it. What the agent
+// does inside a Linux guest lives in agent/.
+//
+// The protocol is one JSON object a line, over a byte stream that only the
+// host can reach (virtio-serial, vsock). The host asks, the agent answers: any
+// number of events, the last of which is marked done. The host numbers its
+// requests at random, so that what an earlier connection left in the stream is
+// told apart and dropped.
+package guest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Version is the version of the protocol. An agent of another version is
+// refused: it is part of the image, which is made anew when the agent changes.
+const Version = 1
+
+// PortName is the name of the virtio-serial port that the agent listens on.
+const PortName = "mayfly.agent.0"
+
+const (
+	// MaxLine is the longest line, in bytes, that either end takes.
+	MaxLine = 64 << 10
+	// MaxChunk is the most bytes of output that one event carries: as base64
+	// in JSON they stay well below MaxLine.
+	MaxChunk = 32 << 10
+	// MinEntropy and MaxEntropy bound the fresh random bytes of a rekey.
+	MinEntropy = 32
+	MaxEntropy = 512
+)
+
+// Operations that the host asks for.
+const (
+	// OpRekey gives the guest its identity; see Rekey.
+	OpRekey = "rekey"
+	// OpRun runs a shell command as root; its output comes as events.
+	OpRun = "run"
+	// OpFetch sends the bytes of a file as events.
+	OpFetch = "fetch"
+	// OpSeal prepares the disk for being a golden image.
+	OpSeal = "seal"
+	// OpPowerOff ends the guest.
+	OpPowerOff = "poweroff"
+)
+
+// Errors of the protocol.
+var (
+	ErrTooLong = fmt.Errorf("line longer than %d bytes", MaxLine)
+	ErrVersion = errors.New("protocol version does not match")
+)
+
+// Request is what the host asks.
+type Request struct {
+	Version int    `json:"v"`
+	ID      uint64 `json:"id"`
+	Op      string `json:"op"`
+	// Command belongs to OpRun, Path to OpFetch, Rekey to OpRekey.
+	Command string `json:"command,omitempty"`
+	Path    string `json:"path,omitempty"`
+	Rekey   *Rekey `json:"rekey,omitempty"`
+}
+
+// Rekey is what a guest needs to become one of a kind.
+type Rekey struct {
+	Identity
+	// Entropy is fresh random bytes from the host: without them the forks of
+	// one template would all draw the same numbers.
+	Entropy []byte `json:"entropy"`
+	// Time is the host's clock.
+	Time time.Time `json:"time"`
+}
+
+// Event is what the agent answers.
+type Event struct {
+	Version int    `json:"v"`
+	ID      uint64 `json:"id"`
+	// Output is a piece of a command's output or of a file.
+	Output []byte `json:"output,omitempty"`
+	// Done marks the last event of a request. Error says why it failed, Exit
+	// is the exit code of a command that ran.
+	Done  bool   `json:"done,omitempty"`
+	Error string `json:"error,omitempty"`
+	Exit  int    `json:"exit,omitempty"`
+}
+
+// Validate says what is wrong with a request before anything is done for it.
+func (r Request) Validate() error {
+	switch {
+	case r.Version != Version:
+		return fmt.Errorf("%w: request has %d, this agent speaks %d", ErrVersion, r.Version, Version)
+	case r.Op == OpRekey && r.Rekey == nil:
+		return errors.New("rekey without an identity")
+	case r.Op == OpRekey:
+		return r.Rekey.validate()
+	case r.Op == OpRun && r.Command == "":
+		return errors.New("run without a command")
+	case r.Op == OpFetch && r.Path == "":
+		return errors.New("fetch without a path")
+	case r.Op == OpRun, r.Op == OpFetch, r.Op == OpSeal, r.Op == OpPowerOff:
+		return nil
+	}
+	return fmt.Errorf("unknown operation %q", r.Op)
+}
+
+func (r Rekey) validate() error {
+	if n := len(r.Entropy); n < MinEntropy || n > MaxEntropy {
+		return fmt.Errorf("rekey with %d bytes of entropy, want %d to %d", n, MinEntropy, MaxEntropy)
+	}
+	if r.Time.IsZero() {
+		return errors.New("rekey without the time")
+	}
+	return r.Identity.validate()
+}
+
+// Reader reads messages from a stream.
+type Reader struct{ lines *bufio.Reader }
+
+// NewReader returns a Reader of the messages in r.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{lines: bufio.NewReaderSize(r, MaxLine)}
+}
+
+// Read reads one message. After ErrTooLong the rest of that line is gone, and
+// the next call reads the next line; so it is after a line that is not a
+// message.
+func (r *Reader) Read(message any) error {
+	line, err := r.lines.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return r.skipLine()
+	}
+	if err != nil {
+		return err
+	}
+	return decode(line, message)
+}
+
+func (r *Reader) skipLine() error {
+	for {
+		_, err := r.lines.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return ErrTooLong
+	}
+}
+
+func decode(line []byte, message any) error {
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(message); err != nil {
+		return fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	if rest := bytes.TrimSpace(line[decoder.InputOffset():]); len(rest) > 0 {
+		return fmt.Errorf("%w: %d bytes after the message", ErrMessage, len(rest))
+	}
+	return nil
+}
+
+// ErrMessage says that a line is not a message.
+var ErrMessage = errors.New("not a message")
+
+// Write writes one message with a single call of w.Write.
+func Write(w io.Writer, message any) error {
+	line, err := json.Marshal(message)
+	if err != nil {
+		return fmt.Errorf("encoding a message: %w", err)
+	}
+	if len(line)+1 > MaxLine {
+		return fmt.Errorf("writing %d bytes: %w", len(line)+1, ErrTooLong)
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
+}

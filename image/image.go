@@ -1,0 +1,115 @@
+// Package image is the contract for images: what a user asks for (a recipe)
+// and what a worker is made from (a golden image). Where an image comes from
+// lives in source/, files and file systems in disk/, the cache of finished
+// images in cache/.
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"path/filepath"
+	"time"
+)
+
+// Kinds of sources.
+const (
+	// Debootstrap makes a root file system from the machine's package mirror.
+	Debootstrap = "debootstrap"
+	// HTTPS downloads a cloud image.
+	HTTPS = "https"
+	// Local takes a cloud image from a path of this host.
+	Local = "local"
+)
+
+// Source says where an image comes from.
+type Source struct {
+	// Kind is Debootstrap, HTTPS or Local.
+	Kind string `json:"kind"`
+	// Location is a URL for HTTPS, an absolute path for Local, else empty.
+	Location string `json:"location,omitempty"`
+	// SHA256 is the expected digest of what Location names, in lower-case
+	// hexadecimal; empty means that it is not checked.
+	SHA256 string `json:"sha256,omitempty"`
+	// Suite is the distribution's release for Debootstrap; empty means the
+	// host's own.
+	Suite string `json:"suite,omitempty"`
+}
+
+// Recipe is what the user asks an image to be. Two recipes with the same
+// digest make the same image.
+type Recipe struct {
+	Source   Source   `json:"source"`
+	Packages []string `json:"packages,omitempty"`
+	// Run are shell commands, run as root, in order, at prebuild.
+	Run []string `json:"run,omitempty"`
+	// User is the account that jobs log in to, with passwordless sudo.
+	User string `json:"user"`
+	// Disk is the size of the disk in bytes.
+	Disk int64 `json:"disk"`
+	// Agent is the path of the guest agent's binary on this host, and
+	// GitLabRunner that of a gitlab-runner binary to copy in, or empty.
+	Agent        string `json:"-"`
+	GitLabRunner string `json:"-"`
+	// AgentSHA256 and GitLabRunnerSHA256 make an image with an older agent or
+	// runner another image.
+	AgentSHA256        string `json:"agent_sha256,omitempty"`
+	GitLabRunnerSHA256 string `json:"gitlab_runner_sha256,omitempty"`
+	// CPUs and Memory (bytes) are what the machine gets while it is built;
+	// they do not change what is built.
+	CPUs   int   `json:"-"`
+	Memory int64 `json:"-"`
+}
+
+// Digest names the image that the recipe makes: 32 hexadecimal digits.
+func (r Recipe) Digest() string {
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // a Recipe holds only strings, numbers and lists of them
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// Names of the files in a golden image's directory.
+const (
+	ManifestFile = "manifest.json"
+	DiskFile     = "disk.raw"
+	KernelFile   = "kernel"
+	InitrdFile   = "initrd"
+)
+
+// ManifestVersion is the version of Manifest that this program writes.
+const ManifestVersion = 1
+
+// Manifest describes a golden image; it is its ManifestFile.
+type Manifest struct {
+	Version int    `json:"version"`
+	Digest  string `json:"digest"`
+	Recipe  Recipe `json:"recipe"`
+	// Root is the kernel's arguments that say where its root file system is,
+	// such as root=/dev/vda.
+	Root         string    `json:"root"`
+	BuiltAt      time.Time `json:"built_at"`
+	BuiltSeconds float64   `json:"built_seconds"`
+}
+
+// Golden is a golden image: sealed, read-only, found again by its digest.
+type Golden struct {
+	// Dir is the absolute path of its directory.
+	Dir string
+	Manifest
+}
+
+// Disk is the path of the golden disk.
+func (g Golden) Disk() string { return filepath.Join(g.Dir, DiskFile) }
+
+// Kernel is the path of the kernel.
+func (g Golden) Kernel() string { return filepath.Join(g.Dir, KernelFile) }
+
+// Initrd is the path of the initial RAM disk.
+func (g Golden) Initrd() string { return filepath.Join(g.Dir, InitrdFile) }
+
+// Progress is told how a build goes on: the stage it is in, and a line of
+// output, which may be empty when a stage begins. Calls come one at a time.
+type Progress func(stage, line string)

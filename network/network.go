@@ -1,0 +1,83 @@
+// Package network is the contract for a worker's place on the network: what a
+// lease is, and what every guest sees. How a lease is made on a particular
+// system lives in the sub-packages (island for Linux); nothing here touches
+// the kernel.
+package network
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Every guest sees the same tiny network, so that a clone, a fork and the
+// image build all boot with one network configuration. 198.18.0.0/15 is set
+// aside for benchmarks (RFC 2544): no LAN and no public service uses it.
+const (
+	GuestMAC   = "02:6d:66:00:00:02"
+	GatewayMAC = "02:6d:66:00:00:01"
+	// TAP is the name of the device inside the lease's namespace that a
+	// virtual machine attaches to.
+	TAP = "tap0"
+	// SSHPort is where a guest's SSH server listens.
+	SSHPort = 22
+)
+
+// Guest is the guest's address with its prefix, Gateway its default route and
+// its name server.
+var (
+	Guest   = netip.MustParsePrefix("198.18.0.2/30")
+	Gateway = netip.MustParseAddr("198.18.0.1")
+)
+
+// Lease is one worker's place on the network.
+type Lease struct {
+	// Worker is the id of the worker that holds the lease.
+	Worker string `json:"worker"`
+	// Namespace is the path of the network namespace to run the machine in;
+	// empty when the backend brings a network of its own.
+	Namespace string `json:"namespace,omitempty"`
+	// Address is where this host reaches the worker; the zero Addr when the
+	// backend brings a network of its own.
+	Address netip.Addr `json:"address,omitzero"`
+}
+
+// Network hands out leases. All methods may be called concurrently.
+type Network interface {
+	// Open prepares what all leases of the pool share. It is idempotent and
+	// mends what it finds half made.
+	Open(ctx context.Context) error
+	// Acquire makes a lease for a worker that has none. When it fails,
+	// nothing of the lease is left.
+	Acquire(ctx context.Context, worker string) (Lease, error)
+	// Release removes everything of a worker's lease. It is idempotent: a
+	// lease that does not exist, or half exists, is no error.
+	Release(ctx context.Context, worker string) error
+	// Find lists the workers of this pool of which anything exists on this
+	// host, found without our memory.
+	Find(ctx context.Context) ([]string, error)
+	// Close removes what all leases share. The pool calls it when its last
+	// lease is gone.
+	Close(ctx context.Context) error
+}
+
+// None is the Network of backends that bring their own.
+type None struct{}
+
+var _ Network = None{}
+
+// Open does nothing.
+func (None) Open(context.Context) error { return nil }
+
+// Acquire returns a lease without namespace and address.
+func (None) Acquire(_ context.Context, worker string) (Lease, error) {
+	return Lease{Worker: worker}, nil
+}
+
+// Release does nothing.
+func (None) Release(context.Context, string) error { return nil }
+
+// Find finds nothing.
+func (None) Find(context.Context) ([]string, error) { return nil, nil }
+
+// Close does nothing.
+func (None) Close(context.Context) error { return nil }
