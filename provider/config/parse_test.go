@@ -1,0 +1,304 @@
+package config_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+const (
+	mib = int64(1) << 20
+	gib = int64(1) << 30
+)
+
+// digest is well formed and of nothing in particular.
+var digest = strings.Repeat("0123456789abcdef", 4)
+
+// diff compares, and tells a nil list from an empty one.
+func diff(want, got config.Config) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}))
+}
+
+// changed is the default configuration but for one change.
+func changed(change func(*config.Config)) config.Config {
+	c := config.Default()
+	change(&c)
+	return c
+}
+
+// lines parses what must be wrong and gives the mistakes, one a line.
+func lines(t *testing.T, text string) []string {
+	t.Helper()
+	c, err := config.Parse([]byte(text))
+	require.Error(t, err, "got %+v", c)
+	var mistakes config.Errors
+	require.ErrorAs(t, err, &mistakes)
+	got := strings.Split(err.Error(), "\n")
+	require.Len(t, got, len(mistakes), "one line for each mistake")
+	return got
+}
+
+func imageFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "debian.qcow2")
+	require.NoError(t, os.WriteFile(file, []byte("image"), 0o600))
+	return file
+}
+
+func TestNothingGivesTheDefaults(t *testing.T) {
+	for _, text := range []string{"", " \n", "null", "{}", `{"pool":null,"image":null,"machine":{"memory":null}}`} {
+		got, err := config.Parse([]byte(text))
+		require.NoError(t, err, "%q", text)
+		assert.Empty(t, diff(config.Default(), got), "%q", text)
+	}
+}
+
+func TestGoodValues(t *testing.T) {
+	file := imageFile(t)
+	tests := []struct {
+		text   string
+		change func(*config.Config)
+	}{
+		{`{"pool":"a"}`, func(c *config.Config) { c.Pool = "a" }},
+		{`{"pool":"build-24-characters-long"}`, func(c *config.Config) { c.Pool = "build-24-characters-long" }},
+		{`{"backend":"qemu"}`, func(c *config.Config) { c.Backend = config.BackendQEMU }},
+		{`{"backend":"synthetic"}`, func(c *config.Config) { c.Backend = config.BackendSynthetic }},
+		{`{"state_dir":"/srv/mayfly/"}`, func(c *config.Config) { c.StateDir = "/srv/mayfly" }},
+
+		{`{"image":{"source":"debootstrap"}}`, func(*config.Config) {}},
+		{`{"image":{"suite":"bookworm"}}`, func(c *config.Config) { c.Image.Source.Suite = "bookworm" }},
+		{`{"image":{"source":"https://example.org/a.img"}}`, func(c *config.Config) {
+			c.Image.Source = image.Source{Kind: image.HTTPS, Location: "https://example.org/a.img"}
+		}},
+		{`{"image":{"source":"https://example.org/a.img","digest":"sha256:` + strings.ToUpper(digest) + `"}}`, func(c *config.Config) {
+			c.Image.Source = image.Source{Kind: image.HTTPS, Location: "https://example.org/a.img", SHA256: digest}
+		}},
+		{`{"image":{"source":"` + file + `","digest":"` + digest + `"}}`, func(c *config.Config) {
+			c.Image.Source = image.Source{Kind: image.Local, Location: file, SHA256: digest}
+		}},
+		{`{"image":{"source":"local:` + file + `"}}`, func(c *config.Config) {
+			c.Image.Source = image.Source{Kind: image.Local, Location: file}
+		}},
+		{`{"image":{"packages":["git","g++","libc6:amd64","vim=2:9.1"]}}`, func(c *config.Config) {
+			c.Image.Packages = []string{"git", "g++", "libc6:amd64", "vim=2:9.1"}
+		}},
+		{`{"image":{"run":["echo a: b","set -e\nmake"]}}`, func(c *config.Config) {
+			c.Image.Run = []string{"echo a: b", "set -e\nmake"}
+		}},
+
+		{`{"machine":{"cpus":256}}`, func(c *config.Config) { c.Machine.CPUs = 256 }},
+		{`{"machine":{"memory":"256MiB"}}`, func(c *config.Config) { c.Machine.Memory = 256 * mib }},
+		{`{"machine":{"memory":"8 GiB"}}`, func(c *config.Config) { c.Machine.Memory = 8 * gib }},
+		{`{"machine":{"memory":"1TiB"}}`, func(c *config.Config) { c.Machine.Memory = 1024 * gib }},
+		{`{"machine":{"memory":"1024MB"}}`, func(c *config.Config) { c.Machine.Memory = 977 * mib }},
+		{`{"machine":{"disk":"10GB"}}`, func(c *config.Config) { c.Machine.Disk = 9537 * mib }},
+		{`{"machine":{"disk":"1TB"}}`, func(c *config.Config) { c.Machine.Disk = 953675 * mib }},
+		{`{"machine":{"start_timeout":"1m30s"}}`, func(c *config.Config) { c.Machine.StartTimeout = 90 * time.Second }},
+
+		{`{"network":{"subnet":"10.1.2.0/29"}}`, func(c *config.Config) { c.Network.Subnet = netip.MustParsePrefix("10.1.2.0/29") }},
+		{`{"network":{"egress":"enp0s31f6.1000"}}`, func(c *config.Config) { c.Network.Egress = "enp0s31f6.1000" }},
+		{`{"network":{"allow":["10.1.0.0/16","192.168.1.1/32"]}}`, func(c *config.Config) {
+			c.Network.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("192.168.1.1/32")}
+		}},
+		{`{"network":{"deny":["0.0.0.0/0"]}}`, func(c *config.Config) {
+			c.Network.Deny = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+		}},
+		{`{"network":{"deny":[]}}`, func(c *config.Config) { c.Network.Deny = []netip.Prefix{} }},
+		{`{"network":{"dns":["9.9.9.9"]}}`, func(c *config.Config) { c.Network.DNS = []netip.Addr{netip.MustParseAddr("9.9.9.9")} }},
+
+		{`{"host":{"max_workers":0}}`, func(*config.Config) {}},
+		{`{"host":{"max_workers":65533}}`, func(c *config.Config) { c.Host.MaxWorkers = 65533 }},
+		{`{"host":{"max_workers":5},"network":{"subnet":"10.1.2.0/29"}}`, func(c *config.Config) {
+			c.Host.MaxWorkers, c.Network.Subnet = 5, netip.MustParsePrefix("10.1.2.0/29")
+		}},
+		{`{"host":{"concurrent_starts":1}}`, func(c *config.Config) { c.Host.ConcurrentStarts = 1 }},
+	}
+	for _, test := range tests {
+		t.Run(test.text, func(t *testing.T) {
+			got, err := config.Parse([]byte(test.text))
+			require.NoError(t, err)
+			assert.Empty(t, diff(changed(test.change), got))
+		})
+	}
+}
+
+func TestBadValues(t *testing.T) {
+	file := imageFile(t)
+	tests := []struct{ name, text, want string }{
+		// The ten that everybody makes.
+		{"unknown key", `{"machine":{"memroy":"2GiB"}}`,
+			`plugin_config.machine.memroy: unknown key: did you mean "memory"?`},
+		{"bad unit", `{"machine":{"memory":"8G"}}`,
+			`plugin_config.machine.memory: "8G" has an unknown unit: use MiB, GiB, TiB, MB, GB or TB, for instance "8GiB"`},
+		{"bad CIDR", `{"network":{"subnet":"10.210.0.0"}}`,
+			`plugin_config.network.subnet: "10.210.0.0" is no network in CIDR notation: write for instance "10.210.0.0/16"`},
+		{"negative count", `{"host":{"max_workers":-1}}`,
+			`plugin_config.host.max_workers: -1 is negative: write a number, or 0 for as many as the subnet holds`},
+		{"missing file", `{"image":{"source":"/no/such/file"}}`,
+			`plugin_config.image.source: cannot read "/no/such/file", no such file or directory: check the path`},
+		{"contradictory keys", `{"vm_num_cpu_cores":2,"machine":{"cpus":2}}`,
+			`plugin_config.vm_num_cpu_cores: contradicts plugin_config.machine.cpus, its other name: remove one of the two`},
+		{"wrong type", `{"machine":{"memory":8}}`,
+			`plugin_config.machine.memory: want a string, have the number 8: write for instance "2GiB"`},
+		{"empty source", `{"image":{"source":""}}`,
+			`plugin_config.image.source: empty: write "debootstrap", an https:// URL or the absolute path of a file`},
+		{"unknown backend", `{"backend":"cloudhypervisor"}`,
+			`plugin_config.backend: unknown backend "cloudhypervisor": use one of auto, qemu, synthetic`},
+		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
+			`plugin_config.network.subnet: the subnet 10.1.2.0/30 is too small, as it takes three addresses beside the workers': write a prefix of /29 or shorter`},
+
+		{"unknown table", `{"imgae":{"source":""}}`, `plugin_config.imgae: unknown key: did you mean "image"?`},
+		{"unlike any key", `{"host":{"colour":"red"}}`,
+			`plugin_config.host.colour: unknown key: remove it, or use one of max_workers, concurrent_starts`},
+		{"key of another case", `{"Pool":"a"}`, `plugin_config.Pool: unknown key: did you mean "pool"?`},
+		{"key with a line break", `{"host":{"a\nb c":1}}`,
+			`plugin_config.host."a\nb c": unknown key: remove it, or use one of max_workers, concurrent_starts`},
+		{"not JSON", `{"pool":`, `plugin_config: not valid JSON: unexpected EOF`},
+		{"more than JSON", `{} {}`, `plugin_config: not valid JSON: there is more after its end: remove it`},
+		{"not a table", `[1]`, `plugin_config: want a table, have a list: write [runners.autoscaler.plugin_config]`},
+		{"no table", `{"image":"debian"}`,
+			`plugin_config.image: want a table, have the string "debian": write for instance [runners.autoscaler.plugin_config.image]`},
+
+		{"pool type", `{"pool":true}`, `plugin_config.pool: want a string, have true: write for instance "default"`},
+		{"pool empty", `{"pool":""}`, `plugin_config.pool: "" is no name`},
+		{"pool upper case", `{"pool":"A"}`, `plugin_config.pool: "A" is no name`},
+		{"pool path", `{"pool":"../a"}`, `plugin_config.pool: "../a" is no name`},
+		{"pool ends in -", `{"pool":"a-"}`, `plugin_config.pool: "a-" is no name`},
+		{"pool too long", `{"pool":"a23456789012345678901234x"}`, `plugin_config.pool: "a23456789012345678901234x" is no name`},
+		{"backend empty", `{"backend":""}`, `plugin_config.backend: unknown backend "": use one of`},
+		{"state_dir relative", `{"state_dir":"mayfly"}`, `plugin_config.state_dir: "mayfly" is not an absolute path`},
+		{"state_dir empty", `{"state_dir":""}`, `plugin_config.state_dir: "" is not an absolute path`},
+		{"state_dir too long", `{"state_dir":"/` + strings.Repeat("d", 60) + `"}`,
+			`plugin_config.state_dir: "/` + strings.Repeat("d", 60) + `" is too long for the sockets below it, whose paths may have 107 bytes: shorten it by 4`},
+
+		{"source type", `{"image":{"source":["a"]}}`, `plugin_config.image.source: want a string, have a list`},
+		{"source unknown", `{"image":{"source":"debian.img"}}`, `plugin_config.image.source: unknown source "debian.img"`},
+		{"source http", `{"image":{"source":"http://example.org/a.img"}}`, `plugin_config.image.source: "http://example.org/a.img" could be changed on its way: use https://`},
+		{"source no URL", `{"image":{"source":"https://"}}`, `plugin_config.image.source: "https://" is no URL`},
+		{"source relative", `{"image":{"source":"local:a.img"}}`, `plugin_config.image.source: "a.img" is not an absolute path`},
+		{"source directory", `{"image":{"source":"/"}}`, `plugin_config.image.source: "/" is not a regular file`},
+		{"digest short", `{"image":{"source":"` + file + `","digest":"abc"}}`, `plugin_config.image.digest: "abc" is no SHA-256`},
+		{"digest odd", `{"image":{"source":"` + file + `","digest":"sha512:` + digest + `"}}`, `plugin_config.image.digest: "sha512:`},
+		{"digest of no file", `{"image":{"digest":"` + digest + `"}}`, `plugin_config.image.digest: contradicts image.source "debootstrap"`},
+		{"suite of no release", `{"image":{"suite":"--help"}}`, `plugin_config.image.suite: "--help" is no name of a release`},
+		{"suite of a file", `{"image":{"suite":"trixie","source":"` + file + `"}}`, `plugin_config.image.suite: contradicts image.source`},
+		{"packages type", `{"image":{"packages":"git"}}`, `plugin_config.image.packages: want a list of strings, have the string "git": write for instance ["git"]`},
+		{"packages element", `{"image":{"packages":["git",1]}}`, `plugin_config.image.packages[1]: want a string, have the number 1: write for instance packages = ["git"]`},
+		{"packages null", `{"image":{"packages":[null]}}`, `plugin_config.image.packages[0]: want a string, have nothing`},
+		{"packages two in one", `{"image":{"packages":["git curl"]}}`, `plugin_config.image.packages[0]: "git curl" is no name of a package`},
+		{"packages option", `{"image":{"packages":["-y"]}}`, `plugin_config.image.packages[0]: "-y" is no name of a package`},
+		{"run type", `{"image":{"run":{"a":"b"}}}`, `plugin_config.image.run: want a list of strings, have a table`},
+		{"run empty", `{"image":{"run":["true"," "]}}`, `plugin_config.image.run[1]: empty: write a shell command`},
+
+		{"cpus none", `{"machine":{"cpus":0}}`, `plugin_config.machine.cpus: 0 is out of range: write a number from 1 to 256`},
+		{"cpus many", `{"machine":{"cpus":257}}`, `plugin_config.machine.cpus: 257 is out of range`},
+		{"cpus broken", `{"machine":{"cpus":1.5}}`, `plugin_config.machine.cpus: want a whole number, have the number 1.5: write for instance 2`},
+		{"cpus text", `{"machine":{"cpus":"2"}}`, `plugin_config.machine.cpus: want a whole number, have the string "2"`},
+		{"memory without unit", `{"machine":{"memory":"8"}}`, `plugin_config.machine.memory: "8" has no unit: write for instance "8GiB"`},
+		{"memory negative", `{"machine":{"memory":"-8GiB"}}`, `plugin_config.machine.memory: "-8GiB" is negative`},
+		{"memory broken", `{"machine":{"memory":"1.5GiB"}}`, `plugin_config.machine.memory: "1.5GiB" is no size: write a whole number`},
+		{"memory little", `{"machine":{"memory":"255MiB"}}`, `plugin_config.machine.memory: "255MiB" is too small: write at least "256MiB"`},
+		{"memory overflow", `{"machine":{"memory":"9999999TiB"}}`, `plugin_config.machine.memory: "9999999TiB" is more than any machine has`},
+		{"memory no number", `{"machine":{"memory":"99999999999999999999MiB"}}`, `plugin_config.machine.memory: "99999999999999999999MiB" is more than any machine has`},
+		{"disk little", `{"machine":{"disk":"2GB"}}`, `plugin_config.machine.disk: "2GB" is too small: write at least "2048MiB"`},
+		{"disk type", `{"machine":{"disk":false}}`, `plugin_config.machine.disk: want a string, have false: write for instance "10GiB"`},
+		{"start_timeout number", `{"machine":{"start_timeout":600}}`, `plugin_config.machine.start_timeout: want a string, have the number 600: write for instance "10m"`},
+		{"start_timeout unit", `{"machine":{"start_timeout":"600"}}`, `plugin_config.machine.start_timeout: "600" is no duration`},
+		{"start_timeout negative", `{"machine":{"start_timeout":"-1m"}}`, `plugin_config.machine.start_timeout: "-1m" is too short: write at least "1s"`},
+
+		{"subnet host bits", `{"network":{"subnet":"10.210.0.1/16"}}`, `plugin_config.network.subnet: "10.210.0.1/16" has bits set after its prefix: write "10.210.0.0/16"`},
+		{"subnet IPv6", `{"network":{"subnet":"fd00::/64"}}`, `plugin_config.network.subnet: "fd00::/64" is not IPv4`},
+		{"subnet of the guest", `{"network":{"subnet":"198.18.0.0/15"}}`, `plugin_config.network.subnet: 198.18.0.0/15 overlaps 198.18.0.0/30`},
+		{"egress empty", `{"network":{"egress":""}}`, `plugin_config.network.egress: empty`},
+		{"egress long", `{"network":{"egress":"interface-of-20-long"}}`, `plugin_config.network.egress: "interface-of-20-long" is no name of an interface`},
+		{"egress space", `{"network":{"egress":"eth 0"}}`, `plugin_config.network.egress: "eth 0" is no name of an interface`},
+		{"egress slash", `{"network":{"egress":"a/b"}}`, `plugin_config.network.egress: "a/b" is no name of an interface`},
+		{"allow address", `{"network":{"allow":["10.0.0.0/8","1.2.3.4"]}}`, `plugin_config.network.allow[1]: "1.2.3.4" is no network in CIDR notation`},
+		{"deny IPv6", `{"network":{"deny":["::/0"]}}`, `plugin_config.network.deny[0]: "::/0" is not IPv4`},
+		{"deny type", `{"network":{"deny":"10.0.0.0/8"}}`, `plugin_config.network.deny: want a list of strings`},
+		{"dns name", `{"network":{"dns":["dns.quad9.net"]}}`, `plugin_config.network.dns[0]: "dns.quad9.net" is no IPv4 address`},
+
+		{"max_workers above capacity", `{"host":{"max_workers":6},"network":{"subnet":"10.1.2.0/29"}}`,
+			`plugin_config.host.max_workers: 6 is more than the 5 workers that the subnet 10.1.2.0/29 holds`},
+		{"max_workers huge", `{"host":{"max_workers":1e99}}`, `plugin_config.host.max_workers: want a whole number, have the number 1e99`},
+		{"concurrent_starts none", `{"host":{"concurrent_starts":0}}`, `plugin_config.host.concurrent_starts: 0 would start no worker: write at least 1`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := lines(t, test.text)
+			require.Len(t, got, 1, "one mistake, one line: %q", got)
+			assert.True(t, strings.HasPrefix(got[0], test.want), "want %s\nhave %s", test.want, got[0])
+		})
+	}
+}
+
+func TestUnreadableFile(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads every file")
+	}
+	file := imageFile(t)
+	require.NoError(t, os.Chmod(file, 0))
+	assert.Equal(t, []string{`plugin_config.image.source: cannot read "` + file + `", permission denied: let the runner's user read it`},
+		lines(t, `{"image":{"source":"`+file+`"}}`))
+}
+
+func TestEveryMistakeIsReportedInOrder(t *testing.T) {
+	text := `{"machine":{"memory":"8","cpus":0},"pol":"a","backend":"vax","host":{"max_workers":"x"},"network":{"subnet":"x"}}`
+	want := []string{
+		"plugin_config.backend", "plugin_config.host.max_workers", "plugin_config.machine.cpus",
+		"plugin_config.machine.memory", "plugin_config.network.subnet", "plugin_config.pol",
+	}
+	for range 10 { // maps iterate in another order each time
+		_, err := config.Parse([]byte(text))
+		var mistakes config.Errors
+		require.ErrorAs(t, err, &mistakes)
+		var paths []string
+		for _, mistake := range mistakes {
+			paths = append(paths, mistake.Path)
+		}
+		require.Equal(t, want, paths)
+	}
+}
+
+func TestTwoMistakesGiveTwoLines(t *testing.T) {
+	assert.Equal(t, []string{
+		`plugin_config.machine.cpus: 0 is out of range: write a number from 1 to 256`,
+		`plugin_config.network.dns[0]: "x" is no IPv4 address: write for instance "9.9.9.9"`,
+	}, lines(t, `{"machine":{"cpus":0},"network":{"dns":["x"]}}`))
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(``))
+	f.Add([]byte(`{"pool":"a","machine":{"memory":"8GiB","cpus":1.5},"network":{"allow":["10.0.0.0/8",null]}}`))
+	f.Add([]byte(`{"vm_subnet":"172.16.120.","vm_memory_mb":-1,"vm_prebuild_cloudinit_extra_cmds":["'a'","[b, 'c']","*"]}`))
+	f.Add([]byte(`{"image":{"source":"https://example.org","digest":"sha256:00"},"\n":[[]]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := config.Parse(data)
+		if err != nil {
+			var mistakes config.Errors
+			require.ErrorAs(t, err, &mistakes)
+			require.NotEmpty(t, mistakes)
+			require.Len(t, strings.Split(err.Error(), "\n"), len(mistakes))
+			return
+		}
+		require.NotEmpty(t, c.Pool)
+		require.True(t, filepath.IsAbs(c.StateDir))
+		require.NotEmpty(t, c.Image.Source.Kind)
+		require.GreaterOrEqual(t, c.Machine.Memory, 256*mib)
+		require.GreaterOrEqual(t, c.Machine.Disk, 2*gib)
+		require.Positive(t, c.Machine.CPUs)
+		require.GreaterOrEqual(t, c.Network.Capacity(), max(2, c.Host.MaxWorkers))
+		require.Positive(t, c.Host.ConcurrentStarts)
+	})
+}

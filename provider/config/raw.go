@@ -1,0 +1,89 @@
+package config
+
+// raw mirrors plugin_config: everything optional, values as written. It ends
+// where parse begins.
+type raw struct {
+	pool     given[string]
+	backend  given[string]
+	stateDir given[string]
+	image    rawImage
+	machine  rawMachine
+	network  rawNetwork
+	host     rawHost
+}
+
+type rawImage struct {
+	source, digest, suite given[string]
+	packages, run         given[[]string]
+}
+
+type rawMachine struct {
+	cpus                       given[int64]
+	memory, disk, startTimeout given[string]
+}
+
+type rawNetwork struct {
+	subnet, egress   given[string]
+	allow, deny, dns given[[]string]
+}
+
+type rawHost struct {
+	maxWorkers, concurrentStarts given[int64]
+}
+
+// readRaw reads plugin_config. What has the wrong type or an unknown name is
+// reported and left out.
+func readRaw(t *table) raw {
+	r := raw{
+		pool:     t.text("pool", `"default"`),
+		backend:  t.text("backend", `"auto"`),
+		stateDir: t.text("state_dir", `"/var/lib/mayfly"`),
+		image:    readImage(t.table("image")),
+		machine:  readMachine(t.table("machine")),
+		network:  readNetwork(t.table("network")),
+		host:     readHost(t.table("host")),
+	}
+	readFleetingd(t, &r)
+	t.refuseRest()
+	return r
+}
+
+func readImage(t *table) rawImage {
+	defer t.refuseRest()
+	return rawImage{
+		source:   t.text("source", `"debootstrap"`),
+		digest:   t.text("digest", `"sha256:<64 hexadecimal digits>"`),
+		suite:    t.text("suite", `"trixie"`),
+		packages: t.texts("packages", `["git"]`),
+		run:      t.texts("run", `["apt-get install -y git"]`),
+	}
+}
+
+func readMachine(t *table) rawMachine {
+	defer t.refuseRest()
+	return rawMachine{
+		cpus:         t.whole("cpus", `2`),
+		memory:       t.text("memory", `"2GiB"`),
+		disk:         t.text("disk", `"10GiB"`),
+		startTimeout: t.text("start_timeout", `"10m"`),
+	}
+}
+
+func readNetwork(t *table) rawNetwork {
+	defer t.refuseRest()
+	return rawNetwork{
+		subnet: t.text("subnet", `"10.210.0.0/16"`),
+		egress: t.text("egress", `"eth0"`),
+		allow:  t.texts("allow", `["192.168.1.10/32"]`),
+		deny:   t.texts("deny", `["192.168.0.0/16"]`),
+		dns:    t.texts("dns", `["9.9.9.9"]`),
+	}
+}
+
+func readHost(t *table) rawHost {
+	defer t.refuseRest()
+	return rawHost{
+		maxWorkers:       t.whole("max_workers", `20`),
+		concurrentStarts: t.whole("concurrent_starts", `4`),
+	}
+}

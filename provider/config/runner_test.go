@@ -1,0 +1,120 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+const (
+	ours = `
+[[runners]]
+name = "mayfly"
+[runners.autoscaler]
+plugin = "/usr/local/bin/fleeting-plugin-mayfly"
+max_instances = 3
+[runners.autoscaler.plugin_config]
+pool = "build"
+[runners.autoscaler.plugin_config.machine]
+cpus = 4
+`
+	second = `
+[[runners]]
+name = "second"
+[runners.autoscaler]
+plugin = "registry.example.com/mayfly-ci/fleeting-plugin-mayfly:1"
+`
+	aws = `
+[[runners]]
+name = "aws"
+[runners.autoscaler]
+plugin = "aws:1"
+`
+	shell = `
+[[runners]]
+name = "shell"
+executor = "shell"
+`
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.toml")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+func TestLoadFindsTheRunner(t *testing.T) {
+	tests := []struct{ name, text, runner, want string }{
+		{"ours among others", shell + ours + aws, "", "mayfly"},
+		{"by name", ours + second, "second", "second"},
+		{"by name, another plugin", ours + aws, "aws", "aws"},
+		{"the only one", aws, "", "aws"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, settings, err := config.Load(write(t, test.text), test.runner)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, settings.Name)
+		})
+	}
+}
+
+func TestLoadReadsPluginConfig(t *testing.T) {
+	c, settings, err := config.Load(write(t, ours), "")
+	require.NoError(t, err)
+	assert.Empty(t, diff(changed(func(c *config.Config) { c.Pool, c.Machine.CPUs = "build", 4 }), c))
+	assert.Equal(t, config.RunnerSettings{Name: "mayfly", MaxInstances: 3}, settings)
+}
+
+func TestLoadSaysWhatIsWrong(t *testing.T) {
+	tests := []struct{ name, text, runner, want string }{
+		{"nothing", "", "", `there is no [[runners]] entry`},
+		{"unknown name", ours + aws, "azure", `no [[runners]] entry is named "azure": name one of "mayfly", "aws"`},
+		{"two of ours", ours + second + aws, "", `more than one [[runners]] entry fits: name one of "mayfly", "second"`},
+		{"two of one name", ours + ours, "mayfly", `more than one [[runners]] entry fits`},
+		{"none of ours", aws + shell, "", `no [[runners]] entry uses fleeting-plugin-mayfly: name one of "aws", "shell"`},
+		{"no autoscaler", shell, "", `runner "shell" has no [runners.autoscaler]`},
+		{"syntax", "a = 1\nb = = 2\n", "", `line 2: toml: `},
+		{"type", "\n[[runners]]\nname = 3\n", "", `line 3: toml: `},
+		{"key twice", "a = 1\na = 2\n", "", `toml: `},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			file := write(t, test.text)
+			_, _, err := config.Load(file, test.runner)
+			require.ErrorContains(t, err, test.want)
+			assert.ErrorContains(t, err, file)
+		})
+	}
+}
+
+func TestLoadMissingFile(t *testing.T) {
+	_, _, err := config.Load("/no/such/config.toml", "")
+	require.ErrorIs(t, err, os.ErrNotExist)
+	assert.ErrorContains(t, err, "/no/such/config.toml")
+}
+
+func TestLoadIsAsStrictAsParse(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"unknown key", `plugin_config = { poool = "a" }`, `plugin_config.poool: unknown key: did you mean "pool"?`},
+		{"no whole number", `plugin_config = { machine = { cpus = 1.5 } }`, `plugin_config.machine.cpus: want a whole number`},
+		{"no table", `plugin_config = 3`, `plugin_config: want a table, have the number 3`},
+		{"a date", `plugin_config = { backend = 2026-01-01 }`, `plugin_config.backend: unknown backend "2026-01-01"`},
+		{"no JSON", `plugin_config = { host = { max_workers = inf } }`, `plugin_config: cannot be handed over as JSON`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			file := write(t, "[[runners]]\nname = \"x\"\n[runners.autoscaler]\n"+test.text)
+			_, _, err := config.Load(file, "")
+			require.ErrorContains(t, err, file+`, runner "x":`+"\n"+test.want)
+			var mistakes config.Errors
+			require.ErrorAs(t, err, &mistakes)
+		})
+	}
+}
