@@ -1,0 +1,179 @@
+// Package address keeps which addresses of a pool's subnet are taken, in a
+// directory that all pools of a host share: one small file for each taken
+// address, its name the address, its content the owner. Several processes may
+// use the directory at once. What an address is used for, and whether the
+// kernel agrees, is not known here.
+package address
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ErrFull says that every address of the subnet is taken.
+var ErrFull = errors.New("every address is taken")
+
+// patience bounds the wait for the lock where the caller gives no context. A
+// holder needs milliseconds; one that needs longer is stopped or stuck.
+const patience = 10 * time.Second
+
+// Book is the list of taken addresses. It holds nothing in memory: all of it
+// is in the directory, and every change is made under a lock there that the
+// kernel releases when its holder dies.
+type Book struct {
+	dir    string
+	subnet netip.Prefix
+}
+
+// New returns the book in dir, giving out addresses of subnet.
+func New(dir string, subnet netip.Prefix) (*Book, error) {
+	if Capacity(subnet) == 0 {
+		return nil, fmt.Errorf("subnet %s has no room for a worker: want an IPv4 subnet of /30 or larger", subnet)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the address directory: %w", err)
+	}
+	return &Book{dir: dir, subnet: subnet.Masked()}, nil
+}
+
+// Take gives the owner the next free address after the one given last, so
+// that an address just given back rests before somebody else is found there.
+// An owner that finds its address unusable takes again: it keeps both, nobody
+// else stumbles over the first, and Give gives both back.
+func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
+	if owner == "" {
+		return netip.Addr{}, errors.New("taking an address: owner is empty")
+	}
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer unlock()
+
+	addr := b.last()
+	for range Capacity(b.subnet) {
+		addr = following(b.subnet, addr)
+		taken, err := b.claim(addr, owner)
+		if err != nil {
+			return netip.Addr{}, err
+		}
+		if taken {
+			return addr, b.remember(addr)
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", b.subnet, ErrFull)
+}
+
+// Give gives back every address of the owner, whatever subnet it is of. It is
+// idempotent, and mends a crash between Take and the first use.
+func (b *Book) Give(owner string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	owners, err := b.owners()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for addr, o := range owners {
+		if o == owner {
+			errs = append(errs, os.Remove(b.path(addr)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("giving back the address of %s: %w", owner, err)
+	}
+	return nil
+}
+
+// Owners returns who has which address, of every subnet in the directory: a
+// pool whose subnet was changed still finds what it had before.
+func (b *Book) Owners() (map[netip.Addr]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return b.owners()
+}
+
+func (b *Book) owners() (map[netip.Addr]string, error) {
+	entries, err := os.ReadDir(b.dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing taken addresses: %w", err)
+	}
+	owners := make(map[netip.Addr]string)
+	for _, entry := range entries {
+		addr, err := netip.ParseAddr(entry.Name())
+		if err != nil {
+			continue // the lock, or a memory of the last address
+		}
+		owner, err := os.ReadFile(b.path(addr))
+		if err != nil {
+			return nil, fmt.Errorf("reading who has %s: %w", addr, err)
+		}
+		if len(owner) > 0 {
+			owners[addr] = string(owner)
+		}
+	}
+	return owners, nil
+}
+
+// claim writes the owner's name to the address's file unless somebody has it.
+// An empty file is what a crash between making and writing it leaves, and
+// means a free address. Nothing is synced: a power cut ends the leases too.
+func (b *Book) claim(addr netip.Addr, owner string) (bool, error) {
+	f, err := os.OpenFile(b.path(addr), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("taking %s: %w", addr, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, fmt.Errorf("taking %s: %w", addr, err)
+	}
+	if info.Size() > 0 {
+		return false, nil
+	}
+	if _, err := f.WriteString(owner); err != nil {
+		return false, fmt.Errorf("taking %s for %s: %w", addr, owner, errors.Join(err, os.Remove(f.Name())))
+	}
+	return true, nil
+}
+
+// last returns the address given last, or one outside the subnet when that is
+// not known; following starts anew from there.
+func (b *Book) last() netip.Addr {
+	text, _ := os.ReadFile(b.memory())
+	addr, _ := netip.ParseAddr(string(text))
+	return addr
+}
+
+func (b *Book) remember(addr netip.Addr) error {
+	if err := os.WriteFile(b.memory(), []byte(addr.String()), 0o600); err != nil {
+		return fmt.Errorf("noting %s as the address given last: %w", addr, err)
+	}
+	return nil
+}
+
+// memory is the file that names the address of this subnet given last.
+func (b *Book) memory() string {
+	return filepath.Join(b.dir, "last-"+strings.ReplaceAll(b.subnet.String(), "/", "-"))
+}
+
+func (b *Book) path(addr netip.Addr) string {
+	return filepath.Join(b.dir, addr.String())
+}

@@ -1,0 +1,117 @@
+package address
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func newBook(t *testing.T, subnet string) *Book {
+	t.Helper()
+	book, err := New(filepath.Join(t.TempDir(), "addresses"), netip.MustParsePrefix(subnet))
+	require.NoError(t, err)
+	return book
+}
+
+func take(t *testing.T, book *Book, owner string) string {
+	t.Helper()
+	addr, err := book.Take(t.Context(), owner)
+	require.NoError(t, err)
+	return addr.String()
+}
+
+func TestAddressJustGivenBackRests(t *testing.T) {
+	book := newBook(t, "10.9.0.0/29")
+	require.Equal(t, "10.9.0.2", take(t, book, "p/a"))
+	require.NoError(t, book.Give("p/a"))
+	require.Equal(t, "10.9.0.3", take(t, book, "p/b"))
+}
+
+func TestTakeGoesRoundAndNeverGivesReservedAddresses(t *testing.T) {
+	book := newBook(t, "10.9.0.0/29")
+	for _, want := range []string{"10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"} {
+		require.Equal(t, want, take(t, book, "p/"+want))
+	}
+	_, err := book.Take(t.Context(), "p/more")
+	require.ErrorIs(t, err, ErrFull)
+
+	require.NoError(t, book.Give("p/10.9.0.4"))
+	require.Equal(t, "10.9.0.4", take(t, book, "p/more"))
+}
+
+func TestGiveReturnsAllAddressesOfItsOwnerOnly(t *testing.T) {
+	book := newBook(t, "10.9.0.0/24")
+	take(t, book, "p/a")
+	take(t, book, "p/a")
+	kept := take(t, book, "p/b")
+
+	require.NoError(t, book.Give("p/a"))
+	require.NoError(t, book.Give("p/a"))
+	owners, err := book.Owners()
+	require.NoError(t, err)
+	require.Equal(t, map[netip.Addr]string{netip.MustParseAddr(kept): "p/b"}, owners)
+}
+
+func TestFileThatACrashLeftEmptyIsFree(t *testing.T) {
+	book := newBook(t, "10.9.0.0/30")
+	require.NoError(t, os.WriteFile(filepath.Join(book.dir, "10.9.0.2"), nil, 0o600))
+	owners, err := book.Owners()
+	require.NoError(t, err)
+	require.Empty(t, owners)
+	require.Equal(t, "10.9.0.2", take(t, book, "p/a"))
+}
+
+func TestTornMemoryStartsAnew(t *testing.T) {
+	book := newBook(t, "10.9.0.0/24")
+	require.NoError(t, os.WriteFile(book.memory(), []byte("10.9."), 0o600))
+	require.Equal(t, "10.9.0.2", take(t, book, "p/a"))
+}
+
+func TestSubnetsInOneDirectory(t *testing.T) {
+	first := newBook(t, "10.9.0.0/24")
+	second, err := New(first.dir, netip.MustParsePrefix("10.8.0.0/24"))
+	require.NoError(t, err)
+	take(t, first, "p/a")
+	require.Equal(t, "10.8.0.2", take(t, second, "q/a"))
+
+	require.NoError(t, second.Give("p/a"), "a changed subnet must not lose what was taken before")
+	owners, err := first.Owners()
+	require.NoError(t, err)
+	require.Len(t, owners, 1)
+}
+
+func TestWaitForTheLockEndsWithTheContext(t *testing.T) {
+	book := newBook(t, "10.9.0.0/24")
+	f, err := os.Create(filepath.Join(book.dir, "lock"))
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = book.Take(ctx, "p/a")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestSubnets(t *testing.T) {
+	for subnet, want := range map[string]int{
+		"10.0.0.0/24": 253,
+		"10.0.0.0/30": 1,
+		"10.0.0.0/31": 0,
+		"10.0.0.0/32": 0,
+		"0.0.0.0/0":   0,
+		"fd00::/64":   0,
+	} {
+		prefix := netip.MustParsePrefix(subnet)
+		require.Equal(t, want, Capacity(prefix), subnet)
+		_, err := New(t.TempDir(), prefix)
+		require.Equal(t, want == 0, err != nil, subnet)
+	}
+	require.Equal(t, "10.0.4.1", Gateway(netip.MustParsePrefix("10.0.4.77/24")).String())
+}

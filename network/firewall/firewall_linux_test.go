@@ -1,0 +1,122 @@
+package firewall
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// emptyNamespace moves the test into a network namespace of its own. Its
+// thread is never unlocked, so that it ends with the test.
+func emptyNamespace(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("nft"); os.Geteuid() != 0 || err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root and nft")
+		}
+		t.Skip("needs root and nft")
+	}
+	runtime.LockOSThread()
+	require.NoError(t, unix.Unshare(unix.CLONE_NEWNET))
+}
+
+// ruleset runs nft from the calling thread, and so in its namespace.
+func ruleset(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+	require.NoError(t, err, string(out))
+	return string(out)
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
+}
+
+func tables() map[string]Table {
+	subnet := netip.MustParsePrefix("10.86.0.0/16")
+	resolver := netip.MustParseAddr("10.1.2.3")
+	return map[string]Table{
+		"host":        Host(HostPolicy{Scope: "abcde", Subnet: subnet}),
+		"host-egress": Host(HostPolicy{Scope: "abcde", Subnet: subnet, Egress: "eth0"}),
+		"namespace":   Namespace(Policy{Deny: Private(), Resolver: resolver}),
+		"namespace-allow": Namespace(Policy{
+			Allow: prefixes("10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.7/32", "fd00::/8"),
+			Deny:  Private(), Resolver: resolver,
+		}),
+		"namespace-open": Namespace(Policy{Deny: []netip.Prefix{}}),
+		"namespace-shut": Namespace(Policy{Allow: prefixes("9.9.9.9/32"), Deny: prefixes("0.0.0.0/0")}),
+	}
+}
+
+func TestTablesInTheWordsOfNft(t *testing.T) {
+	for name, table := range tables() {
+		t.Run(name, func(t *testing.T) {
+			emptyNamespace(t)
+			require.NoError(t, Apply(table))
+			got := ruleset(t)
+			golden := filepath.Join("testdata", name+".nft")
+			if *update {
+				require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			require.Empty(t, cmp.Diff(string(want), got))
+		})
+	}
+}
+
+// TestGoldenFilesAreWhatNftReads keeps the golden files honest: nft makes the
+// same rules from them.
+func TestGoldenFilesAreWhatNftReads(t *testing.T) {
+	for name := range tables() {
+		t.Run(name, func(t *testing.T) {
+			emptyNamespace(t)
+			golden := filepath.Join("testdata", name+".nft")
+			out, err := exec.Command("nft", "-f", golden).CombinedOutput()
+			require.NoError(t, err, string(out))
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			require.Empty(t, cmp.Diff(string(want), ruleset(t)))
+		})
+	}
+}
+
+func TestApplyTwiceChangesNothing(t *testing.T) {
+	emptyNamespace(t)
+	table := tables()["namespace-allow"]
+	require.NoError(t, Apply(table))
+	once := ruleset(t)
+	require.NoError(t, Apply(table))
+	require.Equal(t, once, ruleset(t))
+}
+
+func TestApplyReplacesAndRemoveRemovesOnlyItsOwnTable(t *testing.T) {
+	emptyNamespace(t)
+	foreign := "table ip foreign {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}"
+	out, err := exec.Command("nft", foreign).CombinedOutput()
+	require.NoError(t, err, string(out))
+	before := ruleset(t)
+
+	require.NoError(t, Apply(tables()["host-egress"]))
+	require.Contains(t, ruleset(t), "eth0")
+	require.NoError(t, Apply(tables()["host"]))
+	require.NotContains(t, ruleset(t), "eth0")
+
+	require.NoError(t, Remove(HostTable("abcde")))
+	require.NoError(t, Remove(HostTable("abcde")))
+	require.Equal(t, before, ruleset(t))
+}

@@ -1,0 +1,150 @@
+package island
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+)
+
+// The two ends of every veth link have the same addresses everywhere: they are
+// known to each other beforehand, and udev leaves an address alone that was
+// given.
+const (
+	hostMAC   = "02:6d:66:00:00:03"
+	uplinkMAC = "02:6d:66:00:00:04"
+)
+
+// build makes the parts of a lease on its claimed namespace. What is made when
+// it fails is Release's to remove.
+func (i *Island) build(ctx context.Context, worker, name string) (netip.Addr, error) {
+	exit, err := i.egress()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu) }); err != nil {
+		return netip.Addr{}, err
+	}
+	if err := i.addVeth(name, exit); err != nil {
+		return netip.Addr{}, err
+	}
+	addr, err := i.settle(ctx, worker, name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return addr, Do(namespacePath(name), func() error { return i.openUplink(addr) })
+}
+
+// furnish makes, inside the namespace, what does not depend on the worker.
+// The rules come before anything that a packet could pass.
+func (i *Island) furnish(mtu int) error {
+	if err := errors.Join(disableIPv6("all"), disableIPv6("default"), routing()); err != nil {
+		return err
+	}
+	if err := firewall.Apply(firewall.Namespace(i.policy())); err != nil {
+		return err
+	}
+	loopback := configure("lo")
+	loopback.up()
+	return errors.Join(loopback.err, addTAP(mtu))
+}
+
+func (i *Island) policy() firewall.Policy {
+	policy := firewall.Policy{Allow: i.options.Allow, Deny: i.options.Deny}
+	switch dns := i.options.DNS; {
+	case dns == nil:
+		policy.Resolver = hostResolver(resolvConfs)
+	case len(dns) > 0:
+		policy.Resolver = dns[0]
+	}
+	return policy
+}
+
+func addTAP(mtu int) error {
+	if err := makeTAP(network.TAP); err != nil {
+		return err
+	}
+	tap := configure(network.TAP)
+	tap.mtu(mtu)
+	tap.mac(network.GatewayMAC)
+	tap.address(netip.PrefixFrom(network.Gateway, network.Guest.Bits()))
+	tap.up()
+	tap.neighbour(network.Guest.Addr(), network.GuestMAC)
+	return tap.err
+}
+
+// addVeth links the host to the namespace, and lets packets of the worker
+// travel on and their answers come back.
+func (i *Island) addVeth(name string, exit exit) error {
+	if err := makeVeth(name, exit.mtu); err != nil {
+		return err
+	}
+	if err := errors.Join(disableIPv6(name), forward(name)); err != nil {
+		return err
+	}
+	if exit.name != "" {
+		if err := forward(exit.name); err != nil {
+			return err
+		}
+	}
+	veth := configure(name)
+	veth.address(host(i.gateway))
+	veth.up()
+	return veth.err
+}
+
+func makeVeth(name string, mtu int) error {
+	ns, err := netns.GetFromPath(namespacePath(name))
+	if err != nil {
+		return fmt.Errorf("opening network namespace %s: %w", name, err)
+	}
+	defer ns.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = name, mtu, mac(hostMAC)
+	veth := netlink.NewVeth(attrs)
+	veth.PeerName, veth.PeerNamespace, veth.PeerHardwareAddr = firewall.Uplink, netlink.NsFd(ns), mac(uplinkMAC)
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("linking the host to namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// settle finds the worker an address that the kernel has no route for yet: a
+// pool with another address directory may be on this host. Release gives back
+// the ones that did not serve as well.
+func (i *Island) settle(ctx context.Context, worker, name string) (netip.Addr, error) {
+	for range address.Capacity(i.options.Subnet) {
+		addr, err := i.book.Take(ctx, i.owner(worker))
+		if err != nil {
+			return netip.Addr{}, err
+		}
+		veth := configure(name)
+		veth.routeTo(addr, i.gateway)
+		if errors.Is(veth.err, unix.EEXIST) {
+			i.log.Warn("address is routed elsewhere on this host, taking another", "address", addr, "worker", worker)
+			continue
+		}
+		veth.neighbour(addr, uplinkMAC)
+		return addr, veth.err
+	}
+	return netip.Addr{}, fmt.Errorf("every address of %s is routed elsewhere on this host", i.options.Subnet)
+}
+
+// openUplink configures the namespace's way out, the last part of a lease.
+func (i *Island) openUplink(addr netip.Addr) error {
+	uplink := configure(firewall.Uplink)
+	uplink.address(host(addr))
+	uplink.up()
+	uplink.neighbour(i.gateway, hostMAC)
+	uplink.routeTo(i.gateway, addr)
+	uplink.defaultRoute(i.gateway)
+	return uplink.err
+}

@@ -1,0 +1,73 @@
+package island
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// configuration sets up one link of the calling thread's network namespace,
+// step by step. After a step that fails it does nothing more, and err says
+// which one that was.
+type configuration struct {
+	link netlink.Link
+	err  error
+}
+
+func configure(name string) *configuration {
+	link, err := linkByName(name)
+	return &configuration{link: link, err: err}
+}
+
+func (c *configuration) try(doing string, step func(netlink.Link) error) {
+	if c.err != nil {
+		return
+	}
+	if err := step(c.link); err != nil {
+		c.err = fmt.Errorf("%s %s: %w", doing, c.link.Attrs().Name, err)
+	}
+}
+
+func (c *configuration) up() { c.try("bringing up", netlink.LinkSetUp) }
+
+func (c *configuration) mtu(mtu int) {
+	c.try("setting the MTU of", func(l netlink.Link) error { return netlink.LinkSetMTU(l, mtu) })
+}
+
+func (c *configuration) mac(address string) {
+	c.try("setting the MAC of", func(l netlink.Link) error { return netlink.LinkSetHardwareAddr(l, mac(address)) })
+}
+
+func (c *configuration) address(p netip.Prefix) {
+	c.try("adding "+p.String()+" to", func(l netlink.Link) error {
+		return netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(p)})
+	})
+}
+
+// neighbour adds an entry that never expires, so that nothing waits for ARP.
+func (c *configuration) neighbour(addr netip.Addr, address string) {
+	c.try("adding neighbour "+addr.String()+" to", func(l netlink.Link) error {
+		return netlink.NeighAdd(&netlink.Neigh{
+			LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT,
+			IP: addr.AsSlice(), HardwareAddr: mac(address),
+		})
+	})
+}
+
+// routeTo adds a route to an address on the link itself, which is reached from
+// source.
+func (c *configuration) routeTo(addr, source netip.Addr) {
+	c.try("routing "+addr.String()+" to", func(l netlink.Link) error {
+		return netlink.RouteAdd(&netlink.Route{
+			LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK,
+			Dst: ipNet(host(addr)), Src: source.AsSlice(),
+		})
+	})
+}
+
+func (c *configuration) defaultRoute(gateway netip.Addr) {
+	c.try("adding the default route to", func(l netlink.Link) error {
+		return netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gateway.AsSlice()})
+	})
+}

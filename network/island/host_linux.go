@@ -1,0 +1,87 @@
+package island
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+)
+
+// Open puts the pool's rules on the host in place. It refuses a subnet that
+// the host already uses for something else.
+func (i *Island) Open(context.Context) error {
+	if err := i.checkSubnet(); err != nil {
+		return err
+	}
+	if _, err := i.egress(); err != nil {
+		return err
+	}
+	if i.options.DNS == nil && !i.policy().Resolver.IsValid() {
+		i.log.Warn("the host names no resolver that workers can reach: set network.dns")
+	}
+	if err := shareNamespaces(); err != nil {
+		return err
+	}
+	return firewall.Apply(firewall.Host(firewall.HostPolicy{
+		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress,
+	}))
+}
+
+// Close removes the pool's rules. Forwarding by the egress interface stays on,
+// for others may rely on it by now.
+func (i *Island) Close(context.Context) error {
+	return firewall.Remove(firewall.HostTable(i.scope))
+}
+
+// checkSubnet compares the subnet with every route of the host but the default
+// ones and those to workers, which other pools may have there.
+func (i *Island) checkSubnet() error {
+	links, err := linkNames()
+	if err != nil {
+		return err
+	}
+	routes, err := listRoutes()
+	if err != nil {
+		return err
+	}
+	for _, route := range routes {
+		link := links[route.LinkIndex]
+		if isDefault(route) || strings.HasPrefix(link, firewall.LinkPrefix) {
+			continue
+		}
+		if destination := prefix(route.Dst); destination.Overlaps(i.options.Subnet) {
+			return fmt.Errorf("network.subnet %s overlaps the host's route to %s by %q: choose a subnet that nothing uses",
+				i.options.Subnet, destination, link)
+		}
+	}
+	return nil
+}
+
+func linkNames() (map[int]string, error) {
+	links, err := listLinks()
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[int]string)
+	for _, link := range links {
+		names[link.Attrs().Index] = link.Attrs().Name
+	}
+	return names, nil
+}
+
+func isDefault(route netlink.Route) bool { return prefix(route.Dst).Bits() == 0 }
+
+// prefix converts what netlink says; nothing there means everything.
+func prefix(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	addr, _ := netip.AddrFromSlice(n.IP.To4())
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr, ones)
+}

@@ -1,0 +1,62 @@
+package island
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+)
+
+const (
+	scopeLength = 5
+	keyLength   = 8
+)
+
+var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+var keyPattern = regexp.MustCompile(fmt.Sprintf("^[a-z2-7]{%d}$", keyLength))
+
+// naming translates between a pool's worker ids and names in the kernel. These
+// are derived and never random, so that whatever a crash leaves behind can be
+// traced to its worker: a namespace and its host link are both called
+// mf<scope><key>, which with 15 bytes is all that the kernel takes.
+type naming struct{ pool, scope string }
+
+func newNaming(pool, poolDir string) naming {
+	sum := sha256.Sum256([]byte(poolDir))
+	return naming{pool: pool, scope: base32Lower.EncodeToString(sum[:])[:scopeLength]}
+}
+
+// name returns what the worker's namespace and host link are called.
+func (n naming) name(worker string) (string, error) {
+	key, ok := strings.CutPrefix(worker, n.pool+"-")
+	if !ok || !keyPattern.MatchString(key) {
+		return "", fmt.Errorf("worker id %q is not %s-<%d characters of a-z and 2-7>", worker, n.pool, keyLength)
+	}
+	return firewall.LinkPrefix + n.scope + key, nil
+}
+
+// worker returns whose namespace or link has the name, if it is of this pool.
+func (n naming) worker(name string) (string, bool) {
+	key, ok := strings.CutPrefix(name, firewall.LinkPrefix+n.scope)
+	if !ok || !keyPattern.MatchString(key) {
+		return "", false
+	}
+	return n.pool + "-" + key, true
+}
+
+// owner returns the name under which the worker takes addresses.
+func (n naming) owner(worker string) string { return n.pool + "/" + worker }
+
+// workerOf returns which worker of this pool the owner is.
+func (n naming) workerOf(owner string) (string, bool) {
+	worker, ok := strings.CutPrefix(owner, n.pool+"/")
+	if !ok {
+		return "", false
+	}
+	_, err := n.name(worker)
+	return worker, err == nil
+}

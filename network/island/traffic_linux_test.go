@@ -1,0 +1,172 @@
+package island
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+)
+
+func TestHostReachesTheGuest(t *testing.T) {
+	newInternet(t)
+	lease := acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	newGuest(t, lease)
+	requireReaches(t, hostNamespace, lease.Address.String()+":22", "10.86.0.1")
+}
+
+func TestGuestReachesTheInternetAsTheHost(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, public+":80")
+	guest := newGuest(t, acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa"))
+	requireReaches(t, guest, public+":80", hostWAN)
+}
+
+func TestGuestAsksItsGatewayAndTheResolverAnswers(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, resolver+":53")
+	guest := newGuest(t, acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa"))
+	requireReaches(t, guest, network.Gateway.String()+":53", hostWAN)
+	requireNoWay(t, guest, resolver+":53")
+}
+
+func TestGuestReachesNothingPrivate(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, resolver+":80")
+	serve(t, hostNamespace, "0.0.0.0:80")
+	island := openIsland(t, testOptions(t, "p"))
+	lease, other := acquire(t, island, "p-aaaaaaaa"), acquire(t, island, "p-bbbbbbbb")
+	guest := newGuest(t, lease)
+	newGuest(t, other)
+	requireReaches(t, hostNamespace, resolver+":80", hostWAN)
+	requireReaches(t, hostNamespace, other.Address.String()+":22", "10.86.0.1")
+
+	requireNoWay(t, guest, resolver+":80")
+	requireNoWay(t, guest, other.Address.String()+":22")
+	requireDropped(t, lease.Namespace, "@deny")
+	requireNoWay(t, guest, hostWAN+":80")
+	requireDropped(t, hostNamespace, `iifname "mf`+island.scope+`*" counter`)
+	requireNoWay(t, guest, network.Gateway.String()+":80")
+	requireDropped(t, lease.Namespace, `iifname "tap0" counter`)
+}
+
+func TestAllowListOpensPrivateNetworksButNeitherHostNorWorkers(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, resolver+":80")
+	serve(t, hostNamespace, "0.0.0.0:80")
+	options := testOptions(t, "p")
+	options.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	island := openIsland(t, options)
+	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
+	other := acquire(t, island, "p-bbbbbbbb")
+	newGuest(t, other)
+
+	requireReaches(t, guest, resolver+":80", hostWAN)
+	requireNoWay(t, guest, other.Address.String()+":22")
+	requireDropped(t, hostNamespace, `oifname "mf*"`)
+	requireNoWay(t, guest, "10.86.0.1:80")
+}
+
+func TestGuestLeavesOnlyByTheEgressInterface(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, public+":80")
+	office := newNeighbour(t, "office", "lan0", "192.0.2.1", "192.0.2.2")
+	serve(t, office, "192.0.2.2:80")
+	options := testOptions(t, "p")
+	options.Egress = "wan0"
+	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
+
+	requireReaches(t, hostNamespace, "192.0.2.2:80", "192.0.2.1")
+	requireReaches(t, guest, public+":80", hostWAN)
+	requireNoWay(t, guest, "192.0.2.2:80")
+	requireDropped(t, hostNamespace, `oifname != "wan0"`)
+}
+
+func TestOutsideOpensNoConnectionToAWorker(t *testing.T) {
+	internet := newInternet(t)
+	lease := acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	newGuest(t, lease)
+	require.NoError(t, Do(internet, func() error {
+		return netlink.RouteAdd(&netlink.Route{
+			Dst: ipNet(host(lease.Address)), Gw: net.ParseIP(hostWAN),
+		})
+	}))
+	requireNoWay(t, internet, lease.Address.String()+":22")
+	requireDropped(t, hostNamespace, "ct state")
+}
+
+func TestSpoofedSourcesGoNowhere(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, public+":80")
+	lease := acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	guest := newGuest(t, lease)
+	requireReaches(t, guest, public+":80", hostWAN)
+
+	t.Run("address", func(t *testing.T) {
+		addAddress(t, guest, "eth0", "198.51.100.99/32")
+		require.NoError(t, Do(guest, func() error { return sendFrom("198.51.100.99", public+":80") }))
+		require.Eventually(t, func() bool {
+			return dropped(t, lease.Namespace, "ip saddr != 198.18.0.2")
+		}, patience, 10*time.Millisecond)
+	})
+	t.Run("address, when the namespace's rules are gone", func(t *testing.T) {
+		require.NoError(t, Do(lease.Namespace, func() error { return firewall.Remove("mayfly") }))
+		requireNoWay(t, guest, public+":80")
+		requireDropped(t, hostNamespace, "ip saddr != "+subnet)
+	})
+	t.Run("MAC", func(t *testing.T) {
+		require.NoError(t, Do(lease.Namespace, func() error { return firewall.Apply(firewall.Namespace(firewall.Policy{})) }))
+		require.NoError(t, Do(guest, func() error {
+			eth := configure("eth0")
+			eth.mac("02:00:00:00:00:99")
+			return eth.err
+		}))
+		requireNoWay(t, guest, public+":80")
+		requireDropped(t, lease.Namespace, "ether saddr")
+	})
+}
+
+func sendFrom(source, destination string) error {
+	dialer := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(source)}}
+	conn, err := dialer.Dial("udp4", destination)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte("it was not me"))
+	return err
+}
+
+func TestTAPAndUplinkHaveTheMTUOfTheEgress(t *testing.T) {
+	newInternet(t)
+	lease := acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	require.NoError(t, Do(lease.Namespace, func() error {
+		for _, name := range []string{network.TAP, firewall.Uplink} {
+			link, err := linkByName(name)
+			require.NoError(t, err)
+			require.Equal(t, 1400, link.Attrs().MTU, name)
+		}
+		return nil
+	}))
+}
+
+func TestOnlyTheLinksNeededForward(t *testing.T) {
+	newInternet(t)
+	newNeighbour(t, "office", "lan0", "192.0.2.1", "192.0.2.2")
+	acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	for file, want := range map[string]string{
+		"ip_forward":           "0\n",
+		"conf/wan0/forwarding": "1\n",
+		"conf/lan0/forwarding": "0\n",
+	} {
+		got, err := os.ReadFile("/proc/sys/net/ipv4/" + file)
+		require.NoError(t, err)
+		require.Equal(t, want, string(got), file)
+	}
+}

@@ -1,0 +1,222 @@
+package island
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// The world around the host: a link to the internet, which knows no way to
+// the workers' subnet, so that only masqueraded packets are answered.
+const (
+	subnet   = "10.86.0.0/16"
+	hostWAN  = "203.0.113.2"
+	isp      = "203.0.113.1"
+	public   = "198.51.100.7"
+	resolver = "10.99.0.53" // in a private network, and so denied to workers
+)
+
+const (
+	patience   = 5 * time.Second        // for what shall arrive
+	impatience = 400 * time.Millisecond // for what shall not
+)
+
+// hostNamespace is where the test process is.
+const hostNamespace = "/proc/self/ns/net"
+
+func newInternet(t testing.TB) (namespace string) {
+	requireHost(t)
+	require.NoError(t, shareNamespaces())
+	internet := newNeighbour(t, "internet", "wan0", hostWAN, isp)
+	require.NoError(t, Do(internet, func() error {
+		loopback := configure("lo")
+		loopback.address(host(netip.MustParseAddr(public)))
+		loopback.address(host(netip.MustParseAddr(resolver)))
+		return loopback.err
+	}))
+	wan := configure("wan0")
+	wan.defaultRoute(netip.MustParseAddr(isp))
+	require.NoError(t, wan.err)
+	return internet
+}
+
+// newNeighbour makes a namespace and a link to it, with an address on either
+// side.
+func newNeighbour(t testing.TB, name, link, near, far string) (namespace string) {
+	namespace = newNamespace(t, name)
+	ns, err := netns.GetFromPath(namespace)
+	require.NoError(t, err)
+	defer ns.Close()
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: link, TxQLen: 1000, MTU: 1400})
+	veth.PeerName, veth.PeerNamespace = "up0", netlink.NsFd(ns)
+	require.NoError(t, netlink.LinkAdd(veth))
+	t.Cleanup(func() { require.NoError(t, removeLink(link)) })
+
+	near24 := netip.PrefixFrom(netip.MustParseAddr(near), 24)
+	require.NoError(t, addAndUp(link, near24))
+	require.NoError(t, Do(namespace, func() error {
+		return addAndUp("up0", netip.PrefixFrom(netip.MustParseAddr(far), 24))
+	}))
+	return namespace
+}
+
+func newNamespace(t testing.TB, name string) (path string) {
+	require.NoError(t, claimNamespace(name))
+	t.Cleanup(func() { require.NoError(t, removeNamespace(name)) })
+	require.NoError(t, makeNamespace(name, func() error {
+		loopback := configure("lo")
+		loopback.up()
+		return loopback.err
+	}))
+	return namespacePath(name)
+}
+
+func addAndUp(name string, address netip.Prefix) error {
+	link := configure(name)
+	link.address(address)
+	link.up()
+	return link.err
+}
+
+func testOptions(t testing.TB, pool string) Options {
+	return Options{
+		PoolDir:    filepath.Join("/var/lib/mayfly/pools", pool),
+		Pool:       pool,
+		AddressDir: filepath.Join(t.TempDir(), "addresses"),
+		Subnet:     netip.MustParsePrefix(subnet),
+		DNS:        []netip.Addr{netip.MustParseAddr(resolver)},
+		Log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+}
+
+func openIsland(t testing.TB, o Options) *Island {
+	island, err := New(o)
+	require.NoError(t, err)
+	require.NoError(t, island.Open(t.Context()))
+	t.Cleanup(func() { require.NoError(t, island.Close(t.Context())) })
+	return island
+}
+
+func acquire(t testing.TB, island *Island, worker string) network.Lease {
+	lease, err := island.Acquire(t.Context(), worker)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, island.Release(t.Context(), worker)) })
+	return lease
+}
+
+// serve answers every TCP connection and UDP packet at the address with the
+// address that it seems to come from.
+func serve(t testing.TB, namespace, address string) {
+	t.Helper()
+	var listener net.Listener
+	var socket net.PacketConn
+	require.NoError(t, Do(namespace, func() (err error) {
+		if listener, err = net.Listen("tcp4", address); err != nil {
+			return err
+		}
+		socket, err = net.ListenPacket("udp4", address)
+		return err
+	}))
+	t.Cleanup(func() { listener.Close(); socket.Close() })
+	go serveTCP(listener)
+	go serveUDP(socket)
+}
+
+func serveTCP(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		fmt.Fprint(conn, conn.RemoteAddr())
+		conn.Close()
+	}
+}
+
+func serveUDP(socket net.PacketConn) {
+	buffer := make([]byte, 64)
+	for {
+		_, from, err := socket.ReadFrom(buffer)
+		if err != nil {
+			return
+		}
+		socket.WriteTo([]byte(from.String()), from)
+	}
+}
+
+// ask returns as whom a server at the address sees a client in the namespace.
+func ask(namespace, network, address string, wait time.Duration) (seen string, err error) {
+	err = Do(namespace, func() error {
+		conn, err := net.DialTimeout(network, address, wait)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(wait))
+		if network == "udp4" {
+			fmt.Fprint(conn, "who am I?")
+		}
+		answer := make([]byte, 64)
+		n, err := conn.Read(answer)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		seen, _, err = net.SplitHostPort(string(answer[:n]))
+		return err
+	})
+	return seen, err
+}
+
+func requireReaches(t *testing.T, from, address, seenAs string) {
+	t.Helper()
+	for _, network := range []string{"tcp4", "udp4"} {
+		seen, err := ask(from, network, address, patience)
+		require.NoError(t, err, "%s to %s", network, address)
+		require.Equal(t, seenAs, seen, "%s to %s", network, address)
+	}
+}
+
+func requireNoWay(t *testing.T, from, address string) {
+	t.Helper()
+	for _, network := range []string{"tcp4", "udp4"} {
+		_, err := ask(from, network, address, impatience)
+		require.True(t, os.IsTimeout(err), "%s to %s: %v", network, address, err)
+	}
+}
+
+// ruleset returns the rules of a namespace in nft's words.
+func ruleset(t testing.TB, namespace string) string {
+	var out []byte
+	require.NoError(t, Do(namespace, func() (err error) {
+		out, err = exec.Command("nft", "list", "ruleset").CombinedOutput()
+		return err
+	}), string(out))
+	return string(out)
+}
+
+// dropped tells whether a rule with these words dropped packets.
+func dropped(t *testing.T, namespace, words string) bool {
+	return slices.ContainsFunc(strings.Split(ruleset(t, namespace), "\n"), func(rule string) bool {
+		return strings.Contains(rule, words) && strings.Contains(rule, "drop") && !strings.Contains(rule, "packets 0 ")
+	})
+}
+
+func requireDropped(t *testing.T, namespace, words string) {
+	t.Helper()
+	require.True(t, dropped(t, namespace, words), "no rule with %q dropped anything:\n%s", words, ruleset(t, namespace))
+}
