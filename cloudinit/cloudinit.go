@@ -1,0 +1,92 @@
+// Package cloudinit holds what a guest is told through cloud-init's NoCloud
+// data source, as data. How it becomes the volume that a guest reads lives in
+// seed/; what is told, and to whom, is decided elsewhere. Only the fields that
+// a prebuild needs are here.
+package cloudinit
+
+import "net/netip"
+
+// VolumeLabel is the label by which cloud-init finds the volume.
+const VolumeLabel = "cidata"
+
+// Names of the files on the volume.
+const (
+	UserDataFile      = "user-data"
+	MetaDataFile      = "meta-data"
+	NetworkConfigFile = "network-config"
+)
+
+// UserData is the configuration of the guest.
+type UserData struct {
+	// PreserveHostname keeps cloud-init away from the host name; ManageEtcHosts
+	// has it written to /etc/hosts, without which each sudo waits for DNS.
+	PreserveHostname bool `yaml:"preserve_hostname,omitempty"`
+	ManageEtcHosts   bool `yaml:"manage_etc_hosts,omitempty"`
+	// SSHPasswordLogin is written always: silence means what the image says.
+	SSHPasswordLogin bool     `yaml:"ssh_pwauth"`
+	Users            []User   `yaml:"users,omitempty"`
+	GrowPart         GrowPart `yaml:"growpart,omitempty"`
+	PackageUpdate    bool     `yaml:"package_update,omitempty"`
+	PackageUpgrade   bool     `yaml:"package_upgrade,omitempty"`
+	Packages         []string `yaml:"packages,omitempty"`
+	WriteFiles       []File   `yaml:"write_files,omitempty"`
+	// BootCmd runs early in each boot, RunCmd once at the end of the first.
+	// Each is a list of commands, each command a list of arguments, so that no
+	// shell takes a value apart.
+	BootCmd    [][]string  `yaml:"bootcmd,omitempty"`
+	RunCmd     [][]string  `yaml:"runcmd,omitempty"`
+	PowerState *PowerState `yaml:"power_state,omitempty"`
+	// InitModules, ConfigModules and FinalModules are what the three stages of
+	// cloud-init do; empty means what the image says.
+	InitModules   []string `yaml:"cloud_init_modules,omitempty"`
+	ConfigModules []string `yaml:"cloud_config_modules,omitempty"`
+	FinalModules  []string `yaml:"cloud_final_modules,omitempty"`
+}
+
+// User is an account of the guest.
+type User struct {
+	Name string `yaml:"name"`
+	// Sudo is a rule such as "ALL=(ALL) NOPASSWD:ALL", or empty.
+	Sudo   string   `yaml:"sudo,omitempty"`
+	Shell  string   `yaml:"shell,omitempty"`
+	Groups []string `yaml:"groups,omitempty"`
+	// LockPasswd is written always: cloud-init locks what it is not told about.
+	LockPasswd bool `yaml:"lock_passwd"`
+}
+
+// GrowPart says which partitions grow with the disk.
+type GrowPart struct {
+	Mode    string   `yaml:"mode,omitempty"` // auto, off
+	Devices []string `yaml:"devices,omitempty"`
+}
+
+// File is a file of the guest, written before packages are installed.
+type File struct {
+	Path        string `yaml:"path"`
+	Permissions string `yaml:"permissions,omitempty"` // octal, such as "0644"
+	Content     string `yaml:"content"`
+}
+
+// PowerState is how the guest ends when cloud-init is done.
+type PowerState struct {
+	Mode string `yaml:"mode"` // poweroff, reboot
+	// Timeout is how many seconds cloud-init waits for itself to finish.
+	Timeout int `yaml:"timeout,omitempty"`
+}
+
+// MetaData is the identity of the guest. Another instance id makes cloud-init
+// take the boot for the first.
+type MetaData struct {
+	InstanceID    string `yaml:"instance-id"`
+	LocalHostname string `yaml:"local-hostname"`
+}
+
+// NetworkConfig is the one interface of a guest, with a static address.
+type NetworkConfig struct {
+	// MAC finds the interface, which is then called Name.
+	MAC        string
+	Name       string
+	Address    netip.Prefix
+	Gateway    netip.Addr
+	Nameserver netip.Addr
+}

@@ -1,0 +1,95 @@
+package seed
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+	"pgregory.net/rapid"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
+)
+
+func exampleUserData() cloudinit.UserData {
+	return cloudinit.UserData{
+		PreserveHostname: false,
+		ManageEtcHosts:   true,
+		Users: []cloudinit.User{{
+			Name: "mayfly", Sudo: "ALL=(ALL) NOPASSWD:ALL", Shell: "/bin/bash", Groups: []string{"adm"}, LockPasswd: true,
+		}},
+		GrowPart:      cloudinit.GrowPart{Mode: "auto", Devices: []string{"/"}},
+		PackageUpdate: true,
+		Packages:      []string{"make", "gcc"},
+		WriteFiles:    []cloudinit.File{{Path: "/etc/motd", Permissions: "0644", Content: "key: \"value\"\n# no comment\nGrüße\n"}},
+		BootCmd:       [][]string{{"systemctl", "stop", "ssh"}},
+		RunCmd:        [][]string{{"sh", "-c", "echo 'a: b' > /tmp/x && test \"$?\" = 0"}},
+		PowerState:    &cloudinit.PowerState{Mode: "poweroff", Timeout: 30},
+	}
+}
+
+func exampleNetwork() *cloudinit.NetworkConfig {
+	return &cloudinit.NetworkConfig{
+		MAC:        "52:54:00:12:34:56",
+		Name:       "eth0",
+		Address:    netip.MustParsePrefix("192.0.2.2/30"),
+		Gateway:    netip.MustParseAddr("192.0.2.1"),
+		Nameserver: netip.MustParseAddr("192.0.2.1"),
+	}
+}
+
+func TestTexts(t *testing.T) {
+	volume := Volume{
+		UserData: exampleUserData(),
+		MetaData: cloudinit.MetaData{InstanceID: "prebuild-0123", LocalHostname: "mayfly"},
+		Network:  exampleNetwork(),
+	}
+	texts, err := volume.texts()
+	require.NoError(t, err)
+	require.Len(t, texts, 3)
+	for name, got := range texts {
+		want, err := os.ReadFile(filepath.Join("testdata", name))
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(string(want), string(got)), name)
+	}
+}
+
+func TestEmptyUserDataIsStillConfiguration(t *testing.T) {
+	text, err := UserData(cloudinit.UserData{})
+	require.NoError(t, err)
+	require.Equal(t, "#cloud-config\nssh_pwauth: false\n", string(text))
+}
+
+func TestNetworkOfVersion6(t *testing.T) {
+	text, err := NetworkConfig(cloudinit.NetworkConfig{
+		Name: "eth0", Address: netip.MustParsePrefix("2001:db8::2/64"), Gateway: netip.MustParseAddr("2001:db8::1"),
+	})
+	require.NoError(t, err)
+	require.Contains(t, string(text), `to: "::/0"`)
+}
+
+// Whatever is in a value, the guest gets that value.
+func TestValuesSurvive(t *testing.T) {
+	awkward := rapid.OneOf(
+		rapid.String(),
+		rapid.SampledFrom([]string{"a: b", "- x", "yes", "=", "<<", "12:30:45", "0644", "1e3", "null", "~", "#", "'\"", "{{ x }}", "%", "&a *a", "line\nline\n\n", "\nA", "\n\tA", " lead", "tab\there", "\u2028", "ümlaut", "!!binary x", "\x7f", ""}),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		data := exampleUserData()
+		data.Users[0].Name = awkward.Draw(t, "name")
+		data.Packages = rapid.SliceOfN(awkward, 1, 3).Draw(t, "packages")
+		data.WriteFiles[0].Content = awkward.Draw(t, "content")
+		data.WriteFiles[0].Permissions = rapid.SampledFrom([]string{"0644", "0755", "644"}).Draw(t, "permissions")
+		data.RunCmd = [][]string{rapid.SliceOfN(awkward, 1, 3).Draw(t, "command")}
+		text, err := UserData(data)
+		require.NoError(t, err)
+		require.True(t, bytes.HasPrefix(text, []byte("#cloud-config\n")))
+		var got cloudinit.UserData
+		require.NoError(t, yaml.Unmarshal(text, &got), "%s", text)
+		require.Empty(t, cmp.Diff(data, got), "%s", text)
+	})
+}

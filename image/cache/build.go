@@ -1,0 +1,161 @@
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
+)
+
+// Builder makes an image in workdir, which is new and empty: files with the
+// names of package image stay, and whatever else lies there at the end stays
+// too. It returns what the manifest says; version and digest are filled in.
+type Builder func(ctx context.Context, workdir string) (image.Manifest, error)
+
+// Build returns the golden image with the digest, and has it built when there
+// is none. Of all who ask for one digest at the same time, in this process or
+// another, one builds; the others wait and take what it made, or try for
+// themselves when it failed. A build that fails leaves nothing, and what a
+// killed one left is removed by the next.
+func (c *Cache) Build(ctx context.Context, digest string, build Builder) (golden image.Golden, err error) {
+	if err := checkDigest(digest); err != nil {
+		return image.Golden{}, err
+	}
+	lock, err := c.lock(ctx, digest)
+	if err != nil {
+		return image.Golden{}, err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+
+	golden, found, err := c.Get(digest)
+	if found || err != nil {
+		return golden, err
+	}
+	if err := c.removeLeftovers(digest); err != nil {
+		return image.Golden{}, err
+	}
+	if err := c.buildLocked(ctx, digest, build); err != nil {
+		return image.Golden{}, fmt.Errorf("building image %s: %w", digest, err)
+	}
+	golden, _, err = c.Get(digest)
+	return golden, err
+}
+
+// lock keeps a file for each digest for ever: a lock file that is removed can
+// be locked by two.
+func (c *Cache) lock(ctx context.Context, digest string) (*filelock.Lock, error) {
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the directory of golden images: %w", err)
+	}
+	lock, err := filelock.Acquire(ctx, filepath.Join(c.dir, ".lock-"+digest))
+	if err != nil {
+		return nil, fmt.Errorf("waiting for image %s: %w", digest, err)
+	}
+	return lock, nil
+}
+
+func buildingPrefix(digest string) string { return ".building-" + digest + "-" }
+
+// removeLeftovers is called with the lock held, so that no directory of this
+// digest belongs to a living build.
+func (c *Cache) removeLeftovers(digest string) error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return fmt.Errorf("looking for unfinished builds: %w", err)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), buildingPrefix(digest)) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(c.dir, entry.Name())); err != nil {
+			return fmt.Errorf("removing an unfinished build: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Cache) buildLocked(ctx context.Context, digest string, build Builder) (err error) {
+	work, err := os.MkdirTemp(c.dir, fmt.Sprintf("%s%d-", buildingPrefix(digest), os.Getpid()))
+	if err != nil {
+		return err
+	}
+	defer func() { // after success there is nothing of that name any more
+		err = errors.Join(err, os.RemoveAll(work))
+	}()
+	manifest, err := build(ctx, work)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	manifest.Version, manifest.Digest = image.ManifestVersion, digest
+	if err := writeManifest(filepath.Join(work, image.ManifestFile), manifest); err != nil {
+		return err
+	}
+	return c.publish(work, digest)
+}
+
+func writeManifest(path string, manifest image.Manifest) error {
+	text, err := json.MarshalIndent(manifest, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing manifest: %w", err)
+	}
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing manifest: %w", err)
+	}
+	return nil
+}
+
+// publish gives the finished directory its name, after everything in it is on
+// the disk: what is found after a power cut is whole.
+func (c *Cache) publish(work, digest string) error {
+	if err := seal(work); err != nil {
+		return err
+	}
+	if err := os.Chmod(work, 0o755); err != nil {
+		return err
+	}
+	if err := sync(work); err != nil {
+		return err
+	}
+	if err := os.Rename(work, filepath.Join(c.dir, digest)); err != nil {
+		return err
+	}
+	return sync(c.dir)
+}
+
+// seal makes the files of a golden image read-only: every worker reads them,
+// and one stray write would be in all of them. Backends differ in which of
+// the files they have.
+func seal(dir string) error {
+	for _, name := range []string{image.DiskFile, image.KernelFile, image.InitrdFile, image.ManifestFile} {
+		path := filepath.Join(dir, name)
+		err := os.Chmod(path, 0o444)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("sealing: %w", err)
+		}
+		if err := sync(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync works on directories too, and needs no permission to write.
+func sync(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	return errors.Join(file.Sync(), file.Close())
+}

@@ -1,0 +1,98 @@
+// Package cache keeps finished golden images, one directory for each digest.
+// It promises that what is found is whole, and that an image is built once
+// however many processes ask for it. How an image is built, and when it is no
+// longer needed, is decided elsewhere.
+package cache
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// digestPattern is what image.Recipe.Digest returns; anything else must not
+// become part of a path.
+var digestPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// Cache is a directory of golden images. Names in it that begin with a dot are
+// the cache's own.
+type Cache struct{ dir string }
+
+// New returns the cache in dir, which is made by the first build.
+func New(dir string) *Cache { return &Cache{dir} }
+
+// Get finds the golden image with the digest; false says that there is none.
+func (c *Cache) Get(digest string) (image.Golden, bool, error) {
+	if err := checkDigest(digest); err != nil {
+		return image.Golden{}, false, err
+	}
+	dir, err := filepath.Abs(filepath.Join(c.dir, digest))
+	if err != nil {
+		return image.Golden{}, false, fmt.Errorf("golden image %s: %w", digest, err)
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return image.Golden{}, false, nil
+	}
+	manifest, err := readManifest(filepath.Join(dir, image.ManifestFile), digest)
+	if err != nil {
+		return image.Golden{}, false, fmt.Errorf("golden image %s: %w", dir, err)
+	}
+	return image.Golden{Dir: dir, Manifest: manifest}, true, nil
+}
+
+// List returns the golden images, ordered by digest. Those that cannot be read
+// do not hide the others: they are in the error, beside the result.
+func (c *Cache) List() ([]image.Golden, error) {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing golden images: %w", err)
+	}
+	var found []image.Golden
+	var damaged []error
+	for _, entry := range entries {
+		if !digestPattern.MatchString(entry.Name()) {
+			continue
+		}
+		golden, ok, err := c.Get(entry.Name())
+		if err != nil {
+			damaged = append(damaged, err)
+		}
+		if ok {
+			found = append(found, golden)
+		}
+	}
+	return found, errors.Join(damaged...)
+}
+
+func checkDigest(digest string) error {
+	if !digestPattern.MatchString(digest) {
+		return fmt.Errorf("%q is no digest of a recipe: want 32 hexadecimal digits", digest)
+	}
+	return nil
+}
+
+func readManifest(path, digest string) (image.Manifest, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	var manifest image.Manifest
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		return image.Manifest{}, fmt.Errorf("reading its manifest: %w", err)
+	}
+	switch {
+	case manifest.Version > image.ManifestVersion:
+		return image.Manifest{}, fmt.Errorf("its manifest has version %d and this program knows %d: update the plugin", manifest.Version, image.ManifestVersion)
+	case manifest.Version < 1:
+		return image.Manifest{}, fmt.Errorf("its manifest has version %d", manifest.Version)
+	case manifest.Digest != digest:
+		return image.Manifest{}, fmt.Errorf("its manifest is that of %s", manifest.Digest)
+	}
+	return manifest, nil
+}

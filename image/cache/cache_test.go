@@ -1,0 +1,150 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+const digest = "0123456789abcdef0123456789abcdef"
+
+func TestBuildThenGet(t *testing.T) {
+	cache := New(filepath.Join(t.TempDir(), "images"))
+	_, found, err := cache.Get(digest)
+	require.NoError(t, err)
+	require.False(t, found)
+
+	built, err := cache.Build(t.Context(), digest, builder("golden"))
+	require.NoError(t, err)
+	got, found, err := cache.Get(digest)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, built, got)
+	require.Equal(t, "/dev/vda", got.Root)
+	require.True(t, filepath.IsAbs(got.Dir))
+	for _, path := range []string{got.Disk(), got.Kernel(), got.Initrd()} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o444), info.Mode().Perm(), path)
+	}
+
+	again, err := cache.Build(t.Context(), digest, func(context.Context, string) (image.Manifest, error) {
+		t.Error("built twice")
+		return image.Manifest{}, nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, built, again)
+}
+
+func TestFailedBuildLeavesNothing(t *testing.T) {
+	cache := New(t.TempDir())
+	broken := errors.New("no mirror")
+	_, err := cache.Build(t.Context(), digest, func(_ context.Context, dir string) (image.Manifest, error) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, image.DiskFile), nil, 0o600))
+		return image.Manifest{}, broken
+	})
+	require.ErrorIs(t, err, broken)
+	require.Empty(t, directories(t, cache))
+}
+
+func TestCancelledBuildLeavesNothing(t *testing.T) {
+	cache := New(t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := cache.Build(ctx, digest, func(context.Context, string) (image.Manifest, error) {
+		cancel()
+		return image.Manifest{}, nil
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Empty(t, directories(t, cache))
+}
+
+func TestDigestNeverLeavesTheDirectory(t *testing.T) {
+	cache := New(t.TempDir())
+	for _, bad := range []string{"", "..", "../" + digest, strings.ToUpper(digest), digest + "/x"} {
+		_, _, err := cache.Get(bad)
+		require.Error(t, err, bad)
+		_, err = cache.Build(t.Context(), bad, builder("x"))
+		require.Error(t, err, bad)
+	}
+}
+
+func TestManifestsThatAreRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"update the plugin":    `{"version": 2, "digest": "` + digest + `"}`,
+		"version 0":            `{"digest": "` + digest + `"}`,
+		"that of ffff":         `{"version": 1, "digest": "ffff"}`,
+		"reading its manifest": `{"version": 1`,
+	} {
+		cache := New(t.TempDir())
+		require.NoError(t, os.Mkdir(filepath.Join(cache.dir, digest), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(cache.dir, digest, image.ManifestFile), []byte(text), 0o644))
+		_, found, err := cache.Get(digest)
+		require.ErrorContains(t, err, name)
+		require.False(t, found)
+	}
+}
+
+// The sample is a manifest as version 1 was written; every later version must
+// be able to read it.
+func TestManifestOfVersion1(t *testing.T) {
+	cache := New("testdata")
+	golden, found, err := cache.Get(digest)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, "LABEL=mayfly", golden.Root)
+	require.Equal(t, []string{"make"}, golden.Recipe.Packages)
+}
+
+func TestListShowsWholeImagesBesideDamagedOnes(t *testing.T) {
+	cache := New(filepath.Join(t.TempDir(), "images"))
+	found, err := cache.List()
+	require.NoError(t, err)
+	require.Empty(t, found)
+
+	other := strings.Repeat("f", 32)
+	for _, d := range []string{other, digest} {
+		_, err := cache.Build(t.Context(), d, builder(d))
+		require.NoError(t, err)
+	}
+	damaged := strings.Repeat("a", 32)
+	require.NoError(t, os.Mkdir(filepath.Join(cache.dir, damaged), 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(cache.dir, ".building-x"), 0o755))
+
+	found, err = cache.List()
+	require.ErrorContains(t, err, damaged)
+	require.Len(t, found, 2)
+	require.Equal(t, digest, found[0].Digest)
+	require.Equal(t, other, found[1].Digest)
+}
+
+// builder makes an image whose files hold content.
+func builder(content string) Builder {
+	return func(_ context.Context, dir string) (image.Manifest, error) {
+		for _, name := range []string{image.DiskFile, image.KernelFile, image.InitrdFile} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				return image.Manifest{}, err
+			}
+		}
+		return image.Manifest{Root: "/dev/vda"}, nil
+	}
+}
+
+func directories(t *testing.T, cache *Cache) []string {
+	t.Helper()
+	entries, err := os.ReadDir(cache.dir)
+	require.NoError(t, err)
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			names = append(names, entry.Name())
+		}
+	}
+	return names
+}

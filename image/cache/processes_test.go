@@ -1,0 +1,114 @@
+package cache
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// childDir in the environment makes the test binary a process that builds in
+// that directory, and says on its standard output when it is inside its build.
+const childDir = "MAYFLY_TEST_CACHE"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		os.Exit(buildAsChild(dir))
+	}
+	os.Exit(m.Run())
+}
+
+// buildAsChild stays inside its build until its standard input ends.
+func buildAsChild(dir string) int {
+	golden, err := New(dir).Build(context.Background(), digest, func(ctx context.Context, work string) (image.Manifest, error) {
+		fmt.Println("building")
+		if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+			return image.Manifest{}, err
+		}
+		return builder(fmt.Sprint(os.Getpid()))(ctx, work)
+	})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("done", golden.Digest)
+	return 0
+}
+
+type child struct {
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	stdout *bufio.Scanner
+}
+
+func start(t *testing.T, dir string) child {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return child{cmd, stdin, bufio.NewScanner(stdout)}
+}
+
+func (c child) line() string {
+	c.stdout.Scan()
+	return c.stdout.Text()
+}
+
+func TestOfTwoProcessesOneBuilds(t *testing.T) {
+	dir := t.TempDir()
+	first := start(t, dir)
+	require.Equal(t, "building", first.line())
+	second := start(t, dir)
+	time.Sleep(200 * time.Millisecond) // let it reach the lock
+	require.NoError(t, first.stdin.Close())
+
+	require.Equal(t, "done "+digest, first.line())
+	require.Equal(t, "done "+digest, second.line(), "the second built as well")
+	require.NoError(t, first.cmd.Wait())
+	require.NoError(t, second.cmd.Wait())
+	disk, err := os.ReadFile(filepath.Join(dir, digest, image.DiskFile))
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprint(first.cmd.Process.Pid), string(disk))
+}
+
+func TestKilledBuildIsSweptByTheNext(t *testing.T) {
+	dir := t.TempDir()
+	killed := start(t, dir)
+	require.Equal(t, "building", killed.line())
+	require.NoError(t, killed.cmd.Process.Kill())
+	killed.cmd.Wait()
+	left := directories(t, New(dir))
+	require.Len(t, left, 1)
+	require.True(t, strings.HasPrefix(left[0], buildingPrefix(digest)))
+	otherDigest := buildingPrefix(strings.Repeat("e", 32)) + "1-x"
+	require.NoError(t, os.Mkdir(filepath.Join(dir, otherDigest), 0o755))
+
+	_, err := New(dir).Build(t.Context(), digest, builder("golden"))
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{digest, otherDigest}, directories(t, New(dir)))
+}
+
+func TestWaitingForAnotherBuildEndsWithTheContext(t *testing.T) {
+	dir := t.TempDir()
+	first := start(t, dir)
+	require.Equal(t, "building", first.line())
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := New(dir).Build(ctx, digest, builder("x"))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}

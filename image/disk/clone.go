@@ -1,0 +1,97 @@
+// Package disk makes the files that hold disks: copy-on-write clones, empty
+// and sparse files, file systems made from a directory, raw files made from
+// foreign ones. It knows no machine and no image; what is on a disk, and who
+// owns the file, is decided elsewhere.
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Method is how a clone was made, and so what its format is.
+type Method int
+
+const (
+	// Reflink shares the blocks of a raw file, in the file system.
+	Reflink Method = iota + 1
+	// Overlay is a qcow2 file that reads through to its source, which must
+	// stay where it is and as it is.
+	Overlay
+)
+
+// String names the method as logs do.
+func (m Method) String() string {
+	switch m {
+	case Reflink:
+		return "reflink"
+	case Overlay:
+		return "overlay"
+	}
+	return fmt.Sprintf("Method(%d)", int(m))
+}
+
+// Format is the format of a clone made by the method, as QEMU names it.
+func (m Method) Format() string {
+	if m == Overlay {
+		return "qcow2"
+	}
+	return "raw"
+}
+
+// errNoReflink says that these files cannot share blocks, for a reason that
+// lies in the file system or the kernel and not in the request.
+var errNoReflink = errors.New("no reflink here")
+
+// Clone makes dst, which must not exist, a writable copy of the raw file src
+// that shares what is not written. Whether the file system can reflink is
+// found out by trying: mount options, the version of the kernel and the path
+// of both files decide it together, and only the attempt knows them all.
+func Clone(ctx context.Context, src, dst string) (Method, error) {
+	err := reflink(src, dst)
+	if err == nil {
+		return Reflink, nil
+	}
+	if !errors.Is(err, errNoReflink) {
+		return 0, fmt.Errorf("cloning %s to %s: %w", src, dst, err)
+	}
+	if err := Stack(ctx, src, "raw", dst); err != nil {
+		return 0, err
+	}
+	return Overlay, nil
+}
+
+// Stack makes dst, which must not exist, a qcow2 overlay on src, whose format
+// is given because a guest that writes a header to its raw disk must not be
+// able to choose it.
+func Stack(ctx context.Context, src, format, dst string) error {
+	backing, err := filepath.Abs(src) // a relative name would count from dst
+	if err != nil {
+		return fmt.Errorf("overlaying %s: %w", src, err)
+	}
+	target, err := filepath.Abs(dst) // and one with a colon would be a protocol
+	if err != nil {
+		return fmt.Errorf("overlaying %s: %w", src, err)
+	}
+	if err := reserve(target); err != nil {
+		return fmt.Errorf("overlaying %s: %w", src, err)
+	}
+	_, err = run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", format, target)
+	if err != nil {
+		return errors.Join(fmt.Errorf("overlaying %s with %s: %w", src, dst, err), os.Remove(target))
+	}
+	return nil
+}
+
+// reserve makes path as an empty private file, so that it is known to be ours
+// before a tool that overwrites what it finds gets the name.
+func reserve(path string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}

@@ -1,0 +1,88 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCloneIsAnOverlayWhereBlocksCannotBeShared(t *testing.T) {
+	need(t, "qemu-img")
+	dir := t.TempDir()
+	if err := reflink(write(t, filepath.Join(dir, "probe"), "x"), filepath.Join(dir, "probe2")); err == nil {
+		t.Skip("this file system can reflink")
+	}
+	src := write(t, filepath.Join(dir, "odd: name.raw"), "golden")
+
+	dst := filepath.Join(dir, "clone: 1.disk")
+	method, err := Clone(t.Context(), src, dst)
+	require.NoError(t, err)
+	require.Equal(t, Overlay, method)
+	require.Equal(t, "qcow2", method.Format())
+	require.Equal(t, "overlay", method.String())
+
+	_, err = run(t.Context(), "qemu-io", "-f", "qcow2", "-c", "write -P 0x42 0 4k", dst)
+	require.NoError(t, err)
+	require.Equal(t, "golden", first(t, src, 6), "a write to the clone shows in its source")
+
+	flat := filepath.Join(dir, "flat.raw")
+	_, err = run(t.Context(), "qemu-img", "convert", "-f", "qcow2", "-O", "raw", dst, flat)
+	require.NoError(t, err)
+	require.Equal(t, "BBBBBB", first(t, flat, 6))
+}
+
+func TestCloneOfNothingFails(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Clone(t.Context(), filepath.Join(dir, "missing"), filepath.Join(dir, "clone"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.NoFileExists(t, filepath.Join(dir, "clone"))
+}
+
+func TestCloneNeverOverwrites(t *testing.T) {
+	dir := t.TempDir()
+	src := write(t, filepath.Join(dir, "src"), "golden")
+	dst := write(t, filepath.Join(dir, "dst"), "precious")
+	_, err := Clone(t.Context(), src, dst)
+	require.ErrorIs(t, err, os.ErrExist)
+	require.Equal(t, "precious", first(t, dst, 8))
+}
+
+func TestFailedOverlayLeavesNothing(t *testing.T) {
+	need(t, "qemu-img")
+	dir := t.TempDir()
+	dst := filepath.Join(dir, "overlay")
+	err := Stack(t.Context(), filepath.Join(dir, "missing"), "raw", dst)
+	require.ErrorContains(t, err, "missing")
+	require.NoFileExists(t, dst)
+}
+
+func TestCancelledOverlaySaysSo(t *testing.T) {
+	need(t, "qemu-img")
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dst := filepath.Join(dir, "overlay")
+	err := Stack(ctx, write(t, filepath.Join(dir, "src"), "x"), "raw", dst)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoFileExists(t, dst)
+}
+
+// write makes a disk of 1 MiB that begins with text.
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	content := make([]byte, 1<<20)
+	copy(content, text)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	return path
+}
+
+func first(t *testing.T, path string, n int) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(bytes.Clone(content[:n]))
+}

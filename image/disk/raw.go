@@ -1,0 +1,63 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// ToRaw makes dst, which must not exist, a raw disk of size bytes from the raw
+// or qcow2 image src. What comes after the end of the image reads as zeros; a
+// partition table and a file system grow when the guest boots.
+func ToRaw(ctx context.Context, src, dst string, size int64) error {
+	src, err := filepath.Abs(src) // QEMU takes what comes before a colon for a protocol
+	if err != nil {
+		return fmt.Errorf("image %s: %w", src, err)
+	}
+	head, err := readHeader(src)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", src, err)
+	}
+	if head.size > size {
+		return fmt.Errorf("image %s is a disk of %d bytes, more than the %d of machine.disk: raise machine.disk", src, head.size, size)
+	}
+	if err := convert(ctx, head.format, src, dst); err != nil {
+		return err
+	}
+	if err := os.Truncate(dst, size); err != nil {
+		return errors.Join(fmt.Errorf("growing disk %s to %d bytes: %w", dst, size, err), os.Remove(dst))
+	}
+	return nil
+}
+
+func convert(ctx context.Context, format, src, dst string) error {
+	if format == "raw" {
+		return copyRaw(ctx, src, dst)
+	}
+	if err := reserve(dst); err != nil {
+		return fmt.Errorf("converting image: %w", err)
+	}
+	target, err := filepath.Abs(dst)
+	if err != nil {
+		return fmt.Errorf("converting image: %w", err)
+	}
+	if _, err := run(ctx, "qemu-img", "convert", "-q", "-f", format, "-O", "raw", src, target); err != nil {
+		return errors.Join(fmt.Errorf("converting image %s from %s: %w", src, format, err), os.Remove(dst))
+	}
+	return nil
+}
+
+// copyRaw shares blocks where that is possible: an image in the cache and the
+// disk made from it are often on one file system.
+func copyRaw(ctx context.Context, src, dst string) error {
+	err := reflink(src, dst)
+	if errors.Is(err, errNoReflink) {
+		return SparseCopy(ctx, src, dst)
+	}
+	if err != nil {
+		return fmt.Errorf("copying image %s to %s: %w", src, dst, err)
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package draft
+
+import (
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// Names on the seed volume.
+const (
+	agentFile  = "agent"
+	runnerFile = "gitlab-runner"
+)
+
+// startAgent puts the agent into the image and starts it beside cloud-init,
+// not under it: the agent is to see cloud-init end.
+const startAgent = `set -e
+mkdir -p /run/mayfly-seed /usr/local/lib/mayfly
+mount -o ro "$(blkid -L cidata || blkid -L CIDATA)" /run/mayfly-seed
+install -m 0755 /run/mayfly-seed/` + agentFile + ` /usr/local/lib/mayfly/agent
+if [ -e /run/mayfly-seed/` + runnerFile + ` ]; then install -m 0755 /run/mayfly-seed/` + runnerFile + ` /usr/local/bin/gitlab-runner; fi
+umount /run/mayfly-seed
+systemd-run --unit=mayfly-prebuild --collect /usr/local/lib/mayfly/agent guest`
+
+// needed is what the instance executor calls on a worker; a root file system
+// made from packages has it already.
+var needed = []string{"bash", "git", "curl", "ca-certificates", "sudo", "openssh-server"}
+
+// userData is what the first boot does.
+func userData(recipe image.Recipe) cloudinit.UserData {
+	data := cloudinit.UserData{
+		PreserveHostname: true,
+		RunCmd:           [][]string{{"sh", "-c", startAgent}},
+	}
+	if recipe.User != "root" {
+		data.Users = []cloudinit.User{{
+			Name: recipe.User, Sudo: "ALL=(ALL) NOPASSWD:ALL", Shell: "/bin/bash", LockPasswd: true,
+		}}
+	}
+	if recipe.Source.Kind == image.Debootstrap {
+		trim(&data)
+		return data
+	}
+	data.PackageUpdate, data.PackageUpgrade = true, true
+	data.Packages = append(append([]string{}, needed...), recipe.Packages...)
+	return data
+}
+
+// trim leaves of cloud-init's modules what this prebuild needs. A root file
+// system made from packages has its package sources and its disk at full size
+// already, and host keys are made for each worker by the host: the rest would
+// only cost time, which by emulation is a minute.
+func trim(data *cloudinit.UserData) {
+	data.InitModules = []string{"users-groups"}
+	data.ConfigModules = []string{"runcmd"}
+	data.FinalModules = []string{"scripts-user"}
+}
+
+// networkConfig is the network that every guest sees.
+func networkConfig() cloudinit.NetworkConfig {
+	return cloudinit.NetworkConfig{
+		MAC: network.GuestMAC, Name: "eth0",
+		Address: network.Guest, Gateway: network.Gateway, Nameserver: network.Gateway,
+	}
+}

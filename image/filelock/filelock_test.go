@@ -1,0 +1,50 @@
+package filelock
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestSecondWaitsForFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	first, err := Acquire(t.Context(), path)
+	require.NoError(t, err)
+
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		time.Sleep(2 * poll)
+		first.Release()
+	}()
+	second, err := Acquire(t.Context(), path)
+	require.NoError(t, err)
+	defer second.Release()
+	<-released
+}
+
+func TestWaitingEndsWithTheContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	held, err := Acquire(t.Context(), path)
+	require.NoError(t, err)
+	defer held.Release()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*poll)
+	defer cancel()
+	_, err = Acquire(ctx, path)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, path)
+}
+
+func TestLockIsCloseOnExec(t *testing.T) {
+	lock, err := Acquire(t.Context(), filepath.Join(t.TempDir(), "lock"))
+	require.NoError(t, err)
+	defer lock.Release()
+	flags, err := unix.FcntlInt(lock.file.Fd(), unix.F_GETFD, 0)
+	require.NoError(t, err)
+	require.NotZero(t, flags&unix.FD_CLOEXEC)
+}

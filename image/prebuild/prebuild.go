@@ -1,0 +1,166 @@
+// Package prebuild turns a booted machine into a golden disk: it waits for
+// cloud-init, runs the user's steps, checks that jobs will find what they
+// need, and has the disk sealed. It talks to the guest's agent; booting the
+// machine, and the files of the image, are its caller's.
+package prebuild
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// Guest is a booted machine's agent; *guest.Client is one.
+type Guest interface {
+	Network(ctx context.Context) error
+	Run(ctx context.Context, command string, output io.Writer) error
+	Fetch(ctx context.Context, path string, output io.Writer) error
+	Seal(ctx context.Context) error
+	PowerOff(ctx context.Context) error
+}
+
+var _ Guest = (*guest.Client)(nil)
+
+// bootLimit bounds the first boot, cloud-init with its packages included.
+const bootLimit = 20 * time.Minute
+
+// Run takes the guest from its first boot to a sealed disk and powers it off.
+// An image that came as a whole disk has no kernel in the golden image's
+// directory yet: it is fetched from the guest, and its root arguments are
+// returned.
+func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress) (root string, err error) {
+	progress("cloud-init", "")
+	if err := g.Network(ctx); err != nil {
+		return "", fmt.Errorf("setting up the network of the prebuild: %w", err)
+	}
+	if err := waitForCloudInit(ctx, g, progress); err != nil {
+		return "", err
+	}
+	if err := runSteps(ctx, g, recipe, progress); err != nil {
+		return "", err
+	}
+	if root, err = fetchKernel(ctx, g, golden); err != nil {
+		return "", err
+	}
+	progress("seal", "")
+	if err := g.Seal(ctx); err != nil {
+		return "", fmt.Errorf("sealing the image: %w", err)
+	}
+	return root, g.PowerOff(ctx)
+}
+
+// runSteps runs the user's steps, and then checks what is there.
+func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
+	for i, command := range recipe.Run {
+		step := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
+		progress(step, "$ "+command)
+		if err := runStep(ctx, g, command, func(line string) { progress(step, line) }); err != nil {
+			return fmt.Errorf("prebuild %s (image.run[%d]: %s): %w", step, i, command, err)
+		}
+	}
+	progress("check", "")
+	if err := runStep(ctx, g, requirements(recipe.User), func(line string) { progress("check", line) }); err != nil {
+		return fmt.Errorf("the image lacks what jobs need: %w", err)
+	}
+	return nil
+}
+
+// resultFile is what cloud-init writes when its last stage has ended.
+const resultFile = "/run/cloud-init/result.json"
+
+func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the first boot took longer than %s", bootLimit))
+	defer cancel()
+	var result bytes.Buffer
+	if err := g.Run(ctx, "while [ ! -s "+resultFile+" ]; do sleep 0.2; done; cat "+resultFile, &result); err != nil {
+		return fmt.Errorf("waiting for cloud-init: %w", err)
+	}
+	var report struct {
+		V1 struct{ Errors []string }
+	}
+	if err := json.Unmarshal(result.Bytes(), &report); err != nil {
+		return fmt.Errorf("reading cloud-init's result: %w", err)
+	}
+	if len(report.V1.Errors) > 0 {
+		tail := lastLines{show: func(line string) { progress("cloud-init", line) }}
+		_ = g.Run(ctx, "tail -n 20 /var/log/cloud-init-output.log", &tail) // the errors matter more
+		return fmt.Errorf("cloud-init: %s%s", strings.Join(report.V1.Errors, "; "), tail.quote())
+	}
+	return nil
+}
+
+// runStep runs a command; when it fails, the error has its last lines.
+func runStep(ctx context.Context, g Guest, command string, show func(line string)) error {
+	output := lastLines{show: show}
+	err := g.Run(ctx, command, &output)
+	output.flush()
+	var exit *guest.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return fmt.Errorf("%w%s", exit, output.quote())
+	case err != nil:
+		return fmt.Errorf("%w%s", err, output.quote())
+	}
+	return nil
+}
+
+// requirements is a command that fails, and says why, where a job would fail
+// later: without what the instance executor calls on a worker.
+func requirements(user string) string {
+	return `missing=
+for tool in bash git curl sudo sshd; do
+  PATH=$PATH:/usr/sbin command -v $tool >/dev/null || missing="$missing $tool"
+done
+[ -e /etc/ssl/certs ] || missing="$missing ca-certificates"
+id ` + user + ` >/dev/null 2>&1 || missing="$missing user:` + user + `"
+if [ -n "$missing" ]; then echo "missing:$missing (image.packages can add them)"; exit 1; fi
+[ ` + user + ` = root ] || su ` + user + ` -c 'sudo -n true'`
+}
+
+// boot prints the path of the newest kernel, that of its initial RAM disk, and
+// the arguments that told the running kernel where its root file system is.
+const boot = `cd /boot && k=$(ls -v vmlinuz-* | tail -n 1) && [ -n "$k" ] && v=${k#vmlinuz-} &&
+for i in initrd.img-$v initramfs-$v.img initramfs-$v initrd-$v; do
+  if [ -e $i ]; then echo /boot/$k; echo /boot/$i; tr ' ' '\n' </proc/cmdline | grep '^root' | tr '\n' ' '; exit 0; fi
+done; echo "no kernel with its initial RAM disk in /boot"; exit 1`
+
+// fetchKernel takes the kernel out of an image that came as a whole disk:
+// workers boot it directly, without firmware and boot loader.
+func fetchKernel(ctx context.Context, g Guest, golden image.Golden) (root string, err error) {
+	if _, err := os.Stat(golden.Kernel()); err == nil {
+		return golden.Root, nil
+	}
+	var found bytes.Buffer
+	if err := g.Run(ctx, boot, &found); err != nil {
+		return "", fmt.Errorf("finding the image's kernel: %w: %s", err, bytes.TrimSpace(found.Bytes()))
+	}
+	lines := strings.Split(strings.TrimSpace(found.String()), "\n")
+	if len(lines) != 3 {
+		return "", fmt.Errorf("finding the image's kernel: odd answer %q", found.String())
+	}
+	if err := fetch(ctx, g, lines[0], golden.Kernel()); err != nil {
+		return "", err
+	}
+	return lines[2], fetch(ctx, g, lines[1], golden.Initrd())
+}
+
+func fetch(ctx context.Context, g Guest, path, to string) error {
+	file, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(g.Fetch(ctx, path, file), file.Close())
+	if err != nil {
+		return fmt.Errorf("fetching %s out of the image: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package prebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// fakeGuest answers commands that contain a word, and writes down what it was
+// asked, in order.
+type fakeGuest struct {
+	asked   []string
+	answers map[string]answer
+}
+
+type answer struct {
+	output string
+	err    error
+}
+
+func (g *fakeGuest) ask(what string, output io.Writer) error {
+	g.asked = append(g.asked, what)
+	for word, answer := range g.answers {
+		if strings.Contains(what, word) {
+			_, _ = io.WriteString(output, answer.output)
+			return answer.err
+		}
+	}
+	return nil
+}
+
+func (g *fakeGuest) Run(_ context.Context, command string, output io.Writer) error {
+	return g.ask(command, output)
+}
+
+func (g *fakeGuest) Fetch(_ context.Context, path string, output io.Writer) error {
+	return g.ask("fetch "+path, output)
+}
+
+func (g *fakeGuest) Network(context.Context) error  { return g.ask("network", io.Discard) }
+func (g *fakeGuest) Seal(context.Context) error     { return g.ask("seal", io.Discard) }
+func (g *fakeGuest) PowerOff(context.Context) error { return g.ask("poweroff", io.Discard) }
+
+func newGuest() *fakeGuest {
+	return &fakeGuest{answers: map[string]answer{
+		resultFile:            {output: `{"v1":{"datasource":"NoCloud","errors":[]}}`},
+		"ls -v vmlinuz":       {output: "/boot/vmlinuz-6\n/boot/initrd.img-6\nroot=UUID=1 rootflags=subvol=root \n"},
+		"fetch /boot/vmlinuz": {output: "the kernel"},
+		"fetch /boot/initrd":  {output: "the initrd"},
+	}}
+}
+
+func build(t *testing.T, g *fakeGuest, commands ...string) (image.Golden, []string, error) {
+	t.Helper()
+	golden := image.Golden{Dir: t.TempDir()}
+	var shown []string
+	root, err := Run(t.Context(), g, image.Recipe{User: "mayfly", Run: commands}, golden, func(stage, line string) {
+		shown = append(shown, stage+": "+line)
+	})
+	golden.Root = root
+	return golden, shown, err
+}
+
+func TestStepsRunInOrderAndTheDiskIsSealedLast(t *testing.T) {
+	g := newGuest()
+	g.answers["echo one"] = answer{output: "one\r\nand more"}
+	golden, shown, err := build(t, g, "echo one", "echo two")
+	require.NoError(t, err)
+	require.Equal(t, "root=UUID=1 rootflags=subvol=root", golden.Root)
+	require.Equal(t, []string{"echo one", "echo two"}, g.asked[2:4])
+	require.Equal(t, []string{"seal", "poweroff"}, g.asked[len(g.asked)-2:])
+	require.Contains(t, shown, "step 1 of 2: $ echo one")
+	require.Contains(t, shown, "step 1 of 2: one")
+	require.Contains(t, shown, "step 1 of 2: and more", "a last line without an end is shown too")
+	for path, want := range map[string]string{golden.Kernel(): "the kernel", golden.Initrd(): "the initrd"} {
+		got, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, want, string(got))
+	}
+}
+
+func TestKernelThatIsThereIsNotFetched(t *testing.T) {
+	g, dir := newGuest(), t.TempDir()
+	golden := image.Golden{Dir: dir, Manifest: image.Manifest{Root: "root=/dev/vda"}}
+	require.NoError(t, os.WriteFile(golden.Kernel(), []byte("ours"), 0o600))
+	root, err := Run(t.Context(), g, image.Recipe{User: "root"}, golden, func(string, string) {})
+	require.NoError(t, err)
+	require.Equal(t, "root=/dev/vda", root)
+	require.NotContains(t, strings.Join(g.asked, "\n"), "fetch")
+}
+
+func TestFailingStepIsNamedWithItsLastLines(t *testing.T) {
+	g := newGuest()
+	var output strings.Builder
+	for i := range 2 * kept {
+		fmt.Fprintf(&output, "line %d\n", i)
+	}
+	g.answers["apt-get"] = answer{output.String(), &guest.ExitError{Code: 100}}
+	_, _, err := build(t, g, "true", "apt-get install nothing", "never")
+	require.ErrorContains(t, err, "step 2 of 3")
+	require.ErrorContains(t, err, "image.run[1]")
+	require.ErrorContains(t, err, "apt-get install nothing")
+	require.ErrorContains(t, err, "exit code 100")
+	require.ErrorContains(t, err, "line 39")
+	require.NotContains(t, err.Error(), "line 19\n")
+	require.NotContains(t, g.asked, "never")
+	require.NotContains(t, g.asked, "seal")
+}
+
+func TestFailuresThatEndTheBuild(t *testing.T) {
+	lost := errors.New("connection lost")
+	for name, test := range map[string]struct {
+		word   string
+		answer answer
+		want   string
+	}{
+		"no network":        {"network", answer{err: lost}, "setting up the network"},
+		"cloud-init error":  {resultFile, answer{output: `{"v1":{"errors":["package_update failed"]}}`}, "cloud-init: package_update failed"},
+		"cloud-init silent": {resultFile, answer{err: lost}, "waiting for cloud-init"},
+		"cloud-init odd":    {resultFile, answer{output: "{"}, "reading cloud-init's result"},
+		"tool missing":      {"command -v", answer{"missing: git\n", &guest.ExitError{Code: 1}}, "missing: git"},
+		"odd boot":          {"ls -v vmlinuz", answer{output: "/boot/vmlinuz-6\n"}, "odd answer"},
+		"no kernel":         {"ls -v vmlinuz", answer{"no kernel\n", &guest.ExitError{Code: 1}}, "no kernel"},
+		"fetch":             {"fetch /boot/vmlinuz", answer{err: lost}, "fetching /boot/vmlinuz-6"},
+		"seal":              {"seal", answer{err: lost}, "sealing the image"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuest()
+			g.answers[test.word] = test.answer
+			_, _, err := build(t, g)
+			require.ErrorContains(t, err, test.want)
+			require.NotContains(t, g.asked, "poweroff")
+		})
+	}
+}
+
+func TestEndlessLineIsCut(t *testing.T) {
+	var shown []string
+	output := lastLines{show: func(line string) { shown = append(shown, line) }}
+	for range 3 {
+		_, err := output.Write([]byte(strings.Repeat("x", longestLine)))
+		require.NoError(t, err)
+	}
+	require.NotEmpty(t, shown)
+	for _, line := range shown {
+		require.LessOrEqual(t, len(line), longestLine)
+	}
+}

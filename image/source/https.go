@@ -1,0 +1,161 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
+)
+
+// HTTPS downloads cloud images into a directory that keeps them. An image with
+// a known digest is downloaded once; one without is downloaded anew each time,
+// because nothing says that it is still the same.
+type HTTPS struct {
+	// Dir holds downloads, finished and not.
+	Dir string
+	// Client defaults to one that waits half a minute for an answer. Its
+	// redirects are always confined to https.
+	Client *http.Client
+	// Retry is the pause after a connection that was cut; it doubles with each
+	// one that brought nothing. Default one second.
+	Retry time.Duration
+	// Stall is how long a connection may bring nothing. Default one minute.
+	Stall time.Duration
+}
+
+// attempts is how many connections in a row may bring nothing.
+const attempts = 5
+
+// Fetch returns the path of the downloaded file. A download that was cut goes
+// on where it stopped, in this call or in a later one; a file with the wrong
+// digest is removed.
+func (h HTTPS) Fetch(ctx context.Context, from image.Source, output func(line string)) (string, error) {
+	if err := checkURL(from.Location); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
+		return "", fmt.Errorf("making the directory of downloads: %w", err)
+	}
+	path := filepath.Join(h.Dir, fileName(from))
+	lock, err := filelock.Acquire(ctx, path+".lock")
+	if err != nil {
+		return "", fmt.Errorf("waiting for another download of %s: %w", from.Location, err)
+	}
+	defer lock.Release()
+	if from.SHA256 != "" && verify(ctx, path, from.SHA256) == nil {
+		output("already downloaded: " + from.Location)
+		return path, nil
+	}
+	if err := h.fetchLocked(ctx, from, path, output); err != nil {
+		return "", fmt.Errorf("downloading %s: %w", from.Location, err)
+	}
+	return path, nil
+}
+
+func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, output func(string)) error {
+	part := partial{path: path + ".part"}
+	if err := h.download(ctx, from, part, output); err != nil {
+		return err
+	}
+	if err := verify(ctx, part.path, from.SHA256); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return errors.Join(err, part.remove())
+	}
+	return part.finish(path)
+}
+
+// download tries until the file is whole, as long as tries get further than
+// any before: a server that always begins anew must not be asked for ever.
+func (h HTTPS) download(ctx context.Context, from image.Source, into partial, output func(string)) error {
+	try := transfer{client: h.client(), stall: positive(h.Stall, time.Minute), source: from, into: into, output: output}
+	pause := positive(h.Retry, time.Second)
+	furthest := into.size()
+	for failures := 0; ; {
+		err := try.run(ctx)
+		if err == nil || ctx.Err() != nil || errors.As(err, new(finalError)) {
+			return errors.Join(err, ctx.Err())
+		}
+		if failures++; into.size() > furthest {
+			failures, furthest = 0, into.size()
+		}
+		if failures == attempts {
+			return err
+		}
+		output(fmt.Sprintf("cut after %s (%v); going on", megabytes(into.size()), err))
+		if err := sleep(ctx, pause<<failures); err != nil {
+			return err
+		}
+	}
+}
+
+func (h HTTPS) client() *http.Client {
+	client := http.Client{}
+	if h.Client != nil {
+		client = *h.Client
+	} else {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.ResponseHeaderTimeout = 30 * time.Second
+		client.Transport = transport
+	}
+	client.CheckRedirect = onlyHTTPS
+	return &client
+}
+
+// onlyHTTPS keeps a redirect from doing what a recipe may not.
+func onlyHTTPS(request *http.Request, via []*http.Request) error {
+	if request.URL.Scheme != "https" {
+		return finalError{fmt.Errorf("it redirects to %s, which is not https", request.URL.Redacted())}
+	}
+	if len(via) >= 10 {
+		return finalError{errors.New("it redirects more than ten times")}
+	}
+	return nil
+}
+
+func checkURL(location string) error {
+	parsed, err := url.Parse(location)
+	if err != nil {
+		return fmt.Errorf("image source: %w", err)
+	}
+	if parsed.Scheme != "https" || parsed.Host == "" {
+		return fmt.Errorf("image source %s is not an https URL", parsed.Redacted())
+	}
+	return nil
+}
+
+// fileName names a download by what it is, or, when that is not known, by
+// where it is from.
+func fileName(from image.Source) string {
+	if from.SHA256 != "" {
+		return "sha256-" + from.SHA256
+	}
+	sum := sha256.Sum256([]byte(from.Location))
+	return "url-" + hex.EncodeToString(sum[:16])
+}
+
+func positive(value, fallback time.Duration) time.Duration {
+	if value > 0 {
+		return value
+	}
+	return fallback
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

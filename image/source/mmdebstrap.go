@@ -1,0 +1,65 @@
+package source
+
+import (
+	"fmt"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/apt"
+)
+
+// basePackages are what the instance executor needs in a guest, what cloud-init
+// needs for the prebuild, and busybox for our initrd.
+func basePackages() []string {
+	return []string{
+		"bash", "busybox-static", "ca-certificates", "cloud-init", "curl", "git",
+		"iproute2", "kmod", "openssh-server", "procps", "sudo", "systemd-sysv", "udev",
+	}
+}
+
+// kernelPackage is the kernel without drivers for hardware that no virtual
+// machine has.
+func kernelPackage(distribution, arch string) (string, error) {
+	if arch != "amd64" && arch != "arm64" {
+		return "", fmt.Errorf("no kernel is known for machines of architecture %s", arch)
+	}
+	switch distribution {
+	case apt.Debian:
+		return "linux-image-cloud-" + arch, nil
+	case apt.Ubuntu:
+		return "linux-image-virtual", nil
+	}
+	return "", fmt.Errorf("no kernel is known for %s", distribution)
+}
+
+// dpkgOptions stay in the image, so that packages of the prebuild and of jobs
+// are as small and as fast. Copyright files must stay with what they cover.
+var dpkgOptions = []string{
+	"path-exclude=/usr/share/man/*",
+	"path-exclude=/usr/share/info/*",
+	"path-exclude=/usr/share/doc/*",
+	"path-include=/usr/share/doc/*/copyright",
+	"path-exclude=/usr/share/locale/*",
+	"path-include=/usr/share/locale/locale.alias",
+	"path-include=/usr/share/locale/en*",
+	"path-include=/usr/share/locale/C*",
+	"force-unsafe-io",
+}
+
+// customizeHooks take back what mmdebstrap leaves of the host: the way to its
+// mirrors, its name and its resolver.
+var customizeHooks = []string{
+	`rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"`,
+	`rm -f "$1/etc/hostname" "$1/etc/resolv.conf"`,
+}
+
+// mmdebstrap returns the arguments that make the root file system.
+func mmdebstrap(suite, root, packages, sourcesFile, transportFile string) []string {
+	args := []string{"--mode=root", "--variant=minbase", "--format=directory", "--include=" + packages}
+	for _, option := range dpkgOptions {
+		args = append(args, "--dpkgopt="+option)
+	}
+	args = append(args, "--aptopt="+transportFile)
+	for _, hook := range customizeHooks {
+		args = append(args, "--customize-hook="+hook)
+	}
+	return append(args, "--", suite, root, sourcesFile)
+}

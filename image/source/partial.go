@@ -1,0 +1,65 @@
+package source
+
+import (
+	"errors"
+	"io"
+	"os"
+)
+
+// partial is a download that is not finished: what there is of it, and beside
+// it what it is a part of.
+type partial struct{ path string }
+
+func (p partial) validatorPath() string { return p.path + ".etag" }
+
+func (p partial) size() int64 {
+	info, err := os.Stat(p.path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+func (p partial) validator() string {
+	text, err := os.ReadFile(p.validatorPath())
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+func (p partial) setValidator(value string) error {
+	return os.WriteFile(p.validatorPath(), []byte(value), 0o600)
+}
+
+// openAt opens the part to be continued at start, which drops what it has
+// beyond that.
+func (p partial) openAt(start int64) (*os.File, error) {
+	file, err := os.OpenFile(p.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Truncate(start); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	if _, err := file.Seek(start, io.SeekStart); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func (p partial) remove() error {
+	return errors.Join(removeIfThere(p.path), removeIfThere(p.validatorPath()))
+}
+
+// finish gives the whole file its name.
+func (p partial) finish(path string) error {
+	return errors.Join(os.Rename(p.path, path), removeIfThere(p.validatorPath()))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

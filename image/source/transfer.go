@@ -1,0 +1,131 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// finalError is an answer that another try would only get again.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
+
+// transfer is one download, over as many connections as it takes.
+type transfer struct {
+	client *http.Client
+	stall  time.Duration
+	source image.Source
+	into   partial
+	output func(string)
+}
+
+// run asks once for what is missing, and returns nil when nothing is any more.
+func (t transfer) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	request, err := t.request(ctx)
+	if err != nil {
+		return err
+	}
+	response, err := t.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body := &watched{body: response.Body, ctx: ctx, cancel: cancel, stall: t.stall}
+	switch response.StatusCode {
+	case http.StatusOK:
+		return t.receive(body, response, 0)
+	case http.StatusPartialContent:
+		start, err := rangeStart(response.Header.Get("Content-Range"))
+		if err != nil || start != t.into.size() {
+			return errors.Join(errors.New("the server sent another part than asked for"), err, t.into.remove())
+		}
+		return t.receive(body, response, start)
+	case http.StatusRequestedRangeNotSatisfiable:
+		return errors.Join(errors.New("what was downloaded before is no part of it"), t.into.remove())
+	}
+	err = fmt.Errorf("the server answered %s", response.Status)
+	if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
+		return err
+	}
+	return finalError{err}
+}
+
+// request asks for the rest of a part only when the server can be held to its
+// being a part of the same file, or when the digest will tell.
+func (t transfer) request(ctx context.Context) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.source.Location, nil)
+	if err != nil {
+		return nil, finalError{err}
+	}
+	request.Header.Set("Accept-Encoding", "identity") // or the digest would be that of something else
+	have, validator := t.into.size(), t.into.validator()
+	if have == 0 || (validator == "" && t.source.SHA256 == "") {
+		return request, nil
+	}
+	request.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+	if validator != "" {
+		request.Header.Set("If-Range", validator)
+	}
+	return request, nil
+}
+
+func (t transfer) receive(body io.Reader, response *http.Response, start int64) error {
+	if err := t.into.setValidator(validator(response.Header)); err != nil {
+		return err
+	}
+	file, err := t.into.openAt(start)
+	if err != nil {
+		return err
+	}
+	total := int64(-1)
+	if response.ContentLength >= 0 {
+		total = start + response.ContentLength
+	}
+	report := &progress{output: t.output, done: start, total: total, now: time.Now}
+	_, err = io.Copy(io.MultiWriter(file, report), body)
+	return errors.Join(err, file.Close())
+}
+
+// validator is what names this version of the file to the server. A weak
+// entity tag does not promise the same bytes.
+func validator(header http.Header) string {
+	if tag := header.Get("ETag"); tag != "" && !strings.HasPrefix(tag, "W/") {
+		return tag
+	}
+	return header.Get("Last-Modified")
+}
+
+func rangeStart(contentRange string) (int64, error) {
+	var start, end int64
+	if _, err := fmt.Sscanf(contentRange, "bytes %d-%d/", &start, &end); err != nil {
+		return 0, fmt.Errorf("Content-Range %q: %w", contentRange, err)
+	}
+	return start, nil
+}
+
+// watched is a body that fails when it brings nothing for too long.
+type watched struct {
+	body   io.Reader
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	stall  time.Duration
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	timer := time.AfterFunc(w.stall, func() { w.cancel(fmt.Errorf("nothing came for %v", w.stall)) })
+	defer timer.Stop()
+	n, err := w.body.Read(p)
+	if err != nil && err != io.EOF && w.ctx.Err() != nil {
+		err = context.Cause(w.ctx)
+	}
+	return n, err
+}
