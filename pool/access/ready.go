@@ -1,0 +1,122 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+)
+
+// ErrHostKey says that something answers at the worker's address that does
+// not have the worker's host key. Waiting does not mend that.
+var ErrHostKey = errors.New("wrong host key")
+
+const (
+	// dialTimeout is short, because a packet sent before the guest's network
+	// was up is lost, and a new try gets through sooner than the kernel's own.
+	dialTimeout = time.Second
+	// loginTimeout is long: an emulated guest may need seconds for the
+	// handshake.
+	loginTimeout = 10 * time.Second
+	// dialInterval is the pause while nothing answers.
+	dialInterval = 75 * time.Millisecond
+	// loginInterval is the pause after a login that failed. OpenSSH 9.8 and
+	// later shut out an address whose logins fail too often
+	// (PerSourcePenalties), and the runner's job will come from ours.
+	loginInterval = 500 * time.Millisecond
+)
+
+// Ready returns nil once the worker answers at the address with the host key
+// of its identity, lets its user in with the key, and opens a session. An
+// account that may not log in yet is not ready, though its port answers.
+func (SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identity, key pool.Key) error {
+	config, err := clientConfig(identity, key)
+	if err != nil {
+		return err
+	}
+	var last error
+	for {
+		pause, err := try(ctx, addr, config)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrHostKey):
+			return fmt.Errorf("logging in at %s: %w", addr, err)
+		case ctx.Err() == nil || last == nil: // else the try failed because ctx ended
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("SSH at %s: %w; the last try: %w", addr, context.Cause(ctx), last)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// clientConfig accepts one host key and offers one key.
+func clientConfig(identity guest.Identity, key pool.Key) (*ssh.ClientConfig, error) {
+	signer, err := ssh.ParsePrivateKey([]byte(key.Private))
+	if err != nil {
+		return nil, fmt.Errorf("reading the private key of %s: %w", identity.Hostname, err)
+	}
+	host, _, _, _, err := ssh.ParseAuthorizedKey([]byte(key.HostPublic))
+	if err != nil {
+		return nil, fmt.Errorf("reading the host key of %s: %w", identity.Hostname, err)
+	}
+	return &ssh.ClientConfig{
+		User:              identity.User,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
+		HostKeyCallback:   pin(host),
+		HostKeyAlgorithms: []string{host.Type()},
+	}, nil
+}
+
+// pin is ssh.FixedHostKey with an error that can be told from others.
+func pin(host ssh.PublicKey) ssh.HostKeyCallback {
+	fixed := ssh.FixedHostKey(host)
+	return func(name string, remote net.Addr, key ssh.PublicKey) error {
+		if err := fixed(name, remote, key); err != nil {
+			return fmt.Errorf("%w: it has %s, not %s", ErrHostKey, ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(host))
+		}
+		return nil
+	}
+}
+
+// try logs in once. When that fails it also says how long to wait before the
+// next time.
+func try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig) (pause time.Duration, err error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return dialInterval, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if err := conn.SetDeadline(time.Now().Add(loginTimeout)); err != nil {
+		return dialInterval, err
+	}
+	return loginInterval, login(conn, addr.String(), config)
+}
+
+// login goes as far as a job does before it runs its first command.
+func login(conn net.Conn, addr string, config *ssh.ClientConfig) error {
+	c, channels, requests, err := ssh.NewClientConn(conn, addr, config)
+	if err != nil {
+		return err
+	}
+	client := ssh.NewClient(c, channels, requests)
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return fmt.Errorf("opening a session: %w", err)
+	}
+	session.Close() // its result says nothing more
+	return nil
+}

@@ -1,0 +1,42 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+)
+
+// Close ends growth, cancels the creations, tears every worker down, all at
+// once, and closes the network. When ctx ends first, it gives up: the
+// directories that are left tell the next Open what to remove.
+func (p *Pool) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closing = true
+	p.mu.Unlock()
+	p.stop(ErrClosing)
+	defer p.giveUp()
+	select {
+	case <-p.idle():
+	case <-ctx.Done():
+		return fmt.Errorf("closing pool %s, %d workers are left: %w", p.config.Name, p.alive(), context.Cause(ctx))
+	}
+	if err := p.network.Close(ctx); err != nil {
+		return fmt.Errorf("closing the network of pool %s: %w", p.config.Name, err)
+	}
+	return nil
+}
+
+// idle is closed when the last goroutine of the pool has ended.
+func (p *Pool) idle() <-chan struct{} {
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		p.running.Wait()
+	}()
+	return idle
+}
+
+func (p *Pool) alive() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count()
+}

@@ -1,0 +1,153 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// create makes a worker and returns its machine once the worker runs. It
+// undoes nothing: whatever it left is torn down the same way as a worker that
+// ran.
+func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
+	clock := newStopwatch()
+	golden, err := p.golden.wait(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the golden image: %w", err)
+	}
+	clock.lap(PhaseWaitImage)
+	began, err := p.starts.acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for a start slot: %w", err)
+	}
+	defer p.starts.release()
+	clock.lap(PhaseWaitStart)
+
+	machine, record, err := p.start(ctx, w, golden, clock)
+	if err != nil {
+		if ctx.Err() == nil { // else it was cancelled, which says nothing about the next one
+			p.starts.failed(began)
+		}
+		return nil, err
+	}
+	p.starts.succeeded()
+	p.introduce(w, machine, record)
+	p.log.Info("worker runs", "worker", w.id, "address", record.Address, "how", record.How, "phases", record.Phases)
+	return machine, nil
+}
+
+// start takes a worker from its golden image to ready, within the start
+// timeout.
+func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock *stopwatch) (backend.Machine, store.Record, error) {
+	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
+	defer cancel()
+	record := store.Record{
+		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
+		ImageDigest: golden.Digest, User: p.config.Recipe.User,
+	}
+	machine, err := p.startMachine(ctx, golden, &record, clock)
+	if err != nil {
+		return nil, record, because(ctx, err)
+	}
+	record.State, record.ReadyAt, record.Phases = string(Running), time.Now(), clock.laps
+	if err := p.store.Save(record); err != nil {
+		return nil, record, err
+	}
+	return machine, record, nil
+}
+
+// startMachine makes all that a worker consists of, in the order that teardown
+// turns round, and fills in its record.
+func (p *Pool) startMachine(ctx context.Context, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
+	spec, key, err := p.prepare(ctx, record)
+	if err != nil {
+		return nil, err
+	}
+	clock.lap(PhaseLease)
+
+	machine, err := p.backend.Start(ctx, golden, spec)
+	if err != nil {
+		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, err)
+	}
+	record.Address, record.How = machine.Address(), machine.How()
+	if b, ok := p.backend.(backend.Accelerated); ok {
+		record.Acceleration, _ = b.Acceleration()
+	}
+	clock.lap(PhaseStart)
+
+	if err := p.ready(ctx, machine, spec.Identity, key); err != nil {
+		return nil, err
+	}
+	clock.lap(PhaseReady)
+	return machine, nil
+}
+
+// prepare makes what a machine needs before it can start: a lease, keys, and
+// a record that holds them.
+func (p *Pool) prepare(ctx context.Context, record *store.Record) (backend.Spec, Key, error) {
+	lease, err := p.network.Acquire(ctx, record.ID)
+	if err != nil {
+		return backend.Spec{}, Key{}, fmt.Errorf("acquiring the lease of %s: %w", record.ID, err)
+	}
+	identity, key, err := p.access.New(record.ID, record.User)
+	if err != nil {
+		return backend.Spec{}, Key{}, fmt.Errorf("making the identity of %s: %w", record.ID, err)
+	}
+	record.PrivateKey, record.HostKeyPublic = key.Private, key.HostPublic
+	if err := p.store.Save(*record); err != nil {
+		return backend.Spec{}, Key{}, err
+	}
+	return backend.Spec{
+		ID: record.ID, Dir: p.store.Dir(record.ID),
+		CPUs: p.config.CPUs, Memory: p.config.Memory,
+		Lease: lease, Identity: identity,
+	}, key, nil
+}
+
+// ready waits for SSH to answer, but not for a machine that has ended.
+func (p *Pool) ready(ctx context.Context, machine backend.Machine, identity guest.Identity, key Key) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { cancel(watch(ctx, machine)) }()
+	err := p.access.Ready(ctx, machine.Address(), identity, key)
+	if gone := machine.Err(); gone != nil {
+		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), gone)
+	}
+	if err != nil {
+		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), err)
+	}
+	return nil
+}
+
+// because puts the reason why a context ended before an error that, most
+// likely, says only that it did.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// stopwatch measures the phases of a creation, one after the other.
+type stopwatch struct {
+	since time.Time
+	laps  map[string]float64
+}
+
+func newStopwatch() *stopwatch {
+	return &stopwatch{since: time.Now(), laps: make(map[string]float64)}
+}
+
+// lap ends a phase; the next one begins.
+func (s *stopwatch) lap(phase string) {
+	now := time.Now()
+	s.laps[phase] = now.Sub(s.since).Seconds()
+	s.since = now
+}

@@ -1,0 +1,109 @@
+package pool
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// The pause after a failed build.
+const (
+	firstBuildPause = time.Second
+	lastBuildPause  = 5 * time.Minute
+)
+
+// golden is the golden image that all workers of the pool wait for. It is
+// built once; as long as that fails it is tried again, and each worker shares
+// the fate of the attempt that it waited for.
+type golden struct {
+	build func(context.Context) (image.Golden, error)
+
+	mu      sync.Mutex
+	attempt *attempt
+}
+
+// attempt is one try at the build. Its result is there once done is closed.
+type attempt struct {
+	done  chan struct{}
+	image image.Golden
+	err   error
+}
+
+func newGolden(build func(context.Context) (image.Golden, error)) *golden {
+	return &golden{build: build, attempt: newAttempt()}
+}
+
+func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }
+
+// run builds until it succeeds or ctx ends. It tells failed about each attempt
+// that failed, and how long the next one waits.
+func (g *golden) run(ctx context.Context, failed func(err error, pause time.Duration)) {
+	pause := backoff{first: firstBuildPause, limit: lastBuildPause}
+	for {
+		golden, err := g.build(ctx)
+		if err == nil {
+			g.current().finish(golden, nil)
+			return
+		}
+		if ctx.Err() != nil {
+			return // whoever waits has a context that ended too
+		}
+		wait := pause.grow()
+		failed(err, wait)
+		g.renew().finish(image.Golden{}, err)
+		if sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+// wait returns the golden image, or why the attempt that was due or under way
+// when it was called has failed.
+func (g *golden) wait(ctx context.Context) (image.Golden, error) {
+	a := g.current()
+	select {
+	case <-a.done:
+		return a.image, a.err
+	case <-ctx.Done():
+		return image.Golden{}, context.Cause(ctx)
+	}
+}
+
+func (g *golden) current() *attempt {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.attempt
+}
+
+// renew puts a new attempt in the place of the one that failed, so that
+// workers that come from now on wait for the new one, and returns the old.
+func (g *golden) renew() *attempt {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.attempt
+	g.attempt = newAttempt()
+	return old
+}
+
+func (a *attempt) finish(golden image.Golden, err error) {
+	a.image, a.err = golden, err
+	close(a.done)
+}
+
+// build asks the backend for the golden image and puts its progress in the log.
+func (p *Pool) build(ctx context.Context) (image.Golden, error) {
+	digest := p.config.Recipe.Digest()
+	log := p.log.With("image", digest)
+	log.Info("golden image is wanted")
+	began := time.Now()
+	golden, err := p.backend.Build(ctx, p.config.Recipe, func(stage, line string) {
+		log.Debug("building the golden image", "stage", stage, "line", line)
+	})
+	if err != nil {
+		return image.Golden{}, err
+	}
+	log.Info("golden image is there", "took", time.Since(began).Round(time.Millisecond))
+	return golden, nil
+}

@@ -1,0 +1,101 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Open prepares the network, removes what an earlier process left behind, and
+// starts to build the golden image in the background. The caller holds the
+// store's lock, and calls Close even when Open fails.
+//
+// Orphans are never reported as workers: the runner would count each one that
+// it has to remove as a failure. Open waits for one try at each; one that
+// withstands is tried again in the background, because a start that fails
+// again and again helps nobody.
+func (p *Pool) Open(ctx context.Context) error {
+	if err := p.network.Open(ctx); err != nil {
+		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
+	}
+	orphans, err := p.orphans(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for orphans of pool %s: %w", p.config.Name, err)
+	}
+	if err := p.sweep(ctx, orphans); err != nil {
+		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
+	}
+	build := func() { p.golden.run(p.growing, p.buildFailed) }
+	if !p.spawn(build) {
+		return ErrClosing
+	}
+	return nil
+}
+
+func (p *Pool) buildFailed(err error, pause time.Duration) {
+	p.log.Error("building the golden image failed", "image", p.config.Recipe.Digest(), "err", err, "again_in", pause)
+}
+
+// orphans lists every worker of which anything exists, whoever knows of it:
+// the store, the backend or the network.
+func (p *Pool) orphans(ctx context.Context) ([]string, error) {
+	found := make(map[string]struct{})
+	recorded, err := p.store.List()
+	if err != nil {
+		return nil, err
+	}
+	leased, err := p.network.Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("finding leases: %w", err)
+	}
+	for _, id := range slices.Concat(recorded, leased) {
+		found[id] = struct{}{}
+	}
+	machines, err := p.backend.Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("finding machines: %w", err)
+	}
+	for _, machine := range machines {
+		found[machine.ID()] = struct{}{}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
+}
+
+// sweep tears all orphans down at once, and returns when each has been tried.
+func (p *Pool) sweep(ctx context.Context, orphans []string) error {
+	tried := make(chan struct{}, len(orphans))
+	for _, id := range orphans {
+		p.log.Info("removing an orphan", "worker", id)
+		remove := func() {
+			err := p.teardown(id)
+			tried <- struct{}{}
+			if err != nil {
+				p.teardownAgain(id, err)
+			}
+		}
+		if !p.spawn(remove) {
+			return ErrClosing
+		}
+	}
+	for range orphans {
+		select {
+		case <-tried:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// spawn runs a goroutine that Close waits for, unless it is too late for that.
+func (p *Pool) spawn(run func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return false
+	}
+	p.running.Go(run)
+	return true
+}

@@ -1,0 +1,81 @@
+package pool_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// litter leaves one orphan behind in each place where Open looks.
+func litter(t *testing.T, w *world, s *store.Store) {
+	t.Helper()
+	_, err := s.Reserve("test-reserved")
+	require.NoError(t, err)
+	w.machines["test-machine"] = &machine{id: "test-machine", done: make(chan struct{})}
+	w.leases["test-lease"] = true
+	_, err = s.Reserve("test-all")
+	require.NoError(t, err)
+	w.machines["test-all"] = &machine{id: "test-all", done: make(chan struct{})}
+	w.leases["test-all"] = true
+}
+
+func TestOpenRemovesOrphans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := newPool(t, w, config)
+		litter(t, w, s)
+		w.on("destroy", func(context.Context, string) error { time.Sleep(10 * time.Second); return nil })
+		began := time.Now()
+		require.NoError(t, p.Open(t.Context()))
+		assert.Equal(t, 10*time.Second, time.Since(began), "all at once")
+		assert.Equal(t, []string{"network"}, w.left())
+		assert.Empty(t, p.Workers(), "orphans are never reported")
+		closePool(t, w, p, s)
+	})
+}
+
+func TestOpenDoesNotWaitForAStubbornOrphan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := newPool(t, w, config)
+		litter(t, w, s)
+		w.on("release", failing(4)) // once for each
+		require.NoError(t, p.Open(t.Context()))
+		assert.NotEqual(t, []string{"network"}, w.left())
+		grow(t, p, 1)
+		time.Sleep(1100 * time.Millisecond)
+		assert.Len(t, w.left(), 3, "the network, and a machine with its lease")
+		assert.Len(t, p.Workers(), 1)
+		closePool(t, w, p, s)
+	})
+}
+
+func TestOpenGivesUpWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := newPool(t, w, config)
+		litter(t, w, s)
+		w.on("destroy", hang)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		require.ErrorIs(t, p.Open(ctx), context.DeadlineExceeded)
+		w.on("destroy", nil)
+		closePool(t, w, p, s)
+	})
+}
+
+func TestOpenNeedsItsNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.on("open", fail(errBroken))
+		p, s := newPool(t, w, config)
+		require.ErrorIs(t, p.Open(t.Context()), errBroken)
+		closePool(t, w, p, s)
+	})
+}

@@ -1,0 +1,124 @@
+// Package pool holds a worker's life: grow, ready, watch, shrink, reap. It
+// decides when a machine is made and when it is given up, and remembers which
+// there are. How a machine runs is its backend's business, where it sits on
+// the network the network's, what an image is the image's, and the words that
+// GitLab Runner hears are the provider's. What is remembered on disk is in
+// store/, the keys and the first knock on a worker's door are in access/.
+//
+// Each worker has one goroutine that lives its whole life (life.go): it makes
+// the machine, watches it, and tears it down, in this order, so that no two
+// hands are ever on one worker. All others only read what it shows, or ask it
+// to end by cancelling its context.
+package pool
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// Config is what a pool is to be. All of it must be filled in; finding good
+// defaults is the provider's business.
+type Config struct {
+	// Name begins the id of every worker; Dir is the pool's directory, which
+	// Parts.Store keeps.
+	Name string
+	Dir  string
+	// Recipe is what all workers are made from.
+	Recipe image.Recipe
+	// CPUs and Memory (bytes) are what each worker gets.
+	CPUs   int
+	Memory int64
+	// Max is how many workers there may be, those being deleted included.
+	Max int
+	// ConcurrentStarts is how many workers may be made at once; the others
+	// wait. StartTimeout is how long one may take, waiting not counted.
+	ConcurrentStarts int
+	StartTimeout     time.Duration
+}
+
+// Parts are what a pool is put together from.
+type Parts struct {
+	Backend backend.Backend
+	Network network.Network
+	Access  Access
+	Store   *store.Store
+	Log     *slog.Logger
+}
+
+// Access makes the keys of a worker and finds out when they open its door.
+type Access interface {
+	// New makes the identity of a new worker, and the key that belongs to it.
+	New(id, user string) (guest.Identity, Key, error)
+	// Ready returns when SSH answers at the address, with the host key of the
+	// identity, and lets the key in; or with an error when ctx ends, or when
+	// something answers that cannot be the worker.
+	Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identity, key Key) error
+}
+
+// Key is the host's side of a worker's identity.
+type Key struct {
+	// Private is the key that jobs log in with, in PEM form without a passphrase.
+	Private string
+	// HostPublic is the worker's host key, in the form of authorized_keys.
+	HostPublic string
+}
+
+// Pool is the workers of one [[runners]] entry. All methods may be called
+// concurrently; none but Open and Close waits for anything but a mutex and,
+// in Grow, the making of directories.
+type Pool struct {
+	config  Config
+	backend backend.Backend
+	network network.Network
+	access  Access
+	store   *store.Store
+	log     *slog.Logger
+
+	golden *golden
+	starts *starts
+
+	// growing is the context of all that makes and watches workers; Close ends
+	// it first. reaping is the context of all teardown: no caller's hurry ends
+	// it, only a Close that has run out of time.
+	growing context.Context
+	stop    context.CancelCauseFunc
+	reaping context.Context
+	giveUp  context.CancelFunc
+	running sync.WaitGroup // every goroutine of the pool, and every Grow
+
+	mu       sync.Mutex // guards all below; nothing waits while it is held
+	workers  map[string]*worker
+	reserved int // ids that a Grow is about to add
+	closing  bool
+}
+
+// New puts a pool together. It does nothing until Open.
+func New(config Config, parts Parts) *Pool {
+	growing, stop := context.WithCancelCause(context.Background())
+	reaping, giveUp := context.WithCancel(context.Background())
+	p := &Pool{
+		config:  config,
+		backend: parts.Backend,
+		network: parts.Network,
+		access:  parts.Access,
+		store:   parts.Store,
+		log:     parts.Log,
+		starts:  newStarts(config.ConcurrentStarts),
+		growing: growing,
+		stop:    stop,
+		reaping: reaping,
+		giveUp:  giveUp,
+		workers: make(map[string]*worker),
+	}
+	p.golden = newGolden(p.build)
+	return p
+}

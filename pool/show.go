@@ -1,0 +1,102 @@
+package pool
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Workers says how all workers are doing, the oldest first. It belongs to
+// whoever reports to the runner, and to nobody else, because it keeps the
+// promises that the runner relies on: a worker that Grow counted shows as
+// creating, running or deleting at least once, then, when nothing of it is
+// left, exactly once as deleted, and never again.
+func (p *Pool) Workers() []Worker {
+	workers := p.report()
+	slices.SortFunc(workers, func(a, b Worker) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return workers
+}
+
+func (p *Pool) report() []Worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	workers := make([]Worker, 0, len(p.workers))
+	for id, w := range p.workers {
+		shown := w.show()
+		if shown.State == Deleted {
+			delete(p.workers, id)
+		}
+		workers = append(workers, shown)
+	}
+	return workers
+}
+
+// show returns what the runner gets to see of a worker. One that is gone
+// before it was ever shown shows as creating first: the runner never gets
+// over an id that it meets as deleted.
+func (w *worker) show() Worker {
+	shown := Worker{
+		ID:           w.id,
+		State:        w.state,
+		Reason:       w.reason,
+		How:          w.record.How,
+		Acceleration: w.record.Acceleration,
+		ImageDigest:  w.record.ImageDigest,
+		Address:      w.record.Address,
+		CreatedAt:    w.createdAt,
+		ReadyAt:      w.record.ReadyAt,
+		Phases:       w.record.Phases,
+	}
+	if w.state == Deleted && !w.shown {
+		shown.State, shown.Reason = Creating, ""
+	}
+	w.shown = true
+	return shown
+}
+
+// Connection is how a job gets into a worker.
+type Connection struct {
+	Address    netip.AddrPort
+	User       string
+	PrivateKey string // in PEM form, without a passphrase
+}
+
+// Connection says how a job gets into a worker, which must be running.
+func (p *Pool) Connection(id string) (Connection, error) {
+	w, err := p.find(id)
+	if err != nil {
+		return Connection{}, err
+	}
+	return Connection{Address: w.record.Address, User: w.record.User, PrivateKey: w.record.PrivateKey}, nil
+}
+
+// Heartbeat returns an error unless a worker is running. It asks nothing of
+// the worker itself.
+func (p *Pool) Heartbeat(id string) error {
+	w, err := p.find(id)
+	if err != nil {
+		return err
+	}
+	if err := w.machine.Err(); err != nil {
+		return fmt.Errorf("worker %s: %w", id, err)
+	}
+	return nil
+}
+
+// find returns a worker that is running, with the fields that never change
+// from then on: its machine and its record.
+func (p *Pool) find(id string) (*worker, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w, known := p.workers[id]
+	switch {
+	case !known:
+		return nil, fmt.Errorf("worker %s: %w", id, ErrUnknown)
+	case w.state != Running:
+		return nil, fmt.Errorf("worker %s is %s: %w", id, w.state, ErrNotRunning)
+	}
+	return w, nil
+}

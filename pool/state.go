@@ -1,0 +1,57 @@
+package pool
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// State is where a worker is in its life.
+type State string
+
+// The states of a worker. Deleted covers gone and failed: either way nothing
+// is left of it.
+const (
+	Creating State = "creating"
+	Running  State = "running"
+	Deleting State = "deleting"
+	Deleted  State = "deleted"
+)
+
+// What may be wrong with a request.
+var (
+	ErrUnknown    = errors.New("no such worker")
+	ErrNotRunning = errors.New("worker is not running")
+	ErrFull       = errors.New("pool is full")
+	ErrClosing    = errors.New("pool is closing")
+)
+
+// errShrunk is why a worker ends that Shrink was asked to end.
+var errShrunk = errors.New("deleted on request")
+
+// The phases of a creation, as Worker.Phases names them.
+const (
+	PhaseWaitImage = "wait_image" // for the golden image
+	PhaseWaitStart = "wait_start" // for a start slot, and the back-off
+	PhaseLease     = "lease"      // for its lease, keys and record
+	PhaseStart     = "start"      // for the backend
+	PhaseReady     = "ready"      // for SSH
+)
+
+// Worker says how one worker is doing.
+type Worker struct {
+	ID    string
+	State State
+	// Reason says why a worker is being deleted, or has been.
+	Reason string
+	// How, Acceleration, ImageDigest and Address are known once it runs.
+	How          string
+	Acceleration string
+	ImageDigest  string
+	Address      netip.AddrPort
+	CreatedAt    time.Time
+	ReadyAt      time.Time
+	// Phases says how many seconds each phase of its creation took. It is
+	// never written to again once it is here.
+	Phases map[string]float64
+}

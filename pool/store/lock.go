@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrHeld says that another process owns the pool.
+var ErrHeld = errors.New("pool is held by another plugin process")
+
+// lockInterval is how often a lock that is held is tried again. A plugin
+// process that is on its way out holds it for a moment only.
+const lockInterval = 100 * time.Millisecond
+
+// Lock makes this process the owner of the pool, and tries until ctx ends. The
+// kernel drops the lock when the process dies, however it dies, and no child
+// process inherits it.
+func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
+	path := filepath.Join(s.dir, LockFile)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // close-on-exec, as all that os opens
+	if err != nil {
+		return nil, fmt.Errorf("locking the pool: %w", err)
+	}
+	if err := s.hold(ctx, file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	// The file stays when the lock goes: whoever waits for it has it open.
+	return file.Close, nil
+}
+
+// hold takes the lock on an open file and leaves our pid in it.
+func (s *Store) hold(ctx context.Context, file *os.File) error {
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return signLock(file)
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return fmt.Errorf("locking %s: %w", file.Name(), err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s holds %s; stop it, or give this runner a pool of its own with plugin_config.pool: %w",
+				ErrHeld, holder(file), s.dir, context.Cause(ctx))
+		case <-time.After(lockInterval):
+		}
+	}
+}
+
+// signLock writes our pid into the lock file, for the error message of whoever
+// finds it locked.
+func signLock(file *os.File) error {
+	if err := file.Truncate(0); err != nil {
+		return fmt.Errorf("signing the lock: %w", err)
+	}
+	if _, err := file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		return fmt.Errorf("signing the lock: %w", err)
+	}
+	return nil
+}
+
+// holder names the process that holds the lock, as far as the file tells.
+func holder(file *os.File) string {
+	text, err := io.ReadAll(io.NewSectionReader(file, 0, 32))
+	if pid := strings.TrimSpace(string(text)); err == nil && pid != "" {
+		return "process " + pid
+	}
+	return "a process that left no pid"
+}

@@ -1,0 +1,100 @@
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// holdLock names the pool directory that the test binary, run again, locks
+// until its standard input ends.
+const holdLock = "MAYFLY_TEST_HOLD_LOCK"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(holdLock); dir != "" {
+		holdUntilEOF(dir)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func holdUntilEOF(dir string) {
+	s, err := store.Open(dir)
+	if err == nil {
+		_, err = s.Lock(context.Background())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("locked")
+	io.Copy(io.Discard, os.Stdin)
+}
+
+func TestLockSaysWhoHoldsIt(t *testing.T) {
+	s, dir := open(t)
+	other := exec.Command(os.Args[0])
+	other.Env = append(os.Environ(), holdLock+"="+dir)
+	stdin, err := other.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := other.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, other.Start())
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "locked\n", line)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = s.Lock(ctx)
+	require.ErrorIs(t, err, store.ErrHeld)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorContains(t, err, dir)
+	assert.ErrorContains(t, err, "process "+strconv.Itoa(other.Process.Pid))
+	assert.ErrorContains(t, err, "plugin_config.pool")
+
+	// The lock goes with its process, without any farewell.
+	require.NoError(t, other.Process.Kill())
+	unlock, err := s.Lock(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, unlock())
+	stdin.Close()
+	other.Wait()
+}
+
+func TestLockWaitsForItsTurn(t *testing.T) {
+	s, _ := open(t)
+	unlock, err := s.Lock(t.Context())
+	require.NoError(t, err)
+	time.AfterFunc(50*time.Millisecond, func() { unlock() })
+	again, err := s.Lock(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, again())
+}
+
+func TestLockIsNotInherited(t *testing.T) {
+	s, _ := open(t)
+	unlock, err := s.Lock(t.Context())
+	require.NoError(t, err)
+	child := exec.Command("sleep", "60")
+	require.NoError(t, child.Start())
+	defer func() { child.Process.Kill(); child.Wait() }()
+	require.NoError(t, unlock())
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	unlock, err = s.Lock(ctx)
+	require.NoError(t, err, "a child of the owner must not keep the pool")
+	require.NoError(t, unlock())
+}

@@ -1,0 +1,98 @@
+// Package store keeps what a pool has on disk: one directory for each worker,
+// the worker's record in it, and the lock that keeps a second plugin process
+// out. What the records mean, and when a worker is given up, is the pool's
+// business; what else lies in a worker's directory is its backend's.
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Names of files below the pool's directory.
+const (
+	// WorkersDir holds a directory for each worker, named by its id.
+	WorkersDir = "workers"
+	// RecordFile is the worker's record, in its own directory.
+	RecordFile = "worker.json"
+	// LockFile is locked by the process that owns the pool, and holds its pid.
+	LockFile = "lock"
+)
+
+// Store is a pool's directory. Its methods may be called concurrently, each
+// for a worker of its own.
+type Store struct {
+	dir string
+}
+
+// Open makes the pool's directory if it is not there. It takes no lock, so
+// that a command may read the records of a pool that is running; whoever
+// changes anything calls Lock first.
+func Open(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("finding the pool directory: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, WorkersDir), 0o700); err != nil {
+		return nil, fmt.Errorf("making the pool directory: %w", err)
+	}
+	return &Store{dir: dir}, nil
+}
+
+// Dir is the absolute path of a worker's directory, whether or not it exists.
+func (s *Store) Dir(id string) string {
+	return filepath.Join(s.dir, WorkersDir, id)
+}
+
+// Reserve makes the directory of a new worker, which must not be there yet.
+// The bare directory is the intent: everything else of a worker is named after
+// its id, so the name alone is enough to find and remove it after a crash.
+// That makes it cheap; nothing is synced.
+func (s *Store) Reserve(id string) (string, error) {
+	if err := checkID(id); err != nil {
+		return "", err
+	}
+	dir := s.Dir(id)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", fmt.Errorf("reserving worker %s: %w", id, err)
+	}
+	return dir, nil
+}
+
+// List returns the ids of all workers that have a directory, in order, whether
+// or not they have a record that can be read.
+func (s *Store) List() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, WorkersDir))
+	if err != nil {
+		return nil, fmt.Errorf("listing the workers of the pool: %w", err)
+	}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() })
+	ids := make([]string, len(entries))
+	for i, entry := range entries {
+		ids[i] = entry.Name()
+	}
+	return ids, nil
+}
+
+// Remove removes a worker's directory with all that is in it. It is
+// idempotent: a directory that does not exist is no error.
+func (s *Store) Remove(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.Dir(id)); err != nil {
+		return fmt.Errorf("removing the directory of worker %s: %w", id, err)
+	}
+	return nil
+}
+
+// checkID refuses an id that is not one plain name, so that no id, wherever it
+// came from, leads out of the directory of workers.
+func checkID(id string) error {
+	if id == "." || !filepath.IsLocal(id) || filepath.Base(id) != id {
+		return fmt.Errorf("%q is no worker id", id)
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package store_test
+
+import (
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// sample is what testdata/worker.v1.json says.
+var sample = store.Record{
+	Version:       1,
+	ID:            "default-a2b3c4d5",
+	State:         "running",
+	How:           "fork",
+	Acceleration:  "kvm",
+	ImageDigest:   "0123456789abcdef0123456789abcdef",
+	Address:       netip.MustParseAddrPort("10.99.0.7:22"),
+	User:          "runner",
+	PrivateKey:    "-----BEGIN OPENSSH PRIVATE KEY-----\n(sample)\n-----END OPENSSH PRIVATE KEY-----\n",
+	HostKeyPublic: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAISample",
+	CreatedAt:     time.Date(2026, 7, 1, 10, 0, 0, 0, time.UTC),
+	ReadyAt:       time.Date(2026, 7, 1, 10, 0, 0, 450e6, time.UTC),
+	Phases:        map[string]float64{"wait_image": 0, "lease": 0.01, "start": 0.32, "ready": 0.12},
+}
+
+func open(t *testing.T) (*store.Store, string) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := store.Open(dir)
+	require.NoError(t, err)
+	return s, dir
+}
+
+func TestReserveListRemove(t *testing.T) {
+	s, dir := open(t)
+	for _, id := range []string{"p-b", "p-a"} {
+		got, err := s.Reserve(id)
+		require.NoError(t, err)
+		assert.Equal(t, filepath.Join(dir, "workers", id), got)
+		assert.Equal(t, got, s.Dir(id))
+		assert.DirExists(t, got)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "workers", "stray"), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(s.Dir("p-a"), "disk.qcow2"), []byte("x"), 0o600))
+
+	ids, err := s.List()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"p-a", "p-b"}, ids)
+
+	require.NoError(t, s.Remove("p-a"))
+	require.NoError(t, s.Remove("p-a"), "the second time")
+	assert.NoDirExists(t, s.Dir("p-a"))
+}
+
+func TestReserveRefusesAnIDInUse(t *testing.T) {
+	s, _ := open(t)
+	_, err := s.Reserve("p-a")
+	require.NoError(t, err)
+	_, err = s.Reserve("p-a")
+	assert.ErrorIs(t, err, fs.ErrExist)
+}
+
+func TestIDsThatLeadElsewhereAreRefused(t *testing.T) {
+	s, dir := open(t)
+	outside := filepath.Join(dir, "precious")
+	require.NoError(t, os.WriteFile(outside, nil, 0o600))
+	for _, id := range []string{"", ".", "..", "../precious", "a/b", "/etc", "a/"} {
+		_, err := s.Reserve(id)
+		assert.Error(t, err, "Reserve(%q)", id)
+		assert.Error(t, s.Remove(id), "Remove(%q)", id)
+		assert.Error(t, s.Save(store.Record{ID: id}), "Save(%q)", id)
+		_, err = s.Load(id)
+		assert.Error(t, err, "Load(%q)", id)
+	}
+	assert.FileExists(t, outside)
+}
+
+func TestRecordComesBackAsSaved(t *testing.T) {
+	s, _ := open(t)
+	_, err := s.Reserve(sample.ID)
+	require.NoError(t, err)
+	require.NoError(t, s.Save(sample))
+	require.NoError(t, s.Save(sample), "over the old one")
+
+	got, err := s.Load(sample.ID)
+	require.NoError(t, err)
+	assert.Empty(t, cmp.Diff(sample, got, cmpopts.EquateComparable(netip.AddrPort{})))
+
+	info, err := os.Stat(filepath.Join(s.Dir(sample.ID), store.RecordFile))
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o600), info.Mode().Perm(), "it holds a private key")
+	entries, err := os.ReadDir(s.Dir(sample.ID))
+	require.NoError(t, err)
+	assert.Len(t, entries, 1, "no temporary file is left")
+}
+
+func TestSaveNeedsTheDirectory(t *testing.T) {
+	s, _ := open(t)
+	require.ErrorIs(t, s.Save(sample), fs.ErrNotExist)
+	assert.NoDirExists(t, s.Dir(sample.ID), "a record must not bring a removed worker back")
+}
+
+func TestLoadReadsVersion1(t *testing.T) {
+	text, err := os.ReadFile("testdata/worker.v1.json")
+	require.NoError(t, err)
+	got, err := load(t, string(text))
+	require.NoError(t, err)
+	assert.Empty(t, cmp.Diff(sample, got, cmpopts.EquateComparable(netip.AddrPort{})))
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"no version":     `{"id": "x"}`,
+		"half a record":  `{"version": 1, "id": "x`,
+		"an empty file":  ``,
+		"a wrong type":   `{"version": 1, "id": 7}`,
+		"a lower number": `{"version": -1}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := load(t, text)
+			assert.ErrorContains(t, err, "reading the record of worker p-a")
+		})
+	}
+	_, err := load(t, `{"version": 2, "id": {"of": "another shape"}}`)
+	assert.ErrorIs(t, err, store.ErrNewer)
+}
+
+func TestLoadSaysThatThereIsNone(t *testing.T) {
+	s, _ := open(t)
+	_, err := s.Reserve("p-a")
+	require.NoError(t, err)
+	_, err = s.Load("p-a")
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func load(t *testing.T, text string) (store.Record, error) {
+	t.Helper()
+	s, _ := open(t)
+	dir, err := s.Reserve("p-a")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, store.RecordFile), []byte(text), 0o600))
+	return s.Load("p-a")
+}

@@ -1,0 +1,306 @@
+package pool_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a host in memory: it remembers which machines and leases exist, and
+// does nothing else unless a hook makes it wait or fail.
+type world struct {
+	mu       sync.Mutex
+	hooks    map[string]hook
+	machines map[string]*machine
+	leases   map[string]bool
+	open     bool // the network
+}
+
+// hook takes part in an operation: build, open, acquire, start, ready,
+// destroy, release or close.
+type hook func(ctx context.Context, id string) error
+
+func newWorld() *world {
+	return &world{hooks: map[string]hook{}, machines: map[string]*machine{}, leases: map[string]bool{}}
+}
+
+// on sets the hook of an operation; nil removes it.
+func (w *world) on(operation string, h hook) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hooks[operation] = h
+}
+
+func (w *world) meet(ctx context.Context, operation, id string) error {
+	w.mu.Lock()
+	h := w.hooks[operation]
+	w.mu.Unlock()
+	if h == nil {
+		return nil
+	}
+	return h(ctx, id)
+}
+
+// crash ends a machine by itself.
+func (w *world) crash(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m := w.machines[id]; m != nil {
+		m.end("crashed")
+	}
+}
+
+// left lists all that exists, by what it is.
+func (w *world) left() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var left []string
+	for id := range w.machines {
+		left = append(left, "machine "+id)
+	}
+	for id := range w.leases {
+		left = append(left, "lease "+id)
+	}
+	if w.open {
+		left = append(left, "network")
+	}
+	return left
+}
+
+// parts are the world seen by a pool.
+func (w *world) parts(s *store.Store) pool.Parts {
+	return pool.Parts{
+		Backend: worldBackend{w}, Network: worldNetwork{w}, Access: worldAccess{w},
+		Store: s, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+type worldBackend struct{ *world }
+
+func (w worldBackend) Check(context.Context) []backend.Finding { return nil }
+
+func (w worldBackend) Acceleration() (name, reason string) { return "imagined", "it is all a test" }
+
+func (w worldBackend) Build(ctx context.Context, r image.Recipe, _ image.Progress) (image.Golden, error) {
+	return image.Golden{Manifest: image.Manifest{Digest: r.Digest()}}, w.meet(ctx, "build", "")
+}
+
+// Start makes the machine before it meets its hook, so that a start that fails
+// leaves something behind.
+func (w worldBackend) Start(ctx context.Context, _ image.Golden, spec backend.Spec) (backend.Machine, error) {
+	m := &machine{id: spec.ID, done: make(chan struct{})}
+	w.mu.Lock()
+	if w.machines[spec.ID] != nil || !w.leases[spec.ID] {
+		panic("started twice, or without a lease")
+	}
+	w.machines[spec.ID] = m
+	w.mu.Unlock()
+	if err := w.meet(ctx, "start", spec.ID); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (w worldBackend) Find(context.Context) ([]backend.Machine, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []backend.Machine
+	for _, m := range w.machines {
+		found = append(found, m)
+	}
+	return found, nil
+}
+
+func (w worldBackend) Destroy(ctx context.Context, id string) error {
+	if err := w.meet(ctx, "destroy", id); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m := w.machines[id]; m != nil {
+		m.end("destroyed")
+		delete(w.machines, id)
+	}
+	return nil
+}
+
+type worldNetwork struct{ *world }
+
+func (w worldNetwork) Open(ctx context.Context) error {
+	if err := w.meet(ctx, "open", ""); err != nil {
+		return err
+	}
+	w.setOpen(true)
+	return nil
+}
+
+func (w worldNetwork) Acquire(ctx context.Context, id string) (network.Lease, error) {
+	if err := w.meet(ctx, "acquire", id); err != nil {
+		return network.Lease{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leases[id] = true
+	return network.Lease{Worker: id}, nil
+}
+
+func (w worldNetwork) Release(ctx context.Context, id string) error {
+	if err := w.meet(ctx, "release", id); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.leases, id)
+	return nil
+}
+
+func (w worldNetwork) Find(context.Context) ([]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.leases)), nil
+}
+
+func (w worldNetwork) Close(ctx context.Context) error {
+	if err := w.meet(ctx, "close", ""); err != nil {
+		return err
+	}
+	w.setOpen(false)
+	return nil
+}
+
+func (w worldNetwork) setOpen(open bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = open
+}
+
+type worldAccess struct{ *world }
+
+func (w worldAccess) New(id, user string) (guest.Identity, pool.Key, error) {
+	return guest.Identity{Hostname: id, User: user},
+		pool.Key{Private: "key of " + id, HostPublic: "host key of " + id}, nil
+}
+
+func (w worldAccess) Ready(ctx context.Context, _ netip.AddrPort, identity guest.Identity, _ pool.Key) error {
+	return w.meet(ctx, "ready", identity.Hostname)
+}
+
+// machine runs until someone ends it.
+type machine struct {
+	id   string
+	done chan struct{}
+
+	mu  sync.Mutex
+	err error
+}
+
+func (m *machine) ID() string              { return m.id }
+func (m *machine) Address() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.7:22") }
+func (m *machine) How() string             { return backend.Fork }
+func (m *machine) Done() <-chan struct{}   { return m.done }
+
+func (m *machine) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
+func (m *machine) end(reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err == nil {
+		m.err = fmt.Errorf("%w: %s", backend.ErrGone, reason)
+		close(m.done)
+	}
+}
+
+var config = pool.Config{
+	Name:             "test",
+	Recipe:           image.Recipe{User: "runner"},
+	CPUs:             2,
+	Memory:           1 << 30,
+	Max:              100,
+	ConcurrentStarts: 4,
+	StartTimeout:     time.Minute,
+}
+
+// newPool makes a pool in a world, not open yet, and its store.
+func newPool(t *testing.T, w *world, config pool.Config) (*pool.Pool, *store.Store) {
+	t.Helper()
+	config.Dir = t.TempDir()
+	s, err := store.Open(config.Dir)
+	require.NoError(t, err)
+	return pool.New(config, w.parts(s)), s
+}
+
+// openPool makes a pool that is closed, with nothing left of it, at the end
+// of the test.
+func openPool(t *testing.T, w *world, config pool.Config) (*pool.Pool, *store.Store) {
+	t.Helper()
+	p, s := newPool(t, w, config)
+	require.NoError(t, p.Open(t.Context()))
+	t.Cleanup(func() { closePool(t, w, p, s) })
+	return p, s
+}
+
+func closePool(t *testing.T, w *world, p *pool.Pool, s *store.Store) {
+	t.Helper()
+	require.NoError(t, p.Close(context.Background()))
+	require.Empty(t, w.left())
+	ids, err := s.List()
+	require.NoError(t, err)
+	require.Empty(t, ids)
+}
+
+// states is what Workers says, by id.
+func states(p *pool.Pool) map[string]pool.State {
+	states := map[string]pool.State{}
+	for _, w := range p.Workers() {
+		states[w.ID] = w.State
+	}
+	return states
+}
+
+// only returns the one worker that there is.
+func only(t *testing.T, p *pool.Pool) pool.Worker {
+	t.Helper()
+	workers := p.Workers()
+	require.Len(t, workers, 1)
+	return workers[0]
+}
+
+func grow(t *testing.T, p *pool.Pool, n int) {
+	t.Helper()
+	promised, err := p.Grow(n)
+	require.NoError(t, err)
+	require.Equal(t, n, promised)
+}
+
+// hang waits until it is cancelled, as a start would that leads nowhere.
+func hang(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// fail fails with err.
+func fail(err error) hook {
+	return func(context.Context, string) error { return err }
+}
