@@ -33,6 +33,11 @@ func (c *Client) Rekey(ctx context.Context, identity Identity) error {
 	return c.do(ctx, Request{Op: OpRekey, Rekey: rekey}, io.Discard)
 }
 
+// Network sets up the guest's network without an identity, for a prebuild.
+func (c *Client) Network(ctx context.Context) error {
+	return c.do(ctx, Request{Op: OpNetwork}, io.Discard)
+}
+
 // ExitError says that a command ran and failed.
 type ExitError struct{ Code int }
 

@@ -41,6 +41,8 @@ const (
 const (
 	// OpRekey gives the guest its identity; see Rekey.
 	OpRekey = "rekey"
+	// OpNetwork sets up the network without an identity, for a prebuild.
+	OpNetwork = "network"
 	// OpRun runs a shell command as root; its output comes as events.
 	OpRun = "run"
 	// OpFetch sends the bytes of a file as events.
@@ -104,7 +106,7 @@ func (r Request) Validate() error {
 		return errors.New("run without a command")
 	case r.Op == OpFetch && r.Path == "":
 		return errors.New("fetch without a path")
-	case r.Op == OpRun, r.Op == OpFetch, r.Op == OpSeal, r.Op == OpPowerOff:
+	case r.Op == OpNetwork, r.Op == OpRun, r.Op == OpFetch, r.Op == OpSeal, r.Op == OpPowerOff:
 		return nil
 	}
 	return fmt.Errorf("unknown operation %q", r.Op)

@@ -65,6 +65,7 @@ func TestGoodRequests(t *testing.T) {
 		rekeyRequest(func(*Rekey) {}),
 		{Version: Version, Op: OpRun, Command: "true"},
 		{Version: Version, Op: OpFetch, Path: "/etc/os-release"},
+		{Version: Version, Op: OpNetwork},
 		{Version: Version, Op: OpSeal},
 		{Version: Version, Op: OpPowerOff},
 	} {

@@ -115,3 +115,13 @@ func TestMissingProgramAndNamespaceAreNamed(t *testing.T) {
 	_, err = Start(Command{Path: "/bin/true", Namespace: "/nowhere/netns", Output: os.DevNull})
 	require.ErrorContains(t, err, "/nowhere/netns")
 }
+
+func TestScopeKeepsTheCommand(t *testing.T) {
+	c := Command{Path: "/usr/bin/qemu", Arguments: []string{"-name", "x"}, Namespace: "/run/netns/x", Output: "/o"}
+	got := scoped(c, "/usr/bin/systemd-run", "mayfly-x")
+	require.Equal(t, "/usr/bin/systemd-run", got.Path)
+	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x", "--",
+		"/usr/bin/qemu", "-name", "x"}, got.Arguments)
+	require.Equal(t, c.Namespace, got.Namespace)
+	require.Equal(t, c.Output, got.Output)
+}

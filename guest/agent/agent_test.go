@@ -100,6 +100,7 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	require.Equal(t, id.MachineID+"\n", read(t, filepath.Join(root, "etc/machine-id")))
 	require.Equal(t, id.Hostname+"\n", read(t, filepath.Join(root, "etc/hostname")))
 	require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+"\n")
+	require.Equal(t, "nameserver 198.18.0.1\n", read(t, filepath.Join(root, "etc/resolv.conf")))
 	require.Equal(t, id.HostKey, read(t, filepath.Join(root, hostKeyPath)))
 	info, err := os.Stat(filepath.Join(root, hostKeyPath))
 	require.NoError(t, err)
@@ -107,6 +108,18 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	me, err := user.Current()
 	require.NoError(t, err)
 	require.Equal(t, id.AuthorizedKey+"\n", read(t, filepath.Join(root, me.HomeDir, ".ssh/authorized_keys")))
+}
+
+func TestResolverOfTheGuestsOwnIsLeftAlone(t *testing.T) {
+	kernel := &recorder{}
+	client, root, _ := serve(t, kernel)
+	require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+	require.NoError(t, os.Symlink("../run/systemd/resolve/stub-resolv.conf", filepath.Join(root, "etc/resolv.conf")))
+	require.NoError(t, client.Network(t.Context()))
+	require.Equal(t, []string{"network"}, kernel.calls)
+	target, err := os.Readlink(filepath.Join(root, "etc/resolv.conf"))
+	require.NoError(t, err)
+	require.Equal(t, "../run/systemd/resolve/stub-resolv.conf", target)
 }
 
 func TestRekeyFailsClosed(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // rekey makes the guest one of a kind. The order matters: fresh entropy comes
@@ -25,7 +26,7 @@ func (a *Agent) rekey(r guest.Rekey) error {
 		{"setting the host name", func() error { return a.setHostname(r.Hostname) }},
 		{"writing the SSH host key", func() error { return a.writeHostKey(r.Identity) }},
 		{"writing authorized_keys", func() error { return a.writeAuthorizedKey(r.User, r.AuthorizedKey) }},
-		{"setting up the network", a.Kernel.SetUpNetwork},
+		{"setting up the network", a.setUpNetwork},
 		{"reporting readiness", a.Ready},
 	}
 	for _, step := range steps {
@@ -36,17 +37,47 @@ func (a *Agent) rekey(r guest.Rekey) error {
 	return nil
 }
 
-// setHostname also names the host in its hosts file: without that every sudo
-// waits for a name server that does not know the name.
 func (a *Agent) setHostname(name string) error {
-	hosts := "127.0.0.1 localhost\n127.0.1.1 " + name + "\n::1 localhost ip6-localhost ip6-loopback\n"
-	if err := a.write("etc/hosts", hosts, 0o644); err != nil {
+	if err := a.writeHosts(name); err != nil {
 		return err
 	}
 	if err := a.write("etc/hostname", name+"\n", 0o644); err != nil {
 		return err
 	}
 	return a.Kernel.SetHostname(name)
+}
+
+// writeHosts names the guest in its hosts file: without that every sudo waits
+// for a name server that does not know the name.
+func (a *Agent) writeHosts(name string) error {
+	hosts := "127.0.0.1 localhost\n127.0.1.1 " + name + "\n::1 localhost ip6-localhost ip6-loopback\n"
+	return a.write("etc/hosts", hosts, 0o644)
+}
+
+// prepare gives a prebuild the network without an identity.
+func (a *Agent) prepare() error {
+	name, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("asking for the host name: %w", err)
+	}
+	if err := a.writeHosts(name); err != nil {
+		return err
+	}
+	return a.setUpNetwork()
+}
+
+// setUpNetwork makes the gateway the name server as well, unless the guest has
+// a resolver of its own, to which that file is then a link: it was told the
+// same at prebuild.
+func (a *Agent) setUpNetwork() error {
+	if err := a.Kernel.SetUpNetwork(); err != nil {
+		return err
+	}
+	const resolver = "etc/resolv.conf"
+	if info, err := os.Lstat(a.path(resolver)); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return nil
+	}
+	return a.write(resolver, "nameserver "+network.Gateway.String()+"\n", 0o644)
 }
 
 func (a *Agent) writeHostKey(id guest.Identity) error {

@@ -43,7 +43,11 @@ func (a *Agent) Serve(ctx context.Context, port io.ReadWriter) error {
 		case err != nil:
 			return fmt.Errorf("reading from the host: %w", err)
 		default:
-			a.answer(port, request, a.handle(ctx, request, port))
+			err := a.handle(ctx, request, port)
+			a.answer(port, request, err)
+			if request.Op == guest.OpPowerOff && err == nil {
+				a.powerOff(ctx)
+			}
 		}
 	}
 	return context.Cause(ctx)
@@ -57,6 +61,8 @@ func (a *Agent) handle(ctx context.Context, request guest.Request, port io.Write
 	switch request.Op {
 	case guest.OpRekey:
 		return a.rekey(*request.Rekey)
+	case guest.OpNetwork:
+		return a.prepare()
 	case guest.OpRun:
 		return run(ctx, request.Command, output)
 	case guest.OpFetch:
@@ -64,7 +70,7 @@ func (a *Agent) handle(ctx context.Context, request guest.Request, port io.Write
 	case guest.OpSeal:
 		return a.seal()
 	case guest.OpPowerOff:
-		return powerOff(ctx)
+		return nil // answered first: the end of the guest is the end of the agent
 	}
 	return fmt.Errorf("operation %q has no handler", request.Op)
 }
