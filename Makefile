@@ -19,7 +19,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/fleeting-plugin-mayfly
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $(PROGRAM) ./cmd/fleeting-plugin-mayfly
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $(PROGRAM) ./cmd/fleeting-plugin-mayfly
 
 demo: state := $(if $(STATE_DIR),--state-dir '$(STATE_DIR)')
 demo: build ## Build a golden image and run three jobs on fresh machines (STATE_DIR, DEMO_JOBS, DEMO_SCRIPT)

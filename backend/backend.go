@@ -27,7 +27,7 @@ const (
 // concurrently, each for as many workers as the pool likes.
 type Backend interface {
 	// Check says what this host has and lacks for the backend. It changes
-	// nothing.
+	// nothing but what is remembered of the answers.
 	Check(ctx context.Context) []Finding
 	// Build makes the golden image of a recipe, or returns the one that is
 	// there already. A failed or cancelled build leaves nothing behind.

@@ -94,15 +94,15 @@ func (p *Pool) startMachine(ctx context.Context, golden image.Golden, record *st
 func (p *Pool) prepare(ctx context.Context, record *store.Record) (backend.Spec, Key, error) {
 	lease, err := p.network.Acquire(ctx, record.ID)
 	if err != nil {
-		return backend.Spec{}, Key{}, fmt.Errorf("acquiring the lease of %s: %w", record.ID, err)
+		return backend.Spec{}, "", fmt.Errorf("acquiring the lease of %s: %w", record.ID, err)
 	}
 	identity, key, err := p.access.New(record.ID, record.User)
 	if err != nil {
-		return backend.Spec{}, Key{}, fmt.Errorf("making the identity of %s: %w", record.ID, err)
+		return backend.Spec{}, "", fmt.Errorf("making the identity of %s: %w", record.ID, err)
 	}
-	record.PrivateKey, record.HostKeyPublic = key.Private, key.HostPublic
+	record.PrivateKey, record.HostKeyPublic = string(key), identity.HostKeyPublic
 	if err := p.store.Save(*record); err != nil {
-		return backend.Spec{}, Key{}, err
+		return backend.Spec{}, "", err
 	}
 	return backend.Spec{
 		ID: record.ID, Dir: p.store.Dir(record.ID),

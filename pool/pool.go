@@ -64,13 +64,9 @@ type Access interface {
 	Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identity, key Key) error
 }
 
-// Key is the host's side of a worker's identity.
-type Key struct {
-	// Private is the key that jobs log in with, in PEM form without a passphrase.
-	Private string
-	// HostPublic is the worker's host key, in the form of authorized_keys.
-	HostPublic string
-}
+// Key is the private key that jobs log in with, in PEM form without a
+// passphrase.
+type Key string
 
 // Pool is the workers of one [[runners]] entry. All methods may be called
 // concurrently; none but Open and Close waits for anything but a mutex and,

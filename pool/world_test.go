@@ -195,8 +195,8 @@ func (w worldNetwork) setOpen(open bool) {
 type worldAccess struct{ *world }
 
 func (w worldAccess) New(id, user string) (guest.Identity, pool.Key, error) {
-	return guest.Identity{Hostname: id, User: user},
-		pool.Key{Private: "key of " + id, HostPublic: "host key of " + id}, nil
+	identity := guest.Identity{Hostname: id, User: user, HostKeyPublic: "host key of " + id}
+	return identity, pool.Key("key of " + id), nil
 }
 
 func (w worldAccess) Ready(ctx context.Context, _ netip.AddrPort, identity guest.Identity, _ pool.Key) error {

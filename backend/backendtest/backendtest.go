@@ -105,5 +105,6 @@ func (b *bench) golden(t *testing.T) image.Golden {
 	return golden
 }
 
-// id is the id of a worker; its end need not be random here.
-func (b *bench) id(end string) string { return b.Name + "-" + end }
+// id is the id of a worker: like the pool's, it ends in eight characters, but
+// they need not be random here.
+func (b *bench) id(end string) string { return b.Name + "-" + (end + "aaaaaaaa")[:8] }

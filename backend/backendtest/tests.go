@@ -104,8 +104,8 @@ func testKilled(t *testing.T, b *bench) {
 // something else behind.
 func testCancelledStart(t *testing.T, b *bench) {
 	golden := b.golden(t)
-	for _, after := range []time.Duration{0, time.Millisecond, 50 * time.Millisecond} {
-		id := b.id("cancelled-" + after.String())
+	for end, after := range map[string]time.Duration{"never": 0, "soon": time.Millisecond, "later": 50 * time.Millisecond} {
+		id := b.id(end)
 		spec, _ := b.prepare(t, id)
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		machine, err := b.Backend.Start(ctx, golden, spec)

@@ -29,8 +29,8 @@ func TestNewMakesKeysThatBelongTogether(t *testing.T) {
 	assert.Regexp(t, regexp.MustCompile(`^[0-9a-f]{32}$`), identity.MachineID)
 	assert.NotContains(t, identity.AuthorizedKey, "\n")
 
-	assertPair(t, identity.HostKey, key.HostPublic)
-	assertPair(t, key.Private, identity.AuthorizedKey)
+	assertPair(t, identity.HostKey, identity.HostKeyPublic)
+	assertPair(t, string(key), identity.AuthorizedKey)
 }
 
 func TestNewNeverRepeatsItself(t *testing.T) {
@@ -38,8 +38,8 @@ func TestNewNeverRepeatsItself(t *testing.T) {
 	b, bKey := newIdentity(t)
 	assert.NotEqual(t, a.MachineID, b.MachineID)
 	assert.NotEqual(t, a.HostKey, b.HostKey)
-	assert.NotEqual(t, aKey.Private, bKey.Private)
-	assert.NotEqual(t, a.HostKey, aKey.Private)
+	assert.NotEqual(t, aKey, bKey)
+	assert.NotEqual(t, a.HostKey, aKey)
 }
 
 func TestReadyWaitsForTheServer(t *testing.T) {
@@ -85,7 +85,6 @@ func TestReadySaysWhatWentWrongLast(t *testing.T) {
 	t.Run("the key is not let in", func(t *testing.T) {
 		addr := freePort(t)
 		_, stranger := newIdentity(t)
-		stranger.HostPublic = key.HostPublic
 		(&door{identity: identity}).open(t, addr)
 		err := access.SSH{}.Ready(limitCause(t, 200*time.Millisecond, tooLate), addr, identity, stranger)
 		require.ErrorIs(t, err, tooLate)
@@ -106,8 +105,9 @@ func TestReadySaysWhatWentWrongLast(t *testing.T) {
 func TestReadyRefusesKeysItCannotRead(t *testing.T) {
 	identity, key := newIdentity(t)
 	addr := freePort(t)
-	assert.ErrorContains(t, access.SSH{}.Ready(t.Context(), addr, identity, pool.Key{HostPublic: key.HostPublic}), "private key")
-	assert.ErrorContains(t, access.SSH{}.Ready(t.Context(), addr, identity, pool.Key{Private: key.Private}), "host key")
+	assert.ErrorContains(t, access.SSH{}.Ready(t.Context(), addr, identity, ""), "private key")
+	identity.HostKeyPublic = ""
+	assert.ErrorContains(t, access.SSH{}.Ready(t.Context(), addr, identity, key), "host key")
 }
 
 // door is the least that is an SSH server: it lets in who the identity names,

@@ -27,20 +27,21 @@ var _ pool.Access = SSH{}
 func (SSH) New(id, user string) (guest.Identity, pool.Key, error) {
 	host, err := newKeyPair(id)
 	if err != nil {
-		return guest.Identity{}, pool.Key{}, fmt.Errorf("making the host key: %w", err)
+		return guest.Identity{}, "", fmt.Errorf("making the host key: %w", err)
 	}
 	client, err := newKeyPair(id)
 	if err != nil {
-		return guest.Identity{}, pool.Key{}, fmt.Errorf("making the key of user %s: %w", user, err)
+		return guest.Identity{}, "", fmt.Errorf("making the key of user %s: %w", user, err)
 	}
 	identity := guest.Identity{
 		Hostname:      id,
 		MachineID:     newMachineID(),
 		HostKey:       host.private,
+		HostKeyPublic: host.public,
 		User:          user,
 		AuthorizedKey: client.public,
 	}
-	return identity, pool.Key{Private: client.private, HostPublic: host.public}, nil
+	return identity, pool.Key(client.private), nil
 }
 
 // keyPair is an Ed25519 key: private in OpenSSH's PEM form, public as a line

@@ -62,11 +62,11 @@ func (SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identi
 
 // clientConfig accepts one host key and offers one key.
 func clientConfig(identity guest.Identity, key pool.Key) (*ssh.ClientConfig, error) {
-	signer, err := ssh.ParsePrivateKey([]byte(key.Private))
+	signer, err := ssh.ParsePrivateKey([]byte(key))
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key of %s: %w", identity.Hostname, err)
 	}
-	host, _, _, _, err := ssh.ParseAuthorizedKey([]byte(key.HostPublic))
+	host, _, _, _, err := ssh.ParseAuthorizedKey([]byte(identity.HostKeyPublic))
 	if err != nil {
 		return nil, fmt.Errorf("reading the host key of %s: %w", identity.Hostname, err)
 	}

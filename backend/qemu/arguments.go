@@ -1,0 +1,106 @@
+//go:build linux
+
+package qemu
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// Descriptors that a machine inherits: sockets that listen already, so that
+// nobody has to wait until QEMU has opened them.
+const (
+	agentFD = 3
+	qmpFD   = 4
+)
+
+// machineSpec is all that decides QEMU's command line.
+type machineSpec struct {
+	// Name is the tag by which the process is found again.
+	Name   string
+	Accel  string // KVM or TCG
+	CPUs   int
+	Memory int64 // bytes
+	// Kernel, Initrd and Root are booted directly; without a kernel the disk's
+	// own boot loader is.
+	Kernel, Initrd, Root string
+
+	Disk    string
+	Format  string // of the disk: raw or qcow2
+	Console string
+	// Seed is a read-only volume for cloud-init; empty in workers.
+	Seed string
+	// Network says whether there is a TAP device to attach to.
+	Network bool
+	// KernelArguments come after the constant ones.
+	KernelArguments []string
+}
+
+// arguments is QEMU's command line. Workers live for one job, so their disks
+// need not survive a crash of the host: cache=unsafe.
+func (s machineSpec) arguments() []string {
+	args := []string{
+		"-name", s.Name,
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-no-reboot",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-machine", machineType() + ",accel=" + s.Accel,
+		"-cpu", s.cpu(),
+		"-smp", strconv.Itoa(s.CPUs),
+		"-m", strconv.FormatInt(s.Memory>>20, 10),
+		"-chardev", "file,id=console,path=" + escape(s.Console),
+		"-serial", "chardev:console",
+		"-device", "virtio-rng-pci",
+		"-blockdev", fmt.Sprintf("driver=file,node-name=root-file,filename=%s,cache.no-flush=on,discard=unmap", escape(s.Disk)),
+		"-blockdev", fmt.Sprintf("driver=%s,node-name=root,file=root-file,cache.no-flush=on,discard=unmap", s.Format),
+		"-device", "virtio-blk-pci,drive=root",
+		"-device", "virtio-serial-pci",
+		"-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", agentFD),
+		"-device", "virtserialport,chardev=agent,name=" + guest.PortName,
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD),
+		"-mon", "chardev=qmp,mode=control",
+	}
+	if s.Kernel != "" {
+		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.kernelCommandLine())
+	}
+	if s.Network {
+		args = append(args,
+			"-netdev", "tap,id=net,ifname="+network.TAP+",script=no,downscript=no",
+			"-device", "virtio-net-pci,netdev=net,mac="+network.GuestMAC+",romfile=")
+	}
+	if s.Seed != "" {
+		args = append(args,
+			"-blockdev", fmt.Sprintf("driver=file,node-name=seed-file,filename=%s,read-only=on", escape(s.Seed)),
+			"-blockdev", "driver=raw,node-name=seed,file=seed-file,read-only=on",
+			"-device", "virtio-blk-pci,drive=seed")
+	}
+	return args
+}
+
+func (s machineSpec) cpu() string {
+	if s.Accel == KVM {
+		return "host"
+	}
+	return "max"
+}
+
+func (s machineSpec) kernelCommandLine() string {
+	words := []string{
+		"console=" + consoleDevice(), s.Root, "rw",
+		"quiet", "loglevel=3", "systemd.show_status=false",
+		"panic=-1", "fsck.mode=skip", "net.ifnames=0", "random.trust_cpu=on",
+	}
+	if s.Accel == TCG {
+		// Without hardware help these cost far more than they give: the guest
+		// is no side-channel risk beyond its own process.
+		words = append(words, "mitigations=off", "nokaslr", "tsc=reliable", "no_timer_check")
+	}
+	return strings.Join(append(words, s.KernelArguments...), " ")
+}
+
+// escape doubles commas, which separate QEMU's options.
+func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }

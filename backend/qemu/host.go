@@ -1,0 +1,27 @@
+//go:build linux
+
+package qemu
+
+import "runtime"
+
+// binaryName is QEMU's system emulator for this host's processor.
+func binaryName() string {
+	if runtime.GOARCH == "arm64" {
+		return "qemu-system-aarch64"
+	}
+	return "qemu-system-x86_64"
+}
+
+func machineType() string {
+	if runtime.GOARCH == "arm64" {
+		return "virt"
+	}
+	return "q35"
+}
+
+func consoleDevice() string {
+	if runtime.GOARCH == "arm64" {
+		return "ttyAMA0"
+	}
+	return "ttyS0"
+}

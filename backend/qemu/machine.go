@@ -1,0 +1,211 @@
+//go:build linux
+
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// Names of the files of a machine, in the worker's directory.
+const (
+	consoleFile = "console.log"
+	outputFile  = "qemu.log"
+	agentSocket = "agent.sock"
+	qmpSocket   = "qmp.sock"
+)
+
+// machine is a QEMU process.
+type machine struct {
+	id      string
+	dir     string
+	address netip.AddrPort
+	process *process.Process
+	// lastWords is what QMP said last about the end of the machine.
+	lastWords atomic.Pointer[string]
+}
+
+var _ backend.Machine = (*machine)(nil)
+
+func (m *machine) ID() string              { return m.id }
+func (m *machine) Address() netip.AddrPort { return m.address }
+func (m *machine) How() string             { return backend.Clone }
+func (m *machine) Done() <-chan struct{}   { return m.process.Done() }
+
+func (m *machine) Err() error {
+	err := m.process.Err()
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: QEMU %w%s", backend.ErrGone, err, m.explanation())
+}
+
+// explanation is what QEMU said about its end, on QMP or else in its output.
+func (m *machine) explanation() string {
+	if words := m.lastWords.Load(); words != nil {
+		return ": " + *words
+	}
+	if out, err := os.ReadFile(filepath.Join(m.dir, outputFile)); err == nil && len(out) > 0 {
+		return ": " + lastLine(out)
+	}
+	return ""
+}
+
+// note keeps the events that explain an end.
+func (m *machine) note(event qmp.Event) {
+	switch event.Name {
+	case "SHUTDOWN", "GUEST_PANICKED", "RESET", "BLOCK_IO_ERROR":
+		words := event.Name
+		var data struct{ Reason string }
+		if json.Unmarshal(event.Data, &data) == nil && data.Reason != "" {
+			words += " (" + data.Reason + ")"
+		}
+		m.lastWords.Store(&words)
+	}
+}
+
+// explain prefers the end of the machine to what that end brought about, such
+// as a connection that broke.
+func (m *machine) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-m.Done():
+		return m.Err()
+	case <-time.After(endDelay):
+		return err
+	}
+}
+
+// endDelay is how long the end of a process may be known after the end of its
+// connections.
+const endDelay = 100 * time.Millisecond
+
+// tagPrefix begins the -name of all our machines.
+const tagPrefix = "mayfly:"
+
+// tag is the -name of a worker's machine: it says whose it is to everybody
+// who looks at the list of processes, us after a crash among them.
+func (b *Backend) tag(id string) string { return tagPrefix + filepath.Join(b.options.WorkersDir, id) }
+
+// taggedID is the worker that a command line belongs to.
+func (b *Backend) taggedID(arguments []string) (string, bool) {
+	for i, argument := range arguments[:max(len(arguments)-1, 0)] {
+		if argument == "-name" {
+			return strings.CutPrefix(arguments[i+1], b.tag("")+"/")
+		}
+	}
+	return "", false
+}
+
+// launch starts QEMU with the sockets that it inherits, which lie in dir.
+func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine, error) {
+	var files []*os.File
+	defer func() {
+		for _, file := range files {
+			_ = file.Close()
+		}
+	}()
+	for _, name := range []string{agentSocket, qmpSocket} { // agentFD, qmpFD
+		file, err := listen(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	spec.Name = b.tag(id)
+	command := process.Command{
+		Path:      b.options.Binary,
+		Arguments: spec.arguments(),
+		Namespace: namespace,
+		Files:     files,
+		Output:    filepath.Join(dir, outputFile),
+	}
+	child, err := process.Start(process.InScope(command, "mayfly-"+id))
+	if err != nil {
+		return nil, err
+	}
+	return &machine{id: id, dir: dir, process: child}, nil
+}
+
+// listen opens a listening socket that outlives the listener here: QEMU takes
+// it over.
+func listen(path string) (*os.File, error) {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	listener.SetUnlinkOnClose(false)
+	defer listener.Close()
+	file, err := listener.File()
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return file, nil
+}
+
+// reach follows the machine's events from now on, and opens the line to its
+// agent.
+func (m *machine) reach(ctx context.Context) (agent net.Conn, err error) {
+	if err := m.watch(ctx); err != nil {
+		return nil, err
+	}
+	return dial(ctx, filepath.Join(m.dir, agentSocket))
+}
+
+func (m *machine) watch(ctx context.Context) error {
+	conn, err := dial(ctx, filepath.Join(m.dir, qmpSocket))
+	if err != nil {
+		return err
+	}
+	client, err := qmp.New(ctx, conn, m.note)
+	if err != nil {
+		_ = conn.Close()
+		return err
+	}
+	go func() {
+		<-client.Closed()
+		_ = client.Close()
+	}()
+	return nil
+}
+
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("reaching QEMU: %w", err)
+	}
+	return conn, nil
+}
+
+// whileRunning is ctx, ended as well when the machine ends, with its reason.
+func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-m.Done():
+			cancel(m.Err())
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+func sshAddress(lease network.Lease) netip.AddrPort {
+	return netip.AddrPortFrom(lease.Address, network.SSHPort)
+}

@@ -1,0 +1,162 @@
+//go:build linux
+
+package qemu
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+)
+
+// stateDir is what the tests share, so that the golden image is built once. It
+// is new for each run.
+var stateDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(sandbox.Main(m, func() func() {
+		dir, err := os.MkdirTemp("", "mf-") // short: it holds sockets
+		if err != nil {
+			panic(err)
+		}
+		stateDir = dir
+		return func() { _ = os.RemoveAll(dir) }
+	}))
+}
+
+// agentBinary builds the program, which is the guests' agent as well, once.
+func agentBinary(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(stateDir, "fleeting-plugin-mayfly")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/fleeting-plugin-mayfly")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return path
+}
+
+func recipe(t *testing.T) image.Recipe {
+	t.Helper()
+	return image.Recipe{
+		Source: image.Source{Kind: image.Debootstrap},
+		Run:    []string{"echo 'a: b' > /etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"},
+		User:   "mayfly", Disk: 4 << 30, CPUs: 2, Memory: 1 << 30,
+		Agent: agentBinary(t),
+	}
+}
+
+// world is a backend with a real network, in the sandbox's namespace.
+type world struct {
+	*Backend
+	dir     string
+	network *island.Island
+}
+
+func newWorld(t *testing.T, pool string) world {
+	t.Helper()
+	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4")
+	dir := filepath.Join(stateDir, "pools", pool)
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	net, err := island.New(island.Options{
+		PoolDir: dir, Pool: pool, AddressDir: filepath.Join(stateDir, "addresses"),
+		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Log: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	return world{newBackend(pool, dir, net), dir, net}
+}
+
+func newBackend(pool, dir string, net *island.Island) *Backend {
+	return New(Options{
+		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
+		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+func TestConformance(t *testing.T) {
+	sandbox.Outside(t, "mmdebstrap")
+	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
+		const pool = "conform"
+		w := newWorld(t, pool)
+		return backendtest.Harness{
+			Backend: w.Backend,
+			Again:   func(*testing.T) backend.Backend { return newBackend(pool, w.dir, w.network) },
+			Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag(id)) },
+			Name:    pool, Dir: w.dir, Network: w.network,
+			Recipe: recipe(t), CPUs: 1, Memory: 512 << 20, Patience: 3 * time.Minute,
+		}
+	})
+}
+
+func killFromOutside(t *testing.T, tag string) {
+	t.Helper()
+	found, err := process.Find(func(arguments []string) bool {
+		return strings.Contains(strings.Join(arguments, " "), "-name "+tag+" ")
+	})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	for running := range found {
+		child, err := process.Adopt(running)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, child.Kill(ctx))
+	}
+}
+
+func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
+	w := newWorld(t, "failing")
+	sandbox.Outside(t, "mmdebstrap")
+	require.NoError(t, w.network.Open(t.Context()))
+	t.Cleanup(func() { require.NoError(t, w.network.Close(context.Background())) })
+	failing := recipe(t)
+	failing.Run = []string{"echo first", "echo the reason; exit 7"}
+
+	_, err := w.Build(t.Context(), failing, func(string, string) {})
+	for _, want := range []string{"step 2 of 2", "image.run[1]", "exit code 7", "the reason", "last lines of the console"} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NoDirExists(t, filepath.Join(stateDir, "images", failing.Digest()))
+	machines, err := w.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, machines)
+	leases, err := w.network.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, leases)
+	building, err := filepath.Glob(filepath.Join(stateDir, "images", ".building-*"))
+	require.NoError(t, err)
+	require.Empty(t, building)
+}
+
+// TestMachineThatCannotStartSaysWhy gives QEMU a kernel that is none.
+func TestMachineThatCannotStartSaysWhy(t *testing.T) {
+	w := newWorld(t, "broken")
+	dir := t.TempDir()
+	rubbish := image.Golden{Dir: dir, Manifest: image.Manifest{Root: "root=/dev/vda"}}
+	for _, path := range []string{rubbish.Disk(), rubbish.Kernel(), rubbish.Initrd()} {
+		require.NoError(t, os.WriteFile(path, []byte("rubbish"), 0o600))
+	}
+	require.NoError(t, os.Truncate(rubbish.Disk(), 1<<20))
+	work, err := os.MkdirTemp(stateDir, "w-")
+	require.NoError(t, err)
+	_, err = w.Start(t.Context(), rubbish, backend.Spec{ID: "broken-aaaaaaaa", Dir: work, CPUs: 1, Memory: 256 << 20})
+	require.ErrorIs(t, err, backend.ErrGone)
+	require.ErrorContains(t, err, "kernel")
+	require.NoError(t, w.Destroy(t.Context(), "broken-aaaaaaaa"))
+}

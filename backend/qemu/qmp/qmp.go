@@ -1,0 +1,169 @@
+// Package qmp is a small client of the QEMU Machine Protocol: commands, their
+// answers and events, over a socket that the caller opened. Which commands to
+// send is the caller's business.
+package qmp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+)
+
+// Event is something that happened in the machine, see the QMP reference.
+type Event struct {
+	Name string          `json:"event"`
+	Data json.RawMessage `json:"data"`
+}
+
+// Error is QEMU's refusal of a command.
+type Error struct {
+	Class       string `json:"class"`
+	Description string `json:"desc"`
+}
+
+func (e *Error) Error() string { return e.Class + ": " + e.Description }
+
+// ErrClosed says that the connection has ended, most often with QEMU itself.
+var ErrClosed = errors.New("QMP connection is closed")
+
+// Client is one connection. Its methods may be called concurrently.
+type Client struct {
+	conn    net.Conn
+	encoder *json.Encoder
+	onEvent func(Event)
+	closed  chan struct{}
+
+	mu      sync.Mutex
+	next    int
+	waiting map[int]chan answer
+}
+
+type answer struct {
+	ID     int             `json:"id"`
+	Return json.RawMessage `json:"return"`
+	Error  *Error          `json:"error"`
+	Event
+}
+
+// New takes the greeting, negotiates and reads from then on. onEvent is called
+// for each event, one at a time; it must not block.
+func New(ctx context.Context, conn net.Conn, onEvent func(Event)) (*Client, error) {
+	c := &Client{
+		conn: conn, encoder: json.NewEncoder(conn), onEvent: onEvent,
+		closed: make(chan struct{}), waiting: map[int]chan answer{},
+	}
+	decoder := json.NewDecoder(conn)
+	if err := greet(ctx, conn, decoder); err != nil {
+		return nil, err
+	}
+	go c.read(decoder)
+	if err := c.Execute(ctx, "qmp_capabilities", nil, nil); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func greet(ctx context.Context, conn net.Conn, decoder *json.Decoder) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	var greeting struct {
+		QMP *json.RawMessage `json:"QMP"`
+	}
+	if err := decoder.Decode(&greeting); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return fmt.Errorf("waiting for QMP's greeting: %w", err)
+	}
+	if greeting.QMP == nil {
+		return errors.New("waiting for QMP's greeting: got something else")
+	}
+	return nil
+}
+
+func (c *Client) read(decoder *json.Decoder) {
+	defer close(c.closed)
+	for {
+		var message answer
+		if err := decoder.Decode(&message); err != nil {
+			return
+		}
+		if message.Name != "" {
+			c.onEvent(message.Event)
+			continue
+		}
+		c.mu.Lock()
+		waiting := c.waiting[message.ID]
+		delete(c.waiting, message.ID)
+		c.mu.Unlock()
+		if waiting != nil {
+			waiting <- message
+		}
+	}
+}
+
+// Execute sends a command and waits for its answer, which is decoded into
+// result unless that is nil.
+func (c *Client) Execute(ctx context.Context, command string, arguments, result any) error {
+	got, err := c.roundTrip(ctx, command, arguments)
+	switch {
+	case err != nil:
+	case got.Error != nil:
+		err = got.Error
+	case result != nil:
+		err = json.Unmarshal(got.Return, result)
+	}
+	if err != nil {
+		return fmt.Errorf("QMP %s: %w", command, err)
+	}
+	return nil
+}
+
+func (c *Client) roundTrip(ctx context.Context, command string, arguments any) (answer, error) {
+	waiting := make(chan answer, 1)
+	id, err := c.send(command, arguments, waiting)
+	defer c.forget(id)
+	if err != nil {
+		return answer{}, err
+	}
+	select {
+	case got := <-waiting:
+		return got, nil
+	case <-c.closed:
+		return answer{}, ErrClosed
+	case <-ctx.Done():
+		return answer{}, context.Cause(ctx)
+	}
+}
+
+func (c *Client) send(command string, arguments any, waiting chan answer) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.next++
+	c.waiting[c.next] = waiting
+	request := struct {
+		Execute   string `json:"execute"`
+		Arguments any    `json:"arguments,omitempty"`
+		ID        int    `json:"id"`
+	}{command, arguments, c.next}
+	if err := c.encoder.Encode(request); err != nil {
+		return c.next, fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return c.next, nil
+}
+
+func (c *Client) forget(id int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, id)
+}
+
+// Closed is closed when the connection has ended.
+func (c *Client) Closed() <-chan struct{} { return c.closed }
+
+// Close ends the connection, not the machine.
+func (c *Client) Close() error { return c.conn.Close() }

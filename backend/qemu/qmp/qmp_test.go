@@ -1,0 +1,127 @@
+package qmp
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// realQEMU starts a QEMU without a machine, and returns a connection to it.
+func realQEMU(t *testing.T) net.Conn {
+	t.Helper()
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	path := filepath.Join(t.TempDir(), "qmp.sock")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	defer listener.Close()
+	file, err := listener.File()
+	require.NoError(t, err)
+	defer file.Close()
+	cmd := exec.Command(qemu, "-machine", "none", "-nodefaults", "-display", "none",
+		"-chardev", "socket,id=qmp,fd=3,server=on,wait=off", "-mon", "chardev=qmp,mode=control")
+	cmd.ExtraFiles = []*os.File{file}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	conn, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	return conn
+}
+
+func TestRealQEMU(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	events := make(chan Event, 10)
+	client, err := New(ctx, realQEMU(t), func(event Event) { events <- event })
+	require.NoError(t, err)
+	defer client.Close()
+
+	var status struct{ Status string }
+	require.NoError(t, client.Execute(ctx, "query-status", nil, &status))
+	require.NotEmpty(t, status.Status)
+
+	var refused *Error
+	require.ErrorAs(t, client.Execute(ctx, "no-such-command", nil, nil), &refused)
+	require.Equal(t, "CommandNotFound", refused.Class)
+
+	require.NoError(t, client.Execute(ctx, "quit", nil, nil))
+	require.Equal(t, "SHUTDOWN", (<-events).Name)
+	<-client.Closed()
+	require.ErrorIs(t, client.Execute(ctx, "query-status", nil, nil), ErrClosed)
+}
+
+// server plays QEMU's side with the greeting and what handle writes.
+func server(t *testing.T, greeting string, handle func(conn net.Conn, command string, id int)) net.Conn {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	t.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
+	go func() {
+		_, _ = io.WriteString(theirs, greeting)
+		lines := bufio.NewScanner(theirs)
+		for lines.Scan() {
+			var request struct {
+				Execute string
+				ID      int
+			}
+			_ = json.Unmarshal(lines.Bytes(), &request)
+			if request.Execute == "qmp_capabilities" {
+				_ = json.NewEncoder(theirs).Encode(map[string]any{"return": map[string]any{}, "id": request.ID})
+				continue
+			}
+			handle(theirs, request.Execute, request.ID)
+		}
+	}()
+	return ours
+}
+
+func TestAnswersThatAreNotAwaitedAreDropped(t *testing.T) {
+	conn := server(t, `{"QMP":{}}`, func(conn net.Conn, _ string, id int) {
+		_, _ = io.WriteString(conn, `{"return":{},"id":99}`+"\n"+`{"event":"RESUME"}`+"\n")
+		_ = json.NewEncoder(conn).Encode(map[string]any{"return": "mine", "id": id})
+	})
+	client, err := New(t.Context(), conn, func(Event) {})
+	require.NoError(t, err)
+	var got string
+	require.NoError(t, client.Execute(t.Context(), "query", nil, &got))
+	require.Equal(t, "mine", got)
+	require.NoError(t, client.Close())
+	<-client.Closed()
+}
+
+func TestSomethingElseThanQMPIsRefused(t *testing.T) {
+	_, err := New(t.Context(), server(t, `{"hello":1}`, nil), nil)
+	require.ErrorContains(t, err, "got something else")
+}
+
+func TestSilenceEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := New(ctx, server(t, "", nil), nil)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	conn := server(t, `{"QMP":{}}`, func(net.Conn, string, int) {})
+	client, err := New(t.Context(), conn, func(Event) {})
+	require.NoError(t, err)
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, client.Execute(ctx, "query", nil, nil), context.DeadlineExceeded)
+	require.NoError(t, client.Close())
+	<-client.Closed()
+}

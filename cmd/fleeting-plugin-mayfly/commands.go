@@ -1,0 +1,62 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/licenses"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
+)
+
+// commands are all that the program can be told to do. What lies behind each
+// is in a file of its name.
+type commands struct {
+	Serve     serveCommand     `cmd:"" default:"1" hidden:"" help:"Serve the plugin, as GitLab Runner starts it."`
+	Try       tryCommand       `cmd:"" help:"Run a script on fresh workers, as GitLab Runner would; needs no GitLab."`
+	Doctor    doctorCommand    `cmd:"" help:"Check what this host has and lacks, and say how to mend it."`
+	Image     imageCommands    `cmd:"" help:"Golden images."`
+	Ps        psCommand        `cmd:"" help:"List the workers of all pools."`
+	Gc        gcCommand        `cmd:"" help:"Remove what plugin processes that are gone have left behind."`
+	Config    configCommands   `cmd:"" help:"The runner's configuration."`
+	Licenses  licensesCommand  `cmd:"" help:"Print our licence and those of all that is built in."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
+	Bootstrap bootstrapCommand `cmd:"" help:"Copy the plugin to where GitLab Runner looks for plugins from a registry."`
+	Guest     guestCommand     `cmd:"" hidden:"" help:"Be the agent inside a worker's guest."`
+}
+
+// streams are where a command writes its result, and all else.
+type streams struct{ out, err io.Writer }
+
+// document prints a command's result for machines.
+func (s *streams) document(result any) error {
+	encoder := json.NewEncoder(s.out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(result)
+}
+
+// log is for commands whose log is for a person in front of a terminal.
+func (s *streams) log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+type configCommands struct {
+	Example exampleCommand `cmd:"" help:"Print a complete config.toml for GitLab Runner."`
+}
+
+type exampleCommand struct{}
+
+// Run prints the example.
+func (exampleCommand) Run(s *streams) error {
+	_, err := io.WriteString(s.out, templates.RunnerConfig)
+	return err
+}
+
+type licensesCommand struct{}
+
+// Run prints all texts.
+func (licensesCommand) Run(s *streams) error {
+	_, err := io.WriteString(s.out, licenses.Text())
+	return err
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+)
+
+type doctorCommand struct {
+	configuration
+	JSON bool `help:"Print one JSON document."`
+}
+
+// diagnosis is what doctor says to machines.
+type diagnosis struct {
+	Backend  string            `json:"backend"`
+	Findings []backend.Finding `json:"findings"`
+}
+
+// Run prints every finding, and fails when something is missing.
+func (c doctorCommand) Run(ctx context.Context, s *streams) error {
+	settings, _, err := c.load()
+	if err != nil {
+		return err
+	}
+	name, findings, err := provider.Check(ctx, settings, s.log())
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = s.document(diagnosis{name, findings})
+	} else {
+		printDiagnosis(s, name, findings)
+	}
+	if err == nil && provider.Missing(findings) != nil {
+		err = errSilent
+	}
+	return err
+}
+
+func printDiagnosis(s *streams, name string, findings []backend.Finding) {
+	fmt.Fprintf(s.out, "backend %s\n", name)
+	for _, finding := range findings {
+		fmt.Fprintln(s.out, finding)
+	}
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+)
+
+type gcCommand struct {
+	configuration
+	DryRun bool `help:"Only say what is left over."`
+	JSON   bool `help:"Print one JSON document."`
+}
+
+// Run sweeps the pools that no plugin process serves. A pool that could not be
+// swept fails the command, after the others were.
+func (c gcCommand) Run(ctx context.Context, s *streams) error {
+	settings, _, err := c.load()
+	if err != nil {
+		return err
+	}
+	swept, err := provider.Sweep(ctx, settings, !c.DryRun, s.log())
+	if swept == nil {
+		return err
+	}
+	if c.JSON {
+		return errors.Join(s.document(swept), err)
+	}
+	for _, pool := range swept {
+		printSwept(s, pool)
+	}
+	return err
+}
+
+func printSwept(s *streams, pool provider.Swept) {
+	if pool.Held {
+		fmt.Fprintf(s.out, "pool %s: in use, left alone\n", pool.Pool)
+		return
+	}
+	did := "left over"
+	if pool.Removed {
+		did = "removed"
+	}
+	for _, what := range pool.LeftOver {
+		fmt.Fprintf(s.out, "pool %s: %s: %s\n", pool.Pool, did, what)
+	}
+	if len(pool.LeftOver) == 0 {
+		fmt.Fprintf(s.out, "pool %s: nothing left over\n", pool.Pool)
+	}
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+)
+
+// guest fails: only Linux guests have an agent.
+func guest() int {
+	fmt.Fprintf(os.Stderr, "the guest agent runs on Linux only, and this is %s\n", runtime.GOOS)
+	return exitFailure
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+)
+
+type imageCommands struct {
+	Build imageBuildCommand `cmd:"" help:"Build the image that the configuration asks for, and print its digest."`
+	List  imageListCommand  `cmd:"" help:"List the images on this host."`
+}
+
+type imageBuildCommand struct{ configuration }
+
+// Run builds with visible progress, and prints the digest.
+func (c imageBuildCommand) Run(ctx context.Context, s *streams) error {
+	settings, runner, err := c.load()
+	if err != nil {
+		return err
+	}
+	golden, _, err := provider.BuildImage(ctx, settings, runner.Username, newProgress(s.err).report, s.log())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, golden.Digest)
+	return err
+}
+
+type imageListCommand struct {
+	configuration
+	JSON bool `help:"Print one JSON document."`
+}
+
+// listedImage is what list says of one image to machines.
+type listedImage struct {
+	Digest       string       `json:"digest"`
+	BuiltAt      time.Time    `json:"built_at"`
+	BuiltSeconds float64      `json:"built_seconds"`
+	Source       image.Source `json:"source"`
+	Bytes        int64        `json:"bytes"`
+}
+
+// Run lists all images, and then says which could not be read.
+func (c imageListCommand) Run(s *streams) error {
+	settings, _, err := c.load()
+	if err != nil {
+		return err
+	}
+	images, damaged := provider.Images(settings)
+	listed := make([]listedImage, len(images))
+	for i, golden := range images {
+		bytes, err := bytesOnDisk(golden.Dir)
+		if err != nil {
+			return fmt.Errorf("measuring image %s: %w", golden.Digest, err)
+		}
+		listed[i] = listedImage{golden.Digest, golden.BuiltAt, golden.BuiltSeconds, golden.Recipe.Source, bytes}
+	}
+	if c.JSON {
+		return errors.Join(s.document(listed), damaged)
+	}
+	return errors.Join(printImages(s, listed), damaged)
+}
+
+func printImages(s *streams, images []listedImage) error {
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DIGEST\tBUILT\tTOOK\tON DISK\tSOURCE")
+	for _, i := range images {
+		source := i.Source.Location
+		if source == "" {
+			source = strings.TrimSpace(i.Source.Kind + " " + i.Source.Suite)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\n",
+			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20, source)
+	}
+	return table.Flush()
+}
+
+// bytesOnDisk is what a directory really takes, which for sparse disks is much
+// less than the sizes of its files.
+func bytesOnDisk(dir string) (int64, error) {
+	var bytes int64
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			bytes += int64(stat.Blocks) * 512
+		}
+		return nil
+	})
+	return bytes, err
+}

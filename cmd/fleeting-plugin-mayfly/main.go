@@ -1,0 +1,99 @@
+// Command fleeting-plugin-mayfly gives GitLab Runner disposable machines. The
+// runner starts it without arguments and speaks fleeting's plugin protocol
+// with it; people use its other commands, which `--help` lists. In a worker's
+// guest the same binary is the agent.
+//
+// This package is wiring and command line only: what a command does lives in
+// package provider and below.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// Exit codes beside 0 for success.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func main() {
+	switch argument(1) {
+	case "guest": // before anything that a guest has no use for
+		os.Exit(guest())
+	case "-version", "--version": // as the fleeting library has them
+		useLibrary("version")
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func argument(n int) string {
+	if len(os.Args) > n {
+		return os.Args[n]
+	}
+	return ""
+}
+
+// run is the program for everyone but the guest.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var cli commands
+	var helped bool
+	parser := kong.Must(&cli,
+		kong.Name(config.PluginName),
+		kong.Description("Disposable machines for GitLab Runner, made from one golden image."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(&streams{out: stdout, err: stderr}),
+	)
+	command, err := parser.Parse(args)
+	if helped {
+		return 0
+	}
+	if err != nil {
+		return report(ctx, stderr, usageError{err})
+	}
+	return report(ctx, stderr, command.Run())
+}
+
+// usageError is a mistake in what was typed.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// errSilent is the error of a command that has said on stdout what is wrong.
+var errSilent = errors.New("")
+
+// report says what went wrong and returns the exit code for it.
+func report(ctx context.Context, stderr io.Writer, err error) int {
+	if err != nil && !errors.Is(err, errSilent) {
+		fmt.Fprintf(stderr, "%s: %v\n", config.PluginName, err)
+	}
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "`%s --help` explains the command line.\n", config.PluginName)
+		return exitUsage
+	case ctx.Err() != nil:
+		return exitInterrupted
+	default:
+		return exitFailure
+	}
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+type psCommand struct {
+	configuration
+	JSON bool `help:"Print one JSON document."`
+}
+
+// listedWorker is what ps says of one worker. It has no private key in it.
+type listedWorker struct {
+	ID           string  `json:"id"`
+	Pool         string  `json:"pool"`
+	State        string  `json:"state"`
+	How          string  `json:"how,omitempty"`
+	AgeSeconds   float64 `json:"age_seconds"`
+	ReadySeconds float64 `json:"ready_seconds,omitempty"`
+	Address      string  `json:"address,omitempty"`
+	Reason       string  `json:"reason,omitempty"`
+}
+
+// Run lists the workers that have a directory, running or not.
+func (c psCommand) Run(s *streams) error {
+	settings, _, err := c.load()
+	if err != nil {
+		return err
+	}
+	workers, err := listWorkers(settings)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.document(workers)
+	}
+	return printWorkers(s, workers)
+}
+
+func listWorkers(c config.Config) ([]listedWorker, error) {
+	pools, err := provider.PoolNames(c)
+	if err != nil {
+		return nil, err
+	}
+	workers := []listedWorker{}
+	for _, name := range pools {
+		c.Pool = name
+		records, err := store.Open(c.PoolDir())
+		if err != nil {
+			return nil, err
+		}
+		ids, err := records.List()
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			if worker, ok := describeWorker(records, id); ok {
+				worker.Pool = name
+				workers = append(workers, worker)
+			}
+		}
+	}
+	return workers, nil
+}
+
+// describeWorker takes a directory without a record for what it is, the
+// intent of a worker. It returns false for one that has just gone.
+func describeWorker(records *store.Store, id string) (listedWorker, bool) {
+	worker := listedWorker{ID: id, State: string(pool.Creating)}
+	record, err := records.Load(id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		info, err := os.Stat(records.Dir(id))
+		if err != nil {
+			return listedWorker{}, false
+		}
+		worker.AgeSeconds = time.Since(info.ModTime()).Seconds()
+		return worker, true
+	case err != nil:
+		worker.State, worker.Reason = "unknown", err.Error()
+		return worker, true
+	}
+	worker.State, worker.How, worker.Reason = record.State, record.How, record.Reason
+	worker.AgeSeconds = time.Since(record.CreatedAt).Seconds()
+	if !record.ReadyAt.IsZero() {
+		worker.ReadySeconds = readySeconds(record)
+	}
+	if record.Address.IsValid() {
+		worker.Address = record.Address.String()
+	}
+	return worker, true
+}
+
+// readySeconds is how long the runner waited for a worker that it asked for.
+func readySeconds(record store.Record) float64 {
+	return record.ReadyAt.Sub(record.CreatedAt).Seconds()
+}
+
+func printWorkers(s *streams, workers []listedWorker) error {
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tADDRESS\tREASON")
+	for _, w := range workers {
+		ready := "-"
+		if w.ReadySeconds > 0 {
+			ready = fmt.Sprintf("%.1fs", w.ReadySeconds)
+		}
+		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, cmp.Or(w.Address, "-"), w.Reason)
+	}
+	return table.Flush()
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+)
+
+const (
+	// reapLimit bounds what is done for the workers when nobody waits for us
+	// any more. Whatever is left then, the next plugin process removes.
+	reapLimit = time.Minute
+	// parentInterval is how often we look whether the runner still lives.
+	parentInterval = 500 * time.Millisecond
+)
+
+type serveCommand struct{}
+
+// Run serves the plugin until the runner hangs up or dies. By hand it fails,
+// with the library's explanation of what a plugin is.
+func (serveCommand) Run() error {
+	// Made before the library puts pipes in the place of stdout and stderr,
+	// since only lines of this form reach the runner's log.
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+	group := provider.New(versionInfo())
+	outliveSignals(log)
+	go func() {
+		awaitOrphanage(os.Getppid())
+		log.Warn("the runner is gone: removing all workers")
+		reap(group, log)
+		os.Exit(exitFailure)
+	}()
+	plugin.Serve(group)
+	reap(group, log) // the runner need not have called Shutdown
+	return nil
+}
+
+// outliveSignals keeps a signal to the whole process group, which a service
+// manager sends when it stops the runner, from ending the plugin: the runner
+// lets its jobs finish first, and then ends us itself. Likewise SIGHUP, by
+// which the runner reloads its configuration, and SIGPIPE, which our next log
+// line would bring when the runner is dead, before the workers are removed.
+//
+// The signals are caught rather than ignored because a child process would
+// inherit that.
+func outliveSignals(log hclog.Logger) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	go func() {
+		for received := range signals {
+			log.Info("signal received; the plugin ends when the runner does", "signal", received.String())
+		}
+	}()
+}
+
+// awaitOrphanage returns when the parent process has died and another one has
+// taken its place.
+func awaitOrphanage(parent int) {
+	for os.Getppid() == parent {
+		time.Sleep(parentInterval)
+	}
+}
+
+// reap removes all workers, unless that was done.
+func reap(group *provider.InstanceGroup, log hclog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), reapLimit)
+	defer cancel()
+	if err := group.Shutdown(ctx); err != nil {
+		log.Error("removing all workers failed", "err", err)
+	}
+}
+
+type guestCommand struct{}
+
+// Run is there for the help text: main knows the guest before the command line
+// is read.
+func (guestCommand) Run() error {
+	os.Exit(guest())
+	return nil
+}

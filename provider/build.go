@@ -1,0 +1,81 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// buildPool is the pool that builds outside a plugin process belong to. A
+// build has a machine and a lease like a worker, and in the pool that it is
+// for, a plugin process would take them for orphans.
+const buildPool = "images"
+
+// buildWait is how long a build waits for another one that was asked for from
+// the command line.
+const buildWait = time.Hour
+
+// BuildImage makes the golden image that a configuration asks for, for jobs
+// that log in as user, or finds it in the cache. It returns the name of the
+// backend too, which the configuration may have left open.
+func BuildImage(ctx context.Context, c config.Config, user string, progress image.Progress, log *slog.Logger) (golden image.Golden, name string, err error) {
+	recipe, err := Recipe(c, user)
+	if err != nil {
+		return image.Golden{}, "", err
+	}
+	c, err = c.With(func(c *config.Config) { c.Pool = buildPool })
+	if err != nil {
+		return image.Golden{}, "", err
+	}
+	a, err := assemble(ctx, c, log)
+	if err != nil {
+		return image.Golden{}, "", err
+	}
+	golden, err = buildAlone(ctx, c, a, recipe, progress)
+	return golden, a.name, err
+}
+
+// buildAlone builds with the build pool's lock held, and removes what a build
+// that was killed has left there.
+func buildAlone(ctx context.Context, c config.Config, a assembly, recipe image.Recipe, progress image.Progress) (golden image.Golden, err error) {
+	records, unlock, err := take(ctx, c, buildWait)
+	if err != nil {
+		return image.Golden{}, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	alone := []assembly{a}
+	found, err := findRemains(ctx, c, alone)
+	if err != nil {
+		return image.Golden{}, err
+	}
+	if err := found.remove(ctx, records, alone); err != nil {
+		return image.Golden{}, err
+	}
+	defer func() {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		err = errors.Join(err, a.network.Close(undo))
+	}()
+	if err := a.network.Open(ctx); err != nil {
+		return image.Golden{}, err
+	}
+	return a.backend.Build(ctx, recipe, progress)
+}
+
+// Acceleration says how fast the machines of a backend run on this host, and
+// why, as far as that is known without a probe.
+func Acceleration(c config.Config, log *slog.Logger) (name, reason string) {
+	candidates, err := candidates(c, log)
+	if err != nil {
+		return "", ""
+	}
+	if accelerated, ok := candidates[0].backend.(backend.Accelerated); ok {
+		return accelerated.Acceleration()
+	}
+	return "", ""
+}

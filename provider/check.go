@@ -1,0 +1,84 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// checker is a network that knows what it needs of the host.
+type checker interface {
+	Check(context.Context) []backend.Finding
+}
+
+// Check looks at everything that the configuration needs of this host, for
+// the first backend that it leaves a choice of, and names that.
+func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string, findings []backend.Finding, err error) {
+	candidates, err := candidates(c, log)
+	if err != nil {
+		return "", nil, err
+	}
+	a := candidates[0]
+	findings = append(a.check(ctx), checkStateDir(c.StateDir))
+	if network, ok := a.network.(checker); ok && !a.lacksRoot() {
+		findings = append(findings, network.Check(ctx)...)
+	}
+	return a.name, findings, nil
+}
+
+// checkStateDir makes the directory if it can, as the plugin would, and leaves
+// it: that costs nothing, and tells more than any guess at permissions.
+func checkStateDir(dir string) backend.Finding {
+	finding := backend.Finding{Level: backend.OK, What: "state_dir"}
+	probe, err := probeDirectory(dir)
+	if err != nil {
+		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Mend = "let this user write to it, or set plugin_config.state_dir"
+		return finding
+	}
+	finding.Detail = dir + " is writable; " + probe.detail
+	if !probe.reflink {
+		finding.Level = backend.Warning
+		finding.Mend = "for the fastest clones put state_dir on XFS (mkfs.xfs -m reflink=1) or btrfs"
+	}
+	return finding
+}
+
+// Missing makes one error of all that a host lacks, with lines for each; it is
+// nil when nothing is missing.
+func Missing(findings []backend.Finding) error {
+	var lacking []error
+	for _, f := range findings {
+		if f.Level == backend.Missing {
+			lacking = append(lacking, errors.New(f.String()))
+		}
+	}
+	return errors.Join(lacking...)
+}
+
+// directoryProbe is what trying a directory out has shown.
+type directoryProbe struct {
+	reflink bool
+	detail  string
+}
+
+// probeDirectory tries to write below the directory, and to clone a file.
+func probeDirectory(dir string) (directoryProbe, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return directoryProbe{}, err
+	}
+	work, err := os.MkdirTemp(dir, ".doctor-")
+	if err != nil {
+		return directoryProbe{}, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
+	}
+	probe := directoryProbe{detail: "its file system cannot share blocks between files, so that clones are overlays"}
+	if probe.reflink = canReflink(work); probe.reflink {
+		probe.detail = "its file system clones files without copying"
+	}
+	return probe, os.RemoveAll(work)
+}

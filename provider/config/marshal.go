@@ -1,0 +1,97 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// written is a Config in the words of plugin_config. What has no word for its
+// default, such as the host's own resolvers, is left out.
+type written struct {
+	Pool     string         `json:"pool"`
+	Backend  string         `json:"backend"`
+	StateDir string         `json:"state_dir"`
+	Image    writtenImage   `json:"image"`
+	Machine  writtenMachine `json:"machine"`
+	Network  writtenNetwork `json:"network"`
+	Host     writtenHost    `json:"host"`
+}
+
+type writtenImage struct {
+	Source   string   `json:"source"`
+	Digest   string   `json:"digest,omitzero"`
+	Suite    string   `json:"suite,omitzero"`
+	Packages []string `json:"packages,omitzero"`
+	Run      []string `json:"run,omitzero"`
+}
+
+type writtenMachine struct {
+	CPUs         int    `json:"cpus"`
+	Memory       string `json:"memory"`
+	Disk         string `json:"disk"`
+	StartTimeout string `json:"start_timeout"`
+}
+
+type writtenNetwork struct {
+	Subnet netip.Prefix   `json:"subnet"`
+	Egress string         `json:"egress,omitzero"`
+	Allow  []netip.Prefix `json:"allow,omitzero"`
+	Deny   []netip.Prefix `json:"deny,omitzero"`
+	DNS    []netip.Addr   `json:"dns,omitzero"`
+}
+
+type writtenHost struct {
+	MaxWorkers       int `json:"max_workers"`
+	ConcurrentStarts int `json:"concurrent_starts"`
+}
+
+var _ json.Marshaler = Config{}
+
+// MarshalJSON writes a plugin_config from which Parse reads the same Config,
+// for those who start the plugin with a configuration that they changed.
+func (c Config) MarshalJSON() ([]byte, error) {
+	return json.Marshal(written{
+		Pool:     c.Pool,
+		Backend:  c.Backend,
+		StateDir: c.StateDir,
+		Image: writtenImage{
+			Source:   writeSource(c.Image.Source),
+			Digest:   c.Image.Source.SHA256,
+			Suite:    c.Image.Source.Suite,
+			Packages: c.Image.Packages,
+			Run:      c.Image.Run,
+		},
+		Machine: writtenMachine{
+			CPUs:         c.Machine.CPUs,
+			Memory:       writeSize(c.Machine.Memory),
+			Disk:         writeSize(c.Machine.Disk),
+			StartTimeout: c.Machine.StartTimeout.String(),
+		},
+		Network: writtenNetwork(c.Network),
+		Host:    writtenHost(c.Host),
+	})
+}
+
+func writeSource(source image.Source) string {
+	if source.Location == "" {
+		return source.Kind
+	}
+	return source.Location
+}
+
+func writeSize(bytes int64) string { return strconv.FormatInt(bytes/mib, 10) + "MiB" }
+
+// With returns the configuration after a change, checked as a whole: what is
+// right alone may be wrong beside the rest.
+func (c Config) With(change func(*Config)) (Config, error) {
+	change(&c)
+	text, err := json.Marshal(c)
+	if err != nil {
+		return Config{}, fmt.Errorf("writing plugin_config: %w", err)
+	}
+	return Parse(text)
+}

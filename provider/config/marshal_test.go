@@ -1,0 +1,60 @@
+package config_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+func TestWhatIsWrittenReadsTheSame(t *testing.T) {
+	disk := filepath.Join(t.TempDir(), "debian.qcow2")
+	require.NoError(t, os.WriteFile(disk, nil, 0o600))
+	for name, text := range map[string]string{
+		"nothing": `{}`,
+		"everything": `{
+			"pool": "builds", "backend": "synthetic", "state_dir": "/srv/mayfly",
+			"image": {"suite": "trixie", "packages": ["git", "podman"], "run": ["true", "echo 'a' \"b\""]},
+			"machine": {"cpus": 3, "memory": "1500MB", "disk": "7GiB", "start_timeout": "90s"},
+			"network": {"subnet": "10.1.0.0/24", "egress": "eth1", "allow": ["192.168.1.1/32"],
+				"deny": ["192.168.0.0/16"], "dns": ["9.9.9.9"]},
+			"host": {"max_workers": 7, "concurrent_starts": 2}}`,
+		"empty lists":     `{"image": {"packages": [], "run": []}, "network": {"allow": [], "deny": [], "dns": []}}`,
+		"a URL":           `{"image": {"source": "https://example.org/a.qcow2", "digest": "sha256:` + digits + `"}}`,
+		"a file":          `{"image": {"source": "` + disk + `"}}`,
+		"fleetingd's own": `{"vm_memory_mb": 3000, "vm_subnet": "172.16.120.", "vm_disk_directory": "/srv/vms"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, err := config.Parse([]byte(text))
+			require.NoError(t, err)
+			written, err := json.Marshal(first)
+			require.NoError(t, err)
+			second, err := config.Parse(written)
+			require.NoError(t, err, string(written))
+			assert.Equal(t, first, second)
+		})
+	}
+}
+
+const digits = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+func TestWithChecksTheWhole(t *testing.T) {
+	c := config.Default()
+	c.Host.MaxWorkers = 50
+
+	changed, err := c.With(func(c *config.Config) { c.Pool = "try" })
+	require.NoError(t, err)
+	assert.Equal(t, "try", changed.Pool)
+	assert.Equal(t, "default", c.Pool, "the configuration itself stays")
+
+	_, err = c.With(func(c *config.Config) { c.Network.Subnet = netip.MustParsePrefix("10.1.0.0/28") })
+	assert.ErrorContains(t, err, "plugin_config.host.max_workers: 50 is more than the 13 workers")
+	_, err = c.With(func(c *config.Config) { c.Backend = "cloud" })
+	assert.ErrorContains(t, err, `plugin_config.backend: unknown backend "cloud"`)
+}

@@ -1,0 +1,166 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
+	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+func TestTwoMistakesGiveTwoLines(t *testing.T) {
+	err := json.Unmarshal([]byte(`{"backend": "cloud", "machine": {"memory": "8"}}`), New(plugin.VersionInfo{}))
+	require.Error(t, err)
+	lines := strings.Split(err.Error(), "\n")
+	require.Len(t, lines, 2)
+	require.Contains(t, lines[0], `plugin_config.backend: unknown backend "cloud"`)
+	require.Contains(t, lines[1], `plugin_config.machine.memory: "8" has no unit`)
+}
+
+func TestNoConfigurationIsTheDefault(t *testing.T) {
+	for _, text := range []string{`null`, `{}`} {
+		g := New(plugin.VersionInfo{})
+		require.NoError(t, json.Unmarshal([]byte(text), g))
+		require.Equal(t, New(plugin.VersionInfo{}).config, g.config)
+	}
+}
+
+func TestInfo(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	info := w.start()
+	require.Equal(t, "mayfly/synthetic/default", info.ID)
+	require.Equal(t, 5, info.MaxSize)
+	require.Equal(t, "1.2.3", info.Version)
+	require.Contains(t, info.BuildInfo, "os_arch=")
+	require.Empty(t, info.Capabilities)
+}
+
+func TestMaxSizeIsTheSubnetsWhenNothingElseIsSaid(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	w.configure(w.InstanceGroup, `"network": {"subnet": "10.1.0.0/28"}`)
+	require.Equal(t, 13, w.start().MaxSize)
+}
+
+func TestEveryMethodNeedsInitAndKnowsShutdown(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	check := func(want error) {
+		t.Helper()
+		ctx := t.Context()
+		require.ErrorIs(t, w.Update(ctx, nil), want)
+		_, err := w.Increase(ctx, 1)
+		require.ErrorIs(t, err, want)
+		_, err = w.Decrease(ctx, []string{"default-aaaaaaaa"})
+		require.ErrorIs(t, err, want)
+		_, err = w.ConnectInfo(ctx, "default-aaaaaaaa")
+		require.ErrorIs(t, err, want)
+		require.ErrorIs(t, w.Heartbeat(ctx, "default-aaaaaaaa"), want)
+	}
+	check(ErrNotInitialised)
+	w.start()
+	_, err := w.init(w.InstanceGroup)
+	require.ErrorIs(t, err, ErrAlreadyInitialised)
+	require.NoError(t, w.Shutdown(t.Context()))
+	check(ErrShutDown)
+	_, err = w.init(w.InstanceGroup)
+	require.ErrorIs(t, err, ErrShutDown)
+	require.NoError(t, w.Shutdown(t.Context()), "twice")
+}
+
+func TestSuspendIsNotSupported(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	_, err := w.Suspend(t.Context(), []string{"a"})
+	require.ErrorIs(t, err, fleeting.ErrSuspendResumeNotSupported)
+	_, err = w.Resume(t.Context(), []string{"a"})
+	require.ErrorIs(t, err, fleeting.ErrSuspendResumeNotSupported)
+}
+
+func TestSecondPluginOnThePoolIsRefusedByName(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	w.start()
+	second := w.newGroup()
+	_, err := w.init(second)
+	require.ErrorIs(t, err, store.ErrHeld)
+	require.ErrorContains(t, err, `pool "default"`)
+	require.ErrorContains(t, err, "waited for it for 200ms")
+
+	require.NoError(t, w.Shutdown(t.Context()))
+	_, err = w.init(second)
+	require.NoError(t, err, "the first one has let go of it")
+}
+
+func TestInitWaitsForAPluginOnItsWayOut(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	w.start()
+	second := w.newGroup()
+	second.LockWait = soon
+	tried := make(chan error)
+	go func() {
+		_, err := w.init(second)
+		tried <- err
+	}()
+	require.NoError(t, w.Shutdown(t.Context()))
+	require.NoError(t, <-tried)
+}
+
+// brokenNetwork cannot be opened as long as it is broken.
+type brokenNetwork struct {
+	network.None
+	err error
+}
+
+func (n *brokenNetwork) Open(context.Context) error { return n.err }
+
+// A failed Init is tried again at every poll, without a Shutdown between.
+func TestFailedInitLeavesNothing(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	broken := &brokenNetwork{err: errors.New("no nftables here")}
+	w.network = broken
+	for range 2 {
+		_, err := w.init(w.InstanceGroup)
+		require.ErrorIs(t, err, broken.err)
+	}
+	_, err := w.init(w.newGroup())
+	require.ErrorIs(t, err, broken.err, "and not that the pool is held")
+	broken.err = nil
+	w.start()
+}
+
+func TestInitDestroysOrphansAndReportsNone(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	orphan := filepath.Join(w.stateDir, "pools", "default", "workers", "default-aaaaaaaa")
+	require.NoError(t, os.MkdirAll(orphan, 0o700))
+	w.start()
+	require.Empty(t, w.update())
+	require.NoDirExists(t, orphan)
+}
+
+func TestShutdownReapsWorkersThatWereJustAskedFor(t *testing.T) {
+	w := newWorld(t, synthetic.Options{StartDelay: soon})
+	w.start()
+	granted, err := w.Increase(t.Context(), 3)
+	require.NoError(t, err)
+	require.Equal(t, 3, granted)
+	require.NoError(t, w.Shutdown(t.Context()))
+	require.Empty(t, w.directories())
+}
+
+func TestShutdownReapsRunningWorkers(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	w.start()
+	w.grow(2)
+	require.NoError(t, w.Shutdown(t.Context()))
+	require.Empty(t, w.directories())
+	machines, err := w.backend.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, machines)
+}

@@ -1,0 +1,123 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// checkLimit bounds the look at the host before a pool is opened. What is
+// missing shows in a moment; only the probe of how fast machines will be takes
+// longer, and nobody waits for that here.
+const checkLimit = 3 * time.Second
+
+// assembly is a backend with what it needs beside it.
+type assembly struct {
+	name    string
+	backend backend.Backend
+	network network.Network
+	access  pool.Access
+	// root says that nothing works without being root.
+	root bool
+}
+
+// assembler puts together what a configuration asks for, or says what this
+// host lacks for it.
+type assembler func(context.Context, config.Config, *slog.Logger) (assembly, error)
+
+// builder is one line of the table of backends.
+type builder struct {
+	name string
+	// automatic says that the backend may be chosen for those who name none.
+	automatic bool
+	build     func(config.Config, *slog.Logger) (assembly, error)
+}
+
+// builders are the backends that this system has, the best first.
+func builders() []builder {
+	return slices.Concat(systemBuilders, []builder{{name: config.BackendSynthetic, build: buildSynthetic}})
+}
+
+func buildSynthetic(config.Config, *slog.Logger) (assembly, error) {
+	return assembly{
+		backend: synthetic.New(synthetic.Options{}),
+		network: network.None{},
+		access:  access.SSH{},
+	}, nil
+}
+
+// candidates puts together every backend that the configuration leaves a
+// choice of, the best first. It does not look at what the host lacks.
+func candidates(c config.Config, log *slog.Logger) ([]assembly, error) {
+	var found []assembly
+	for _, b := range builders() {
+		if c.Backend != b.name && (c.Backend != config.BackendAuto || !b.automatic) {
+			continue
+		}
+		a, err := b.build(c, log)
+		if err != nil {
+			return nil, fmt.Errorf("backend %q: %w", b.name, err)
+		}
+		a.name = b.name
+		found = append(found, a)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("plugin_config.backend: %q finds no backend on %s yet; %q works everywhere, for tests and demos",
+			c.Backend, runtime.GOOS, config.BackendSynthetic)
+	}
+	return found, nil
+}
+
+// assemble takes the first candidate for which the host lacks nothing.
+func assemble(ctx context.Context, c config.Config, log *slog.Logger) (assembly, error) {
+	candidates, err := candidates(c, log)
+	if err != nil {
+		return assembly{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	var lacking []error
+	for _, a := range candidates {
+		err := Missing(a.check(ctx))
+		if err == nil {
+			return a, nil
+		}
+		lacking = append(lacking, fmt.Errorf("backend %q does not work on this host:\n%w", a.name, err))
+	}
+	return assembly{}, errors.Join(lacking...)
+}
+
+// check looks at what the backend needs of the host. The rest means nothing as
+// long as root is missing.
+func (a assembly) check(ctx context.Context) []backend.Finding {
+	if a.lacksRoot() {
+		return []backend.Finding{{
+			Level: backend.Missing, What: "root",
+			Detail: fmt.Sprintf("this process runs as uid %d, and machines with networks of their own need root", os.Geteuid()),
+			Mend:   "run the program, and GitLab Runner, as root",
+		}}
+	}
+	return a.backend.Check(ctx)
+}
+
+func (a assembly) lacksRoot() bool { return a.root && os.Geteuid() != 0 }
+
+// Images lists the golden images in a state directory. Those that cannot be
+// read are in the error, beside the others.
+func Images(c config.Config) ([]image.Golden, error) {
+	return cache.New(c.ImagesDir()).List()
+}

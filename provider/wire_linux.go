@@ -1,0 +1,76 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// systemBuilders are the backends that only Linux has.
+var systemBuilders = []builder{
+	{name: config.BackendQEMU, automatic: true, build: buildQEMU},
+}
+
+func buildQEMU(c config.Config, log *slog.Logger) (assembly, error) {
+	leases, err := island.New(island.Options{
+		PoolDir: c.PoolDir(), Pool: c.Pool, AddressDir: c.AddressDir(),
+		Subnet: c.Network.Subnet, Egress: c.Network.Egress,
+		Allow: c.Network.Allow, Deny: c.Network.Deny, DNS: c.Network.DNS,
+		Log: log,
+	})
+	if err != nil {
+		return assembly{}, err
+	}
+	return assembly{
+		backend: qemu.New(qemu.Options{
+			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
+			ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
+			Source: c.Image.Source.Kind, Network: leases, Log: log,
+		}),
+		network: leases,
+		access:  access.SSH{},
+		root:    true,
+	}, nil
+}
+
+// addressOwners returns who has an address below the state directory, as
+// "pool/worker".
+func addressOwners(c config.Config) ([]string, error) {
+	if _, err := os.Stat(c.AddressDir()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	book, err := address.New(c.AddressDir(), c.Network.Subnet)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := book.Owners()
+	if err != nil {
+		return nil, err
+	}
+	owners := make([]string, 0, len(taken))
+	for _, owner := range taken {
+		owners = append(owners, owner)
+	}
+	return owners, nil
+}
+
+// canReflink tries it, in a directory that somebody else removes.
+func canReflink(dir string) bool {
+	source := filepath.Join(dir, "source")
+	if err := disk.Create(source, 1<<16); err != nil {
+		return false
+	}
+	method, err := disk.Clone(context.Background(), source, filepath.Join(dir, "clone"))
+	return err == nil && method == disk.Reflink
+}

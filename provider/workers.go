@@ -1,0 +1,121 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+)
+
+// What the connector gets where the runner's settings say nothing: a time-out
+// of zero would fail every dial at once, and a keepalive of zero would loop
+// without a pause.
+const (
+	defaultTimeout   = 10 * time.Minute
+	defaultKeepalive = 30 * time.Second
+)
+
+// states are the pool's states in the runner's words.
+var states = map[pool.State]fleeting.State{
+	pool.Creating: fleeting.StateCreating,
+	pool.Running:  fleeting.StateRunning,
+	pool.Deleting: fleeting.StateDeleting,
+	pool.Deleted:  fleeting.StateDeleted,
+}
+
+// Update tells the runner how all workers are doing.
+func (g *InstanceGroup) Update(_ context.Context, tell func(id string, state fleeting.State)) error {
+	o, err := g.running()
+	if err != nil {
+		return err
+	}
+	for _, worker := range o.pool.Workers() {
+		tell(worker.ID, states[worker.State])
+	}
+	return nil
+}
+
+// Increase promises up to n more workers and returns how many. The error is
+// nil whenever there are any: beside an error, the runner would forget them.
+func (g *InstanceGroup) Increase(_ context.Context, n int) (int, error) {
+	o, err := g.running()
+	if err != nil {
+		return 0, err
+	}
+	return o.pool.Grow(n)
+}
+
+// Decrease marks workers as being deleted and returns them all: one that is
+// gone already has what was asked for it.
+func (g *InstanceGroup) Decrease(_ context.Context, ids []string) ([]string, error) {
+	o, err := g.running()
+	if err != nil {
+		return nil, err
+	}
+	return o.pool.Shrink(ids), nil
+}
+
+// ConnectInfo says how a job gets into a worker. Each worker has a key of its
+// own, so credentials in the runner's settings do not count, not even with
+// use_static_credentials: no worker would let them in.
+func (g *InstanceGroup) ConnectInfo(_ context.Context, id string) (fleeting.ConnectInfo, error) {
+	o, err := g.running()
+	if err != nil {
+		return fleeting.ConnectInfo{}, err
+	}
+	connection, err := o.pool.Connection(id)
+	if err != nil {
+		return fleeting.ConnectInfo{}, fmt.Errorf("connecting: %w", err)
+	}
+	return connectInfo(id, o.settings.ConnectorConfig, connection), nil
+}
+
+// connectInfo adds what only the pool knows to the runner's settings. The
+// address has its port in it, since older runners dial port 0 without. The key
+// never expires, as it dies with its worker.
+func connectInfo(id string, settings fleeting.ConnectorConfig, c pool.Connection) fleeting.ConnectInfo {
+	settings.OS, settings.Arch = "linux", runtime.GOARCH
+	settings.Protocol = fleeting.ProtocolSSH
+	settings.ProtocolPort = int(c.Address.Port())
+	settings.Username, settings.Password = c.User, ""
+	settings.Key, settings.UseStaticCredentials = []byte(c.PrivateKey), false
+	if settings.Timeout == 0 {
+		settings.Timeout = defaultTimeout
+	}
+	if settings.Keepalive == 0 {
+		settings.Keepalive = defaultKeepalive
+	}
+	return fleeting.ConnectInfo{
+		ConnectorConfig: settings,
+		ID:              id,
+		InternalAddr:    c.Address.String(),
+		ExternalAddr:    c.Address.String(),
+	}
+}
+
+// Heartbeat returns an error unless the worker runs. It asks nothing of the
+// worker itself, because the runner may call it before every job.
+func (g *InstanceGroup) Heartbeat(_ context.Context, id string) error {
+	o, err := g.running()
+	if err != nil {
+		return err
+	}
+	if err := o.pool.Heartbeat(id); err != nil {
+		return fmt.Errorf("%w: %w", fleeting.ErrInstanceUnhealthy, err)
+	}
+	return nil
+}
+
+// Suspend is not supported, and Init announces no such capability.
+func (*InstanceGroup) Suspend(context.Context, []string) ([]string, error) {
+	return nil, fleeting.ErrSuspendResumeNotSupported
+}
+
+// Resume is not supported, and Init announces no such capability.
+func (*InstanceGroup) Resume(context.Context, []string) ([]string, error) {
+	return nil, fleeting.ErrSuspendResumeNotSupported
+}

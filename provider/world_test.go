@@ -1,0 +1,144 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
+	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+	"go.uber.org/goleak"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// TestMain finds goroutines that outlive their instance group. The connector's
+// own ends only when it wakes up next.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"))
+}
+
+// soon is how long a test waits for what should take moments.
+const soon = 20 * time.Second
+
+// world is an instance group on synthetic workers, in a directory of its own.
+type world struct {
+	*InstanceGroup
+	t        *testing.T
+	stateDir string
+	backend  *synthetic.Backend
+	network  network.Network
+}
+
+func newWorld(t *testing.T, options synthetic.Options) *world {
+	w := &world{t: t, stateDir: shortDir(t), backend: synthetic.New(options), network: network.None{}}
+	w.InstanceGroup = w.newGroup()
+	return w
+}
+
+// shortDir is a directory whose path leaves room for those of sockets, which
+// that of t.TempDir, with the test's name in it, does not.
+func shortDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "mayfly-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// newGroup is what a new plugin process would have.
+func (w *world) newGroup() *InstanceGroup {
+	g := New(plugin.VersionInfo{Version: "1.2.3"})
+	g.LockWait = 200 * time.Millisecond
+	g.assemble = func(context.Context, config.Config, *slog.Logger) (assembly, error) {
+		return assembly{name: "synthetic", backend: w.backend, network: w.network, access: access.SSH{}}, nil
+	}
+	w.configure(g, `"host": {"max_workers": 5}`)
+	w.t.Cleanup(func() { require.NoError(w.t, g.Shutdown(context.Background())) })
+	return g
+}
+
+func (w *world) configure(g *InstanceGroup, keys string) {
+	text := `{"backend": "synthetic", "state_dir": "` + w.stateDir + `", ` + keys + `}`
+	require.NoError(w.t, json.Unmarshal([]byte(text), g))
+}
+
+func (w *world) init(g *InstanceGroup) (fleeting.ProviderInfo, error) {
+	return g.Init(w.t.Context(), nullLogger, fleeting.Settings{})
+}
+
+// start is Init as the runner calls it: its context ends with it.
+func (w *world) start() fleeting.ProviderInfo {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	info, err := w.Init(ctx, nullLogger, fleeting.Settings{})
+	require.NoError(w.t, err)
+	return info
+}
+
+// update is one call of Update.
+func (w *world) update() map[string]fleeting.State {
+	w.t.Helper()
+	seen := make(map[string]fleeting.State)
+	require.NoError(w.t, w.Update(w.t.Context(), func(id string, state fleeting.State) { seen[id] = state }))
+	return seen
+}
+
+// await updates until the states fit, as the runner does.
+func (w *world) await(what string, fits func(map[string]fleeting.State) bool) map[string]fleeting.State {
+	w.t.Helper()
+	for deadline := time.Now().Add(soon); ; time.Sleep(5 * time.Millisecond) {
+		seen := w.update()
+		if fits(seen) {
+			return seen
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("waited %s for %s, last seen %v", soon, what, seen)
+		}
+	}
+}
+
+// grow increases by n and returns the ids once they all run.
+func (w *world) grow(n int) []string {
+	w.t.Helper()
+	granted, err := w.Increase(w.t.Context(), n)
+	require.NoError(w.t, err)
+	require.Equal(w.t, n, granted)
+	seen := w.await("running workers", func(seen map[string]fleeting.State) bool {
+		return len(seen) == n && count(seen, fleeting.StateRunning) == n
+	})
+	ids := make([]string, 0, n)
+	for id := range seen {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func count(seen map[string]fleeting.State, state fleeting.State) int {
+	n := 0
+	for _, s := range seen {
+		if s == state {
+			n++
+		}
+	}
+	return n
+}
+
+// directories are the workers that the state directory knows.
+func (w *world) directories() []string {
+	entries, err := os.ReadDir(filepath.Join(w.stateDir, "pools", "default", "workers"))
+	require.NoError(w.t, err)
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.Name()
+	}
+	return names
+}

@@ -1,0 +1,5 @@
+// Package architecture holds the tests that keep the rooms of this repository
+// apart: who may import whom, who may name a backend, how packages are named
+// and that each says what it is for. The table in rooms_test.go is the
+// architecture; when a new edge is right, it is added there, with its reason.
+package architecture

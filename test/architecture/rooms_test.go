@@ -1,0 +1,149 @@
+package architecture
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// room is one folder, or one kind of folder, and what its packages may import
+// of this module. A pattern is a folder, or a folder with all below it
+// ("provider/..."). A package may always import what is below its own second
+// level: backend/qemu and backend/qemu/qmp are one implementation.
+type room struct {
+	pattern string
+	imports []string
+	// tests is what its tests may import besides.
+	tests []string
+	// stdOnly says that nothing from outside this module and the standard
+	// library may be imported: a contract drags nothing along.
+	stdOnly bool
+}
+
+// contracts are the root packages that an implementation may import: all but
+// pool, which is above them.
+var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
+
+// imageParts are what images are made with, and import no other part.
+var imageParts = []string{"image/disk", "image/filelock", "image/initrd"}
+
+// rooms is searched from the top; the first pattern that fits decides.
+var rooms = []room{
+	// The contracts, and the pool that works with nothing else.
+	{pattern: "cloudinit", imports: []string{"guest", "image", "network"}, stdOnly: true},
+	{pattern: "guest", imports: []string{"network"}, stdOnly: true},
+	{pattern: "image", stdOnly: true},
+	{pattern: "network", stdOnly: true},
+	{pattern: "backend", imports: []string{"guest", "image", "network"}, stdOnly: true},
+	{pattern: "pool", imports: []string{"backend", "guest", "image", "network", "pool/store"}, stdOnly: true},
+
+	// The implementations.
+	{pattern: "pool/store", imports: contracts},
+	{pattern: "pool/access", imports: union(contracts, "pool")}, // what the pool asks for, done
+	{pattern: "guest/...", imports: contracts},
+	{pattern: "network/address", imports: contracts},
+	{pattern: "network/firewall", imports: contracts},
+	{pattern: "network/...", imports: union(contracts, "network/address", "network/firewall")}, // a lease has both
+	{pattern: "image/filelock"},
+	{pattern: "image/disk", imports: contracts},
+	{pattern: "image/initrd", imports: contracts},
+	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache and the sources
+	{pattern: "backend/process", imports: contracts},
+	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
+	// A backend builds images, and starts processes; the templates hold its
+	// user-data.
+	{pattern: "backend/...", imports: union(contracts, union(imageParts, "backend/process", "image/cache", "image/prebuild", "image/source", "templates")...)},
+
+	// What is on top, and the wiring.
+	{pattern: "provider/wire", imports: []string{"backend/...", "cloudinit", "guest/...", "image/...", "network/...", "pool/...", "provider/...", "templates"}},
+	{pattern: "provider/...", imports: union(contracts, "pool/...", "provider/...", "templates")},
+	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "licenses", "pool/...", "provider/...", "templates")},
+	{pattern: "licenses/..."},
+	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
+	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "pool/...", "provider/...", "test/..."}},
+}
+
+// wiring is the room of the provider/wire files, the only ones that import
+// implementations. It is a room although it is not a folder.
+const wiring = "provider/wire"
+
+// forTests are backends that every test may import besides what its room may.
+var forTests = []string{"backend/backendtest", "backend/process", "backend/synthetic"}
+
+// badImports returns every import that the rooms do not allow, and every
+// package that has no room.
+func badImports(files []file) []string {
+	var bad []string
+	for _, f := range files {
+		i := slices.IndexFunc(rooms, func(r room) bool { return within(f.room(), r.pattern) })
+		if i < 0 {
+			bad = append(bad, fmt.Sprintf("%s has no room: add its folder to the table in test/architecture", f.path))
+			continue
+		}
+		for _, imported := range f.imports {
+			if why := refused(f, rooms[i], imported); why != "" {
+				bad = append(bad, fmt.Sprintf("%s imports %s: %s", f.path, imported, why))
+			}
+		}
+	}
+	return bad
+}
+
+// refused says why a file may not import a package, or nothing.
+func refused(f file, r room, imported string) string {
+	to, ours := strings.CutPrefix(imported, module+"/")
+	switch {
+	case !ours && r.stdOnly && !f.test && strings.Contains(strings.Split(imported, "/")[0], "."):
+		return "a contract imports the standard library and contracts only"
+	case !ours, to == f.dir(), sameImplementation(f.dir(), to), withinAny(to, r.imports):
+		return ""
+	case f.test:
+		return refusedInTest(to, r)
+	}
+	return fmt.Sprintf("of this module, the room %q may import: %s", r.pattern, strings.Join(r.imports, " "))
+}
+
+// refusedInTest is what is left of the rules for tests, which work with real
+// parts: not what is above, and not another backend.
+func refusedInTest(to string, r room) string {
+	switch {
+	case withinAny(to, forTests), withinAny(to, r.tests):
+		return ""
+	case withinAny(to, []string{"cmd/...", "provider/..."}):
+		return "nothing below the provider knows it, not even in tests"
+	case strings.HasPrefix(to, "backend/"):
+		return "a test uses its own backend or one of " + strings.Join(forTests, " ")
+	}
+	return ""
+}
+
+// sameImplementation says whether two folders are at, or below, the same
+// folder of the second level.
+func sameImplementation(a, b string) bool {
+	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
+	return len(as) > 1 && len(bs) > 1 && as[0] == bs[0] && as[1] == bs[1]
+}
+
+func within(dir, pattern string) bool {
+	top, all := strings.CutSuffix(pattern, "/...")
+	return dir == top || all && strings.HasPrefix(dir, top+"/")
+}
+
+func withinAny(dir string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return within(dir, p) })
+}
+
+func union(list []string, more ...string) []string {
+	return append(slices.Clone(list), more...)
+}
+
+// room is the folder that decides what the file may import.
+func (f file) room() string {
+	if path.Dir(f.path) == path.Dir(wiring) && strings.HasPrefix(f.path, wiring) && !f.test {
+		return wiring
+	}
+	return f.dir()
+}
+
+func (f file) dir() string { return path.Dir(f.path) }

@@ -1,0 +1,114 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// outside is set inside the sandbox: the path of the network namespace that
+// the tests were started in.
+const outside = "MAYFLY_SANDBOX_OUTSIDE"
+
+// Main runs the tests inside the sandbox and returns the exit code for
+// os.Exit. Without root it runs them as they are; tests that call Need then
+// skip. setUp makes what the tests share, and returns what removes it.
+func Main(m *testing.M, setUp func() (tearDown func())) int {
+	if os.Geteuid() == 0 {
+		if os.Getenv(outside) == "" {
+			return reexecute()
+		}
+		if err := prepare(); err != nil {
+			fmt.Fprintln(os.Stderr, "preparing the sandbox:", err)
+			return 1
+		}
+	}
+	tearDown := setUp()
+	defer tearDown()
+	return m.Run()
+}
+
+// Need skips a test that is not in the sandbox, or lacks a program; in CI it
+// fails the test.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	var missing []error
+	if os.Getenv(outside) == "" {
+		missing = append(missing, errors.New("needs root"))
+	}
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, err)
+		}
+	}
+	err := errors.Join(missing...)
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
+
+func reexecute() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), outside+"=/proc/"+strconv.Itoa(os.Getpid())+"/ns/net")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return max(exit.ExitCode(), 1)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "starting the sandbox:", err)
+		return 1
+	}
+	return 0
+}
+
+func prepare() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mounting /run/netns: %w", err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+// Outside makes a program run in the network that the tests were started in,
+// which alone reaches the package mirror: it puts a script of its name first
+// in PATH. The program's packets are not the tests'.
+func Outside(t testing.TB, program string) {
+	t.Helper()
+	real, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=%s %s \"$@\"\n", os.Getenv(outside), real)
+	if err := os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
