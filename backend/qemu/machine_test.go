@@ -90,7 +90,6 @@ func newBackend(pool, dir string, net *island.Island) *Backend {
 }
 
 func TestConformance(t *testing.T) {
-	sandbox.Outside(t, "mmdebstrap")
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
 		const pool = "conform"
 		w := newWorld(t, pool)
@@ -122,7 +121,6 @@ func killFromOutside(t *testing.T, tag string) {
 
 func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
 	w := newWorld(t, "failing")
-	sandbox.Outside(t, "mmdebstrap")
 	require.NoError(t, w.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, w.network.Close(context.Background())) })
 	failing := recipe(t)

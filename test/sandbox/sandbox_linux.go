@@ -21,15 +21,20 @@ const outside = "MAYFLY_SANDBOX_OUTSIDE"
 // Main runs the tests inside the sandbox and returns the exit code for
 // os.Exit. Without root it runs them as they are; tests that call Need then
 // skip. setUp makes what the tests share, and returns what removes it.
+//
+// One program runs outside all the same: mmdebstrap, because only the machine's
+// own network reaches the package mirror.
 func Main(m *testing.M, setUp func() (tearDown func())) int {
 	if os.Geteuid() == 0 {
 		if os.Getenv(outside) == "" {
 			return reexecute()
 		}
-		if err := prepare(); err != nil {
+		tools, err := prepare()
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "preparing the sandbox:", err)
 			return 1
 		}
+		defer os.RemoveAll(tools)
 	}
 	tearDown := setUp()
 	defer tearDown()
@@ -79,36 +84,40 @@ func reexecute() int {
 	return 0
 }
 
-func prepare() error {
+// prepare returns a directory of scripts that is first in PATH.
+func prepare() (tools string, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("making mounts private: %w", err)
+		return "", fmt.Errorf("making mounts private: %w", err)
 	}
 	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
-		return err
+		return "", err
 	}
 	if err := unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""); err != nil {
-		return fmt.Errorf("mounting /run/netns: %w", err)
+		return "", fmt.Errorf("mounting /run/netns: %w", err)
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
-		return err
+		return "", err
 	}
-	return netlink.LinkSetUp(lo)
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return "", err
+	}
+	return runOutside("mmdebstrap")
 }
 
-// Outside makes a program run in the network that the tests were started in,
-// which alone reaches the package mirror: it puts a script of its name first
-// in PATH. The program's packets are not the tests'.
-func Outside(t testing.TB, program string) {
-	t.Helper()
-	real, err := exec.LookPath(program)
+// runOutside makes a program run in the network that the tests were started
+// in, by a script of its name.
+func runOutside(program string) (tools string, err error) {
+	path, err := exec.LookPath(program)
 	if err != nil {
-		t.Fatal(err)
+		return "", nil // tests that want it say so
 	}
-	dir := t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=%s %s \"$@\"\n", os.Getenv(outside), real)
-	if err := os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
+	if tools, err = os.MkdirTemp("", "mf-tools-"); err != nil {
+		return "", err
 	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	script := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=%s %s \"$@\"\n", os.Getenv(outside), path)
+	if err := os.WriteFile(filepath.Join(tools, program), []byte(script), 0o755); err != nil {
+		return tools, err
+	}
+	return tools, os.Setenv("PATH", tools+":"+os.Getenv("PATH"))
 }
