@@ -18,24 +18,17 @@ const (
 
 // UserData is the configuration of the guest.
 type UserData struct {
-	// PreserveHostname keeps cloud-init away from the host name; ManageEtcHosts
-	// has it written to /etc/hosts, without which each sudo waits for DNS.
+	// PreserveHostname keeps cloud-init away from the host name.
 	PreserveHostname bool `yaml:"preserve_hostname,omitempty"`
-	ManageEtcHosts   bool `yaml:"manage_etc_hosts,omitempty"`
 	// SSHPasswordLogin is written always: silence means what the image says.
 	SSHPasswordLogin bool     `yaml:"ssh_pwauth"`
 	Users            []User   `yaml:"users,omitempty"`
-	GrowPart         GrowPart `yaml:"growpart,omitempty"`
 	PackageUpdate    bool     `yaml:"package_update,omitempty"`
 	PackageUpgrade   bool     `yaml:"package_upgrade,omitempty"`
 	Packages         []string `yaml:"packages,omitempty"`
-	WriteFiles       []File   `yaml:"write_files,omitempty"`
-	// BootCmd runs early in each boot, RunCmd once at the end of the first.
-	// Each is a list of commands, each command a list of arguments, so that no
-	// shell takes a value apart.
-	BootCmd    [][]string  `yaml:"bootcmd,omitempty"`
-	RunCmd     [][]string  `yaml:"runcmd,omitempty"`
-	PowerState *PowerState `yaml:"power_state,omitempty"`
+	// RunCmd runs at the end of the first boot: a list of commands, each a
+	// list of arguments, so that no shell takes a value apart.
+	RunCmd [][]string `yaml:"runcmd,omitempty"`
 	// InitModules, ConfigModules and FinalModules are what the three stages of
 	// cloud-init do; empty means what the image says.
 	InitModules   []string `yaml:"cloud_init_modules,omitempty"`
@@ -47,31 +40,10 @@ type UserData struct {
 type User struct {
 	Name string `yaml:"name"`
 	// Sudo is a rule such as "ALL=(ALL) NOPASSWD:ALL", or empty.
-	Sudo   string   `yaml:"sudo,omitempty"`
-	Shell  string   `yaml:"shell,omitempty"`
-	Groups []string `yaml:"groups,omitempty"`
+	Sudo  string `yaml:"sudo,omitempty"`
+	Shell string `yaml:"shell,omitempty"`
 	// LockPasswd is written always: cloud-init locks what it is not told about.
 	LockPasswd bool `yaml:"lock_passwd"`
-}
-
-// GrowPart says which partitions grow with the disk.
-type GrowPart struct {
-	Mode    string   `yaml:"mode,omitempty"` // auto, off
-	Devices []string `yaml:"devices,omitempty"`
-}
-
-// File is a file of the guest, written before packages are installed.
-type File struct {
-	Path        string `yaml:"path"`
-	Permissions string `yaml:"permissions,omitempty"` // octal, such as "0644"
-	Content     string `yaml:"content"`
-}
-
-// PowerState is how the guest ends when cloud-init is done.
-type PowerState struct {
-	Mode string `yaml:"mode"` // poweroff, reboot
-	// Timeout is how many seconds cloud-init waits for itself to finish.
-	Timeout int `yaml:"timeout,omitempty"`
 }
 
 // MetaData is the identity of the guest. Another instance id makes cloud-init

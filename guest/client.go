@@ -68,7 +68,7 @@ func (c *Client) PowerOff(ctx context.Context) error {
 // over the line, left there by an earlier connection, is dropped; a line that
 // is no message fails the request, since it proves a broken or foreign agent.
 func (c *Client) do(ctx context.Context, request Request, output io.Writer) error {
-	release := bindDeadline(ctx, c.conn)
+	release := bind(ctx, c.conn)
 	defer release()
 
 	request.Version, request.ID = Version, newID()
@@ -120,10 +120,9 @@ func (c *Client) fail(ctx context.Context, request Request, err error) error {
 	return fmt.Errorf("guest agent: %s: %w", request.Op, err)
 }
 
-// bindDeadline makes blocked reads and writes of conn end with ctx.
-func bindDeadline(ctx context.Context, conn net.Conn) (release func()) {
-	deadline, _ := ctx.Deadline() // the zero time means none
-	_ = conn.SetDeadline(deadline)
+// bind makes blocked reads and writes of conn end with ctx, and not before: its
+// cause is then known.
+func bind(ctx context.Context, conn net.Conn) (release func()) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return func() {
 		stop()

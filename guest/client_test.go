@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -111,4 +113,19 @@ func TestSilentAgentEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(reason) })
 	require.ErrorIs(t, client.Seal(ctx), reason)
+}
+
+// The deadline itself is no reason: whoever set it knows what took too long.
+func TestLateAgentEndsWithTheCauseOfTheDeadline(t *testing.T) {
+	reason := errors.New("the first boot took too long")
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			host, inside := net.Pipe()
+			defer inside.Close()
+			go func() { _, _ = io.Copy(io.Discard, inside) }()
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, reason)
+			defer cancel()
+			require.ErrorIs(t, NewClient(host).Network(ctx), reason)
+		})
+	}
 }

@@ -30,6 +30,11 @@ var (
 	userPattern      = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
 )
 
+// ValidUser tells whether jobs may log in to an account of this name, for those
+// who want to know before there is a guest: a-z or _, then up to 31 of a-z,
+// 0-9, _, . and -.
+func ValidUser(name string) bool { return userPattern.MatchString(name) }
+
 // validate reports every mistake at once. The agent writes these values into
 // files of the guest, so that none may smuggle in a line of its own.
 func (i Identity) validate() error {
@@ -43,7 +48,7 @@ func (i Identity) validate() error {
 	check(machineIDPattern.MatchString(i.MachineID), "machine_id")
 	check(strings.HasPrefix(i.HostKey, "-----BEGIN OPENSSH PRIVATE KEY-----\n"), "host_key")
 	check(isLine(i.HostKeyPublic), "host_key_public")
-	check(userPattern.MatchString(i.User), "user")
+	check(ValidUser(i.User), "user")
 	check(isLine(i.AuthorizedKey), "authorized_key")
 	return errors.Join(wrong...)
 }

@@ -1,7 +1,8 @@
 // Package image is the contract for images: what a user asks for (a recipe)
 // and what a worker is made from (a golden image). Where an image comes from
-// lives in source/, files and file systems in disk/, the cache of finished
-// images in cache/.
+// lives in source/, what is made of that for its first boot in draft/, the way
+// from there to a sealed disk in prebuild/; files and file systems in disk/,
+// the initial RAM disk in initrd/, the cache of finished images in cache/.
 package image
 
 import (

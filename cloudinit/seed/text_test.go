@@ -17,18 +17,17 @@ import (
 
 func exampleUserData() cloudinit.UserData {
 	return cloudinit.UserData{
-		PreserveHostname: false,
-		ManageEtcHosts:   true,
+		PreserveHostname: true,
 		Users: []cloudinit.User{{
-			Name: "mayfly", Sudo: "ALL=(ALL) NOPASSWD:ALL", Shell: "/bin/bash", Groups: []string{"adm"}, LockPasswd: true,
+			Name: "mayfly", Sudo: "ALL=(ALL) NOPASSWD:ALL", Shell: "/bin/bash", LockPasswd: true,
 		}},
-		GrowPart:      cloudinit.GrowPart{Mode: "auto", Devices: []string{"/"}},
-		PackageUpdate: true,
-		Packages:      []string{"make", "gcc"},
-		WriteFiles:    []cloudinit.File{{Path: "/etc/motd", Permissions: "0644", Content: "key: \"value\"\n# no comment\nGrüße\n"}},
-		BootCmd:       [][]string{{"systemctl", "stop", "ssh"}},
-		RunCmd:        [][]string{{"sh", "-c", "echo 'a: b' > /tmp/x && test \"$?\" = 0"}},
-		PowerState:    &cloudinit.PowerState{Mode: "poweroff", Timeout: 30},
+		PackageUpdate:  true,
+		PackageUpgrade: true,
+		Packages:       []string{"make", "gcc"},
+		RunCmd:         [][]string{{"sh", "-c", "echo 'a: b' > /tmp/x && test \"$?\" = 0\n# no comment\necho \"Grüße\"\n"}},
+		InitModules:    []string{"users-groups"},
+		ConfigModules:  []string{"runcmd"},
+		FinalModules:   []string{"scripts-user"},
 	}
 }
 
@@ -82,8 +81,6 @@ func TestValuesSurvive(t *testing.T) {
 		data := exampleUserData()
 		data.Users[0].Name = awkward.Draw(t, "name")
 		data.Packages = rapid.SliceOfN(awkward, 1, 3).Draw(t, "packages")
-		data.WriteFiles[0].Content = awkward.Draw(t, "content")
-		data.WriteFiles[0].Permissions = rapid.SampledFrom([]string{"0644", "0755", "644"}).Draw(t, "permissions")
 		data.RunCmd = [][]string{rapid.SliceOfN(awkward, 1, 3).Draw(t, "command")}
 		text, err := UserData(data)
 		require.NoError(t, err)

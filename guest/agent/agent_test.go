@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -210,6 +211,39 @@ func regularFiles(t *testing.T, root, content string) (found []string) {
 		return err
 	}))
 	return found
+}
+
+// lateHost is a port to which the host connects when somebody sends it a line.
+type lateHost struct {
+	lines    chan string
+	answered chan struct{}
+}
+
+func (h lateHost) Read(p []byte) (int, error) {
+	select {
+	case line := <-h.lines:
+		return copy(p, line), nil
+	default:
+		return 0, io.EOF
+	}
+}
+
+func (h lateHost) Write(p []byte) (int, error) {
+	close(h.answered)
+	return len(p), nil
+}
+
+func TestHostThatConnectsLateIsNoticedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := lateHost{lines: make(chan string, 1), answered: make(chan struct{})}
+		a := &Agent{Root: t.TempDir(), Log: slog.New(slog.DiscardHandler), Kernel: &recorder{}}
+		go func() { _ = a.Serve(t.Context(), host) }()
+		time.Sleep(time.Second + time.Millisecond) // just after a look
+		connected := time.Now()
+		host.lines <- "rubbish\n"
+		<-host.answered
+		require.LessOrEqual(t, time.Since(connected), 20*time.Millisecond, "a fork waits for it")
+	})
 }
 
 func TestFindPort(t *testing.T) {

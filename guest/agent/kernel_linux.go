@@ -1,12 +1,9 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -137,14 +134,3 @@ func waitForLink(limit time.Duration) (string, error) {
 	}
 	return "", fmt.Errorf("no network device with address %s after %s", network.GuestMAC, limit)
 }
-
-func signalNumber(exit *exec.ExitError) int {
-	var status syscall.WaitStatus
-	if s, ok := exit.Sys().(syscall.WaitStatus); ok {
-		status = s
-	}
-	return int(status.Signal())
-}
-
-// errNoPort says that this machine has no port for the agent.
-var errNoPort = errors.New("no virtio-serial port named " + portLabel)

@@ -18,6 +18,9 @@ const (
 	portWait  = time.Minute
 )
 
+// errNoPort says that this machine has no port for the agent.
+var errNoPort = errors.New("no virtio-serial port named " + portLabel)
+
 // openPort opens the agent's port as soon as it is there. It reads sysfs, not
 // the names that udev makes, so that it need not wait for udev.
 func openPort(ctx context.Context) (*os.File, error) {

@@ -24,8 +24,9 @@ type Agent struct {
 }
 
 // hostAway is how long the agent waits before it looks again whether a host
-// has connected to its port: a read returns at once while there is none.
-const hostAway = 50 * time.Millisecond
+// has connected to its port: a read returns at once while there is none. A
+// fork waits for it.
+const hostAway = 20 * time.Millisecond
 
 // Serve answers requests from port until ctx ends or reading fails for good.
 // Rubbish is answered with an error, and the next line is read.

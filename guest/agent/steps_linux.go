@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
@@ -37,10 +38,10 @@ func run(ctx context.Context, command string, output io.Writer) error {
 
 // exitCode is the shell's: 128 and the signal for a command that was killed.
 func exitCode(exit *exec.ExitError) int {
-	if code := exit.ExitCode(); code >= 0 {
-		return code
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
 	}
-	return 128 + signalNumber(exit)
+	return exit.ExitCode()
 }
 
 // fetch sends a file.

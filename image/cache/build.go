@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
@@ -22,7 +22,7 @@ type Builder func(ctx context.Context, workdir string) (image.Manifest, error)
 // is none. Of all who ask for one digest at the same time, in this process or
 // another, one builds; the others wait and take what it made, or try for
 // themselves when it failed. A build that fails leaves nothing, and what a
-// killed one left is removed by the next.
+// killed one left is removed by the next, of whatever digest that is.
 func (c *Cache) Build(ctx context.Context, digest string, build Builder) (golden image.Golden, err error) {
 	if err := checkDigest(digest); err != nil {
 		return image.Golden{}, err
@@ -50,38 +50,54 @@ func (c *Cache) Build(ctx context.Context, digest string, build Builder) (golden
 // lock keeps a file for each digest for ever: a lock file that is removed can
 // be locked by two.
 func (c *Cache) lock(ctx context.Context, digest string) (*filelock.Lock, error) {
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of golden images: %w", err)
 	}
-	lock, err := filelock.Acquire(ctx, filepath.Join(c.dir, ".lock-"+digest))
+	lock, err := filelock.Acquire(ctx, c.lockFile(digest))
 	if err != nil {
 		return nil, fmt.Errorf("waiting for image %s: %w", digest, err)
 	}
 	return lock, nil
 }
 
-func buildingPrefix(digest string) string { return ".building-" + digest + "-" }
+func (c *Cache) lockFile(digest string) string { return filepath.Join(c.dir, ".lock-"+digest) }
 
-// removeLeftovers is called with the lock held, so that no directory of this
-// digest belongs to a living build.
-func (c *Cache) removeLeftovers(digest string) error {
+// building finds the digest in the name of an unfinished build.
+var building = regexp.MustCompile(`^\.building-([0-9a-f]{32})-`)
+
+// removeLeftovers removes all unfinished builds that no living process works
+// on: those of the digest whose lock is held here, and those whose lock is free.
+func (c *Cache) removeLeftovers(locked string) error {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return fmt.Errorf("looking for unfinished builds: %w", err)
 	}
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), buildingPrefix(digest)) {
+		name := building.FindStringSubmatch(entry.Name())
+		if name == nil {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(c.dir, entry.Name())); err != nil {
+		if err := c.removeLeftover(entry.Name(), name[1], locked); err != nil {
 			return fmt.Errorf("removing an unfinished build: %w", err)
 		}
 	}
 	return nil
 }
 
+func (c *Cache) removeLeftover(name, digest, locked string) error {
+	path := filepath.Join(c.dir, name)
+	if digest == locked {
+		return os.RemoveAll(path)
+	}
+	lock, err := filelock.TryAcquire(c.lockFile(digest))
+	if lock == nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(path), lock.Release())
+}
+
 func (c *Cache) buildLocked(ctx context.Context, digest string, build Builder) (err error) {
-	work, err := os.MkdirTemp(c.dir, fmt.Sprintf("%s%d-", buildingPrefix(digest), os.Getpid()))
+	work, err := os.MkdirTemp(c.dir, fmt.Sprintf(".building-%s-%d-", digest, os.Getpid()))
 	if err != nil {
 		return err
 	}
@@ -117,9 +133,6 @@ func writeManifest(path string, manifest image.Manifest) error {
 // the disk: what is found after a power cut is whole.
 func (c *Cache) publish(work, digest string) error {
 	if err := seal(work); err != nil {
-		return err
-	}
-	if err := os.Chmod(work, 0o755); err != nil {
 		return err
 	}
 	if err := sync(work); err != nil {

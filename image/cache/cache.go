@@ -27,7 +27,8 @@ type Cache struct{ dir string }
 // New returns the cache in dir, which is made by the first build.
 func New(dir string) *Cache { return &Cache{dir} }
 
-// Get finds the golden image with the digest; false says that there is none.
+// Get finds the golden image with the digest; false says that there is none. A
+// damaged one is an error, and not built again: workers may live on its disk.
 func (c *Cache) Get(digest string) (image.Golden, bool, error) {
 	if err := checkDigest(digest); err != nil {
 		return image.Golden{}, false, err
@@ -41,7 +42,7 @@ func (c *Cache) Get(digest string) (image.Golden, bool, error) {
 	}
 	manifest, err := readManifest(filepath.Join(dir, image.ManifestFile), digest)
 	if err != nil {
-		return image.Golden{}, false, fmt.Errorf("golden image %s: %w", dir, err)
+		return image.Golden{}, false, fmt.Errorf("golden image %s: %w; remove that directory to have it built again", dir, err)
 	}
 	return image.Golden{Dir: dir, Manifest: manifest}, true, nil
 }

@@ -29,6 +29,11 @@ func TestBuildThenGet(t *testing.T) {
 	require.Equal(t, built, got)
 	require.Equal(t, "/dev/vda", got.Root)
 	require.True(t, filepath.IsAbs(got.Dir))
+	for _, dir := range []string{got.Dir, filepath.Dir(got.Dir)} {
+		info, err := os.Stat(dir)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o700), info.Mode().Perm(), dir)
+	}
 	for _, path := range []string{got.Disk(), got.Kernel(), got.Initrd()} {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
@@ -87,6 +92,8 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(cache.dir, digest, image.ManifestFile), []byte(text), 0o644))
 		_, found, err := cache.Get(digest)
 		require.ErrorContains(t, err, name)
+		require.ErrorContains(t, err, filepath.Join(cache.dir, digest))
+		require.ErrorContains(t, err, "remove that directory")
 		require.False(t, found)
 	}
 }

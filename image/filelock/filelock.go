@@ -22,12 +22,11 @@ const poll = 50 * time.Millisecond
 type Lock struct{ file *os.File }
 
 // Acquire takes the lock on path, making the file when it is missing, and
-// waits for it until ctx is done. os.OpenFile opens close-on-exec, so that no
-// child inherits the lock.
+// waits for it until ctx is done.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := open(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening lock file: %w", err)
+		return nil, err
 	}
 	if err := wait(ctx, file); err != nil {
 		file.Close()
@@ -36,26 +35,63 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 	return &Lock{file}, nil
 }
 
+// TryAcquire takes the lock on path, making the file when it is missing,
+// unless somebody holds it: then there is neither a lock nor an error.
+func TryAcquire(path string) (*Lock, error) {
+	file, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := try(file)
+	if err != nil {
+		err = fmt.Errorf("locking %s: %w", path, err)
+	}
+	if !taken {
+		file.Close()
+		return nil, err
+	}
+	return &Lock{file}, nil
+}
+
 // Release gives the lock back.
 func (l *Lock) Release() error { return l.file.Close() }
+
+// open opens close-on-exec, as os.OpenFile does, so that no child inherits the
+// lock.
+func open(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening lock file: %w", err)
+	}
+	return file, nil
+}
 
 func wait(ctx context.Context, file *os.File) error {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case !errors.Is(err, unix.EWOULDBLOCK):
+		if taken, err := try(file); taken || err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
+		}
+	}
+}
+
+// try takes the lock unless somebody holds it.
+func try(file *os.File) (taken bool, err error) {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return false, nil
+		case !errors.Is(err, unix.EINTR):
+			return false, err
 		}
 	}
 }

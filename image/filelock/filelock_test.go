@@ -40,6 +40,23 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	require.ErrorContains(t, err, path)
 }
 
+func TestTryAcquireDoesNotWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	held, err := TryAcquire(path)
+	require.NoError(t, err)
+	require.NotNil(t, held)
+	second, err := TryAcquire(path)
+	require.NoError(t, err)
+	require.Nil(t, second)
+
+	require.NoError(t, held.Release())
+	third, err := TryAcquire(path)
+	require.NoError(t, err)
+	require.NoError(t, third.Release())
+	_, err = TryAcquire(filepath.Join(path, "below a file"))
+	require.ErrorContains(t, err, "opening lock file")
+}
+
 func TestLockIsCloseOnExec(t *testing.T) {
 	lock, err := Acquire(t.Context(), filepath.Join(t.TempDir(), "lock"))
 	require.NoError(t, err)

@@ -42,6 +42,7 @@ func TestBoot(t *testing.T) {
 	t.Logf("root file system: %v", time.Since(begun))
 
 	t.Run("root holds nothing of the host", func(t *testing.T) { checkRoot(t, dir, root) })
+	t.Run("packages can be installed without an update", func(t *testing.T) { checkLists(t, root) })
 	t.Run("an initrd can still be made in the guest", func(t *testing.T) { checkUpdateInitramfs(t, root) })
 
 	m := machine{disk: filepath.Join(dir, "disk.raw"), initrd: filepath.Join(dir, "initrd")}
@@ -85,6 +86,15 @@ func checkRoot(t *testing.T, dir, root string) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 1, "something is left beside the root")
+}
+
+func checkLists(t *testing.T, root string) {
+	out, err := exec.Command("chroot", root, "apt-get", "install", "--simulate", "shellcheck").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "Inst shellcheck")
+	packages, err := filepath.Glob(filepath.Join(root, "var/cache/apt/archives/*.deb"))
+	require.NoError(t, err)
+	require.Empty(t, packages)
 }
 
 func checkUpdateInitramfs(t *testing.T, root string) {

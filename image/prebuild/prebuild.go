@@ -13,10 +13,10 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
 )
 
 // Guest is a booted machine's agent; *guest.Client is one.
@@ -30,19 +30,14 @@ type Guest interface {
 
 var _ Guest = (*guest.Client)(nil)
 
-// bootLimit bounds the first boot, cloud-init with its packages included.
-const bootLimit = 20 * time.Minute
-
 // Run takes the guest from its first boot to a sealed disk and powers it off.
 // An image that came as a whole disk has no kernel in the golden image's
 // directory yet: it is fetched from the guest, and its root arguments are
 // returned.
 func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress) (root string, err error) {
 	progress("cloud-init", "")
-	if err := g.Network(ctx); err != nil {
-		return "", fmt.Errorf("setting up the network of the prebuild: %w", err)
-	}
-	if err := waitForCloudInit(ctx, g, progress); err != nil {
+	err = within(ctx, bootLimit, "first boot", func(ctx context.Context) error { return firstBoot(ctx, g, progress) })
+	if err != nil {
 		return "", err
 	}
 	if err := runSteps(ctx, g, recipe, progress); err != nil {
@@ -52,36 +47,41 @@ func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden,
 		return "", err
 	}
 	progress("seal", "")
-	if err := g.Seal(ctx); err != nil {
-		return "", fmt.Errorf("sealing the image: %w", err)
+	if err := within(ctx, choreLimit, "sealing the image", g.Seal); err != nil {
+		return "", err
 	}
-	return root, g.PowerOff(ctx)
+	return root, within(ctx, choreLimit, "powering the guest off", g.PowerOff)
+}
+
+// firstBoot waits until the agent answers, which cloud-init starts, and then
+// for cloud-init.
+func firstBoot(ctx context.Context, g Guest, progress image.Progress) error {
+	if err := g.Network(ctx); err != nil {
+		return fmt.Errorf("waiting for the agent, which cloud-init starts, to set up the network: %w", err)
+	}
+	return waitForCloudInit(ctx, g, progress)
 }
 
 // runSteps runs the user's steps, and then checks what is there.
 func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
 	for i, command := range recipe.Run {
-		step := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
-		progress(step, "$ "+command)
-		if err := runStep(ctx, g, command, func(line string) { progress(step, line) }); err != nil {
-			return fmt.Errorf("prebuild %s (image.run[%d]: %s): %w", step, i, command, err)
+		stage := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
+		progress(stage, "$ "+command)
+		what := fmt.Sprintf("prebuild %s (image.run[%d]: %s)", stage, i, command)
+		if err := within(ctx, stepLimit, what, shown(g, command, stage, progress)); err != nil {
+			return err
 		}
 	}
 	progress("check", "")
-	if err := runStep(ctx, g, requirements(recipe.User), func(line string) { progress("check", line) }); err != nil {
-		return fmt.Errorf("the image lacks what jobs need: %w", err)
-	}
-	return nil
+	return within(ctx, choreLimit, "checking for what jobs need", shown(g, requirements(recipe.User), "check", progress))
 }
 
 // resultFile is what cloud-init writes when its last stage has ended.
 const resultFile = "/run/cloud-init/result.json"
 
 func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the first boot took longer than %s", bootLimit))
-	defer cancel()
 	var result bytes.Buffer
-	if err := g.Run(ctx, "while [ ! -s "+resultFile+" ]; do sleep 0.2; done; cat "+resultFile, &result); err != nil {
+	if err := g.Run(ctx, "while [ ! -s "+resultFile+" ]; do sleep 0.2; done; cat "+resultFile, newBounded(&result, answerLimit)); err != nil {
 		return fmt.Errorf("waiting for cloud-init: %w", err)
 	}
 	var report struct {
@@ -91,26 +91,25 @@ func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) err
 		return fmt.Errorf("reading cloud-init's result: %w", err)
 	}
 	if len(report.V1.Errors) > 0 {
-		tail := lastLines{show: func(line string) { progress("cloud-init", line) }}
-		_ = g.Run(ctx, "tail -n 20 /var/log/cloud-init-output.log", &tail) // the errors matter more
-		return fmt.Errorf("cloud-init: %s%s", strings.Join(report.V1.Errors, "; "), tail.quote())
+		tail := lines.New(func(line string) { progress("cloud-init", line) })
+		_ = g.Run(ctx, "tail -n 20 /var/log/cloud-init-output.log", tail) // the errors matter more
+		return fmt.Errorf("cloud-init: %s%s", strings.Join(report.V1.Errors, "; "), tail.Quote())
 	}
 	return nil
 }
 
-// runStep runs a command; when it fails, the error has its last lines.
-func runStep(ctx context.Context, g Guest, command string, show func(line string)) error {
-	output := lastLines{show: show}
-	err := g.Run(ctx, command, &output)
-	output.flush()
-	var exit *guest.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return fmt.Errorf("%w%s", exit, output.quote())
-	case err != nil:
-		return fmt.Errorf("%w%s", err, output.quote())
+// shown is a command with its output shown; when it fails, the error has its
+// last lines.
+func shown(g Guest, command, stage string, progress image.Progress) func(context.Context) error {
+	return func(ctx context.Context) error {
+		output := lines.New(func(line string) { progress(stage, line) })
+		err := g.Run(ctx, command, output)
+		output.Flush()
+		if err != nil {
+			return fmt.Errorf("%w%s", err, output.Quote())
+		}
+		return nil
 	}
-	return nil
 }
 
 // requirements is a command that fails, and says why, where a job would fail
@@ -140,17 +139,20 @@ func fetchKernel(ctx context.Context, g Guest, golden image.Golden) (root string
 		return golden.Root, nil
 	}
 	var found bytes.Buffer
-	if err := g.Run(ctx, boot, &found); err != nil {
-		return "", fmt.Errorf("finding the image's kernel: %w: %s", err, bytes.TrimSpace(found.Bytes()))
+	err = within(ctx, choreLimit, "finding the image's kernel", func(ctx context.Context) error {
+		return g.Run(ctx, boot, newBounded(&found, answerLimit))
+	})
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, bytes.TrimSpace(found.Bytes()))
 	}
-	lines := strings.Split(strings.TrimSpace(found.String()), "\n")
-	if len(lines) != 3 {
-		return "", fmt.Errorf("finding the image's kernel: odd answer %q", found.String())
+	answer := strings.Split(strings.TrimSpace(found.String()), "\n")
+	if len(answer) != 3 {
+		return "", fmt.Errorf("finding the image's kernel: odd answer %q", answer)
 	}
-	if err := fetch(ctx, g, lines[0], golden.Kernel()); err != nil {
+	if err := fetch(ctx, g, answer[0], golden.Kernel()); err != nil {
 		return "", err
 	}
-	return lines[2], fetch(ctx, g, lines[1], golden.Initrd())
+	return answer[2], fetch(ctx, g, answer[1], golden.Initrd())
 }
 
 func fetch(ctx context.Context, g Guest, path, to string) error {
@@ -158,9 +160,8 @@ func fetch(ctx context.Context, g Guest, path, to string) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(g.Fetch(ctx, path, file), file.Close())
-	if err != nil {
-		return fmt.Errorf("fetching %s out of the image: %w", path, err)
-	}
-	return nil
+	err = within(ctx, choreLimit, "fetching "+path+" out of the image", func(ctx context.Context) error {
+		return g.Fetch(ctx, path, newBounded(file, fileLimit))
+	})
+	return errors.Join(err, file.Close())
 }

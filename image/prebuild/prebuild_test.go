@@ -3,7 +3,6 @@ package prebuild
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -16,10 +15,11 @@ import (
 )
 
 // fakeGuest answers commands that contain a word, and writes down what it was
-// asked, in order.
+// asked, in order. What contains the word silent it never answers.
 type fakeGuest struct {
 	asked   []string
 	answers map[string]answer
+	silent  string
 }
 
 type answer struct {
@@ -27,28 +27,32 @@ type answer struct {
 	err    error
 }
 
-func (g *fakeGuest) ask(what string, output io.Writer) error {
+func (g *fakeGuest) ask(ctx context.Context, what string, output io.Writer) error {
 	g.asked = append(g.asked, what)
+	if g.silent != "" && strings.Contains(what, g.silent) {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	for word, answer := range g.answers {
 		if strings.Contains(what, word) {
-			_, _ = io.WriteString(output, answer.output)
-			return answer.err
+			_, err := io.WriteString(output, answer.output)
+			return errors.Join(err, answer.err)
 		}
 	}
 	return nil
 }
 
-func (g *fakeGuest) Run(_ context.Context, command string, output io.Writer) error {
-	return g.ask(command, output)
+func (g *fakeGuest) Run(ctx context.Context, command string, output io.Writer) error {
+	return g.ask(ctx, command, output)
 }
 
-func (g *fakeGuest) Fetch(_ context.Context, path string, output io.Writer) error {
-	return g.ask("fetch "+path, output)
+func (g *fakeGuest) Fetch(ctx context.Context, path string, output io.Writer) error {
+	return g.ask(ctx, "fetch "+path, output)
 }
 
-func (g *fakeGuest) Network(context.Context) error  { return g.ask("network", io.Discard) }
-func (g *fakeGuest) Seal(context.Context) error     { return g.ask("seal", io.Discard) }
-func (g *fakeGuest) PowerOff(context.Context) error { return g.ask("poweroff", io.Discard) }
+func (g *fakeGuest) Network(ctx context.Context) error  { return g.ask(ctx, "network", io.Discard) }
+func (g *fakeGuest) Seal(ctx context.Context) error     { return g.ask(ctx, "seal", io.Discard) }
+func (g *fakeGuest) PowerOff(ctx context.Context) error { return g.ask(ctx, "poweroff", io.Discard) }
 
 func newGuest() *fakeGuest {
 	return &fakeGuest{answers: map[string]answer{
@@ -100,18 +104,13 @@ func TestKernelThatIsThereIsNotFetched(t *testing.T) {
 
 func TestFailingStepIsNamedWithItsLastLines(t *testing.T) {
 	g := newGuest()
-	var output strings.Builder
-	for i := range 2 * kept {
-		fmt.Fprintf(&output, "line %d\n", i)
-	}
-	g.answers["apt-get"] = answer{output.String(), &guest.ExitError{Code: 100}}
+	g.answers["apt-get"] = answer{"reading\nno such package", &guest.ExitError{Code: 100}}
 	_, _, err := build(t, g, "true", "apt-get install nothing", "never")
 	require.ErrorContains(t, err, "step 2 of 3")
 	require.ErrorContains(t, err, "image.run[1]")
 	require.ErrorContains(t, err, "apt-get install nothing")
 	require.ErrorContains(t, err, "exit code 100")
-	require.ErrorContains(t, err, "line 39")
-	require.NotContains(t, err.Error(), "line 19\n")
+	require.ErrorContains(t, err, "no such package")
 	require.NotContains(t, g.asked, "never")
 	require.NotContains(t, g.asked, "seal")
 }
@@ -123,7 +122,7 @@ func TestFailuresThatEndTheBuild(t *testing.T) {
 		answer answer
 		want   string
 	}{
-		"no network":        {"network", answer{err: lost}, "setting up the network"},
+		"no network":        {"network", answer{err: lost}, "to set up the network"},
 		"cloud-init error":  {resultFile, answer{output: `{"v1":{"errors":["package_update failed"]}}`}, "cloud-init: package_update failed"},
 		"cloud-init silent": {resultFile, answer{err: lost}, "waiting for cloud-init"},
 		"cloud-init odd":    {resultFile, answer{output: "{"}, "reading cloud-init's result"},
@@ -140,18 +139,5 @@ func TestFailuresThatEndTheBuild(t *testing.T) {
 			require.ErrorContains(t, err, test.want)
 			require.NotContains(t, g.asked, "poweroff")
 		})
-	}
-}
-
-func TestEndlessLineIsCut(t *testing.T) {
-	var shown []string
-	output := lastLines{show: func(line string) { shown = append(shown, line) }}
-	for range 3 {
-		_, err := output.Write([]byte(strings.Repeat("x", longestLine)))
-		require.NoError(t, err)
-	}
-	require.NotEmpty(t, shown)
-	for _, line := range shown {
-		require.LessOrEqual(t, len(line), longestLine)
 	}
 }

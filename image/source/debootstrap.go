@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/apt"
 )
 
@@ -31,7 +32,8 @@ type Debootstrap struct {
 
 // Make makes the root file system of the recipe in dir/root; output gets each
 // line that mmdebstrap writes. It wants root. The result has the host's
-// package sources, and neither its proxy, its name nor its resolver.
+// package sources and their lists, so that a step can install packages at once,
+// and neither its proxy, its name nor its resolver.
 func (d Debootstrap) Make(ctx context.Context, recipe image.Recipe, dir string, output func(line string)) (err error) {
 	plan, err := d.plan(ctx, recipe, dir)
 	if err != nil {
@@ -99,25 +101,24 @@ func orDefault(value, fallback string) string {
 	return value
 }
 
-// runMmdebstrap runs it in a mount namespace of its own: a run that is killed
-// leaves nothing mounted below the root, where a later removal would find it.
+// runMmdebstrap runs it alone: a run that is killed leaves nothing mounted
+// below the root, where a later removal would find it, and nothing that goes
+// on writing there.
 func runMmdebstrap(ctx context.Context, args []string, output func(string)) error {
-	said := &lines{output: output}
+	said := lines.New(output)
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
 	// INITRD=No is how Debian's and Ubuntu's kernel hooks are told not to make
 	// an initrd. They are told this once; a kernel that is installed later in
 	// the guest gets its initrd.
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "INITRD=No")
 	cmd.Stdout, cmd.Stderr = said, said
-	ownGroup(cmd)
-	err := cmd.Run()
-	said.flush()
+	err := runAlone(cmd)
+	said.Flush()
 	if ctx.Err() != nil {
-		killGroup(cmd)
 		return ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("mmdebstrap: %w; it last said:\n%s", err, said.tail())
+		return fmt.Errorf("mmdebstrap: %w%s", err, said.Quote())
 	}
 	return nil
 }

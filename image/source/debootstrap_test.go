@@ -76,17 +76,3 @@ func TestHostWithoutAnArchiveIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left)
 }
-
-func TestLines(t *testing.T) {
-	var got []string
-	l := &lines{output: func(line string) { got = append(got, line) }}
-	for _, part := range []string{"I: dow", "nloading\n10%\r20%\r\n\n", strings.Repeat("x\n", 20), "end"} {
-		n, err := l.Write([]byte(part))
-		require.NoError(t, err)
-		require.Equal(t, len(part), n)
-	}
-	l.flush()
-	require.Equal(t, []string{"I: downloading", "10%", "20%", "x"}, got[:4])
-	require.Equal(t, "end", got[len(got)-1])
-	require.Len(t, strings.Split(l.tail(), "\n"), kept)
-}

@@ -53,7 +53,11 @@ var customizeHooks = []string{
 
 // mmdebstrap returns the arguments that make the root file system.
 func mmdebstrap(suite, root, packages, sourcesFile, transportFile string) []string {
-	args := []string{"--mode=root", "--variant=minbase", "--format=directory", "--include=" + packages}
+	args := []string{
+		"--mode=root", "--variant=minbase", "--format=directory",
+		"--skip=cleanup/apt/lists", // a step installs packages without an update
+		"--include=" + packages,
+	}
 	for _, option := range dpkgOptions {
 		args = append(args, "--dpkgopt="+option)
 	}

@@ -1,9 +1,12 @@
 package source
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -37,22 +40,63 @@ func TestFailureRepeatsWhatWasSaidLast(t *testing.T) {
 	require.Equal(t, []string{"No --mode=root", "E: cannot reach the mirror"}, said)
 }
 
+// detached is a process that leaves its process group, and says by what id the
+// host knows it.
+const detached = `setsid sh -c 'read pid rest </proc/self/stat; echo $pid; exec sleep 1000' & sleep 1000`
+
 func TestCancelledRunLeavesNoProcessAndNoMount(t *testing.T) {
 	dir := t.TempDir()
-	stub(t, `mount -t tmpfs none "$1"; touch "$1/inside"; sleep 1000 & echo $!; wait`)
+	stub(t, `mount -t tmpfs none "$1"; touch "$1/inside"; `+detached)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var child int
+	var left int
 	begun := time.Now()
 	err := runMmdebstrap(ctx, []string{dir}, func(line string) {
-		child, _ = strconv.Atoi(strings.TrimSpace(line))
+		if left == 0 {
+			left, _ = strconv.Atoi(line)
+		}
 		cancel()
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Less(t, time.Since(begun), 5*time.Second)
-	require.NotZero(t, child)
-	require.Eventually(t, func() bool { return errors.Is(syscall.Kill(child, 0), syscall.ESRCH) || isZombie(child) }, 5*time.Second, 10*time.Millisecond)
+	requireEnds(t, left)
 	require.NoFileExists(t, filepath.Join(dir, "inside"), "the mount shows outside")
+}
+
+// asPlugin in the environment makes the test binary a process that runs
+// mmdebstrap, and prints what that says.
+const asPlugin = "MAYFLY_TEST_MMDEBSTRAP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asPlugin) != "" {
+		_ = runMmdebstrap(context.Background(), nil, func(line string) { fmt.Println(line) })
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func TestNothingOutlivesAKilledPlugin(t *testing.T) {
+	stub(t, detached)
+	plugin := exec.Command(os.Args[0])
+	plugin.Env = append(os.Environ(), asPlugin+"=1")
+	stdout, err := plugin.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, plugin.Start())
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, plugin.Process.Kill())
+	_ = plugin.Wait() // it was killed
+	left, err := strconv.Atoi(strings.TrimSpace(line))
+	require.NoError(t, err)
+	requireEnds(t, left)
+}
+
+func requireEnds(t *testing.T, pid int) {
+	t.Helper()
+	require.NotZero(t, pid)
+	require.Eventually(t, func() bool {
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || isZombie(pid)
+	}, 5*time.Second, 10*time.Millisecond, "process %d goes on", pid)
 }
 
 // isZombie tells a process that has ended from one that nobody has buried yet.

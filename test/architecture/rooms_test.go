@@ -23,10 +23,10 @@ type room struct {
 
 // contracts are the root packages that an implementation may import: all but
 // pool, which is above them.
-var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
+var contracts = []string{"backend", "cloudinit", "guest", "image", "network", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
-var imageParts = []string{"image/disk", "image/filelock", "image/initrd"}
+var imageParts = []string{"image/disk", "image/filelock", "image/initrd", "image/lines"}
 
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
@@ -35,25 +35,29 @@ var rooms = []room{
 	{pattern: "guest", imports: []string{"network"}, stdOnly: true},
 	{pattern: "image", stdOnly: true},
 	{pattern: "network", stdOnly: true},
+	{pattern: "workerid", stdOnly: true},
 	{pattern: "backend", imports: []string{"guest", "image", "network"}, stdOnly: true},
-	{pattern: "pool", imports: []string{"backend", "guest", "image", "network", "pool/store"}, stdOnly: true},
+	{pattern: "pool", imports: []string{"backend", "guest", "image", "network", "pool/store", "workerid"}, stdOnly: true},
 
 	// The implementations.
 	{pattern: "pool/store", imports: contracts},
 	{pattern: "pool/access", imports: union(contracts, "pool")}, // what the pool asks for, done
 	{pattern: "guest/...", imports: contracts},
+	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: contracts},
 	{pattern: "network/firewall", imports: contracts},
 	{pattern: "network/...", imports: union(contracts, "network/address", "network/firewall")}, // a lease has both
 	{pattern: "image/filelock"},
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},
-	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache and the sources
+	{pattern: "image/lines"},
+	// Sources become disks and seeds.
+	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source", "cloudinit/seed")...)},
+	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/process", imports: contracts},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
-	// A backend builds images, and starts processes; the templates hold its
-	// user-data.
-	{pattern: "backend/...", imports: union(contracts, union(imageParts, "backend/process", "image/cache", "image/prebuild", "image/source", "templates")...)},
+	// A backend builds images, and starts processes.
+	{pattern: "backend/...", imports: union(contracts, union(imageParts, "backend/process", "image/cache", "image/draft", "image/prebuild")...)},
 
 	// What is on top, and the wiring.
 	{pattern: "provider/wire", imports: []string{"backend/...", "cloudinit", "guest/...", "image/...", "network/...", "pool/...", "provider/...", "templates"}},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -22,8 +23,8 @@ const outside = "MAYFLY_SANDBOX_OUTSIDE"
 // os.Exit. Without root it runs them as they are; tests that call Need then
 // skip. setUp makes what the tests share, and returns what removes it.
 //
-// One program runs outside all the same: mmdebstrap, because only the machine's
-// own network reaches the package mirror.
+// Two programs run outside all the same, because only the machine's own network
+// reaches the package mirror and the module proxy: mmdebstrap and go.
 func Main(m *testing.M, setUp func() (tearDown func())) int {
 	if os.Geteuid() == 0 {
 		if os.Getenv(outside) == "" {
@@ -65,6 +66,8 @@ func Need(t testing.TB, programs ...string) {
 }
 
 func reexecute() int {
+	runtime.LockOSThread() // whose end would be the child's
+	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), outside+"=/proc/"+strconv.Itoa(os.Getpid())+"/ns/net")
@@ -102,22 +105,25 @@ func prepare() (tools string, err error) {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return "", err
 	}
-	return runOutside("mmdebstrap")
+	return runOutside("mmdebstrap", "go")
 }
 
-// runOutside makes a program run in the network that the tests were started
-// in, by a script of its name.
-func runOutside(program string) (tools string, err error) {
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", nil // tests that want it say so
-	}
+// runOutside makes programs run in the network that the tests were started in,
+// by scripts of their names. It leaves one out that is not there: tests that
+// want it say so.
+func runOutside(programs ...string) (tools string, err error) {
 	if tools, err = os.MkdirTemp("", "mf-tools-"); err != nil {
 		return "", err
 	}
-	script := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=%s %s \"$@\"\n", os.Getenv(outside), path)
-	if err := os.WriteFile(filepath.Join(tools, program), []byte(script), 0o755); err != nil {
-		return tools, err
+	for _, program := range programs {
+		path, err := exec.LookPath(program)
+		if err != nil {
+			continue
+		}
+		script := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=%s %s \"$@\"\n", os.Getenv(outside), path)
+		if err := os.WriteFile(filepath.Join(tools, program), []byte(script), 0o755); err != nil {
+			return tools, err
+		}
 	}
 	return tools, os.Setenv("PATH", tools+":"+os.Getenv("PATH"))
 }

@@ -1,0 +1,51 @@
+package prebuild
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Nothing that a guest does is waited for without end.
+const (
+	// bootLimit bounds the first boot: until the agent answers, and until
+	// cloud-init has ended, its packages included.
+	bootLimit = 20 * time.Minute
+	// stepLimit bounds each of the user's steps. A toolchain may be compiled
+	// by emulation; a step that waits for an answer is to end all the same.
+	stepLimit = 2 * time.Hour
+	// choreLimit bounds each of our own requests.
+	choreLimit = 10 * time.Minute
+
+	// answerLimit and fileLimit bound in bytes what a guest sends: a broken
+	// one must not fill the host's memory or disk.
+	answerLimit = 64 << 10
+	fileLimit   = 1 << 30
+)
+
+// within does something and says what, when that fails or takes too long.
+func within(ctx context.Context, limit time.Duration, what string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
+	defer cancel()
+	if err := do(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// bounded passes on what is written to it, up to a limit.
+type bounded struct {
+	to          io.Writer
+	left, limit int64
+}
+
+func newBounded(to io.Writer, limit int64) *bounded { return &bounded{to, limit, limit} }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if int64(len(p)) > b.left {
+		return 0, fmt.Errorf("the guest sends more than %d bytes", b.limit)
+	}
+	b.left -= int64(len(p))
+	return b.to.Write(p)
+}
