@@ -1,13 +1,14 @@
 package plugin
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 )
 
 // Each file in testdata is a session at a shell. `mayfly` there is the built
@@ -35,7 +36,7 @@ func TestCommands(t *testing.T) {
 
 // exits runs the program and compares its exit code: `exits 2 try --jobs x`.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
-	err := ts.Exec(program, args[1:]...)
+	err := ts.Exec(runner.Program, args[1:]...)
 	got := "0"
 	if err != nil {
 		got = err.Error()
@@ -45,25 +46,20 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// tried checks the document that `try --json` has just printed for its shape
-// and for three jobs that all said hi.
+// tried checks the document that `try --json` has just printed: three jobs,
+// each on a worker of its own, that all said hi.
 func tried(ts *testscript.TestScript, _ bool, _ []string) {
-	var document map[string]any
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &document))
+	outcome, err := runner.ParseOutcome([]byte(ts.ReadFile("stdout")))
+	ts.Check(err)
 	var t failer = func(format string, args ...any) { ts.Fatalf(format, args...) }
-	require.ElementsMatch(t, []string{"backend", "acceleration", "image", "jobs", "left_over"}, keys(document))
-	require.Equal(t, "synthetic", document["backend"])
-	require.Equal(t, []any{}, document["left_over"])
-	require.ElementsMatch(t, []string{"digest", "built_seconds"}, keys(document["image"].(map[string]any)))
-	jobs := document["jobs"].([]any)
-	require.Len(t, jobs, 3)
-	workers := make(map[any]bool)
-	for _, one := range jobs {
-		job := one.(map[string]any)
-		require.ElementsMatch(t, []string{"worker", "how", "ready_seconds", "exit_code", "stdout", "stderr"}, keys(job))
-		require.Equal(t, "hi\n", job["stdout"])
-		require.Equal(t, "clone", job["how"])
-		workers[job["worker"]] = true
+	require.Equal(t, "synthetic", outcome.Backend)
+	require.Empty(t, outcome.LeftOver)
+	require.Len(t, outcome.Jobs, 3)
+	workers := make(map[string]bool)
+	for _, job := range outcome.Jobs {
+		require.Equal(t, "hi\n", job.Stdout)
+		require.Equal(t, "clone", job.How)
+		workers[job.Worker] = true
 	}
 	require.Len(t, workers, 3)
 }
@@ -73,11 +69,3 @@ type failer func(format string, args ...any)
 
 func (f failer) Errorf(format string, args ...any) { f(format, args...) }
 func (f failer) FailNow()                          {}
-
-func keys(object map[string]any) []string {
-	var names []string
-	for name := range object {
-		names = append(names, name)
-	}
-	return names
-}

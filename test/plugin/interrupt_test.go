@@ -4,12 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 )
 
 // Ctrl-C reaches the whole process group: try, its plugin, and their children.
@@ -36,7 +37,5 @@ func TestInterruptedTryLeavesNothing(t *testing.T) {
 	_ = command.Wait() // the state says more
 	require.Equal(t, 130, command.ProcessState.ExitCode())
 	require.Contains(t, stdout.String(), `"left_over": []`)
-	workers, err := filepath.Glob(filepath.Join(stateDir, "pools", "*", "workers", "*"))
-	require.NoError(t, err)
-	require.Empty(t, workers)
+	require.Empty(t, runner.WorkerDirs(t, stateDir))
 }

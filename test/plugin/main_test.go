@@ -1,37 +1,26 @@
 package plugin
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 )
 
-const (
-	program = "fleeting-plugin-mayfly"
-	source  = "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cmd/fleeting-plugin-mayfly"
-	// soon is how long a test waits for what should take moments.
-	soon = 30 * time.Second
-)
+// soon is how long a test waits for what should take moments.
+const soon = 30 * time.Second
 
-// binary is the program, built once for all tests, without cgo, as a release
-// is.
+// binary is the program, built once for all tests.
 var binary string
 
 // TestMain also plays the runner, for tests that need one that they can kill.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == runnerRole {
-		playRunner()
+	if runner.Play() {
 		return
 	}
 	os.Exit(withBinary(m.Run))
@@ -44,12 +33,8 @@ func withBinary(run func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, program)
-	build := exec.Command("go", "build", "-o", binary, source)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "building the program:", err)
+	if binary, err = runner.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return run()
@@ -70,84 +55,30 @@ func pluginConfig(stateDir string) map[string]any {
 	return map[string]any{"backend": "synthetic", "state_dir": stateDir}
 }
 
-func configJSON(t *testing.T, config map[string]any) []byte {
+// start starts a plugin process that the test's end kills.
+func start(t *testing.T, config map[string]any, log hclog.Logger) *runner.Plugin {
 	t.Helper()
-	text, err := json.Marshal(config)
+	plugin, err := runner.Start(binary, config, log)
 	require.NoError(t, err)
-	return text
+	t.Cleanup(plugin.Kill)
+	return plugin
+}
+
+func startQuiet(t *testing.T, config map[string]any) *runner.Plugin {
+	t.Helper()
+	return start(t, config, hclog.NewNullLogger())
 }
 
 // requireNothingLeft fails when a plugin process, or anything that it made,
 // is still there.
 func requireNothingLeft(t *testing.T, stateDir string) {
 	t.Helper()
-	workers, err := filepath.Glob(filepath.Join(stateDir, "pools", "*", "workers", "*"))
-	require.NoError(t, err)
-	require.Empty(t, workers, "worker directories")
-	require.Eventually(t, func() bool { return !alive(pluginPID(t, stateDir)) }, soon, 20*time.Millisecond, "the plugin process")
+	require.Empty(t, runner.WorkerDirs(t, stateDir), "worker directories")
+	requirePluginEnds(t, stateDir)
 }
 
-// pluginPID is the process that took the default pool last.
-func pluginPID(t *testing.T, stateDir string) int {
+func requirePluginEnds(t *testing.T, stateDir string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(stateDir, "pools", "default", "lock"))
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	require.NoError(t, err)
-	return pid
-}
-
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
-
-// runner is a process that plays GitLab Runner, in a process group of its own
-// with the plugin that it starts.
-type runner struct {
-	t       *testing.T
-	command *exec.Cmd
-	stdin   io.Writer
-	stdout  *bufio.Scanner
-}
-
-// startRunner returns once the plugin is initialised.
-func startRunner(t *testing.T, stateDir string) *runner {
-	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	command := exec.Command(self, runnerRole, binary, string(configJSON(t, pluginConfig(stateDir))))
-	command.Stderr = os.Stderr
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdin, err := command.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := command.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, command.Start())
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
-	r := &runner{t: t, command: command, stdin: stdin, stdout: bufio.NewScanner(stdout)}
-	r.expect("ready")
-	return r
-}
-
-// tell has the runner do something, and waits for it to say that it is done.
-func (r *runner) tell(what string) {
-	r.t.Helper()
-	_, err := fmt.Fprintln(r.stdin, what)
-	require.NoError(r.t, err)
-	r.expect(what + " done")
-}
-
-func (r *runner) expect(line string) {
-	r.t.Helper()
-	require.True(r.t, r.stdout.Scan(), "the runner has ended: %v", r.stdout.Err())
-	require.Equal(r.t, line, r.stdout.Text())
-}
-
-// signalGroup does what a service manager does to all processes of a service.
-func (r *runner) signalGroup(signals ...syscall.Signal) {
-	r.t.Helper()
-	for _, signal := range signals {
-		require.NoError(r.t, syscall.Kill(-r.command.Process.Pid, signal))
-	}
+	pid := runner.PluginPID(t, stateDir)
+	require.Eventually(t, func() bool { return !runner.Alive(pid) }, soon, 20*time.Millisecond, "the plugin process")
 }

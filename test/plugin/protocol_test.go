@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"bytes"
-	"context"
 	"strings"
 	"syscall"
 	"testing"
@@ -10,9 +9,10 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
-	"gitlab.com/gitlab-org/fleeting/fleeting"
 	"gitlab.com/gitlab-org/fleeting/fleeting/integration"
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 )
 
 // The library's own test of plugins.
@@ -28,33 +28,13 @@ func TestProvisioning(t *testing.T) {
 	requireNothingLeft(t, stateDir)
 }
 
-// run starts a plugin process that the test's end kills.
-func run(t *testing.T, config []byte) provider.InstanceGroup {
-	t.Helper()
-	process, err := fleeting.RunPlugin(binary, config, fleeting.WithPluginLogger(hclog.NewNullLogger()))
-	require.NoError(t, err)
-	t.Cleanup(process.Kill)
-	return process.InstanceGroup()
-}
-
-func initialise(t *testing.T, group provider.InstanceGroup) (provider.ProviderInfo, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	return group.Init(ctx, hclog.NewNullLogger(), provider.Settings{})
-}
-
 // Only lines of hclog's form keep their level and fields on the way.
 func TestLogReachesTheRunnerWithLevelAndFields(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	process, err := fleeting.RunPlugin(binary, configJSON(t, pluginConfig(shortDir(t))),
-		fleeting.WithPluginLogger(hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: &log})))
-	require.NoError(t, err)
-	_, err = initialise(t, process.InstanceGroup())
-	require.NoError(t, err)
-	require.NoError(t, process.InstanceGroup().Shutdown(t.Context()))
-	process.Kill() // and nobody writes to the log any more
+	plugin := start(t, pluginConfig(shortDir(t)), hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: &log}))
+	require.NoError(t, plugin.Initialise(t.Context()))
+	require.NoError(t, plugin.Stop(t.Context())) // and nobody writes to the log any more
 	require.Regexp(t, `\[INFO\] .*golden image is wanted: image=[0-9a-f]{32}`, log.String())
 }
 
@@ -64,9 +44,8 @@ func TestWrongConfigurationIsReportedWhole(t *testing.T) {
 	config["bakend"] = "qemu"
 	config["machine"] = map[string]any{"cpus": 0, "memory": "much"}
 	config["network"] = map[string]any{"subnet": "10.0.0.0/31"}
-	_, err := initialise(t, run(t, configJSON(t, config)))
-	require.Error(t, err)
-	require.Contains(t, err.Error(), "unmarshaling config: ")
+	err := startQuiet(t, config).Initialise(t.Context())
+	require.ErrorContains(t, err, "unmarshaling config: ")
 	lines := strings.Split(err.Error(), "\n")
 	require.Len(t, lines, 4, "%s", err)
 	for i, path := range []string{"bakend", "machine.cpus", "machine.memory", "network.subnet"} {
@@ -81,11 +60,9 @@ func TestSecondPluginOnThePoolSaysWhoHasIt(t *testing.T) {
 		t.Skip("waits half a minute for the lock")
 	}
 	stateDir := shortDir(t)
-	config := configJSON(t, pluginConfig(stateDir))
-	first := run(t, config)
-	_, err := initialise(t, first)
-	require.NoError(t, err)
-	_, err = initialise(t, run(t, config))
+	first := startQuiet(t, pluginConfig(stateDir))
+	require.NoError(t, first.Initialise(t.Context()))
+	err := startQuiet(t, pluginConfig(stateDir)).Initialise(t.Context())
 	require.ErrorContains(t, err, `pool "default"`)
 	require.ErrorContains(t, err, "held by another plugin process")
 	require.NoError(t, first.Shutdown(t.Context()))
@@ -94,11 +71,9 @@ func TestSecondPluginOnThePoolSaysWhoHasIt(t *testing.T) {
 func TestRunnerThatIsKilledTakesItsWorkersAlong(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
-	runner := startRunner(t, stateDir)
-	runner.tell("work")
-	require.True(t, alive(pluginPID(t, stateDir)))
-	require.NoError(t, runner.command.Process.Kill())
-	_ = runner.command.Wait()
+	killed := startWorking(t, stateDir)
+	require.True(t, runner.Alive(runner.PluginPID(t, stateDir)))
+	killed.Kill()
 	requirePluginEnds(t, stateDir)
 	requireNothingLeft(t, stateDir)
 }
@@ -106,28 +81,30 @@ func TestRunnerThatIsKilledTakesItsWorkersAlong(t *testing.T) {
 func TestRunnerThatHangsUpWithoutShutdownTakesItsWorkersAlong(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
-	runner := startRunner(t, stateDir)
-	runner.tell("work")
-	runner.tell("hang up")
+	startWorking(t, stateDir).Tell("hang up")
 	requirePluginEnds(t, stateDir)
 	requireNothingLeft(t, stateDir)
-}
-
-func requirePluginEnds(t *testing.T, stateDir string) {
-	t.Helper()
-	pid := pluginPID(t, stateDir)
-	require.Eventually(t, func() bool { return !alive(pid) }, soon, 20*time.Millisecond)
 }
 
 func TestSignalsToTheGroupDoNotEndThePluginBeforeTheRunner(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
-	runner := startRunner(t, stateDir)
-	runner.tell("work")
-	pid := pluginPID(t, stateDir)
-	runner.signalGroup(syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGINT)
-	runner.tell("work")
-	require.True(t, alive(pid))
-	runner.tell("hang up")
+	draining := startWorking(t, stateDir)
+	pid := runner.PluginPID(t, stateDir)
+	draining.SignalGroup(syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGINT)
+	draining.Tell("grow 1")
+	draining.Tell("work")
+	require.True(t, runner.Alive(pid))
+	draining.Tell("hang up")
 	requirePluginEnds(t, stateDir)
+}
+
+// startWorking starts a process that plays the runner, with a worker that has
+// run a job.
+func startWorking(t *testing.T, stateDir string) *runner.Process {
+	t.Helper()
+	process := runner.StartProcess(t, binary, pluginConfig(stateDir))
+	process.Tell("grow 1")
+	process.Tell("work")
+	return process
 }

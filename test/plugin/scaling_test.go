@@ -1,18 +1,12 @@
 package plugin
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
-	"gitlab.com/gitlab-org/fleeting/fleeting"
-	"gitlab.com/gitlab-org/fleeting/fleeting/connector"
-	"gitlab.com/gitlab-org/fleeting/taskscaler"
 )
 
 // Ten jobs, each on a worker of its own, three workers at a time: the runner's
@@ -20,58 +14,18 @@ import (
 func TestTenTasksOnWorkersOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
-	process, err := fleeting.RunPlugin(binary, configJSON(t, pluginConfig(stateDir)),
-		fleeting.WithPluginLogger(hclog.NewNullLogger()))
-	require.NoError(t, err)
-	defer process.Kill()
+	plugin := startQuiet(t, pluginConfig(stateDir))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	scaler, err := taskscaler.New(ctx, process.InstanceGroup(),
-		taskscaler.WithLogger(hclog.NewNullLogger()),
-		taskscaler.WithMaxInstances(3),
-		taskscaler.WithCapacityPerInstance(1),
-		taskscaler.WithMaxUseCount(1),
-		taskscaler.WithAcquireDelay(50*time.Millisecond),
-		taskscaler.WithUpdateInterval(time.Second),
-		taskscaler.WithUpdateIntervalWhenExpecting(50*time.Millisecond),
-		taskscaler.WithShutdownDeletionInterval(50*time.Millisecond),
-		taskscaler.WithDeleteInstancesOnShutdown(),
-	)
+	tasks, err := plugin.RunTasks(ctx, 10, 3, func(n int) string { return fmt.Sprintf("echo task-%d", n) })
 	require.NoError(t, err)
-
-	var tasks sync.WaitGroup
-	workers, errs := make([]string, 10), make([]error, 10)
-	for n := range 10 {
-		tasks.Go(func() { workers[n], errs[n] = task(ctx, scaler, fmt.Sprintf("task-%d", n)) })
-	}
-	tasks.Wait()
+	plugin.Kill()
 	used := make(map[string]bool)
-	for n := range 10 {
-		require.NoError(t, errs[n])
-		require.False(t, used[workers[n]], "%s was used twice", workers[n])
-		used[workers[n]] = true
+	for n, task := range tasks {
+		require.NoError(t, task.Err)
+		require.Equal(t, fmt.Sprintf("task-%d\n", n), task.Stdout)
+		require.False(t, used[task.Worker], "%s was used twice", task.Worker)
+		used[task.Worker] = true
 	}
-	scaler.Shutdown(ctx)
-	process.Kill()
 	requireNothingLeft(t, stateDir)
-}
-
-func task(ctx context.Context, scaler taskscaler.Taskscaler, key string) (worker string, err error) {
-	acquisition, err := scaler.Acquire(ctx, key)
-	if err != nil {
-		return "", err
-	}
-	defer scaler.Release(key)
-	info, err := acquisition.InstanceConnectInfo(ctx)
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	err = connector.Run(ctx, info, connector.ConnectorOptions{
-		RunOptions: connector.RunOptions{Command: "echo " + key, Stdout: &out},
-	})
-	if err == nil && out.String() != key+"\n" {
-		err = fmt.Errorf("%s said %q", key, out.String())
-	}
-	return acquisition.InstanceID(), err
 }

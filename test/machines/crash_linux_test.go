@@ -1,0 +1,88 @@
+package machines
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+)
+
+// foreign makes a namespace, links and a table that are somebody else's, with
+// names as another pool of this host might give.
+const foreign = `
+	ip netns add mfzzzzzaaaaaaaa
+	ip link add mfzzzzzaaaaaaaa type veth peer name uplink netns mfzzzzzaaaaaaaa
+	nft 'add table inet mayfly-zzzzz'
+	nft 'add chain inet mayfly-zzzzz forward { type filter hook forward priority 0; }'
+	nft 'add rule inet mayfly-zzzzz forward ip saddr 192.0.2.1 drop'
+`
+
+const describeForeign = `
+	stat -c %i /run/netns/mfzzzzzaaaaaaaa
+	ip -details link show dev mfzzzzzaaaaaaaa
+	ip -n mfzzzzzaaaaaaaa -details link show
+	nft list table inet mayfly-zzzzz
+`
+
+const removeForeign = `
+	nft 'delete table inet mayfly-zzzzz'
+	ip link delete mfzzzzzaaaaaaaa
+	ip netns delete mfzzzzzaaaaaaaa
+`
+
+// Runner and plugin are killed at once, so that nobody cleans up.
+func TestNextPluginRemovesWhatAKilledOneLeft(t *testing.T) {
+	s := begin(t)
+	t.Cleanup(func() { shell(t, removeForeign) })
+	shell(t, foreign)
+	before, err := look()
+	require.NoError(t, err)
+	others := shell(t, describeForeign)
+	crash(t, s, before)
+
+	plugin := s.start(t)
+	require.NoError(t, plugin.Initialise(t.Context()))
+	left := lookSince(t, before)
+	require.Empty(t, left[machine])
+	require.Empty(t, left[mount])
+	require.Empty(t, left[namespace])
+	require.Empty(t, left[link])
+	require.Empty(t, left[directory])
+	require.Empty(t, left[lease])
+	states, err := plugin.States(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, states, "orphans must not be reported")
+
+	id := grow(t, plugin, 1)[0]
+	said, err := plugin.Run(patiently(t), id, identify)
+	require.NoError(t, err)
+	requireIdentity(t, id, said)
+	require.Equal(t, others, shell(t, describeForeign))
+}
+
+// crash leaves behind what a plugin had when it was killed: two workers that
+// run, and two on their way up.
+func crash(t *testing.T, s shared, before traces) {
+	t.Helper()
+	killed := runner.StartProcess(t, s.binary, pluginConfig())
+	killed.Tell("grow 2")
+	killed.Tell("work")
+	killed.Tell("grow 2")
+	await(t, patience, "a machine on its way up", func() bool {
+		left := lookSince(t, before)
+		return len(left[machine]) > 2 && len(left[program]) == 1
+	})
+	killed.SignalGroup(syscall.SIGKILL)
+	await(t, moments, "the end of the plugin", func() bool { return len(lookSince(t, before)[program]) == 0 })
+
+	left := lookSince(t, before)
+	require.Greater(t, len(left[machine]), 2, left)
+	require.Greater(t, len(left[namespace]), 2, left)
+	require.Greater(t, len(left[mount]), 2, left)
+	require.Greater(t, len(left[link]), 2, left)
+	require.Greater(t, len(left[lease]), 2, left)
+	require.Len(t, left[table], 1, left)
+	require.Len(t, left[directory], 4, left)
+}

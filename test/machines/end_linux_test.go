@@ -1,0 +1,74 @@
+package machines
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+)
+
+// A machine that ends while it runs is reported and removed, although nobody
+// asked for that.
+func TestMachineThatEndsIsNoticed(t *testing.T) {
+	s := begin(t)
+	plugin, ids := s.startWith(t, 2)
+	t.Run("killed from outside", func(t *testing.T) {
+		killMachine(t, ids[0])
+		requireNoticed(t, plugin, ids[0], ids[1])
+	})
+	t.Run("powered off from inside", func(t *testing.T) {
+		_, _ = plugin.Run(patiently(t), ids[1], "sudo poweroff") // the connection may end first
+		await(t, patience, "the end of the machine", func() bool { return len(findMachine(t, ids[1])) == 0 })
+		requireNoticed(t, plugin, ids[1])
+	})
+}
+
+// requireNoticed wants a worker to be reported as deleted within moments, with
+// nothing left of it, and the others to run as before.
+func requireNoticed(t *testing.T, plugin *runner.Plugin, ended string, others ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), moments)
+	defer cancel()
+	require.NoError(t, plugin.AwaitDeleted(ctx, ended))
+	_, key, _ := strings.Cut(ended, "-")
+	found, err := look()
+	require.NoError(t, err)
+	for kind, names := range found {
+		require.False(t, slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, key) }),
+			"%s of %s is left: %s", kind, ended, names)
+	}
+	states, err := plugin.States(t.Context())
+	require.NoError(t, err)
+	require.Len(t, states, len(others))
+	for _, id := range others {
+		require.NoError(t, plugin.Heartbeat(t.Context(), id))
+	}
+}
+
+func killMachine(t *testing.T, id string) {
+	t.Helper()
+	found := findMachine(t, id)
+	require.Len(t, found, 1)
+	for running := range found {
+		child, err := process.Adopt(running)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), moments)
+		defer cancel()
+		require.NoError(t, child.Kill(ctx))
+	}
+}
+
+func findMachine(t *testing.T, id string) map[process.Identity][]string {
+	t.Helper()
+	found, err := process.Find(func(arguments []string) bool {
+		dir, ok := machineOf(arguments)
+		return ok && strings.HasSuffix(dir, "/"+id)
+	})
+	require.NoError(t, err)
+	return found
+}

@@ -1,0 +1,101 @@
+package machines
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// Another namespace plays the internet.
+const (
+	makeInternet = `
+		ip netns add internet
+		ip link add wan0 type veth peer name up0 netns internet
+		ip address add 203.0.113.2/24 dev wan0
+		ip link set wan0 up
+		ip -n internet address add 203.0.113.1/24 dev up0
+		ip -n internet link set up0 up
+		ip route add default via 203.0.113.1
+	`
+	removeInternet = `
+		ip link delete wan0
+		ip netns delete internet
+	`
+	internet = "203.0.113.1"
+)
+
+// What a job sees of the network: a way out and a name server, but neither
+// another worker nor the host.
+func TestJobSeesNeitherWorkersNorTheHost(t *testing.T) {
+	s := begin(t)
+	t.Cleanup(func() { shell(t, removeInternet) })
+	shell(t, makeInternet)
+	plugin, ids := s.startWith(t, 2)
+	other, err := plugin.ConnectInfo(t.Context(), ids[1])
+	require.NoError(t, err)
+
+	var outside string
+	require.NoError(t, island.Do("/run/netns/internet", func() error {
+		outside = listen(t, internet)
+		return nil
+	}))
+	gateway := listen(t, address.Gateway(config.Default().Network.Subnet).String())
+	wan := listen(t, "203.0.113.2")
+	for _, address := range []string{other.InternalAddr, gateway, wan} {
+		requireAnswer(t, address)
+	}
+
+	reach := func(address string) string {
+		said, err := plugin.Run(patiently(t), ids[0], probe(address))
+		require.NoError(t, err)
+		return strings.TrimSpace(said)
+	}
+	require.Equal(t, reached, reach(outside), "a way out")
+	require.Equal(t, reached, reach("127.0.0.1:22"), "itself")
+	require.Equal(t, unreachable, reach(other.InternalAddr), "the other worker")
+	require.Equal(t, unreachable, reach(gateway), "the host, by its side of the link")
+	require.Equal(t, unreachable, reach(wan), "the host, by its address outside")
+
+	resolvConf, err := plugin.Run(patiently(t), ids[0], "cat /etc/resolv.conf")
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^nameserver `+network.Gateway.String()+`$`, resolvConf)
+}
+
+// What probe's script may say.
+const (
+	reached     = "reached"
+	unreachable = "unreachable"
+)
+
+// probe is a script that tries to connect.
+func probe(address string) string {
+	host, port, _ := strings.Cut(address, ":")
+	return fmt.Sprintf("if timeout 3 bash -c '</dev/tcp/%s/%s' 2>/dev/null; then echo %s; else echo %s; fi",
+		host, port, reached, unreachable)
+}
+
+// listen accepts connections at a free port until the test ends.
+func listen(t *testing.T, host string) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener.Addr().String()
+}
+
+// requireAnswer wants the host itself to get through: what is unreachable must
+// be so because of who asks.
+func requireAnswer(t *testing.T, address string) {
+	t.Helper()
+	connection, err := net.DialTimeout("tcp", address, moments)
+	require.NoError(t, err)
+	require.NoError(t, connection.Close())
+}

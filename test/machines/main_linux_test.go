@@ -1,0 +1,220 @@
+package machines
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+)
+
+const (
+	// patience bounds what machines do: by emulation, beside other tests, that
+	// may take minutes.
+	patience = 10 * time.Minute
+	// moments bounds what no machine has to do anything for.
+	moments = 30 * time.Second
+	// glance is the pause between two looks.
+	glance = 20 * time.Millisecond
+)
+
+// user is the account that jobs log in to where nobody names another.
+const user = "mayfly"
+
+// home is new for each run: all that the tests share is in it.
+var home string
+
+// stateDir is the program's state directory for all tests.
+func stateDir() string { return filepath.Join(home, "state") }
+
+// TestMain also plays the runner, for tests that need one that they can kill.
+func TestMain(m *testing.M) {
+	if runner.Play() {
+		return
+	}
+	os.Exit(sandbox.Main(m, func() func() {
+		dir, err := os.MkdirTemp("", "mf-") // short: it holds sockets
+		if err != nil {
+			panic(err)
+		}
+		home = dir
+		return tearDown
+	}))
+}
+
+// tearDown also ends the machines that a test has left that failed.
+func tearDown() {
+	_ = exec.Command(filepath.Join(home, runner.Program), "gc", "--state-dir", stateDir()).Run()
+	_ = os.RemoveAll(home)
+}
+
+// shared is what the first test makes for all.
+type shared struct {
+	binary string
+	digest string // of the golden image
+	before traces
+}
+
+var share = sync.OnceValues(func() (s shared, err error) {
+	if s.before, err = look(); err != nil {
+		return s, err
+	}
+	if s.binary, err = runner.Build(home); err != nil {
+		return s, err
+	}
+	if err := os.WriteFile(configFile(), []byte(runnerConfig()), 0o600); err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	build := exec.CommandContext(ctx, s.binary, "image", "build", "--config", configFile())
+	build.Stderr = os.Stderr // its progress
+	digest, err := build.Output()
+	s.digest = strings.TrimSpace(string(digest))
+	return s, err
+})
+
+// begin skips the test where there can be no machines, and has it fail at its
+// end when anything is left of them.
+func begin(t *testing.T) shared {
+	t.Helper()
+	qemu := map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[runtime.GOARCH]
+	sandbox.Need(t, qemu, "qemu-img", "mmdebstrap", "mkfs.ext4", "go", "ip", "nft")
+	s, err := share()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.Empty(t, lookSince(t, s.before), "something is left") })
+	return s
+}
+
+// step is run when the golden image is built, so that all configurations here
+// must say it to ask for the same image.
+const step = "echo 'a: b' >/etc/mayfly-step"
+
+// pluginConfig asks for small machines.
+func pluginConfig() map[string]any {
+	return map[string]any{
+		"backend": "qemu", "state_dir": stateDir(),
+		"image":   map[string]any{"run": []string{step}},
+		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": "4GiB"},
+	}
+}
+
+func configFile() string { return filepath.Join(home, "config.toml") }
+
+// runnerConfig is a config.toml for the same machines, in the words of the
+// fleetingd plugin.
+func runnerConfig() string {
+	return fmt.Sprintf(`
+[[runners]]
+  name = "machines"
+  executor = "instance"
+  [runners.autoscaler]
+    plugin = %q
+    capacity_per_instance = 1
+    max_use_count = 1
+    max_instances = 3
+    [runners.autoscaler.plugin_config]
+      vm_disk_directory = %q
+      vm_subnet = "10.86.7."
+      vm_num_cpu_cores = 1
+      vm_memory_mb = 512
+      vm_disk_size_gb = 4
+      vm_prebuild_cloudinit_extra_cmds = [%q]
+      vm_enable_virtio_console = true
+`, runner.Program, stateDir(), step)
+}
+
+// start starts a plugin that is not initialised, and ends it as a runner does
+// when the test ends.
+func (s shared) start(t *testing.T) *runner.Plugin {
+	t.Helper()
+	log := hclog.New(&hclog.LoggerOptions{Name: t.Name(), Level: hclog.Info, Output: os.Stderr})
+	plugin, err := runner.Start(s.binary, pluginConfig(), log)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, plugin.Stop(patiently(t))) })
+	return plugin
+}
+
+// startWith starts a plugin with n workers that run.
+func (s shared) startWith(t *testing.T, n int) (plugin *runner.Plugin, ids []string) {
+	t.Helper()
+	plugin = s.start(t)
+	require.NoError(t, plugin.Initialise(t.Context()))
+	return plugin, grow(t, plugin, n)
+}
+
+// grow adds n workers to a plugin that has none, and waits until they run.
+func grow(t *testing.T, plugin *runner.Plugin, n int) (ids []string) {
+	t.Helper()
+	require.NoError(t, plugin.Grow(t.Context(), n))
+	ids, err := plugin.AwaitRunning(patiently(t))
+	require.NoError(t, err)
+	require.Len(t, ids, n)
+	return ids
+}
+
+// patiently returns a context that serves in a test's clean-up too.
+func patiently(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// await looks again and again, on the test's own goroutine, where done may fail
+// the test.
+func await(t *testing.T, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !done(); time.Sleep(glance) {
+		require.False(t, time.Now().After(deadline), "%s: not within %s", what, limit)
+	}
+}
+
+// identify is a script that says which machine it is on; see requireIdentity.
+const identify = "hostname; cat /proc/sys/kernel/random/boot_id"
+
+// requireIdentity wants the output of identify to be that of a worker, and
+// that of a machine with a kernel of its own.
+func requireIdentity(t *testing.T, worker, said string) {
+	t.Helper()
+	words := strings.Fields(said)
+	require.Len(t, words, 2, said)
+	require.Equal(t, worker, words[0])
+	require.Regexp(t, `^[0-9a-f-]{36}$`, words[1])
+	host, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	require.NoError(t, err)
+	require.NotEqual(t, strings.TrimSpace(string(host)), words[1])
+}
+
+// command runs the program with the runner's configuration. What it says to
+// people goes to the test's output.
+func (s shared) command(t *testing.T, args ...string) (stdout []byte) {
+	t.Helper()
+	command := exec.CommandContext(patiently(t), s.binary, args...)
+	command.Stderr = os.Stderr
+	stdout, err := command.Output()
+	require.NoError(t, err, "%v: %s", args, stdout)
+	return stdout
+}
+
+// shell runs a script on the host.
+func shell(t *testing.T, script string) string {
+	t.Helper()
+	var out bytes.Buffer
+	command := exec.CommandContext(patiently(t), "sh", "-ec", script)
+	command.Stdout, command.Stderr = &out, &out
+	require.NoError(t, command.Run(), "%s\n%s", script, &out)
+	return out.String()
+}
