@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -19,7 +20,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	clock := newStopwatch()
 	golden, err := p.golden.wait(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("waiting for the golden image: %w", err)
+		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
 	}
 	clock.lap(PhaseWaitImage)
 	began, err := p.starts.acquire(ctx)
@@ -33,12 +34,14 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	if err != nil {
 		if ctx.Err() == nil { // else it was cancelled, which says nothing about the next one
 			p.starts.failed(began)
+			p.rebuildIfGone(golden)
 		}
 		return nil, err
 	}
 	p.starts.succeeded()
 	p.introduce(w, machine, record)
-	p.log.Info("worker runs", "worker", w.id, "address", record.Address, "how", record.How, "phases", record.Phases)
+	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
+	p.log.Info("worker runs", append(about, clock.fields...)...)
 	return machine, nil
 }
 
@@ -135,10 +138,26 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
+// brief is an error that keeps to the first line of its text: the rest is in
+// the log already.
+type brief struct{ error }
+
+func (b brief) Error() string {
+	line, _, more := strings.Cut(b.error.Error(), "\n")
+	if more {
+		line += " …"
+	}
+	return line
+}
+
+func (b brief) Unwrap() error { return b.error }
+
 // stopwatch measures the phases of a creation, one after the other.
 type stopwatch struct {
 	since time.Time
 	laps  map[string]float64
+	// fields are the laps in order, and rounded, for the log.
+	fields []any
 }
 
 func newStopwatch() *stopwatch {
@@ -148,6 +167,8 @@ func newStopwatch() *stopwatch {
 // lap ends a phase; the next one begins.
 func (s *stopwatch) lap(phase string) {
 	now := time.Now()
-	s.laps[phase] = now.Sub(s.since).Seconds()
+	took := now.Sub(s.since)
+	s.laps[phase] = took.Seconds()
+	s.fields = append(s.fields, phase, took.Round(10*time.Millisecond))
 	s.since = now
 }

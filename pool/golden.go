@@ -2,6 +2,10 @@ package pool
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -87,6 +91,23 @@ func (g *golden) renew() *attempt {
 	return old
 }
 
+// discard has workers wait for a new attempt in the place of the one that made
+// the image; false says that somebody has seen to that.
+func (g *golden) discard(made image.Golden) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.attempt.done:
+	default:
+		return false
+	}
+	if g.attempt.image.Dir != made.Dir {
+		return false
+	}
+	g.attempt = newAttempt()
+	return true
+}
+
 func (a *attempt) finish(golden image.Golden, err error) {
 	a.image, a.err = golden, err
 	close(a.done)
@@ -98,12 +119,38 @@ func (p *Pool) build(ctx context.Context) (image.Golden, error) {
 	log := p.log.With("image", digest)
 	log.Info("golden image is wanted")
 	began := time.Now()
-	golden, err := p.backend.Build(ctx, p.config.Recipe, func(stage, line string) {
-		log.Debug("building the golden image", "stage", stage, "line", line)
-	})
+	golden, err := p.backend.Build(ctx, p.config.Recipe, progress(log))
 	if err != nil {
 		return image.Golden{}, err
 	}
 	log.Info("golden image is there", "took", time.Since(began).Round(time.Millisecond))
 	return golden, nil
+}
+
+// progress logs each stage of a build when it begins, and the lines of its
+// output for those who want to see everything.
+func progress(log *slog.Logger) image.Progress {
+	var current string
+	return func(stage, line string) {
+		if stage != current {
+			current = stage
+			log.Info("building the golden image", "stage", stage)
+		}
+		if line != "" {
+			log.Debug("building the golden image", "stage", stage, "line", line)
+		}
+	}
+}
+
+// rebuildIfGone has the golden image built again when its files were removed
+// under the pool. A backend without files never misses them.
+func (p *Pool) rebuildIfGone(made image.Golden) {
+	if made.Dir == "" {
+		return
+	}
+	if _, err := os.Stat(made.Dir); !errors.Is(err, fs.ErrNotExist) || !p.golden.discard(made) {
+		return
+	}
+	p.log.Warn("golden image was removed, and is built again", "image", made.Digest)
+	p.spawn(func() { p.golden.run(p.growing, p.buildFailed) })
 }

@@ -2,13 +2,12 @@ package pool
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // Grow promises n more workers, or as many as there is room for, and returns
@@ -80,7 +79,7 @@ func (p *Pool) reserve(n int) ([]string, error) {
 
 func (p *Pool) reserveOne() (string, error) {
 	for {
-		id := newID(p.config.Name)
+		id := workerid.New(p.config.Name)
 		_, err := p.store.Reserve(id)
 		if !errors.Is(err, fs.ErrExist) {
 			return id, err
@@ -99,12 +98,4 @@ func (p *Pool) admit(ids []string, room int) {
 		p.workers[id] = w
 		p.running.Go(func() { p.live(ctx, w) })
 	}
-}
-
-// newID makes a worker's id. It is random, so that no id comes back: the
-// runner may still remember one that we have long forgotten.
-func newID(pool string) string {
-	var random [5]byte // 40 bits make 8 letters
-	rand.Read(random[:])
-	return pool + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(random[:]))
 }

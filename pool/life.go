@@ -32,7 +32,7 @@ func (p *Pool) live(ctx context.Context, w *worker) {
 	if err == nil {
 		err = watch(ctx, machine)
 	}
-	p.bury(ctx, w, err)
+	p.recordEnd(w.id, p.bury(ctx, w, err))
 	err = p.teardown(w.id)
 	if err == nil || p.teardownAgain(w.id, err) {
 		p.forget(w)
@@ -59,16 +59,18 @@ func (p *Pool) introduce(w *worker, machine backend.Machine, record store.Record
 	}
 }
 
-// bury notes why a worker is to be torn down. This is the one place that logs
-// it; a worker that was asked to end did not fail, whatever err says.
-func (p *Pool) bury(ctx context.Context, w *worker, err error) {
+// bury notes why a worker is to be torn down, and returns it. This is the one
+// place that logs it; a worker that was asked to end did not fail, whatever err
+// says.
+func (p *Pool) bury(ctx context.Context, w *worker, err error) (reason error) {
 	if asked := context.Cause(ctx); asked != nil {
 		p.log.Info("worker ends", "worker", w.id, "reason", asked)
 		p.doom(w, asked)
-		return
+		return asked
 	}
 	p.log.Error("worker failed", "worker", w.id, "err", err)
 	p.doom(w, err)
+	return err
 }
 
 // doom marks a worker as being deleted, for the first reason that there was.

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,14 +16,14 @@ import (
 // litter leaves one orphan behind in each place where Open looks.
 func litter(t *testing.T, w *world, s *store.Store) {
 	t.Helper()
-	_, err := s.Reserve("test-reserved")
+	_, err := s.Reserve("test-rrrrrrrr")
 	require.NoError(t, err)
-	w.machines["test-machine"] = &machine{id: "test-machine", done: make(chan struct{})}
-	w.leases["test-lease"] = true
-	_, err = s.Reserve("test-all")
+	w.machines["test-mmmmmmmm"] = &machine{id: "test-mmmmmmmm", done: make(chan struct{})}
+	w.leases["test-llllllll"] = true
+	_, err = s.Reserve("test-aaaaaaaa")
 	require.NoError(t, err)
-	w.machines["test-all"] = &machine{id: "test-all", done: make(chan struct{})}
-	w.leases["test-all"] = true
+	w.machines["test-aaaaaaaa"] = &machine{id: "test-aaaaaaaa", done: make(chan struct{})}
+	w.leases["test-aaaaaaaa"] = true
 }
 
 func TestOpenRemovesOrphans(t *testing.T) {
@@ -37,6 +38,20 @@ func TestOpenRemovesOrphans(t *testing.T) {
 		assert.Equal(t, []string{"network"}, w.left())
 		assert.Empty(t, p.Workers(), "orphans are never reported")
 		closePool(t, w, p, s)
+	})
+}
+
+// A lost+found, or what somebody put there by hand.
+func TestOpenLeavesStrayNamesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := newPool(t, w, config)
+		stray := s.Dir("lost+found")
+		require.NoError(t, os.Mkdir(stray, 0o700))
+		w.on("release", fail(errBroken))
+		require.NoError(t, p.Open(t.Context()))
+		closePool(t, w, p, s)
+		assert.DirExists(t, stray)
 	})
 }
 

@@ -28,10 +28,8 @@ import (
 // Config is what a pool is to be. All of it must be filled in; finding good
 // defaults is the provider's business.
 type Config struct {
-	// Name begins the id of every worker; Dir is the pool's directory, which
-	// Parts.Store keeps.
+	// Name begins the id of every worker.
 	Name string
-	Dir  string
 	// Recipe is what all workers are made from.
 	Recipe image.Recipe
 	// CPUs and Memory (bytes) are what each worker gets.

@@ -38,18 +38,7 @@ func (p *Pool) report() []Worker {
 // before it was ever shown shows as creating first: the runner never gets
 // over an id that it meets as deleted.
 func (w *worker) show() Worker {
-	shown := Worker{
-		ID:           w.id,
-		State:        w.state,
-		Reason:       w.reason,
-		How:          w.record.How,
-		Acceleration: w.record.Acceleration,
-		ImageDigest:  w.record.ImageDigest,
-		Address:      w.record.Address,
-		CreatedAt:    w.createdAt,
-		ReadyAt:      w.record.ReadyAt,
-		Phases:       w.record.Phases,
-	}
+	shown := Worker{ID: w.id, State: w.state, Reason: w.reason, CreatedAt: w.createdAt}
 	if w.state == Deleted && !w.shown {
 		shown.State, shown.Reason = Creating, ""
 	}

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"errors"
-	"net/netip"
 	"time"
 )
 
@@ -29,7 +28,7 @@ var (
 // errShrunk is why a worker ends that Shrink was asked to end.
 var errShrunk = errors.New("deleted on request")
 
-// The phases of a creation, as Worker.Phases names them.
+// The phases of a creation, as logs and records name them.
 const (
 	PhaseWaitImage = "wait_image" // for the golden image
 	PhaseWaitStart = "wait_start" // for a start slot, and the back-off
@@ -43,15 +42,6 @@ type Worker struct {
 	ID    string
 	State State
 	// Reason says why a worker is being deleted, or has been.
-	Reason string
-	// How, Acceleration, ImageDigest and Address are known once it runs.
-	How          string
-	Acceleration string
-	ImageDigest  string
-	Address      netip.AddrPort
-	CreatedAt    time.Time
-	ReadyAt      time.Time
-	// Phases says how many seconds each phase of its creation took. It is
-	// never written to again once it is here.
-	Phases map[string]float64
+	Reason    string
+	CreatedAt time.Time
 }

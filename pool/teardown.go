@@ -56,7 +56,7 @@ func (p *Pool) teardownAgain(id string, err error) bool {
 	for err != nil {
 		wait := pause.grow()
 		p.log.Error("tearing a worker down failed", "worker", id, "err", err, "again_in", wait)
-		p.recordStuck(id, err)
+		p.recordEnd(id, err)
 		if !p.rest(wait) {
 			return false
 		}
@@ -71,9 +71,10 @@ func (p *Pool) rest(wait time.Duration) bool {
 	return sleep(p.growing, wait) == nil || sleep(p.reaping, firstTeardownPause) == nil
 }
 
-// recordStuck leaves word in the record, for people who look at the pool from
-// outside. A worker without a record that can be read has no use for it.
-func (p *Pool) recordStuck(id string, reason error) {
+// recordEnd leaves word in the record why a worker is on its way out, or stuck
+// there, for people who look at the pool from outside. A worker without a
+// record that can be read has no use for it.
+func (p *Pool) recordEnd(id string, reason error) {
 	record, err := p.store.Load(id)
 	if err != nil {
 		return

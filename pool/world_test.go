@@ -31,7 +31,8 @@ type world struct {
 	hooks    map[string]hook
 	machines map[string]*machine
 	leases   map[string]bool
-	open     bool // the network
+	open     bool   // the network
+	images   string // the directory of the golden image, if it is to have one
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
@@ -99,8 +100,12 @@ func (w worldBackend) Check(context.Context) []backend.Finding { return nil }
 
 func (w worldBackend) Acceleration() (name, reason string) { return "imagined", "it is all a test" }
 
-func (w worldBackend) Build(ctx context.Context, r image.Recipe, _ image.Progress) (image.Golden, error) {
-	return image.Golden{Manifest: image.Manifest{Digest: r.Digest()}}, w.meet(ctx, "build", "")
+func (w worldBackend) Build(ctx context.Context, r image.Recipe, progress image.Progress) (image.Golden, error) {
+	for _, stage := range []string{"first", "second"} {
+		progress(stage, "")
+		progress(stage, "a line of the "+stage)
+	}
+	return image.Golden{Dir: w.images, Manifest: image.Manifest{Digest: r.Digest()}}, w.meet(ctx, "build", "")
 }
 
 // Start makes the machine before it meets its hook, so that a start that fails
@@ -245,8 +250,7 @@ var config = pool.Config{
 // newPool makes a pool in a world, not open yet, and its store.
 func newPool(t *testing.T, w *world, config pool.Config) (*pool.Pool, *store.Store) {
 	t.Helper()
-	config.Dir = t.TempDir()
-	s, err := store.Open(config.Dir)
+	s, err := store.Open(t.TempDir())
 	require.NoError(t, err)
 	return pool.New(config, w.parts(s)), s
 }

@@ -11,11 +11,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// buildPool is the pool that builds outside a plugin process belong to. A
-// build has a machine and a lease like a worker, and in the pool that it is
-// for, a plugin process would take them for orphans.
-const buildPool = "images"
-
 // buildWait is how long a build waits for another one that was asked for from
 // the command line.
 const buildWait = time.Hour
@@ -28,7 +23,9 @@ func BuildImage(ctx context.Context, c config.Config, user string, progress imag
 	if err != nil {
 		return image.Golden{}, "", err
 	}
-	c, err = c.With(func(c *config.Config) { c.Pool = buildPool })
+	// A build has a machine and a lease like a worker. In the pool that it is
+	// for, a plugin process would take them for orphans.
+	c, err = c.With(func(c *config.Config) { c.Pool = config.PoolImages })
 	if err != nil {
 		return image.Golden{}, "", err
 	}

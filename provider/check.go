@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -31,8 +33,8 @@ func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string,
 	return a.name, findings, nil
 }
 
-// checkStateDir makes the directory if it can, as the plugin would, and leaves
-// it: that costs nothing, and tells more than any guess at permissions.
+// checkStateDir tries what the plugin would do there, which tells more than any
+// guess at permissions, and leaves nothing.
 func checkStateDir(dir string) backend.Finding {
 	finding := backend.Finding{Level: backend.OK, What: "state_dir"}
 	probe, err := probeDirectory(dir)
@@ -41,7 +43,10 @@ func checkStateDir(dir string) backend.Finding {
 		finding.Mend = "let this user write to it, or set plugin_config.state_dir"
 		return finding
 	}
-	finding.Detail = dir + " is writable; " + probe.detail
+	finding.Detail = probe.dir + " is writable; " + probe.detail
+	if probe.dir != dir {
+		finding.Detail = dir + " will be made; " + finding.Detail
+	}
 	if !probe.reflink {
 		finding.Level = backend.Warning
 		finding.Mend = "for the fastest clones put state_dir on XFS (mkfs.xfs -m reflink=1) or btrfs"
@@ -63,20 +68,22 @@ func Missing(findings []backend.Finding) error {
 
 // directoryProbe is what trying a directory out has shown.
 type directoryProbe struct {
+	dir     string // where it was tried
 	reflink bool
 	detail  string
 }
 
-// probeDirectory tries to write below the directory, and to clone a file.
+// probeDirectory tries to write below the directory, and to clone a file; below
+// the nearest one above when it is not there.
 func probeDirectory(dir string) (directoryProbe, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return directoryProbe{}, err
-	}
 	work, err := os.MkdirTemp(dir, ".doctor-")
+	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+		return probeDirectory(parent)
+	}
 	if err != nil {
 		return directoryProbe{}, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
 	}
-	probe := directoryProbe{detail: "its file system cannot share blocks between files, so that clones are overlays"}
+	probe := directoryProbe{dir: dir, detail: "its file system cannot share blocks between files, so that clones are overlays"}
 	if probe.reflink = canReflink(work); probe.reflink {
 		probe.detail = "its file system clones files without copying"
 	}

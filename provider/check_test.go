@@ -2,20 +2,28 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
 
 func TestMissingHasALineForEachWithItsMend(t *testing.T) {
@@ -42,6 +50,83 @@ func TestStateDirStaysAsItWas(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
+}
+
+func TestStateDirIsNotMadeByLookingAtIt(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "lib", "mayfly")
+	finding := checkStateDir(dir)
+	require.NotEqual(t, backend.Missing, finding.Level)
+	require.Contains(t, finding.Detail, dir+" will be made; "+parent+" is writable")
+	entries, err := os.ReadDir(parent)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
+
+func TestDirectoriesAreClosedToOthers(t *testing.T) {
+	state := filepath.Join(shortDir(t), "state")
+	c, err := config.Default().With(func(c *config.Config) { c.StateDir = state })
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o755)) // as an older version did
+	require.NoError(t, os.Chmod(state, 0o711))            // as somebody wants it
+	require.NoError(t, makeDirectories(c))
+	requireMode(t, 0o711, state)
+	requireMode(t, 0o700, c.ImagesDir())
+	requireMode(t, 0o700, filepath.Dir(c.PoolDir()))
+
+	c.StateDir = filepath.Join(state, "new")
+	require.NoError(t, makeDirectories(c))
+	requireMode(t, 0o700, c.StateDir)
+}
+
+func requireMode(t *testing.T, want os.FileMode, dir string) {
+	t.Helper()
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, want, info.Mode().Perm(), dir)
+}
+
+// busy is a backend whose check comes to no end, and says then that all is
+// missing, as a program does that was killed.
+type busy struct{ *synthetic.Backend }
+
+func (busy) Check(ctx context.Context) []backend.Finding {
+	<-ctx.Done()
+	return []backend.Finding{{Level: backend.Missing, What: "all", Detail: "signal: killed"}}
+}
+
+func TestHostTooBusyToBeCheckedLacksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		candidates := []assembly{{name: "busy", backend: busy{}}}
+		a, err := choose(t.Context(), candidates, silent)
+		require.NoError(t, err)
+		require.Equal(t, "busy", a.name)
+
+		cancelled, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = choose(cancelled, candidates, silent)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	for _, user := range []string{"Builder", "-rf", "a b", strings.Repeat("a", 33)} {
+		_, _, err := BuildImage(t.Context(), w.config(), user, func(string, string) {}, silent)
+		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is no name", user))
+		_, err = w.Init(t.Context(), nullLogger, fleeting.Settings{ConnectorConfig: fleeting.ConnectorConfig{Username: user}})
+		require.ErrorContains(t, err, "connector_config.username")
+	}
+}
+
+// The example's comment says what the default is.
+func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
+	_, after, found := strings.Cut(templates.RunnerConfig, "# deny = ")
+	require.True(t, found)
+	line, _, _ := strings.Cut(after, "\n")
+	var example []netip.Prefix
+	require.NoError(t, json.Unmarshal([]byte(line), &example))
+	require.ElementsMatch(t, firewall.Private(), example)
 }
 
 func TestCheckOfTheSyntheticBackend(t *testing.T) {

@@ -70,7 +70,7 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 		return nil, err
 	}
 	p := pool.New(pool.Config{
-		Name: c.Pool, Dir: c.PoolDir(), Recipe: recipe,
+		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
 		Max: maxWorkers(c), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout,
@@ -78,7 +78,7 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
-		return nil, errors.Join(err, p.Close(undo), unlock())
+		return nil, errors.Join(err, g.closePool(undo, p, unlock))
 	}
 	return &opened{pool: p, settings: settings, unlock: unlock, log: log}, nil
 }

@@ -48,6 +48,9 @@ type InstanceGroup struct {
 	// turn lets one Init or Shutdown work at a time. It may be held for a
 	// minute, so nothing else waits for it.
 	turn sync.Mutex
+	// kept are the locks of pools that could not be closed. The garbage
+	// collector would unlock what nobody knows any more.
+	kept []func() error
 
 	mu     sync.Mutex // guards all below; nothing waits while it is held
 	config config.Config
@@ -110,11 +113,37 @@ func (g *InstanceGroup) running() (*opened, error) {
 func (g *InstanceGroup) Shutdown(ctx context.Context) error {
 	g.turn.Lock()
 	defer g.turn.Unlock()
+	return g.shutDown(ctx)
+}
+
+// Reap is Shutdown with a limit that begins when it is its turn: an Init that
+// is under way costs no worker its end in order.
+func (g *InstanceGroup) Reap(limit time.Duration) error {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return g.shutDown(ctx)
+}
+
+// shutDown takes apart what Init put together, once. The caller has the turn.
+func (g *InstanceGroup) shutDown(ctx context.Context) error {
 	o := g.finish()
 	if o == nil {
 		return nil
 	}
-	return errors.Join(o.pool.Close(ctx), o.unlock())
+	return g.closePool(ctx, o.pool, o.unlock)
+}
+
+// closePool lets go of the pool only when nothing is left in it. Otherwise the
+// lock ends with this process: who has it next must not meet our hands on the
+// same workers. The caller has the turn.
+func (g *InstanceGroup) closePool(ctx context.Context, p *pool.Pool, unlock func() error) error {
+	if err := p.Close(ctx); err != nil {
+		g.kept = append(g.kept, unlock)
+		return err
+	}
+	return unlock()
 }
 
 // finish returns what is to be taken apart, once.

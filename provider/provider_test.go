@@ -6,8 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
@@ -112,27 +114,65 @@ func TestInitWaitsForAPluginOnItsWayOut(t *testing.T) {
 	require.NoError(t, <-tried)
 }
 
-// brokenNetwork cannot be opened as long as it is broken.
+// brokenNetwork cannot be opened, or closed, as long as it is broken.
 type brokenNetwork struct {
 	network.None
-	err error
+	open, close error
 }
 
-func (n *brokenNetwork) Open(context.Context) error { return n.err }
+func (n *brokenNetwork) Open(context.Context) error  { return n.open }
+func (n *brokenNetwork) Close(context.Context) error { return n.close }
 
 // A failed Init is tried again at every poll, without a Shutdown between.
 func TestFailedInitLeavesNothing(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
-	broken := &brokenNetwork{err: errors.New("no nftables here")}
+	broken := &brokenNetwork{open: errors.New("no nftables here")}
 	w.network = broken
 	for range 2 {
 		_, err := w.init(w.InstanceGroup)
-		require.ErrorIs(t, err, broken.err)
+		require.ErrorIs(t, err, broken.open)
 	}
 	_, err := w.init(w.newGroup())
-	require.ErrorIs(t, err, broken.err, "and not that the pool is held")
-	broken.err = nil
+	require.ErrorIs(t, err, broken.open, "and not that the pool is held")
+	broken.open = nil
 	w.start()
+}
+
+func TestPoolThatCouldNotBeClosedStaysLocked(t *testing.T) {
+	requireHeld := func(t *testing.T, w *world) {
+		t.Helper()
+		runtime.GC() // which closes files that nobody knows any more
+		_, err := w.init(w.newGroup())
+		require.ErrorIs(t, err, store.ErrHeld)
+	}
+	t.Run("by Shutdown", func(t *testing.T) {
+		w := newWorld(t, synthetic.Options{})
+		broken := &brokenNetwork{close: errors.New("rules are stuck")}
+		w.network = broken
+		w.start()
+		require.ErrorIs(t, w.Shutdown(t.Context()), broken.close)
+		requireHeld(t, w)
+	})
+	t.Run("by an Init that failed", func(t *testing.T) {
+		w := newWorld(t, synthetic.Options{})
+		broken := &brokenNetwork{open: errors.New("no nftables here"), close: errors.New("rules are stuck")}
+		w.network = broken
+		_, err := w.init(w.InstanceGroup)
+		require.ErrorIs(t, err, broken.open)
+		require.ErrorIs(t, err, broken.close)
+		requireHeld(t, w)
+	})
+}
+
+// A slow Init beside it does not eat the time that workers have to end.
+func TestReapsLimitBeginsWithItsTurn(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	w.start()
+	w.grow(1)
+	w.turn.Lock()
+	time.AfterFunc(2*time.Second, w.turn.Unlock)
+	require.NoError(t, w.Reap(time.Second))
+	require.Empty(t, w.directories())
 }
 
 func TestInitDestroysOrphansAndReportsNone(t *testing.T) {

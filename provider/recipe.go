@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -19,9 +20,14 @@ const runnerBinary = "gitlab-runner"
 // Recipe is the image that a configuration asks for, for jobs that log in as
 // user, with the binaries of this host that go into it: this program itself,
 // as the guest agent, and gitlab-runner if there is one. Another version of
-// either makes another image.
+// either makes another image. A user that no guest would take is refused here,
+// before anything is built for it.
 func Recipe(c config.Config, user string) (image.Recipe, error) {
 	recipe := c.Recipe(user)
+	if !guest.ValidUser(recipe.User) {
+		return image.Recipe{}, fmt.Errorf("connector_config.username: %q is no name for an account: "+
+			"write a-z or _, then up to 31 of a-z, 0-9, _, . and -", recipe.User)
+	}
 	agent, err := os.Executable()
 	if err != nil {
 		return image.Recipe{}, fmt.Errorf("finding our own program, the guest agent: %w", err)

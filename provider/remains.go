@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -75,15 +72,12 @@ func (r *remains) addLeases(ctx context.Context, a assembly) error {
 	return errors.Join(err, sharedErr)
 }
 
-// addDirectories does not open the store, which would make a directory.
 func (r *remains) addDirectories(c config.Config) error {
-	entries, err := os.ReadDir(filepath.Join(c.PoolDir(), store.WorkersDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	records, err := store.Look(c.PoolDir())
+	if err != nil {
+		return err
 	}
-	for _, entry := range entries {
-		r.directories = append(r.directories, entry.Name())
-	}
+	r.directories, err = records.List()
 	return err
 }
 

@@ -55,7 +55,11 @@ func Sweep(ctx context.Context, c config.Config, remove bool, log *slog.Logger) 
 
 func sweepPool(ctx context.Context, c config.Config, remove bool, log *slog.Logger) (result Swept, err error) {
 	result = Swept{Pool: c.Pool, LeftOver: []string{}}
-	records, unlock, err := take(ctx, c, peek)
+	open := store.Open
+	if !remove {
+		open = store.Look
+	}
+	records, unlock, err := takeFrom(ctx, c, open, peek)
 	if errors.Is(err, store.ErrHeld) {
 		result.Held = true
 		return result, nil
@@ -80,7 +84,11 @@ func sweepPool(ctx context.Context, c config.Config, remove bool, log *slog.Logg
 
 // take opens a pool's directory and takes its lock, waiting for so long.
 func take(ctx context.Context, c config.Config, wait time.Duration) (records *store.Store, unlock func() error, err error) {
-	records, err = store.Open(c.PoolDir())
+	return takeFrom(ctx, c, store.Open, wait)
+}
+
+func takeFrom(ctx context.Context, c config.Config, open func(string) (*store.Store, error), wait time.Duration) (records *store.Store, unlock func() error, err error) {
+	records, err = open(c.PoolDir())
 	if err != nil {
 		return nil, nil, err
 	}

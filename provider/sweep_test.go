@@ -34,6 +34,7 @@ func TestSweepRemovesWhatNobodyOwnsAndLeavesALivePoolAlone(t *testing.T) {
 	w.start()
 	live := w.grow(1)[0]
 	orphan := w.leave("gone", "gone-aaaaaaaa")
+	stray := w.leave("gone", "lost+found")
 
 	swept, err := Sweep(t.Context(), w.config(), false, silent)
 	require.NoError(t, err)
@@ -42,11 +43,13 @@ func TestSweepRemovesWhatNobodyOwnsAndLeavesALivePoolAlone(t *testing.T) {
 		{Pool: "gone", LeftOver: []string{"worker directory gone-aaaaaaaa"}},
 	}, swept)
 	require.DirExists(t, orphan, "a dry run only looks")
+	require.NoFileExists(t, filepath.Join(w.stateDir, "pools", "gone", "lock"), "a dry run only looks")
 
 	swept, err = Sweep(t.Context(), w.config(), true, silent)
 	require.NoError(t, err)
 	require.True(t, swept[1].Removed)
 	require.NoDirExists(t, orphan)
+	require.DirExists(t, stray)
 	require.NoError(t, w.Heartbeat(t.Context(), live))
 
 	_, err = w.init(w.newGroup())

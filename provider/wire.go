@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,10 +21,10 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// checkLimit bounds the look at the host before a pool is opened. What is
-// missing shows in a moment; only the probe of how fast machines will be takes
-// longer, and nobody waits for that here.
-const checkLimit = 3 * time.Second
+// checkLimit bounds the look at the host before a pool is opened, which shares
+// its minute. The probe of how fast machines will be takes seconds, and its
+// answer is remembered; all else shows in a moment, unless the host is busy.
+const checkLimit = 20 * time.Second
 
 // assembly is a backend with what it needs beside it.
 type assembly struct {
@@ -88,17 +89,38 @@ func assemble(ctx context.Context, c config.Config, log *slog.Logger) (assembly,
 	if err != nil {
 		return assembly{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkLimit)
-	defer cancel()
+	made := makeDirectories(c) // before the checks, which keep answers there
+	a, err := choose(ctx, candidates, log)
+	return a, cmp.Or(err, made)
+}
+
+// choose looks at one candidate after the other.
+func choose(ctx context.Context, candidates []assembly, log *slog.Logger) (assembly, error) {
 	var lacking []error
 	for _, a := range candidates {
-		err := Missing(a.check(ctx))
+		err := a.works(ctx, log)
 		if err == nil {
 			return a, nil
+		}
+		if ctx.Err() != nil {
+			return assembly{}, fmt.Errorf("looking at what this host has: %w", context.Cause(ctx))
 		}
 		lacking = append(lacking, fmt.Errorf("backend %q does not work on this host:\n%w", a.name, err))
 	}
 	return assembly{}, errors.Join(lacking...)
+}
+
+// works says what the host lacks for the backend. A host too busy to answer in
+// time lacks nothing that is known.
+func (a assembly) works(ctx context.Context, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	err := Missing(a.check(ctx))
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		log.Warn("this host was not looked at to the end, and is taken as it is", "backend", a.name, "limit", checkLimit)
+		return nil
+	}
+	return err
 }
 
 // check looks at what the backend needs of the host. The rest means nothing as

@@ -2,10 +2,7 @@ package provider
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
@@ -47,9 +44,6 @@ func buildQEMU(c config.Config, log *slog.Logger) (assembly, error) {
 // addressOwners returns who has an address below the state directory, as
 // "pool/worker".
 func addressOwners(c config.Config) ([]string, error) {
-	if _, err := os.Stat(c.AddressDir()); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	book, err := address.New(c.AddressDir(), c.Network.Subnet)
 	if err != nil {
 		return nil, err

@@ -35,9 +35,7 @@ func uncomment(text string) string { return commented.ReplaceAllString(text, "$1
 func TestRunnerConfigGivesTheDefaults(t *testing.T) {
 	c, settings := load(t, templates.RunnerConfig)
 	assert.Equal(t, config.Default(), c)
-	assert.Equal(t, config.RunnerSettings{
-		Name: "mayfly", Username: "mayfly", MaxInstances: 4, CapacityPerInstance: 1, MaxUseCount: 1,
-	}, settings)
+	assert.Equal(t, config.RunnerSettings{Username: "mayfly"}, settings)
 }
 
 func TestRunnerConfigUncommentedChangesOnlyTheExamples(t *testing.T) {

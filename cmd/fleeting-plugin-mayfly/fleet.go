@@ -53,11 +53,11 @@ func startFleet(ctx context.Context, c config.Config, user string, instances int
 	if err != nil {
 		return nil, fmt.Errorf("finding our own program, the plugin: %w", err)
 	}
-	records, err := store.Open(c.PoolDir())
+	records, err := store.Look(c.PoolDir())
 	if err != nil {
 		return nil, err
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "try", Level: hclog.Info, Output: stderr, IndependentLevels: true})
+	log := hclog.New(&hclog.LoggerOptions{Name: "try", Level: hclog.Info, Output: withoutTimestamps{stderr}, IndependentLevels: true})
 	plugin, err := fleeting.RunPlugin(self, settings, fleeting.WithPluginLogger(log))
 	if err != nil {
 		return nil, fmt.Errorf("starting the plugin: %w", err)

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -76,13 +77,21 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// errSilent is the error of a command that has said on stdout what is wrong.
+// errSilent is the error of a command that has said on stdout what is wrong. It
+// has no text, so that of another beside it is all that is printed.
 var errSilent = errors.New("")
+
+func said(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.TrimSpace(err.Error())
+}
 
 // report says what went wrong and returns the exit code for it.
 func report(ctx context.Context, stderr io.Writer, err error) int {
-	if err != nil && !errors.Is(err, errSilent) {
-		fmt.Fprintf(stderr, "%s: %v\n", config.PluginName, err)
+	if text := said(err); text != "" {
+		fmt.Fprintf(stderr, "%s: %s\n", config.PluginName, text)
 	}
 	var usage usageError
 	switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
+
+// stateBuilding is no worker's state: an image is made there.
+const stateBuilding = "building"
 
 type psCommand struct {
 	configuration
@@ -56,7 +60,7 @@ func listWorkers(c config.Config) ([]listedWorker, error) {
 	workers := []listedWorker{}
 	for _, name := range pools {
 		c.Pool = name
-		records, err := store.Open(c.PoolDir())
+		records, err := store.Look(c.PoolDir())
 		if err != nil {
 			return nil, err
 		}
@@ -74,19 +78,15 @@ func listWorkers(c config.Config) ([]listedWorker, error) {
 	return workers, nil
 }
 
-// describeWorker takes a directory without a record for what it is, the
-// intent of a worker. It returns false for one that has just gone.
+// describeWorker takes a directory without a record for what it is: empty, the
+// intent of a worker; else, the machine of an image build, which keeps none. It
+// returns false for one that has just gone.
 func describeWorker(records *store.Store, id string) (listedWorker, bool) {
 	worker := listedWorker{ID: id, State: string(pool.Creating)}
 	record, err := records.Load(id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		info, err := os.Stat(records.Dir(id))
-		if err != nil {
-			return listedWorker{}, false
-		}
-		worker.AgeSeconds = time.Since(info.ModTime()).Seconds()
-		return worker, true
+		return describeUnrecorded(worker, records.Dir(id))
 	case err != nil:
 		worker.State, worker.Reason = "unknown", err.Error()
 		return worker, true
@@ -98,6 +98,19 @@ func describeWorker(records *store.Store, id string) (listedWorker, bool) {
 	}
 	if record.Address.IsValid() {
 		worker.Address = record.Address.String()
+	}
+	return worker, true
+}
+
+func describeUnrecorded(worker listedWorker, dir string) (listedWorker, bool) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return listedWorker{}, false
+	}
+	worker.AgeSeconds = time.Since(info.ModTime()).Seconds()
+	files, err := filepath.Glob(filepath.Join(dir, "[^.]*")) // a dot begins what is not written to its end
+	if err == nil && len(files) > 0 {
+		worker.State = stateBuilding
 	}
 	return worker, true
 }

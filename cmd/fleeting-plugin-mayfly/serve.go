@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,6 +20,10 @@ const (
 	parentInterval = 500 * time.Millisecond
 )
 
+// parent is taken before anything else happens: asked for later, it might be
+// who adopted us.
+var parent = os.Getppid()
+
 type serveCommand struct{}
 
 // Run serves the plugin until the runner hangs up or dies. By hand it fails,
@@ -32,7 +35,7 @@ func (serveCommand) Run() error {
 	group := provider.New(versionInfo())
 	outliveSignals(log)
 	go func() {
-		awaitOrphanage(os.Getppid())
+		awaitOrphanage()
 		log.Warn("the runner is gone: removing all workers")
 		reap(group, log)
 		os.Exit(exitFailure)
@@ -63,7 +66,7 @@ func outliveSignals(log hclog.Logger) {
 
 // awaitOrphanage returns when the parent process has died and another one has
 // taken its place.
-func awaitOrphanage(parent int) {
+func awaitOrphanage() {
 	for os.Getppid() == parent {
 		time.Sleep(parentInterval)
 	}
@@ -71,9 +74,7 @@ func awaitOrphanage(parent int) {
 
 // reap removes all workers, unless that was done.
 func reap(group *provider.InstanceGroup, log hclog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), reapLimit)
-	defer cancel()
-	if err := group.Shutdown(ctx); err != nil {
+	if err := group.Reap(reapLimit); err != nil {
 		log.Error("removing all workers failed", "err", err)
 	}
 }

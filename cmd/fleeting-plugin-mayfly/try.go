@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// tryPool keeps the workers of try apart from those of a runner.
-	tryPool = "try"
 	// tryLimit bounds all jobs together.
 	tryLimit = 30 * time.Minute
 	// leastInstances may run at once on any host.
@@ -60,7 +58,7 @@ func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config,
 	if err != nil {
 		return nil, err
 	}
-	settings, err = settings.With(func(c *config.Config) { c.Pool, c.Backend = tryPool, backend })
+	settings, err = settings.With(func(c *config.Config) { c.Pool, c.Backend = config.PoolTry, backend })
 	if err != nil {
 		return nil, err
 	}

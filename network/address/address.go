@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -31,13 +32,11 @@ type Book struct {
 	subnet netip.Prefix
 }
 
-// New returns the book in dir, giving out addresses of subnet.
+// New returns the book in dir, giving out addresses of subnet. The first Take
+// makes the directory; until then nothing is taken.
 func New(dir string, subnet netip.Prefix) (*Book, error) {
 	if Capacity(subnet) == 0 {
 		return nil, fmt.Errorf("subnet %s has no room for a worker: want an IPv4 subnet of /30 or larger", subnet)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the address directory: %w", err)
 	}
 	return &Book{dir: dir, subnet: subnet.Masked()}, nil
 }
@@ -49,6 +48,9 @@ func New(dir string, subnet netip.Prefix) (*Book, error) {
 func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	if owner == "" {
 		return netip.Addr{}, errors.New("taking an address: owner is empty")
+	}
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return netip.Addr{}, fmt.Errorf("making the address directory: %w", err)
 	}
 	unlock, err := b.lock(ctx)
 	if err != nil {
@@ -76,6 +78,9 @@ func (b *Book) Give(owner string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	unlock, err := b.lock(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -103,6 +108,9 @@ func (b *Book) Owners() (map[netip.Addr]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	unlock, err := b.lock(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 
 func newBook(t *testing.T, subnet string) *Book {
 	t.Helper()
-	book, err := New(filepath.Join(t.TempDir(), "addresses"), netip.MustParsePrefix(subnet))
+	book, err := New(t.TempDir(), netip.MustParsePrefix(subnet))
 	require.NoError(t, err)
 	return book
 }
@@ -24,6 +24,16 @@ func take(t *testing.T, book *Book, owner string) string {
 	addr, err := book.Take(t.Context(), owner)
 	require.NoError(t, err)
 	return addr.String()
+}
+
+func TestLookingMakesNothing(t *testing.T) {
+	book, err := New(filepath.Join(t.TempDir(), "addresses"), netip.MustParsePrefix("10.9.0.0/29"))
+	require.NoError(t, err)
+	require.NoError(t, book.Give("p/a"))
+	owners, err := book.Owners()
+	require.NoError(t, err)
+	require.Empty(t, owners)
+	require.NoDirExists(t, book.dir)
 }
 
 func TestAddressJustGivenBackRests(t *testing.T) {

@@ -50,9 +50,10 @@ func tables() map[string]Table {
 	subnet := netip.MustParsePrefix("10.86.0.0/16")
 	resolver := netip.MustParseAddr("10.1.2.3")
 	return map[string]Table{
-		"host":        Host(HostPolicy{Scope: "abcde", Subnet: subnet}),
-		"host-egress": Host(HostPolicy{Scope: "abcde", Subnet: subnet, Egress: "eth0"}),
-		"namespace":   Namespace(Policy{Deny: Private(), Resolver: resolver}),
+		"host":          Host(HostPolicy{Scope: "abcde", Subnet: subnet}),
+		"host-egress":   Host(HostPolicy{Scope: "abcde", Subnet: subnet, Egress: "eth0"}),
+		"host-resolver": Host(HostPolicy{Scope: "abcde", Subnet: subnet, Resolver: resolver}),
+		"namespace":     Namespace(Policy{Deny: Private(), Resolver: resolver}),
 		"namespace-allow": Namespace(Policy{
 			Allow: prefixes("10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.7/32", "fd00::/8"),
 			Deny:  Private(), Resolver: resolver,

@@ -10,6 +10,9 @@ type HostPolicy struct {
 	Subnet netip.Prefix
 	// Egress is the only interface that workers may leave by; empty for any.
 	Egress string
+	// Resolver is reachable when it is an address of the host; the zero Addr
+	// for none.
+	Resolver netip.Addr
 }
 
 // HostTable names the host's table of the pool with this scope.
@@ -29,13 +32,17 @@ func Host(p HostPolicy) Table {
 	}
 }
 
-// toHost lets workers answer the host and nothing else.
+// toHost lets workers answer the host, ask its resolver, and nothing else.
 func toHost(p HostPolicy) []Rule {
 	workers := LinkPrefix + p.Scope + "*"
-	return []Rule{
-		when(In{Name: workers}, Established{}).do(Accept{}),
-		when(In{Name: workers}).do(Drop{}),
+	rules := []Rule{when(In{Name: workers}, Established{}).do(Accept{})}
+	if p.Resolver.IsValid() {
+		for _, protocol := range []byte{tcp, udp} {
+			rules = append(rules, when(In{Name: workers}, Destination{p.Resolver},
+				Protocol{protocol}, DestinationPort{dnsPort}).do(Accept{}))
+		}
 	}
+	return append(rules, when(In{Name: workers}).do(Drop{}))
 }
 
 // throughHost keeps workers apart from each other and from other people's

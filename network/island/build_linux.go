@@ -58,14 +58,16 @@ func (i *Island) furnish(mtu int) error {
 }
 
 func (i *Island) policy() firewall.Policy {
-	policy := firewall.Policy{Allow: i.options.Allow, Deny: i.options.Deny}
-	switch dns := i.options.DNS; {
-	case dns == nil:
-		policy.Resolver = hostResolver(resolvConfs)
-	case len(dns) > 0:
-		policy.Resolver = dns[0]
+	return firewall.Policy{Allow: i.options.Allow, Deny: i.options.Deny, Resolver: i.resolver()}
+}
+
+// resolver is the configured one, else the host's; the zero Addr when it has
+// none that workers can reach.
+func (i *Island) resolver() netip.Addr {
+	if len(i.options.DNS) > 0 {
+		return i.options.DNS[0]
 	}
-	return policy
+	return hostResolver(resolvConfs)
 }
 
 func addTAP(mtu int) error {
@@ -91,7 +93,7 @@ func (i *Island) addVeth(name string, exit exit) error {
 		return err
 	}
 	if exit.name != "" {
-		if err := forward(exit.name); err != nil {
+		if err := forwardEgress(exit.name); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package island
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -43,7 +42,7 @@ func (i *Island) findEgress() backend.Finding {
 		return finding
 	}
 	state := "off, and switched on with the first worker"
-	if text, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + out.name + "/forwarding"); err == nil && strings.TrimSpace(string(text)) == "1" {
+	if on, err := isSet("conf", out.name, "forwarding"); err == nil && on {
 		state = "on"
 	}
 	finding.Detail = fmt.Sprintf("workers leave by %s, with an MTU of %d; IP forwarding there is %s", out.name, out.mtu, state)

@@ -2,6 +2,7 @@ package island
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,21 +22,22 @@ func (i *Island) Open(context.Context) error {
 	if _, err := i.egress(); err != nil {
 		return err
 	}
-	if i.options.DNS == nil && !i.policy().Resolver.IsValid() {
+	resolver := i.resolver()
+	if !resolver.IsValid() {
 		i.log.Warn("the host names no resolver that workers can reach: set network.dns")
 	}
 	if err := shareNamespaces(); err != nil {
 		return err
 	}
 	return firewall.Apply(firewall.Host(firewall.HostPolicy{
-		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress,
+		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress, Resolver: resolver,
 	}))
 }
 
-// Close removes the pool's rules. Forwarding by the egress interface stays on,
-// for others may rely on it by now.
+// Close removes the pool's rules. When no pool of the host has a lease any
+// more, the interfaces that forwarded nothing before do so no longer.
 func (i *Island) Close(context.Context) error {
-	return firewall.Remove(firewall.HostTable(i.scope))
+	return errors.Join(firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
 }
 
 // checkSubnet compares the subnet with every route of the host but the default

@@ -26,8 +26,7 @@ type Island struct {
 
 var _ network.Network = (*Island)(nil)
 
-// New returns the network of a pool. It changes nothing on the host but makes
-// the address directory.
+// New returns the network of a pool. It changes nothing on the host.
 func New(o Options) (*Island, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -71,21 +70,14 @@ func (i *Island) Acquire(ctx context.Context, worker string) (network.Lease, err
 }
 
 // Release removes everything of a worker's lease, and goes on when one part
-// cannot be removed.
+// cannot be removed. An id that no lease of the pool can have names nothing in
+// the kernel.
 func (i *Island) Release(_ context.Context, worker string) error {
-	name, err := i.name(worker)
-	if err != nil {
-		return err
+	var errs []error
+	if name, err := i.name(worker); err == nil {
+		errs = append(errs, removeLink(name), removeNamespace(name))
 	}
-	err = errors.Join(
-		removeLink(name),
-		removeNamespace(name),
-		i.book.Give(i.owner(worker)),
-	)
-	if err != nil {
-		return fmt.Errorf("releasing the lease of %s: %w", worker, err)
-	}
-	return nil
+	return errors.Join(append(errs, i.book.Give(i.owner(worker)))...)
 }
 
 // Find lists the workers of which a namespace, a host link or an address

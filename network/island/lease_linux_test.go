@@ -17,6 +17,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // snapshot is all that the host shows of leases and rules, but for what the
@@ -74,7 +75,33 @@ func TestReleaseOfWhatNeverWas(t *testing.T) {
 	island, err := New(testOptions(t, "p"))
 	require.NoError(t, err)
 	require.NoError(t, island.Release(t.Context(), "p-aaaaaaaa"))
-	require.ErrorContains(t, island.Release(t.Context(), "q-aaaaaaaa"), `"q-aaaaaaaa"`)
+	for _, stray := range []string{"q-aaaaaaaa", "lost+found", "p-1"} {
+		_, err := island.book.Take(t.Context(), island.owner(stray))
+		require.NoError(t, err)
+		require.NoError(t, island.Release(t.Context(), stray), "no lease can have the id %q", stray)
+	}
+	owners, err := island.book.Owners()
+	require.NoError(t, err)
+	require.Empty(t, owners)
+}
+
+func TestReleaseGoesOnAndSaysOnlyWhatFailed(t *testing.T) {
+	newInternet(t)
+	island := openIsland(t, testOptions(t, "p"))
+	name, err := island.name("p-aaaaaaaa")
+	require.NoError(t, err)
+	stubborn := filepath.Join(namespacePath(name), "in the way")
+	require.NoError(t, os.MkdirAll(stubborn, 0o700))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(namespacePath(name))) })
+	_, err = island.book.Take(t.Context(), island.owner("p-aaaaaaaa"))
+	require.NoError(t, err)
+
+	err = island.Release(t.Context(), "p-aaaaaaaa")
+	require.ErrorContains(t, err, "removing network namespace "+name)
+	require.NotContains(t, err.Error(), "lease", "whoever asked for it says so")
+	owners, err := island.book.Owners()
+	require.NoError(t, err)
+	require.Empty(t, owners)
 }
 
 func TestAcquireThatFailsLeavesNothing(t *testing.T) {
@@ -255,7 +282,7 @@ func TestManyAtOnceAndNoThreadStaysBehind(t *testing.T) {
 	before := snapshot(t, island)
 	var group errgroup.Group
 	for _, letter := range "abcdefghijkl" {
-		worker := "p-" + strings.Repeat(string(letter), keyLength)
+		worker := "p-" + strings.Repeat(string(letter), workerid.KeyLength)
 		group.Go(func() error {
 			if _, err := island.Acquire(t.Context(), worker); err != nil {
 				return err

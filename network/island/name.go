@@ -4,20 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
-const (
-	scopeLength = 5
-	keyLength   = 8
-)
+const scopeLength = 5
 
 var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
-var keyPattern = regexp.MustCompile(fmt.Sprintf("^[a-z2-7]{%d}$", keyLength))
 
 // naming translates between a pool's worker ids and names in the kernel. These
 // are derived and never random, so that whatever a crash leaves behind can be
@@ -32,9 +27,9 @@ func newNaming(pool, poolDir string) naming {
 
 // name returns what the worker's namespace and host link are called.
 func (n naming) name(worker string) (string, error) {
-	key, ok := strings.CutPrefix(worker, n.pool+"-")
-	if !ok || !keyPattern.MatchString(key) {
-		return "", fmt.Errorf("worker id %q is not %s-<%d characters of a-z and 2-7>", worker, n.pool, keyLength)
+	key, ok := workerid.Key(n.pool, worker)
+	if !ok {
+		return "", fmt.Errorf("worker id %q is not %s-<%d characters of a-z and 2-7>", worker, n.pool, workerid.KeyLength)
 	}
 	return firewall.LinkPrefix + n.scope + key, nil
 }
@@ -42,10 +37,10 @@ func (n naming) name(worker string) (string, error) {
 // worker returns whose namespace or link has the name, if it is of this pool.
 func (n naming) worker(name string) (string, bool) {
 	key, ok := strings.CutPrefix(name, firewall.LinkPrefix+n.scope)
-	if !ok || !keyPattern.MatchString(key) {
+	if !ok || !workerid.IsKey(key) {
 		return "", false
 	}
-	return n.pool + "-" + key, true
+	return workerid.Join(n.pool, key), true
 }
 
 // owner returns the name under which the worker takes addresses.
@@ -57,6 +52,6 @@ func (n naming) workerOf(owner string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	_, err := n.name(worker)
-	return worker, err == nil
+	_, ok = workerid.Key(n.pool, worker)
+	return worker, ok
 }

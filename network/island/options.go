@@ -25,8 +25,8 @@ type Options struct {
 	// Deny is what workers cannot reach except where Allow says so. Nil means
 	// the private networks; empty means nothing.
 	Allow, Deny []netip.Prefix
-	// DNS answers the workers' questions. Nil means the host's own resolvers;
-	// empty means none.
+	// DNS answers the workers' questions: one resolver, which may be an address
+	// of the host. None means the host's own.
 	DNS []netip.Addr
 	// Log is told what mends itself; nil for silence.
 	Log *slog.Logger
@@ -44,6 +44,9 @@ func (o Options) validate() error {
 		if !prefix.Addr().Is4() {
 			errs = append(errs, fmt.Errorf("network.allow: %s is not IPv4, and nothing else leaves a worker", prefix))
 		}
+	}
+	if len(o.DNS) > 1 {
+		errs = append(errs, fmt.Errorf("network.dns: workers ask one resolver, and there are %d", len(o.DNS)))
 	}
 	for _, addr := range o.DNS {
 		if !addr.Is4() {

@@ -36,9 +36,9 @@ func TestOptionsReportEveryMistake(t *testing.T) {
 	err := Options{
 		PoolDir: "pools/p",
 		Allow:   []netip.Prefix{netip.MustParsePrefix("fd00::/8")},
-		DNS:     []netip.Addr{netip.MustParseAddr("::1")},
+		DNS:     []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("9.9.9.9")},
 	}.validate()
-	for _, part := range []string{`"pools/p"`, "no name", "network.allow", "network.dns"} {
+	for _, part := range []string{`"pools/p"`, "no name", "network.allow", "network.dns: ::1", "one resolver"} {
 		require.ErrorContains(t, err, part)
 	}
 }

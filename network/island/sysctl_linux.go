@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // setSysctl writes a setting below /proc/sys/net, of the calling thread's
@@ -22,6 +23,15 @@ func setSysctl(value string, path ...string) error {
 		return fmt.Errorf("setting %s to %s: %w", file, value, err)
 	}
 	return nil
+}
+
+// isSet reads a setting of IPv4 that is on or off.
+func isSet(path ...string) (bool, error) {
+	text, err := os.ReadFile(filepath.Join(append([]string{"/proc/sys/net/ipv4"}, path...)...))
+	if err != nil {
+		return false, fmt.Errorf("reading a setting: %w", err)
+	}
+	return strings.TrimSpace(string(text)) == "1", nil
 }
 
 // forward lets packets that come in by the link travel on: the setting of one

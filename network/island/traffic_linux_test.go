@@ -3,7 +3,6 @@ package island
 import (
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -34,6 +33,28 @@ func TestGuestAsksItsGatewayAndTheResolverAnswers(t *testing.T) {
 	guest := newGuest(t, acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa"))
 	requireReaches(t, guest, network.Gateway.String()+":53", hostWAN)
 	requireNoWay(t, guest, resolver+":53")
+}
+
+// A dnsmasq on the LAN address of the host, say.
+func TestGuestAsksItsGatewayAndTheHostItselfAnswers(t *testing.T) {
+	newInternet(t)
+	serve(t, hostNamespace, hostWAN+":53")
+	serve(t, hostNamespace, hostWAN+":80")
+	options := testOptions(t, "p")
+	options.DNS = []netip.Addr{netip.MustParseAddr(hostWAN)}
+	lease := acquire(t, openIsland(t, options), "p-aaaaaaaa")
+	guest := newGuest(t, lease)
+	requireReaches(t, guest, network.Gateway.String()+":53", lease.Address.String())
+	requireNoWay(t, guest, hostWAN+":80")
+}
+
+func TestEmptyDNSMeansTheHostsOwn(t *testing.T) {
+	requireHost(t)
+	options := testOptions(t, "p")
+	options.DNS = []netip.Addr{}
+	island, err := New(options)
+	require.NoError(t, err)
+	require.Equal(t, hostResolver(resolvConfs), island.resolver())
 }
 
 func TestGuestReachesNothingPrivate(t *testing.T) {
@@ -156,17 +177,59 @@ func TestTAPAndUplinkHaveTheMTUOfTheEgress(t *testing.T) {
 	}))
 }
 
+// requireForwarding compares what forwards: the host as a whole, or a link.
+func requireForwarding(t *testing.T, want bool, path ...string) {
+	t.Helper()
+	got, err := isSet(path...)
+	require.NoError(t, err)
+	require.Equal(t, want, got, path)
+}
+
 func TestOnlyTheLinksNeededForward(t *testing.T) {
 	newInternet(t)
 	newNeighbour(t, "office", "lan0", "192.0.2.1", "192.0.2.2")
 	acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
-	for file, want := range map[string]string{
-		"ip_forward":           "0\n",
-		"conf/wan0/forwarding": "1\n",
-		"conf/lan0/forwarding": "0\n",
+	requireForwarding(t, false, "ip_forward")
+	requireForwarding(t, true, "conf", "wan0", "forwarding")
+	requireForwarding(t, false, "conf", "lan0", "forwarding")
+}
+
+func TestForwardingEndsWithTheLastLeaseOfAllPools(t *testing.T) {
+	newInternet(t)
+	first, second := openIsland(t, testOptions(t, "p")), openIsland(t, testOptions(t, "q"))
+	acquire(t, first, "p-aaaaaaaa")
+	acquire(t, second, "q-aaaaaaaa")
+	require.NoError(t, first.Release(t.Context(), "p-aaaaaaaa"))
+	require.NoError(t, first.Close(t.Context()))
+	requireForwarding(t, true, "conf", "wan0", "forwarding")
+
+	// A process that was killed left the note to whoever closes the pool.
+	require.NoError(t, second.Release(t.Context(), "q-aaaaaaaa"))
+	again, err := New(second.options)
+	require.NoError(t, err)
+	require.NoError(t, again.Close(t.Context()))
+	requireForwarding(t, false, "conf", "wan0", "forwarding")
+}
+
+func TestForwardingThatIsNotOursStaysOn(t *testing.T) {
+	for name, switchOn := range map[string]struct{ before, meanwhile func() error }{
+		"on before":              {before: func() error { return forward("wan0") }},
+		"a router by the global": {meanwhile: routing},
 	} {
-		got, err := os.ReadFile("/proc/sys/net/ipv4/" + file)
-		require.NoError(t, err)
-		require.Equal(t, want, string(got), file)
+		t.Run(name, func(t *testing.T) {
+			newInternet(t)
+			t.Cleanup(func() { require.NoError(t, setSysctl("0", "ipv4", "ip_forward")) })
+			island := openIsland(t, testOptions(t, "p"))
+			if switchOn.before != nil {
+				require.NoError(t, switchOn.before())
+			}
+			acquire(t, island, "p-aaaaaaaa")
+			if switchOn.meanwhile != nil {
+				require.NoError(t, switchOn.meanwhile())
+			}
+			require.NoError(t, island.Release(t.Context(), "p-aaaaaaaa"))
+			require.NoError(t, island.Close(t.Context()))
+			requireForwarding(t, true, "conf", "wan0", "forwarding")
+		})
 	}
 }

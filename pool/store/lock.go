@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,10 +23,17 @@ const lockInterval = 100 * time.Millisecond
 
 // Lock makes this process the owner of the pool, and tries until ctx ends. The
 // kernel drops the lock when the process dies, however it dies, and no child
-// process inherits it.
+// process inherits it. Nobody owns a pool that never was locked, and who only
+// looks does not change that.
 func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
-	path := filepath.Join(s.dir, LockFile)
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // close-on-exec, as all that os opens
+	path, flags := filepath.Join(s.dir, LockFile), os.O_RDWR // close-on-exec, as all that os opens
+	if !s.looking {
+		flags |= os.O_CREATE
+	}
+	file, err := os.OpenFile(path, flags, 0o600)
+	if s.looking && errors.Is(err, fs.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the pool: %w", err)
 	}

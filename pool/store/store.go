@@ -5,10 +5,13 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // Names of files below the pool's directory.
@@ -25,20 +28,32 @@ const (
 // for a worker of its own.
 type Store struct {
 	dir string
+	// looking says that nothing is to be made here.
+	looking bool
 }
 
-// Open makes the pool's directory if it is not there. It takes no lock, so
-// that a command may read the records of a pool that is running; whoever
-// changes anything calls Lock first.
+// Open makes the pool's directory if it is not there. It takes no lock;
+// whoever changes anything calls Lock first.
 func Open(dir string) (*Store, error) {
+	s, err := Look(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(s.dir, WorkersDir), 0o700); err != nil {
+		return nil, fmt.Errorf("making the pool directory: %w", err)
+	}
+	s.looking = false
+	return s, nil
+}
+
+// Look is Open for those who only want to know: the directory need not be
+// there, and is not made.
+func Look(dir string) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("finding the pool directory: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, WorkersDir), 0o700); err != nil {
-		return nil, fmt.Errorf("making the pool directory: %w", err)
-	}
-	return &Store{dir: dir}, nil
+	return &Store{dir: dir, looking: true}, nil
 }
 
 // Dir is the absolute path of a worker's directory, whether or not it exists.
@@ -62,16 +77,21 @@ func (s *Store) Reserve(id string) (string, error) {
 }
 
 // List returns the ids of all workers that have a directory, in order, whether
-// or not they have a record that can be read.
+// or not they have a record that can be read. What has another name than a
+// worker's is none of the pool's, such as the lost+found of a file system.
 func (s *Store) List() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, WorkersDir))
+	if s.looking && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing the workers of the pool: %w", err)
 	}
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() })
-	ids := make([]string, len(entries))
-	for i, entry := range entries {
-		ids[i] = entry.Name()
+	var ids []string
+	for _, entry := range entries {
+		if entry.IsDir() && workerid.Valid(entry.Name()) {
+			ids = append(ids, entry.Name())
+		}
 	}
 	return ids, nil
 }

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -43,7 +44,7 @@ func open(t *testing.T) (*store.Store, string) {
 
 func TestReserveListRemove(t *testing.T) {
 	s, dir := open(t)
-	for _, id := range []string{"p-b", "p-a"} {
+	for _, id := range []string{"p-bbbbbbbb", "p-aaaaaaaa"} {
 		got, err := s.Reserve(id)
 		require.NoError(t, err)
 		assert.Equal(t, filepath.Join(dir, "workers", id), got)
@@ -51,22 +52,56 @@ func TestReserveListRemove(t *testing.T) {
 		assert.DirExists(t, got)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "workers", "stray"), nil, 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(s.Dir("p-a"), "disk.qcow2"), []byte("x"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "workers", "p-cccccccc"), nil, 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "workers", "lost+found"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(s.Dir("p-aaaaaaaa"), "disk.qcow2"), []byte("x"), 0o600))
 
 	ids, err := s.List()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"p-a", "p-b"}, ids)
+	assert.Equal(t, []string{"p-aaaaaaaa", "p-bbbbbbbb"}, ids)
 
-	require.NoError(t, s.Remove("p-a"))
-	require.NoError(t, s.Remove("p-a"), "the second time")
-	assert.NoDirExists(t, s.Dir("p-a"))
+	require.NoError(t, s.Remove("p-aaaaaaaa"))
+	require.NoError(t, s.Remove("p-aaaaaaaa"), "the second time")
+	assert.NoDirExists(t, s.Dir("p-aaaaaaaa"))
+}
+
+func TestLookMakesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pool")
+	s, err := store.Look(dir)
+	require.NoError(t, err)
+	ids, err := s.List()
+	require.NoError(t, err)
+	assert.Empty(t, ids)
+	unlock, err := s.Lock(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, unlock())
+	assert.NoDirExists(t, dir)
+}
+
+func TestLookSeesWhatIsThere(t *testing.T) {
+	s, dir := open(t)
+	_, err := s.Reserve("p-aaaaaaaa")
+	require.NoError(t, err)
+	unlock, err := s.Lock(t.Context())
+	require.NoError(t, err)
+	defer unlock()
+
+	looking, err := store.Look(dir)
+	require.NoError(t, err)
+	ids, err := looking.List()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"p-aaaaaaaa"}, ids)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = looking.Lock(ctx)
+	assert.ErrorIs(t, err, store.ErrHeld)
 }
 
 func TestReserveRefusesAnIDInUse(t *testing.T) {
 	s, _ := open(t)
-	_, err := s.Reserve("p-a")
+	_, err := s.Reserve("p-aaaaaaaa")
 	require.NoError(t, err)
-	_, err = s.Reserve("p-a")
+	_, err = s.Reserve("p-aaaaaaaa")
 	assert.ErrorIs(t, err, fs.ErrExist)
 }
 
@@ -128,7 +163,7 @@ func TestLoadRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, text)
-			assert.ErrorContains(t, err, "reading the record of worker p-a")
+			assert.ErrorContains(t, err, "reading the record of worker p-aaaaaaaa")
 		})
 	}
 	_, err := load(t, `{"version": 2, "id": {"of": "another shape"}}`)
@@ -137,17 +172,17 @@ func TestLoadRefuses(t *testing.T) {
 
 func TestLoadSaysThatThereIsNone(t *testing.T) {
 	s, _ := open(t)
-	_, err := s.Reserve("p-a")
+	_, err := s.Reserve("p-aaaaaaaa")
 	require.NoError(t, err)
-	_, err = s.Load("p-a")
+	_, err = s.Load("p-aaaaaaaa")
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func load(t *testing.T, text string) (store.Record, error) {
 	t.Helper()
 	s, _ := open(t)
-	dir, err := s.Reserve("p-a")
+	dir, err := s.Reserve("p-aaaaaaaa")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, store.RecordFile), []byte(text), 0o600))
-	return s.Load("p-a")
+	return s.Load("p-aaaaaaaa")
 }

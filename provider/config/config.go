@@ -83,7 +83,7 @@ type Network struct {
 	// the default list, an empty one denies nothing. All are IPv4.
 	Allow []netip.Prefix
 	Deny  []netip.Prefix
-	// DNS are the resolvers, IPv4; empty means those of this host.
+	// DNS is one resolver, IPv4, or none: empty means that of this host.
 	DNS []netip.Addr
 }
 

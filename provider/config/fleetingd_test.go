@@ -55,9 +55,7 @@ func TestFleetingdRunner(t *testing.T) {
 		c.Machine.Disk = 30 * gib
 		c.Image.Run = []string{"apt-get install -y podman", `su - ubuntu -c "whoami"`, `echo "x"`}
 	}), got))
-	assert.Equal(t, config.RunnerSettings{
-		Name: "fleetingd", Username: "ubuntu", MaxInstances: 8, CapacityPerInstance: 1, MaxUseCount: 1,
-	}, settings)
+	assert.Equal(t, config.RunnerSettings{Username: "ubuntu"}, settings)
 }
 
 func TestFleetingdCommands(t *testing.T) {

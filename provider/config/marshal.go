@@ -86,12 +86,12 @@ func writeSource(source image.Source) string {
 func writeSize(bytes int64) string { return strconv.FormatInt(bytes/mib, 10) + "MiB" }
 
 // With returns the configuration after a change, checked as a whole: what is
-// right alone may be wrong beside the rest.
+// right alone may be wrong beside the rest. The pool may be a command's own.
 func (c Config) With(change func(*Config)) (Config, error) {
 	change(&c)
 	text, err := json.Marshal(c)
 	if err != nil {
 		return Config{}, fmt.Errorf("writing plugin_config: %w", err)
 	}
-	return Parse(text)
+	return parse(text)
 }

@@ -48,12 +48,14 @@ func TestWithChecksTheWhole(t *testing.T) {
 	c := config.Default()
 	c.Host.MaxWorkers = 50
 
-	changed, err := c.With(func(c *config.Config) { c.Pool = "try" })
-	require.NoError(t, err)
-	assert.Equal(t, "try", changed.Pool)
+	for _, own := range []string{config.PoolTry, config.PoolImages} {
+		changed, err := c.With(func(c *config.Config) { c.Pool = own })
+		require.NoError(t, err)
+		assert.Equal(t, own, changed.Pool)
+	}
 	assert.Equal(t, "default", c.Pool, "the configuration itself stays")
 
-	_, err = c.With(func(c *config.Config) { c.Network.Subnet = netip.MustParsePrefix("10.1.0.0/28") })
+	_, err := c.With(func(c *config.Config) { c.Network.Subnet = netip.MustParsePrefix("10.1.0.0/28") })
 	assert.ErrorContains(t, err, "plugin_config.host.max_workers: 50 is more than the 13 workers")
 	_, err = c.With(func(c *config.Config) { c.Backend = "cloud" })
 	assert.ErrorContains(t, err, `plugin_config.backend: unknown backend "cloud"`)

@@ -24,6 +24,9 @@ func (r rawNetwork) parse(m *Errors, to *Network) {
 	setEach(m, r.allow, &to.Allow, parsePrefix)
 	setEach(m, r.deny, &to.Deny, parsePrefix)
 	setEach(m, r.dns, &to.DNS, parseResolver)
+	if len(to.DNS) > 1 {
+		m.add(r.dns.path, "has %d resolvers, and workers ask only one: write one resolver", len(to.DNS))
+	}
 }
 
 func parseSubnet(text string) (netip.Prefix, error) {

@@ -12,11 +12,17 @@ const root = "plugin_config"
 
 // Parse reads plugin_config as GitLab Runner hands it over: as JSON, made from
 // the table in its config.toml. Nothing and null give the defaults. The error
-// is always an Errors with every mistake.
-func Parse(data []byte) (Config, error) {
+// is always an Errors with every mistake. The pool may be PoolTry: that command
+// starts the plugin as the runner does.
+func Parse(data []byte) (Config, error) { return parse(data, PoolImages) }
+
+// parse is Parse with the names that the pool must not have.
+func parse(data []byte, reserved ...string) (Config, error) {
 	var mistakes Errors
 	t := &table{path: root, values: decode(data, &mistakes), mistakes: &mistakes}
-	config := readRaw(t).parse(&mistakes)
+	raw := readRaw(t)
+	config := raw.parse(&mistakes)
+	raw.checkPool(&mistakes, config, reserved)
 	if err := mistakes.err(); err != nil {
 		return Config{}, err
 	}

@@ -71,6 +71,7 @@ func TestGoodValues(t *testing.T) {
 		change func(*config.Config)
 	}{
 		{`{"pool":"a"}`, func(c *config.Config) { c.Pool = "a" }},
+		{`{"pool":"try"}`, func(c *config.Config) { c.Pool = "try" }},
 		{`{"pool":"build-24-characters-long"}`, func(c *config.Config) { c.Pool = "build-24-characters-long" }},
 		{`{"backend":"qemu"}`, func(c *config.Config) { c.Backend = config.BackendQEMU }},
 		{`{"backend":"synthetic"}`, func(c *config.Config) { c.Backend = config.BackendSynthetic }},
@@ -115,6 +116,7 @@ func TestGoodValues(t *testing.T) {
 			c.Network.Deny = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
 		}},
 		{`{"network":{"deny":[]}}`, func(c *config.Config) { c.Network.Deny = []netip.Prefix{} }},
+		{`{"network":{"dns":[]}}`, func(c *config.Config) { c.Network.DNS = []netip.Addr{} }},
 		{`{"network":{"dns":["9.9.9.9"]}}`, func(c *config.Config) { c.Network.DNS = []netip.Addr{netip.MustParseAddr("9.9.9.9")} }},
 
 		{`{"host":{"max_workers":0}}`, func(*config.Config) {}},
@@ -179,6 +181,9 @@ func TestBadValues(t *testing.T) {
 		{"backend empty", `{"backend":""}`, `plugin_config.backend: unknown backend "": use one of`},
 		{"state_dir relative", `{"state_dir":"mayfly"}`, `plugin_config.state_dir: "mayfly" is not an absolute path`},
 		{"state_dir empty", `{"state_dir":""}`, `plugin_config.state_dir: "" is not an absolute path`},
+		{"state_dir with a comma", `{"state_dir":"/srv/a,b"}`, `plugin_config.state_dir: "/srv/a,b" has a comma or a control character in it`},
+		{"state_dir with a line break", `{"state_dir":"/srv/a\nb"}`, `plugin_config.state_dir: "/srv/a\nb" has a comma or a control character in it`},
+		{"pool of image build", `{"pool":"images"}`, `plugin_config.pool: "images" is what a command of this program calls its own pool: choose another name`},
 		{"state_dir too long", `{"state_dir":"/` + strings.Repeat("d", 60) + `"}`,
 			`plugin_config.state_dir: "/` + strings.Repeat("d", 60) + `" is too long for the sockets below it, whose paths may have 107 bytes: shorten it by 4`},
 
@@ -229,6 +234,7 @@ func TestBadValues(t *testing.T) {
 		{"deny type", `{"network":{"deny":"10.0.0.0/8"}}`, `plugin_config.network.deny: want a list of strings`},
 		{"dns name", `{"network":{"dns":["dns.quad9.net"]}}`, `plugin_config.network.dns[0]: "dns.quad9.net" is no IPv4 address`},
 
+		{"dns more than one", `{"network":{"dns":["9.9.9.9","1.1.1.1"]}}`, `plugin_config.network.dns: has 2 resolvers, and workers ask only one: write one resolver`},
 		{"max_workers above capacity", `{"host":{"max_workers":6},"network":{"subnet":"10.1.2.0/29"}}`,
 			`plugin_config.host.max_workers: 6 is more than the 5 workers that the subnet 10.1.2.0/29 holds`},
 		{"max_workers huge", `{"host":{"max_workers":1e99}}`, `plugin_config.host.max_workers: want a whole number, have the number 1e99`},

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // maxSocketPath is the longest path of a unix socket, in bytes: sun_path has
@@ -13,6 +14,13 @@ import (
 const maxSocketPath = 107
 
 var backends = []string{BackendAuto, BackendQEMU, BackendSynthetic}
+
+// Pools that belong to commands: image builds outside a plugin process, and
+// the workers of `try`.
+const (
+	PoolImages = "images"
+	PoolTry    = "try"
+)
 
 // A pool's name is part of host names, interface records and paths.
 var poolName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$`)
@@ -25,6 +33,13 @@ func parsePool(name string) (string, error) {
 	return name, nil
 }
 
+// checkPool refuses names that others have.
+func (r raw) checkPool(m *Errors, c Config, reserved []string) {
+	if slices.Contains(reserved, c.Pool) {
+		m.add(r.pool.path, "%q is what a command of this program calls its own pool: choose another name", c.Pool)
+	}
+}
+
 func parseBackend(name string) (string, error) {
 	if !slices.Contains(backends, name) {
 		return "", fmt.Errorf("unknown backend %q: use one of %s", name, strings.Join(backends, ", "))
@@ -35,6 +50,10 @@ func parseBackend(name string) (string, error) {
 func parseStateDir(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", fmt.Errorf("%q is not an absolute path: write for instance \"/var/lib/mayfly\"", path)
+	}
+	if strings.ContainsRune(path, ',') || strings.ContainsFunc(path, unicode.IsControl) {
+		return "", fmt.Errorf("%q has a comma or a control character in it, which the machines' command lines cannot carry: "+
+			"choose another directory", path)
 	}
 	return filepath.Clean(path), nil
 }

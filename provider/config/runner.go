@@ -17,13 +17,8 @@ const PluginName = "fleeting-plugin-mayfly"
 // RunnerSettings are what a [[runners]] entry says beside plugin_config, for
 // those who stand in for the runner.
 type RunnerSettings struct {
-	Name string
 	// Username is the account that jobs log in to; empty when not given.
 	Username string
-	// MaxInstances, CapacityPerInstance and MaxUseCount are 0 when not given.
-	MaxInstances        int
-	CapacityPerInstance int
-	MaxUseCount         int
 }
 
 // runnerFile is the part of GitLab Runner's config.toml that concerns us. The
@@ -38,12 +33,9 @@ type runnerEntry struct {
 }
 
 type autoscaler struct {
-	Plugin              string `toml:"plugin"`
-	CapacityPerInstance int    `toml:"capacity_per_instance"`
-	MaxUseCount         int    `toml:"max_use_count"`
-	MaxInstances        int    `toml:"max_instances"`
-	PluginConfig        any    `toml:"plugin_config"`
-	ConnectorConfig     struct {
+	Plugin          string `toml:"plugin"`
+	PluginConfig    any    `toml:"plugin_config"`
+	ConnectorConfig struct {
 		Username string `toml:"username"`
 	} `toml:"connector_config"`
 }
@@ -65,7 +57,7 @@ func Load(file, runner string) (Config, RunnerSettings, error) {
 	if err != nil {
 		return Config{}, RunnerSettings{}, fmt.Errorf("%s, runner %q:\n%w", file, entry.Name, err)
 	}
-	return config, entry.settings(), nil
+	return config, RunnerSettings{Username: entry.Autoscaler.ConnectorConfig.Username}, nil
 }
 
 func readRunners(file string) ([]runnerEntry, error) {
@@ -143,15 +135,5 @@ func (e runnerEntry) parse() (Config, error) {
 	if err != nil {
 		return Config{}, Errors{{Path: root, Text: fmt.Sprintf("cannot be handed over as JSON, %v: remove the value", err)}}
 	}
-	return Parse(data)
-}
-
-func (e runnerEntry) settings() RunnerSettings {
-	return RunnerSettings{
-		Name:                e.Name,
-		Username:            e.Autoscaler.ConnectorConfig.Username,
-		MaxInstances:        e.Autoscaler.MaxInstances,
-		CapacityPerInstance: e.Autoscaler.CapacityPerInstance,
-		MaxUseCount:         e.Autoscaler.MaxUseCount,
-	}
+	return parse(data, PoolImages, PoolTry)
 }

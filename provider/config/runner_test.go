@@ -18,6 +18,8 @@ name = "mayfly"
 [runners.autoscaler]
 plugin = "/usr/local/bin/fleeting-plugin-mayfly"
 max_instances = 3
+[runners.autoscaler.connector_config]
+username = "us"
 [runners.autoscaler.plugin_config]
 pool = "build"
 [runners.autoscaler.plugin_config.machine]
@@ -28,12 +30,14 @@ cpus = 4
 name = "second"
 [runners.autoscaler]
 plugin = "registry.example.com/mayfly-ci/fleeting-plugin-mayfly:1"
+connector_config = { username = "second" }
 `
 	aws = `
 [[runners]]
 name = "aws"
 [runners.autoscaler]
 plugin = "aws:1"
+connector_config = { username = "aws" }
 `
 	shell = `
 [[runners]]
@@ -51,7 +55,7 @@ func write(t *testing.T, text string) string {
 
 func TestLoadFindsTheRunner(t *testing.T) {
 	tests := []struct{ name, text, runner, want string }{
-		{"ours among others", shell + ours + aws, "", "mayfly"},
+		{"ours among others", shell + ours + aws, "", "us"},
 		{"by name", ours + second, "second", "second"},
 		{"by name, another plugin", ours + aws, "aws", "aws"},
 		{"the only one", aws, "", "aws"},
@@ -60,7 +64,7 @@ func TestLoadFindsTheRunner(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, settings, err := config.Load(write(t, test.text), test.runner)
 			require.NoError(t, err)
-			assert.Equal(t, test.want, settings.Name)
+			assert.Equal(t, test.want, settings.Username)
 		})
 	}
 }
@@ -69,7 +73,7 @@ func TestLoadReadsPluginConfig(t *testing.T) {
 	c, settings, err := config.Load(write(t, ours), "")
 	require.NoError(t, err)
 	assert.Empty(t, diff(changed(func(c *config.Config) { c.Pool, c.Machine.CPUs = "build", 4 }), c))
-	assert.Equal(t, config.RunnerSettings{Name: "mayfly", MaxInstances: 3}, settings)
+	assert.Equal(t, config.RunnerSettings{Username: "us"}, settings)
 }
 
 func TestLoadSaysWhatIsWrong(t *testing.T) {
@@ -104,6 +108,7 @@ func TestLoadIsAsStrictAsParse(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown key", `plugin_config = { poool = "a" }`, `plugin_config.poool: unknown key: did you mean "pool"?`},
 		{"no whole number", `plugin_config = { machine = { cpus = 1.5 } }`, `plugin_config.machine.cpus: want a whole number`},
+		{"try's own pool", `plugin_config = { pool = "try" }`, `plugin_config.pool: "try" is what a command`},
 		{"no table", `plugin_config = 3`, `plugin_config: want a table, have the number 3`},
 		{"a date", `plugin_config = { backend = 2026-01-01 }`, `plugin_config.backend: unknown backend "2026-01-01"`},
 		{"no JSON", `plugin_config = { host = { max_workers = inf } }`, `plugin_config: cannot be handed over as JSON`},

@@ -1,0 +1,102 @@
+package island
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+)
+
+// forwardingNotes holds an empty file for each interface of the host that
+// forwarded nothing before we had it do so. It is lost with the host's uptime,
+// as the setting is, and flocked while either is changed.
+const forwardingNotes = "/run/mayfly/forwarding"
+
+// forwardEgress has the way out forward, and notes when it did not. The caller
+// has a link on the host already: that keeps others from undoing this.
+func forwardEgress(link string) error {
+	if err := os.MkdirAll(forwardingNotes, 0o700); err != nil {
+		return fmt.Errorf("making the directory of notes on forwarding: %w", err)
+	}
+	unlock, err := lockForwarding()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	on, err := isSet("conf", link, "forwarding")
+	if err != nil || on {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(forwardingNotes, link), nil, 0o600); err != nil {
+		return fmt.Errorf("noting that %s did not forward: %w", link, err)
+	}
+	return forward(link)
+}
+
+// restoreForwarding undoes forwardEgress once no pool has a lease any more. A
+// host that has become a router meanwhile, by its global setting, stays one.
+func restoreForwarding() error {
+	unlock, err := lockForwarding()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was noted
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	links, err := linkNames()
+	if err != nil {
+		return err
+	}
+	isLease := func(link string) bool { return strings.HasPrefix(link, firewall.LinkPrefix) }
+	if slices.ContainsFunc(slices.Collect(maps.Values(links)), isLease) {
+		return nil
+	}
+	router, err := isSet("ip_forward")
+	if err != nil {
+		return err
+	}
+	notes, err := os.ReadDir(forwardingNotes)
+	if err != nil {
+		return fmt.Errorf("reading the notes on forwarding: %w", err)
+	}
+	var errs []error
+	for _, note := range notes {
+		errs = append(errs, restore(note.Name(), router))
+	}
+	return errors.Join(errs...)
+}
+
+// restore switches forwarding by one link off unless the host is a router, and
+// drops the note. The link may be gone.
+func restore(link string, router bool) error {
+	if !router {
+		err := setSysctl("0", "ipv4", "conf", link, "forwarding")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Remove(filepath.Join(forwardingNotes, link)); err != nil {
+		return fmt.Errorf("dropping the note on forwarding: %w", err)
+	}
+	return nil
+}
+
+func lockForwarding() (unlock func(), err error) {
+	dir, err := os.Open(forwardingNotes)
+	if err != nil {
+		return nil, fmt.Errorf("opening the notes on forwarding: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", forwardingNotes, err), dir.Close())
+	}
+	return func() { dir.Close() }, nil
+}
