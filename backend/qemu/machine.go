@@ -33,7 +33,12 @@ type machine struct {
 	id      string
 	dir     string
 	address netip.AddrPort
+	how     string
 	process *process.Process
+	// qmp is there once the machine was reached; migrated gets the end of each
+	// migration.
+	qmp      *qmp.Client
+	migrated chan string
 	// lastWords is what QMP said last about the end of the machine.
 	lastWords atomic.Pointer[string]
 }
@@ -42,7 +47,7 @@ var _ backend.Machine = (*machine)(nil)
 
 func (m *machine) ID() string              { return m.id }
 func (m *machine) Address() netip.AddrPort { return m.address }
-func (m *machine) How() string             { return backend.Clone }
+func (m *machine) How() string             { return m.how }
 func (m *machine) Done() <-chan struct{}   { return m.process.Done() }
 
 func (m *machine) Err() error {
@@ -58,8 +63,8 @@ func (m *machine) explanation() string {
 	if words := m.lastWords.Load(); words != nil {
 		return ": " + *words
 	}
-	if out, err := os.ReadFile(filepath.Join(m.dir, outputFile)); err == nil && len(out) > 0 {
-		return ": " + lastLine(out)
+	if lines := lastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
+		return ": " + lines[0]
 	}
 	return ""
 }
@@ -74,6 +79,8 @@ func (m *machine) note(event qmp.Event) {
 			words += " (" + data.Reason + ")"
 		}
 		m.lastWords.Store(&words)
+	case "MIGRATION":
+		m.noteMigration(event)
 	}
 }
 
@@ -139,7 +146,9 @@ func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine,
 	if err != nil {
 		return nil, err
 	}
-	return &machine{id: id, dir: dir, process: child}, nil
+	m := &machine{id: id, dir: dir, how: backend.Clone, process: child, migrated: make(chan string, 1)}
+	go m.boundLogs(spec.Console, command.Output)
+	return m, nil
 }
 
 // listen opens a listening socket that outlives the listener here: QEMU takes
@@ -177,6 +186,7 @@ func (m *machine) watch(ctx context.Context) error {
 		_ = conn.Close()
 		return err
 	}
+	m.qmp = client
 	go func() {
 		<-client.Closed()
 		_ = client.Close()

@@ -48,12 +48,13 @@ var rooms = []room{
 	{pattern: "image/filelock"},
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},
+	{pattern: "cloudinit/seed", imports: contracts},
+	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source", "cloudinit/seed")...)}, // sources become disks and seeds
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache and the sources
 	{pattern: "backend/process", imports: contracts},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
-	// A backend builds images, and starts processes; the templates hold its
-	// user-data.
-	{pattern: "backend/...", imports: union(contracts, union(imageParts, "backend/process", "image/cache", "image/prebuild", "image/source", "templates")...)},
+	// A backend builds images, and starts processes.
+	{pattern: "backend/...", imports: union(contracts, union(imageParts, "backend/process", "image/cache", "image/draft", "image/prebuild")...)},
 
 	// What is on top, and the wiring.
 	{pattern: "provider/wire", imports: []string{"backend/...", "cloudinit", "guest/...", "image/...", "network/...", "pool/...", "provider/...", "templates"}},
