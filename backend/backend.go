@@ -52,9 +52,7 @@ type Spec struct {
 	// Dir is the worker's own directory; it exists, and everything of the
 	// machine that is a file goes there. The pool removes it.
 	Dir string
-	// CPUs is the number of virtual processors; Memory is in bytes.
-	CPUs   int
-	Memory int64
+	Size
 	// Lease is the worker's place on the network.
 	Lease network.Lease
 	// Identity is given to the guest before anyone may use it.
@@ -74,6 +72,23 @@ type Machine interface {
 	// Err is nil while the machine runs, and wraps ErrGone with the reason
 	// once it has ended. It is cheap: no call of it waits on the guest.
 	Err() error
+}
+
+// Forker is a backend that can boot a machine once and start workers from its
+// memory. When there is a template, Start makes forks of it by itself; when
+// there is none, or it fails, Start makes clones.
+type Forker interface {
+	// Prepare makes the pool's template of a golden image, for machines of one
+	// size, unless a valid one is there, and removes templates that are not
+	// valid any more. A failed or cancelled Prepare leaves nothing of it.
+	Prepare(ctx context.Context, golden image.Golden, size Size, progress image.Progress) error
+}
+
+// Size is the hardware of a machine.
+type Size struct {
+	// CPUs is the number of virtual processors; Memory is in bytes.
+	CPUs   int
+	Memory int64
 }
 
 // Console is a backend that keeps the boot log of its machines.

@@ -109,7 +109,7 @@ func (p *Pool) prepare(ctx context.Context, record *store.Record) (backend.Spec,
 	}
 	return backend.Spec{
 		ID: record.ID, Dir: p.store.Dir(record.ID),
-		CPUs: p.config.CPUs, Memory: p.config.Memory,
+		Size:  p.size(),
 		Lease: lease, Identity: identity,
 	}, key, nil
 }

@@ -42,23 +42,24 @@ func newGolden(build func(context.Context) (image.Golden, error)) *golden {
 func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }
 
 // run builds until it succeeds or ctx ends. It tells failed about each attempt
-// that failed, and how long the next one waits.
-func (g *golden) run(ctx context.Context, failed func(err error, pause time.Duration)) {
+// that failed, and how long the next one waits. It returns the image, if there
+// is one.
+func (g *golden) run(ctx context.Context, failed func(err error, pause time.Duration)) (built image.Golden, ok bool) {
 	pause := backoff{first: firstBuildPause, limit: lastBuildPause}
 	for {
 		golden, err := g.build(ctx)
 		if err == nil {
 			g.current().finish(golden, nil)
-			return
+			return golden, true
 		}
 		if ctx.Err() != nil {
-			return // whoever waits has a context that ended too
+			return image.Golden{}, false // whoever waits has a context that ended too
 		}
 		wait := pause.grow()
 		failed(err, wait)
 		g.renew().finish(image.Golden{}, err)
 		if sleep(ctx, wait) != nil {
-			return
+			return image.Golden{}, false
 		}
 	}
 }

@@ -27,11 +27,18 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
-	build := func() { p.golden.run(p.growing, p.buildFailed) }
-	if !p.spawn(build) {
+	if !p.spawn(p.makeImages) {
 		return ErrClosing
 	}
 	return nil
+}
+
+// makeImages makes the golden image, and then the template. Workers wait for
+// the first alone: until the second is there, they are clones.
+func (p *Pool) makeImages() {
+	if golden, ok := p.golden.run(p.growing, p.buildFailed); ok {
+		p.makeTemplate(p.growing, golden)
+	}
 }
 
 func (p *Pool) buildFailed(err error, pause time.Duration) {

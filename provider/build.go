@@ -33,25 +33,44 @@ func BuildImage(ctx context.Context, c config.Config, user string, progress imag
 	if err != nil {
 		return image.Golden{}, "", err
 	}
-	golden, err = buildAlone(ctx, c, a, recipe, progress)
+	err = alone(ctx, c, a, func() error {
+		golden, err = a.backend.Build(ctx, recipe, progress)
+		return err
+	})
 	return golden, a.name, err
 }
 
-// buildAlone builds with the build pool's lock held, and removes what a build
-// that was killed has left there.
-func buildAlone(ctx context.Context, c config.Config, a assembly, recipe image.Recipe, progress image.Progress) (golden image.Golden, err error) {
+// PrepareTemplate makes the template that the workers of the pool are forked
+// from, where the backend can do that. A pool that is served by a plugin
+// process makes its own.
+func PrepareTemplate(ctx context.Context, c config.Config, golden image.Golden, progress image.Progress, log *slog.Logger) error {
+	a, err := assemble(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	forker, ok := a.backend.(backend.Forker)
+	if !ok || !c.Fork.Enabled {
+		return nil
+	}
+	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
+	return alone(ctx, c, a, func() error { return forker.Prepare(ctx, golden, size, progress) })
+}
+
+// alone works with the pool's lock held and its network open, after it has
+// removed what was left there by one that was killed.
+func alone(ctx context.Context, c config.Config, a assembly, work func() error) (err error) {
 	records, unlock, err := take(ctx, c, buildWait)
 	if err != nil {
-		return image.Golden{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	alone := []assembly{a}
-	found, err := findRemains(ctx, c, alone)
+	only := []assembly{a}
+	found, err := findRemains(ctx, c, only)
 	if err != nil {
-		return image.Golden{}, err
+		return err
 	}
-	if err := found.remove(ctx, records, alone); err != nil {
-		return image.Golden{}, err
+	if err := found.remove(ctx, records, only); err != nil {
+		return err
 	}
 	defer func() {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
@@ -59,9 +78,9 @@ func buildAlone(ctx context.Context, c config.Config, a assembly, recipe image.R
 		err = errors.Join(err, a.network.Close(undo))
 	}()
 	if err := a.network.Open(ctx); err != nil {
-		return image.Golden{}, err
+		return err
 	}
-	return a.backend.Build(ctx, recipe, progress)
+	return work()
 }
 
 // Acceleration says how fast the machines of a backend run on this host, and

@@ -31,7 +31,7 @@ func (b *bench) prepare(t *testing.T, id string) (backend.Spec, pool.Key) {
 	identity, key, err := access.SSH{}.New(id, b.Recipe.User)
 	require.NoError(t, err)
 	return backend.Spec{
-		ID: id, Dir: dir, CPUs: b.CPUs, Memory: b.Memory, Lease: lease, Identity: identity,
+		ID: id, Dir: dir, Size: backend.Size{CPUs: b.CPUs, Memory: b.Memory}, Lease: lease, Identity: identity,
 	}, key
 }
 

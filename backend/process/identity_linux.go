@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Identity tells one process from every other, before and after a reboot: a
@@ -36,15 +39,22 @@ func Identify(pid int) (Identity, error) {
 }
 
 // Running says whether that very process still runs; a zombie does not.
-func (i Identity) Running() bool {
+func (i Identity) Running() bool { return i.check() == nil }
+
+// check returns ErrNotRunning when that very process does not run, and another
+// error when that cannot be found out.
+func (i Identity) check() error {
 	now, err := Identify(i.PID)
-	return err == nil && now == i
+	if err == nil && now != i {
+		err = fmt.Errorf("pid %d is another's now: %w", i.PID, ErrNotRunning)
+	}
+	return err
 }
 
 func startTime(pid int) (uint64, error) {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return 0, fmt.Errorf("pid %d: %w", pid, ErrNotRunning)
+		return 0, fmt.Errorf("pid %d: %w", pid, gone(err))
 	}
 	// The name of the program, in brackets, may hold spaces and brackets.
 	_, rest, found := strings.Cut(string(stat[max(bytes.LastIndexByte(stat, ')'), 0):]), ") ")
@@ -59,7 +69,8 @@ func startTime(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[start], 10, 64)
 }
 
-// Find returns the processes whose arguments match, with those arguments.
+// Find returns the processes of our own user whose arguments match, with those
+// arguments. Others do not count: anybody may give a process any arguments.
 func Find(match func(arguments []string) bool) (map[Identity][]string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -71,17 +82,43 @@ func Find(match func(arguments []string) bool) (map[Identity][]string, error) {
 		if err != nil {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
-		if err != nil || len(text) == 0 {
-			continue // ended meanwhile, or a kernel thread
-		}
-		arguments := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
-		if !match(arguments) {
-			continue
-		}
-		if id, err := Identify(pid); err == nil {
+		id, arguments, err := look(pid)
+		switch {
+		case errors.Is(err, ErrNotRunning): // ended meanwhile
+		case err != nil:
+			return nil, fmt.Errorf("looking at process %d: %w", pid, err)
+		case match(arguments):
 			found[id] = arguments
 		}
 	}
 	return found, nil
+}
+
+// look returns no arguments for a thread of the kernel, and for a process of
+// another user.
+func look(pid int) (id Identity, arguments []string, err error) {
+	if id, err = Identify(pid); err != nil {
+		return id, nil, err
+	}
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	var owner unix.Stat_t
+	if err := unix.Stat(dir, &owner); err != nil {
+		return id, nil, gone(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return id, nil, gone(err)
+	}
+	if len(text) == 0 || int(owner.Uid) != os.Geteuid() {
+		return id, nil, nil
+	}
+	return id, strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
+}
+
+// gone is ErrNotRunning for the errors with which proc(5) says so.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return ErrNotRunning
+	}
+	return err
 }

@@ -30,12 +30,18 @@ type Command struct {
 // process started.
 type Process struct {
 	Identity
+	// signal reaches this very process, also when its pid was given to another.
+	signal func(os.Signal) error
 	done   chan struct{}
 	reason error
 }
 
+// ErrSucceeded says that a process ended by itself with exit code 0.
+var ErrSucceeded = errors.New("ended with exit code 0")
+
 // Start starts the command in a session of its own: a signal to our process
-// group, which service managers send, does not reach it.
+// group, which service managers send, does not reach it. A command that has
+// ended already is no error; it has no identity.
 func Start(c Command) (*Process, error) {
 	output, err := os.OpenFile(c.Output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -50,15 +56,16 @@ func Start(c Command) (*Process, error) {
 	if err := startIn(c.Namespace, cmd); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
 	}
-	p := &Process{done: make(chan struct{})}
-	p.Identity, err = Identify(cmd.Process.Pid)
+	p := &Process{signal: cmd.Process.Signal, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		p.reason = ended(cmd.Wait())
 	}()
-	if err != nil { // it ended at once
+	p.Identity, err = Identify(cmd.Process.Pid)
+	if err != nil && !errors.Is(err, ErrNotRunning) { // nobody could find it again
+		_ = cmd.Process.Kill()
 		<-p.done
-		return nil, fmt.Errorf("starting %s: %w", c.Path, p.reason)
+		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
 	}
 	return p, nil
 }
@@ -69,14 +76,21 @@ func startIn(namespace string, cmd *exec.Cmd) error {
 	if namespace == "" {
 		return cmd.Start()
 	}
-	started := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with this goroutine, so that no
-		// other code can run in the wrong namespace.
-		runtime.LockOSThread()
-		started <- enterAndStart(namespace, cmd)
-	}()
-	return <-started
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("asking for our network namespace: %w", err)
+	}
+	defer home.Close()
+	err = enterAndStart(namespace, cmd)
+	if back := netns.Set(home); back != nil {
+		// The thread stays locked, and ends with its goroutine: no other code
+		// may run in the wrong namespace.
+		return errors.Join(err, fmt.Errorf("going back to our network namespace: %w", back))
+	}
+	runtime.UnlockOSThread()
+	return err
 }
 
 func enterAndStart(namespace string, cmd *exec.Cmd) error {
@@ -93,42 +107,66 @@ func enterAndStart(namespace string, cmd *exec.Cmd) error {
 
 func ended(err error) error {
 	if err == nil {
-		return errors.New("ended with exit code 0")
+		return ErrSucceeded
 	}
 	return fmt.Errorf("ended: %w", err)
 }
 
 // Adopt watches a process that is not our child.
 func Adopt(id Identity) (*Process, error) {
-	fd, err := unix.PidfdOpen(id.PID, 0)
+	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("pid %d: %w", id.PID, ErrNotRunning)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("pid %d: %w", id.PID, ErrNotRunning)
+		return nil, fmt.Errorf("opening pid %d: %w", id.PID, err)
 	}
-	if !id.Running() { // the pid may have passed to another before it was opened
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("pid %d: %w", id.PID, ErrNotRunning)
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	if err := id.check(); err != nil { // the pid may have passed to another before it was opened
+		return nil, errors.Join(err, pidfd.Close())
 	}
-	p := &Process{Identity: id, done: make(chan struct{})}
+	return watch(id, pidfd)
+}
+
+func watch(id Identity, pidfd *os.File) (*Process, error) {
+	conn, err := pidfd.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("watching pid %d: %w", id.PID, err), pidfd.Close())
+	}
+	p := &Process{Identity: id, done: make(chan struct{}), signal: func(signal os.Signal) error {
+		return sendSignal(conn, signal)
+	}}
 	go func() {
 		defer close(p.done)
-		defer unix.Close(fd)
-		p.reason = waitForEnd(fd)
+		defer pidfd.Close()
+		p.reason = waitForEnd(conn)
 	}()
 	return p, nil
 }
 
-func waitForEnd(pidfd int) error {
-	events := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(events, -1)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("waiting for the end: %w", err)
-		}
-		return errors.New("ended")
+func sendSignal(pidfd syscall.RawConn, signal os.Signal) error {
+	var sent error
+	err := pidfd.Control(func(fd uintptr) {
+		sent = unix.PidfdSendSignal(int(fd), signal.(syscall.Signal), nil, 0)
+	})
+	switch {
+	case errors.Is(err, os.ErrClosed), errors.Is(sent, unix.ESRCH):
+		return os.ErrProcessDone
 	}
+	return errors.Join(err, sent)
+}
+
+// waitForEnd waits without holding a thread: a pidfd is readable once the
+// process has ended.
+func waitForEnd(pidfd syscall.RawConn) error {
+	err := pidfd.Read(func(fd uintptr) bool {
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return ready > 0 && err == nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the end: %w", err)
+	}
+	return errors.New("ended")
 }
 
 // Done is closed when the process has ended.
@@ -146,10 +184,8 @@ func (p *Process) Err() error {
 
 // Kill ends the process and waits until it is gone. It is idempotent.
 func (p *Process) Kill(ctx context.Context) error {
-	if p.Identity.Running() {
-		if err := unix.Kill(p.PID, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("killing pid %d: %w", p.PID, err)
-		}
+	if err := p.signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("killing pid %d: %w", p.PID, err)
 	}
 	select {
 	case <-p.done:

@@ -4,12 +4,17 @@ package process
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -103,10 +108,10 @@ func TestNameWithBracketsAndSpacesIsRead(t *testing.T) {
 	shell, err := os.ReadFile("/bin/sh")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(program, shell, 0o700))
-	p, err := Start(Command{Path: program, Arguments: []string{"-c", "read x"}, Output: os.DevNull})
+	p, err := Start(Command{Path: program, Arguments: []string{"-c", "sleep 0.2; :"}, Output: os.DevNull})
 	require.NoError(t, err)
 	require.NotZero(t, p.StartTime)
-	<-p.Done() // standard input is empty
+	<-p.Done()
 }
 
 func TestMissingProgramAndNamespaceAreNamed(t *testing.T) {
@@ -114,6 +119,64 @@ func TestMissingProgramAndNamespaceAreNamed(t *testing.T) {
 	require.ErrorContains(t, err, "/nowhere/qemu")
 	_, err = Start(Command{Path: "/bin/true", Namespace: "/nowhere/netns", Output: os.DevNull})
 	require.ErrorContains(t, err, "/nowhere/netns")
+}
+
+// TestStartInANamespaceLeavesNoThreadThere also starts from the main thread,
+// which Go never ends.
+func TestStartInANamespaceLeavesNoThreadThere(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	holder := exec.Command("sleep", "60")
+	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	require.NoError(t, holder.Start())
+	t.Cleanup(func() { _, _ = holder.Process.Kill(), holder.Wait() })
+	foreign := fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid)
+	want, err := os.Readlink(foreign)
+	require.NoError(t, err)
+
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			output := filepath.Join(t.TempDir(), "output")
+			p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", "readlink /proc/self/ns/net; sleep 0.5"}, Namespace: foreign, Output: output})
+			if !assert.NoError(t, err) {
+				return
+			}
+			<-p.Done()
+			text, err := os.ReadFile(output)
+			assert.NoError(t, err)
+			assert.Equal(t, want+"\n", string(text), "the child is in the namespace")
+		})
+	}
+	all.Wait()
+	threads, err := filepath.Glob("/proc/self/task/*/ns/net")
+	require.NoError(t, err)
+	require.NotEmpty(t, threads)
+	for _, thread := range threads {
+		if got, err := os.Readlink(thread); err == nil { // else it has ended
+			require.NotEqual(t, want, got, "%s stayed in the namespace", thread)
+		}
+	}
+}
+
+func TestFindSeesNoProcessOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can start one")
+	}
+	const tag = "mayfly-process-foreign-tag"
+	foreign := exec.Command("/bin/sh", "-c", "sleep 60; : "+tag)
+	foreign.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	require.NoError(t, foreign.Start())
+	t.Cleanup(func() { _, _ = foreign.Process.Kill(), foreign.Wait() })
+	found, err := Find(func(arguments []string) bool {
+		return len(arguments) == 3 && strings.HasSuffix(arguments[2], tag)
+	})
+	require.NoError(t, err)
+	require.Empty(t, found)
 }
 
 func TestScopeKeepsTheCommand(t *testing.T) {

@@ -7,10 +7,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -43,6 +46,7 @@ type prober struct {
 	binary string
 	// memory is a file that keeps the answer until the next boot of the host.
 	memory string
+	log    *slog.Logger
 
 	mu    sync.Mutex
 	known *Acceleration
@@ -54,6 +58,17 @@ type remembered struct {
 	BootID string    `json:"boot_id"`
 	Kernel time.Time `json:"kernel"`
 	Binary time.Time `json:"binary"`
+	At     time.Time `json:"at"`
+}
+
+// refusalStands is how long an answer against KVM is believed: the reason may
+// have been a host that was too busy, or be mended by now.
+const refusalStands = time.Hour
+
+// stands says whether an old answer still holds now.
+func (r remembered) stands(now remembered) bool {
+	return r.BootID == now.BootID && r.Kernel.Equal(now.Kernel) && r.Binary.Equal(now.Binary) &&
+		(r.Name == KVM || now.At.Sub(r.At) < refusalStands)
 }
 
 // acceleration probes with the kernel, or answers from memory.
@@ -63,14 +78,11 @@ func (p *prober) acceleration(ctx context.Context, kernel string) (Acceleration,
 	if p.known != nil {
 		return *p.known, nil
 	}
-	if kernel == "" {
-		return Acceleration{TCG, "there is no kernel to probe KVM with before the first image is built"}, nil
-	}
 	now, err := p.circumstances(kernel)
 	if err != nil {
 		return Acceleration{}, err
 	}
-	if old, ok := p.recall(); ok && old.BootID == now.BootID && old.Kernel.Equal(now.Kernel) && old.Binary.Equal(now.Binary) {
+	if old, ok := p.recall(); ok && old.stands(now) {
 		p.known = &old.Acceleration
 		return old.Acceleration, nil
 	}
@@ -79,7 +91,10 @@ func (p *prober) acceleration(ctx context.Context, kernel string) (Acceleration,
 		return Acceleration{}, fmt.Errorf("probing KVM: %w", err)
 	}
 	p.known = &now.Acceleration
-	return now.Acceleration, p.remember(now)
+	if err := p.remember(now); err != nil {
+		p.log.Warn("the probe will be repeated", "error", err)
+	}
+	return now.Acceleration, nil
 }
 
 // answer is what acceleration found when it was last asked, by whichever
@@ -103,7 +118,7 @@ func (p *prober) circumstances(kernel string) (remembered, error) {
 	if err != nil {
 		return remembered{}, fmt.Errorf("finding QEMU: %w", err)
 	}
-	r := remembered{BootID: self.BootID}
+	r := remembered{BootID: self.BootID, At: time.Now()}
 	for _, file := range []struct {
 		path string
 		time *time.Time
@@ -156,7 +171,13 @@ func (p *prober) probe(ctx context.Context, kernel string) Acceleration {
 		"-kernel", kernel, "-append", "console=" + consoleDevice() + " panic=-1",
 		"-serial", "stdio",
 	}
-	out, err := exec.CommandContext(ctx, p.binary, arguments...).CombinedOutput()
+	// A QEMU that hangs on a broken KVM must not outlive us: it dies with the
+	// thread that started it, which therefore is this one until it has ended.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, p.binary, arguments...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
 	return judge(out, err, ctx.Err())
 }
 

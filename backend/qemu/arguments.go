@@ -18,6 +18,18 @@ const (
 	qmpFD   = 4
 )
 
+// memoryUse says how a machine uses the file that its memory is in.
+type memoryUse string
+
+const (
+	// noFile is memory that is in no file.
+	noFile memoryUse = ""
+	// written: the machine's memory becomes the file's content; a template's.
+	written memoryUse = "on"
+	// forked: pages are the file's until the machine writes to them.
+	forked memoryUse = "off"
+)
+
 // machineSpec is all that decides QEMU's command line.
 type machineSpec struct {
 	// Name is the tag by which the process is found again.
@@ -34,6 +46,9 @@ type machineSpec struct {
 	Console string
 	// Seed is a read-only volume for cloud-init; empty in workers.
 	Seed string
+	// MemoryFile holds the machine's memory, as MemoryUse says.
+	MemoryFile string
+	MemoryUse  memoryUse
 	// Network says whether there is a TAP device to attach to.
 	Network bool
 	// KernelArguments come after the constant ones.
@@ -41,28 +56,37 @@ type machineSpec struct {
 }
 
 // arguments is QEMU's command line. Workers live for one job, so their disks
-// need not survive a crash of the host: cache=unsafe.
+// need not survive a crash of the host: nothing is flushed. On a full host disk
+// the guest is told of the error; QEMU would rather stop it, and its job would
+// hang.
 func (s machineSpec) arguments() []string {
 	args := []string{
 		"-name", s.Name,
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", machineType() + ",accel=" + s.Accel,
+		"-machine", s.machine(),
 		"-cpu", s.cpu(),
 		"-smp", strconv.Itoa(s.CPUs),
 		"-m", strconv.FormatInt(s.Memory>>20, 10),
-		"-chardev", "file,id=console,path=" + escape(s.Console),
+		"-chardev", "file,id=console,append=on,path=" + escape(s.Console),
 		"-serial", "chardev:console",
 		"-device", "virtio-rng-pci",
 		"-blockdev", fmt.Sprintf("driver=file,node-name=root-file,filename=%s,cache.no-flush=on,discard=unmap", escape(s.Disk)),
 		"-blockdev", fmt.Sprintf("driver=%s,node-name=root,file=root-file,cache.no-flush=on,discard=unmap", s.Format),
-		"-device", "virtio-blk-pci,drive=root",
+		"-device", "virtio-blk-pci,drive=root,werror=report,rerror=report",
 		"-device", "virtio-serial-pci",
 		"-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", agentFD),
 		"-device", "virtserialport,chardev=agent,name=" + guest.PortName,
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
+	}
+	if s.MemoryUse != noFile {
+		args = append(args, "-object", fmt.Sprintf("memory-backend-file,id=memory,size=%d,mem-path=%s,share=%s",
+			s.Memory, escape(s.MemoryFile), s.MemoryUse))
+	}
+	if s.MemoryUse == forked {
+		args = append(args, "-incoming", "defer")
 	}
 	if s.Kernel != "" {
 		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.kernelCommandLine())
@@ -79,6 +103,14 @@ func (s machineSpec) arguments() []string {
 			"-device", "virtio-blk-pci,drive=seed")
 	}
 	return args
+}
+
+func (s machineSpec) machine() string {
+	machine := machineType() + ",accel=" + s.Accel
+	if s.MemoryUse != noFile {
+		machine += ",memory-backend=memory"
+	}
+	return machine
 }
 
 func (s machineSpec) cpu() string {

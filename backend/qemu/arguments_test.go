@@ -34,7 +34,12 @@ func TestArguments(t *testing.T) {
 	prebuild.Format, prebuild.Seed, prebuild.KernelArguments = "raw", "/w/seed,1.iso", []string{"ds=nocloud"}
 	firmware := prebuild
 	firmware.Kernel, firmware.Initrd, firmware.Root = "", "", ""
+	template := emulated
+	template.MemoryFile, template.MemoryUse = "/t/memory", written
+	fork := template
+	fork.MemoryUse = forked
 	for name, spec := range map[string]machineSpec{
+		"template": template, "fork": fork,
 		"kvm-reflink": worker(), "tcg-overlay": emulated, "prebuild": prebuild, "prebuild-firmware": firmware,
 	} {
 		t.Run(name, func(t *testing.T) {

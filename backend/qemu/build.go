@@ -4,21 +4,20 @@ package qemu
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/draft"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/prebuild"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 const (
@@ -50,17 +49,15 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 	}
 	golden.Root = made.Root
 
-	p := prebuilder{Backend: b, recipe: recipe, golden: golden, draft: made, progress: progress, id: b.buildID(recipe)}
+	p := prebuilder{Backend: b, recipe: recipe, golden: golden, draft: made, progress: progress, id: workerid.Derived(b.options.Pool, "image "+recipe.Digest())}
 	progress("boot", "")
 	if root, err = p.run(ctx); err != nil {
-		return "", fmt.Errorf("%w%s", err, consoleTail(golden.Dir))
+		return "", fmt.Errorf("%w%s", err, consoleTail(filepath.Join(golden.Dir, buildLog)))
 	}
 	return root, os.Remove(made.Seed)
 }
 
-// prebuilder boots one draft. It has an id, a lease and a directory like a
-// worker's, so that what a killed build left is found and removed like what a
-// worker left.
+// prebuilder boots one draft.
 type prebuilder struct {
 	*Backend
 	recipe   image.Recipe
@@ -71,17 +68,39 @@ type prebuilder struct {
 }
 
 func (p prebuilder) run(ctx context.Context) (root string, err error) {
-	dir := filepath.Join(p.options.WorkersDir, p.id)
+	err = p.asWorker(ctx, p.id, func(dir string, lease network.Lease) error {
+		root, err = p.boot(ctx, dir, lease)
+		return err
+	})
+	return root, err
+}
+
+// asWorker runs something that has an id, a lease and a directory like a
+// worker's, so that what a killed process leaves of it is found and removed
+// like what a worker left.
+func (b *Backend) asWorker(ctx context.Context, id string, run func(dir string, lease network.Lease) error) (err error) {
+	dir := filepath.Join(b.options.WorkersDir, id)
+	if err := b.removeAsWorker(ctx, id, dir); err != nil { // of an earlier try
+		return err
+	}
+	defer func() { err = errors.Join(err, b.removeAsWorker(context.WithoutCancel(ctx), id, dir)) }()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("directory of the prebuild: %w", err)
+		return fmt.Errorf("directory of %s: %w", id, err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	lease, err := p.options.Network.Acquire(ctx, p.id)
+	lease, err := b.options.Network.Acquire(ctx, id)
 	if err != nil {
-		return "", fmt.Errorf("network of the prebuild: %w", err)
+		return fmt.Errorf("network of %s: %w", id, err)
 	}
-	defer func() { err = errors.Join(err, p.options.Network.Release(context.WithoutCancel(ctx), p.id)) }()
-	return p.boot(ctx, dir, lease)
+	return run(dir, lease)
+}
+
+// removeLimit bounds the removal of what lived like a worker.
+const removeLimit = 30 * time.Second
+
+func (b *Backend) removeAsWorker(ctx context.Context, id, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, removeLimit)
+	defer cancel()
+	return errors.Join(b.Destroy(ctx, id), b.options.Network.Release(ctx, id), os.RemoveAll(dir))
 }
 
 // boot boots the draft, hands the guest to package prebuild, and waits until
@@ -95,7 +114,6 @@ func (p prebuilder) boot(ctx context.Context, dir string, lease network.Lease) (
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, m.process.Kill(context.WithoutCancel(ctx))) }()
 	root, err = p.talk(ctx, m)
 	if err := m.explain(err); err != nil {
 		return "", err
@@ -132,18 +150,24 @@ func (m *machine) awaitPowerOff(ctx context.Context) error {
 	defer cancel()
 	select {
 	case <-m.Done():
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	select {
+	case <-m.qmp.Closed(): // its last event has been read then
+	case <-time.After(endDelay):
+	}
+	if !m.poweredOff() {
+		return fmt.Errorf("the guest was sealed, but did not end as it should: %w", m.Err())
+	}
+	return nil
 }
 
-// buildID is the id that a build's machine, lease and directory have in place
-// of a worker's. It is derived from the image: one is built once at a time.
-func (b *Backend) buildID(recipe image.Recipe) string {
-	sum := sha256.Sum256([]byte(recipe.Digest()))
-	key := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5]))
-	return b.options.Pool + "-" + key
+// poweredOff tells an orderly end from a panic, or a QEMU that was killed: only
+// the disk of the first is whole.
+func (m *machine) poweredOff() bool {
+	words := m.lastWords.Load()
+	return errors.Is(m.process.Err(), process.ErrSucceeded) && words != nil && *words == "SHUTDOWN (guest-shutdown)"
 }
 
 // probeKernel is the image's own kernel, or else one of the host's: what
@@ -162,17 +186,4 @@ func hostKernel() string {
 		return ""
 	}
 	return kernels[len(kernels)-1]
-}
-
-// tailLines is how many last lines of the console an error shows.
-const tailLines = 20
-
-func consoleTail(dir string) string {
-	text, err := os.ReadFile(filepath.Join(dir, buildLog))
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(text), "�")), "\n")
-	if err != nil || lines[0] == "" {
-		return ""
-	}
-	last := lines[max(0, len(lines)-tailLines):]
-	return "\nlast lines of the console:\n  " + strings.Join(last, "\n  ")
 }

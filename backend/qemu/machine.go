@@ -18,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // Names of the files of a machine, in the worker's directory.
@@ -33,7 +34,12 @@ type machine struct {
 	id      string
 	dir     string
 	address netip.AddrPort
+	how     string
 	process *process.Process
+	// qmp is there once the machine was reached; migrated gets the end of each
+	// migration.
+	qmp      *qmp.Client
+	migrated chan string
 	// lastWords is what QMP said last about the end of the machine.
 	lastWords atomic.Pointer[string]
 }
@@ -42,7 +48,7 @@ var _ backend.Machine = (*machine)(nil)
 
 func (m *machine) ID() string              { return m.id }
 func (m *machine) Address() netip.AddrPort { return m.address }
-func (m *machine) How() string             { return backend.Clone }
+func (m *machine) How() string             { return m.how }
 func (m *machine) Done() <-chan struct{}   { return m.process.Done() }
 
 func (m *machine) Err() error {
@@ -58,8 +64,8 @@ func (m *machine) explanation() string {
 	if words := m.lastWords.Load(); words != nil {
 		return ": " + *words
 	}
-	if out, err := os.ReadFile(filepath.Join(m.dir, outputFile)); err == nil && len(out) > 0 {
-		return ": " + lastLine(out)
+	if lines := lastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
+		return ": " + lines[0]
 	}
 	return ""
 }
@@ -74,6 +80,8 @@ func (m *machine) note(event qmp.Event) {
 			words += " (" + data.Reason + ")"
 		}
 		m.lastWords.Store(&words)
+	case "MIGRATION":
+		m.noteMigration(event)
 	}
 }
 
@@ -106,7 +114,8 @@ func (b *Backend) tag(id string) string { return tagPrefix + filepath.Join(b.opt
 func (b *Backend) taggedID(arguments []string) (string, bool) {
 	for i, argument := range arguments[:max(len(arguments)-1, 0)] {
 		if argument == "-name" {
-			return strings.CutPrefix(arguments[i+1], b.tag("")+"/")
+			id, ours := strings.CutPrefix(arguments[i+1], b.tag("")+"/")
+			return id, ours && workerid.Valid(id)
 		}
 	}
 	return "", false
@@ -139,7 +148,9 @@ func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine,
 	if err != nil {
 		return nil, err
 	}
-	return &machine{id: id, dir: dir, process: child}, nil
+	m := &machine{id: id, dir: dir, how: backend.Clone, process: child, migrated: make(chan string, 1)}
+	go m.boundLogs(spec.Console, command.Output)
+	return m, nil
 }
 
 // listen opens a listening socket that outlives the listener here: QEMU takes
@@ -177,6 +188,7 @@ func (m *machine) watch(ctx context.Context) error {
 		_ = conn.Close()
 		return err
 	}
+	m.qmp = client
 	go func() {
 		<-client.Closed()
 		_ = client.Close()

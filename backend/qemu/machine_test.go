@@ -34,12 +34,16 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		stateDir = dir
+		if d := os.Getenv("LABSTATE"); d != "" {
+			stateDir = d
+			return func() {}
+		}
 		return func() { _ = os.RemoveAll(dir) }
 	}))
 }
 
 // agentBinary builds the program, which is the guests' agent as well, once.
-func agentBinary(t *testing.T) string {
+func agentBinary(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(stateDir, "fleeting-plugin-mayfly")
 	if _, err := os.Stat(path); err == nil {
@@ -52,7 +56,7 @@ func agentBinary(t *testing.T) string {
 	return path
 }
 
-func recipe(t *testing.T) image.Recipe {
+func recipe(t testing.TB) image.Recipe {
 	t.Helper()
 	return image.Recipe{
 		Source: image.Source{Kind: image.Debootstrap},
@@ -69,7 +73,7 @@ type world struct {
 	network *island.Island
 }
 
-func newWorld(t *testing.T, pool string) world {
+func newWorld(t testing.TB, pool string) world {
 	t.Helper()
 	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4")
 	dir := filepath.Join(stateDir, "pools", pool)
@@ -85,6 +89,7 @@ func newWorld(t *testing.T, pool string) world {
 func newBackend(pool, dir string, net *island.Island) *Backend {
 	return New(Options{
 		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
+		TemplatesDir: filepath.Join(dir, "templates"), ShareMemory: true,
 		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
 	})
 }
@@ -153,7 +158,7 @@ func TestMachineThatCannotStartSaysWhy(t *testing.T) {
 	require.NoError(t, os.Truncate(rubbish.Disk(), 1<<20))
 	work, err := os.MkdirTemp(stateDir, "w-")
 	require.NoError(t, err)
-	_, err = w.Start(t.Context(), rubbish, backend.Spec{ID: "broken-aaaaaaaa", Dir: work, CPUs: 1, Memory: 256 << 20})
+	_, err = w.Start(t.Context(), rubbish, backend.Spec{ID: "broken-aaaaaaaa", Dir: work, Size: backend.Size{CPUs: 1, Memory: 256 << 20}})
 	require.ErrorIs(t, err, backend.ErrGone)
 	require.ErrorContains(t, err, "kernel")
 	require.NoError(t, w.Destroy(t.Context(), "broken-aaaaaaaa"))

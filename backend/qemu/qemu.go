@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"sync"
 
@@ -30,6 +31,10 @@ type Options struct {
 	Source string
 	// Network gives the image build a lease of its own.
 	Network network.Network
+	// TemplatesDir holds the pool's templates; without it there are none.
+	// ShareMemory lets forks share the template's pages until they write.
+	TemplatesDir string
+	ShareMemory  bool
 	// Binary is QEMU's; empty means the one for this host's processor.
 	Binary string
 	Log    *slog.Logger
@@ -47,6 +52,7 @@ type Backend struct {
 
 var (
 	_ backend.Backend     = (*Backend)(nil)
+	_ backend.Forker      = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 )
@@ -58,26 +64,42 @@ func New(options Options) *Backend {
 	}
 	return &Backend{
 		options:  options,
-		prober:   prober{binary: options.Binary, memory: filepath.Join(options.StateDir, "acceleration.json")},
+		prober:   prober{binary: options.Binary, memory: filepath.Join(options.StateDir, "acceleration.json"), log: options.Log},
 		machines: map[string]*machine{},
 	}
 }
 
-// Start clones the golden disk, boots it and gives it the worker's identity.
+// Start forks a worker from the template; where there is none, or it is broken,
+// it boots a clone.
 func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
 	acceleration, err := b.acceleration(ctx, golden.Kernel())
 	if err != nil {
 		return nil, err
 	}
-	clone := filepath.Join(spec.Dir, image.DiskFile)
-	method, err := disk.Clone(ctx, golden.Disk(), clone)
+	if t, ok := b.template(golden, spec.Size, acceleration); ok {
+		m, err := b.fork(ctx, t, golden, spec)
+		if err == nil {
+			return m, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		b.options.Log.Warn("booting a clone, and no more forks of this template", "worker", spec.ID, "error", errors.Join(err, b.discard(t)))
+	}
+	return b.clone(ctx, golden, spec, acceleration)
+}
+
+// clone clones the golden disk, boots it and gives it the worker's identity.
+func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.Spec, acceleration Acceleration) (backend.Machine, error) {
+	path := filepath.Join(spec.Dir, diskFile)
+	method, err := disk.Clone(ctx, golden.Disk(), path)
 	if err != nil {
 		return nil, fmt.Errorf("cloning the golden disk for %s: %w", spec.ID, err)
 	}
 	m, err := b.launch(spec.ID, spec.Dir, spec.Lease.Namespace, machineSpec{
 		Accel: acceleration.Name, CPUs: spec.CPUs, Memory: spec.Memory,
 		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
-		Disk: clone, Format: string(method.Format()),
+		Disk: path, Format: method.Format(),
 		Console: filepath.Join(spec.Dir, consoleFile),
 		Network: true,
 	})
@@ -86,41 +108,45 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	}
 	m.address = sshAddress(spec.Lease)
 	b.keep(m)
-	if err := m.explain(m.rekey(ctx, spec)); err != nil {
-		return nil, errors.Join(err, m.process.Kill(context.WithoutCancel(ctx)))
+	if err := m.explain(m.boot(ctx, spec)); err != nil {
+		return nil, fmt.Errorf("%w%s", err, consoleTail(b.ConsolePath(spec.Dir)))
 	}
 	return m, nil
 }
 
-// rekey waits for the guest's agent, and for its word that it has taken its
+// boot waits for the guest's agent, and for its word that it has taken its
 // identity.
-func (m *machine) rekey(ctx context.Context, spec backend.Spec) error {
+func (m *machine) boot(ctx context.Context, spec backend.Spec) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
-	conn, err := m.reach(ctx)
+	agent, err := m.reach(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	return guest.NewClient(conn).Rekey(ctx, spec.Identity)
+	defer agent.Close()
+	return m.rekey(ctx, agent, spec.Identity)
+}
+
+func (m *machine) rekey(ctx context.Context, agent net.Conn, identity guest.Identity) error {
+	return guest.NewClient(agent).Rekey(ctx, identity)
 }
 
 // Find looks at the host's processes.
 func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
-	found, err := b.processes(func(string) bool { return true })
+	running, err := b.processes(func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	var machines []backend.Machine
-	for id, running := range found {
-		child, err := process.Adopt(running)
+	for _, f := range running {
+		child, err := process.Adopt(f.running)
 		if errors.Is(err, process.ErrNotRunning) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("adopting the machine of %s: %w", id, err)
+			return nil, fmt.Errorf("adopting the machine of %s: %w", f.id, err)
 		}
-		machines = append(machines, &machine{id: id, dir: filepath.Join(b.options.WorkersDir, id), process: child})
+		machines = append(machines, &machine{id: f.id, dir: filepath.Join(b.options.WorkersDir, f.id), process: child})
 	}
 	return machines, nil
 }
@@ -134,39 +160,49 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	if known != nil {
 		return known.process.Kill(ctx)
 	}
-	found, err := b.processes(func(other string) bool { return other == id })
+	running, err := b.processes(func(other string) bool { return other == id })
 	if err != nil {
 		return err
 	}
-	for _, running := range found {
-		child, err := process.Adopt(running)
-		if errors.Is(err, process.ErrNotRunning) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := child.Kill(ctx); err != nil {
-			return err
-		}
+	var failed []error
+	for _, f := range running {
+		failed = append(failed, kill(ctx, f.running))
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
-func (b *Backend) processes(wanted func(id string) bool) (map[string]process.Identity, error) {
-	found, err := process.Find(func(arguments []string) bool {
+func kill(ctx context.Context, running process.Identity) error {
+	child, err := process.Adopt(running)
+	if errors.Is(err, process.ErrNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return child.Kill(ctx)
+}
+
+// found is a process with a tag of ours. There is one for each worker, unless
+// QEMU is started by a script or traced: then there are more.
+type found struct {
+	id      string
+	running process.Identity
+}
+
+func (b *Backend) processes(wanted func(id string) bool) ([]found, error) {
+	tagged, err := process.Find(func(arguments []string) bool {
 		id, ours := b.taggedID(arguments)
 		return ours && wanted(id)
 	})
 	if err != nil {
 		return nil, err
 	}
-	byID := map[string]process.Identity{}
-	for running, arguments := range found {
+	var all []found
+	for running, arguments := range tagged {
 		id, _ := b.taggedID(arguments)
-		byID[id] = running
+		all = append(all, found{id, running})
 	}
-	return byID, nil
+	return all, nil
 }
 
 func (b *Backend) keep(m *machine) {
@@ -187,6 +223,9 @@ func (b *Backend) Acceleration() (name, reason string) {
 
 // acceleration says once in the log what it is.
 func (b *Backend) acceleration(ctx context.Context, kernel string) (Acceleration, error) {
+	if kernel == "" {
+		return Acceleration{TCG, "there is no kernel to probe KVM with before the first image is built"}, nil
+	}
 	known, err := b.prober.acceleration(ctx, kernel)
 	if err != nil {
 		return Acceleration{}, err

@@ -168,5 +168,5 @@ func spec(t *testing.T, id string) backend.Spec {
 	t.Helper()
 	identity, _, err := access.SSH{}.New(id, "runner")
 	require.NoError(t, err)
-	return backend.Spec{ID: id, Dir: t.TempDir(), CPUs: 1, Memory: 1 << 30, Identity: identity}
+	return backend.Spec{ID: id, Dir: t.TempDir(), Size: backend.Size{CPUs: 1, Memory: 1 << 30}, Identity: identity}
 }

@@ -51,16 +51,20 @@ func (c tryCommand) Run(ctx context.Context, s *streams) error {
 }
 
 // try builds the image in this process, where a mistake in it ends the command
-// at once, and the plugin then finds it in the cache. The outcome is nil when
+// at once, and makes the template; the plugin then finds both. The outcome is nil when
 // it did not come to running jobs; otherwise an error says why not all ran.
 func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config, user string) (*outcome, error) {
-	golden, backend, err := provider.BuildImage(ctx, settings, user, newProgress(s.err).report, s.log())
+	progress := newProgress(s.err).report
+	golden, backend, err := provider.BuildImage(ctx, settings, user, progress, s.log())
 	if err != nil {
 		return nil, err
 	}
 	settings, err = settings.With(func(c *config.Config) { c.Pool, c.Backend = config.PoolTry, backend })
 	if err != nil {
 		return nil, err
+	}
+	if err := provider.PrepareTemplate(ctx, settings, golden, progress, s.log()); err != nil {
+		s.log().Warn("no template: workers are clones, which take longer", "error", err)
 	}
 	result := newOutcome(backend, golden)
 	began := time.Now()

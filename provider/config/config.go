@@ -49,6 +49,7 @@ type Config struct {
 	Image    Image
 	Machine  Machine
 	Network  Network
+	Fork     Fork
 	Host     Host
 }
 
@@ -87,6 +88,14 @@ type Network struct {
 	DNS []netip.Addr
 }
 
+// Fork says whether workers are forked from a machine that was booted once.
+type Fork struct {
+	Enabled bool
+	// ShareMemory lets the forks of a pool share the pages that none of them
+	// has written to.
+	ShareMemory bool
+}
+
 // Host says how much of this host the pool may take.
 type Host struct {
 	// MaxWorkers of 0 stands for as many as the subnet holds.
@@ -104,6 +113,7 @@ func Default() Config {
 		Image:    Image{Source: image.Source{Kind: image.Debootstrap}},
 		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
 		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
+		Fork:     Fork{Enabled: true, ShareMemory: true},
 		Host:     Host{ConcurrentStarts: 4},
 	}
 }

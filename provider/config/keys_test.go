@@ -20,6 +20,7 @@ func TestExampleNamesEveryKey(t *testing.T) {
 		"image":   known(readImage),
 		"machine": known(readMachine),
 		"network": known(readNetwork),
+		"fork":    known(readFork),
 		"host":    known(readHost),
 	}
 	for name, keys := range nested {

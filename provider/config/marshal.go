@@ -18,6 +18,7 @@ type written struct {
 	Image    writtenImage   `json:"image"`
 	Machine  writtenMachine `json:"machine"`
 	Network  writtenNetwork `json:"network"`
+	Fork     writtenFork    `json:"fork"`
 	Host     writtenHost    `json:"host"`
 }
 
@@ -42,6 +43,11 @@ type writtenNetwork struct {
 	Allow  []netip.Prefix `json:"allow,omitzero"`
 	Deny   []netip.Prefix `json:"deny,omitzero"`
 	DNS    []netip.Addr   `json:"dns,omitzero"`
+}
+
+type writtenFork struct {
+	Enabled     bool `json:"enabled"`
+	ShareMemory bool `json:"share_memory"`
 }
 
 type writtenHost struct {
@@ -72,6 +78,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 			StartTimeout: c.Machine.StartTimeout.String(),
 		},
 		Network: writtenNetwork(c.Network),
+		Fork:    writtenFork(c.Fork),
 		Host:    writtenHost(c.Host),
 	})
 }

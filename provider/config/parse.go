@@ -62,6 +62,7 @@ func (r raw) parse(m *Errors) Config {
 	r.image.parse(m, &c.Image)
 	r.machine.parse(m, &c.Machine)
 	r.network.parse(m, &c.Network)
+	r.fork.parse(m, &c.Fork)
 	r.host.parse(m, &c.Host)
 	r.checkCapacity(m, c)
 	return c

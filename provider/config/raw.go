@@ -9,6 +9,7 @@ type raw struct {
 	image    rawImage
 	machine  rawMachine
 	network  rawNetwork
+	fork     rawFork
 	host     rawHost
 }
 
@@ -27,6 +28,10 @@ type rawNetwork struct {
 	allow, deny, dns given[[]string]
 }
 
+type rawFork struct {
+	enabled, shareMemory given[bool]
+}
+
 type rawHost struct {
 	maxWorkers, concurrentStarts given[int64]
 }
@@ -41,6 +46,7 @@ func readRaw(t *table) raw {
 		image:    readImage(t.table("image")),
 		machine:  readMachine(t.table("machine")),
 		network:  readNetwork(t.table("network")),
+		fork:     readFork(t.table("fork")),
 		host:     readHost(t.table("host")),
 	}
 	readFleetingd(t, &r)
@@ -77,6 +83,14 @@ func readNetwork(t *table) rawNetwork {
 		allow:  t.texts("allow", `["192.168.1.10/32"]`),
 		deny:   t.texts("deny", `["192.168.0.0/16"]`),
 		dns:    t.texts("dns", `["9.9.9.9"]`),
+	}
+}
+
+func readFork(t *table) rawFork {
+	defer t.refuseRest()
+	return rawFork{
+		enabled:     t.flag("enabled", `true`),
+		shareMemory: t.flag("share_memory", `true`),
 	}
 }
 

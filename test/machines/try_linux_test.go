@@ -28,7 +28,7 @@ func TestTryRunsJobsOnMachinesOfTheirOwn(t *testing.T) {
 	require.Len(t, outcome.Jobs, 3)
 	seen := make(map[string]bool)
 	for _, job := range outcome.Jobs {
-		require.Equal(t, backend.Clone, job.How)
+		require.Equal(t, backend.Fork, job.How)
 		require.Zero(t, job.ExitCode)
 		require.Empty(t, job.Stderr)
 		require.Positive(t, job.ReadySeconds)

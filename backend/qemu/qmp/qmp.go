@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Event is something that happened in the machine, see the QMP reference.
@@ -32,7 +35,6 @@ var ErrClosed = errors.New("QMP connection is closed")
 // Client is one connection. Its methods may be called concurrently.
 type Client struct {
 	conn    net.Conn
-	encoder *json.Encoder
 	onEvent func(Event)
 	closed  chan struct{}
 
@@ -52,7 +54,7 @@ type answer struct {
 // for each event, one at a time; it must not block.
 func New(ctx context.Context, conn net.Conn, onEvent func(Event)) (*Client, error) {
 	c := &Client{
-		conn: conn, encoder: json.NewEncoder(conn), onEvent: onEvent,
+		conn: conn, onEvent: onEvent,
 		closed: make(chan struct{}), waiting: map[int]chan answer{},
 	}
 	decoder := json.NewDecoder(conn)
@@ -109,51 +111,79 @@ func (c *Client) read(decoder *json.Decoder) {
 // Execute sends a command and waits for its answer, which is decoded into
 // result unless that is nil.
 func (c *Client) Execute(ctx context.Context, command string, arguments, result any) error {
-	got, err := c.roundTrip(ctx, command, arguments)
-	switch {
-	case err != nil:
-	case got.Error != nil:
-		err = got.Error
-	case result != nil:
-		err = json.Unmarshal(got.Return, result)
-	}
-	if err != nil {
+	if err := c.execute(ctx, command, arguments, nil, result); err != nil {
 		return fmt.Errorf("QMP %s: %w", command, err)
 	}
 	return nil
 }
 
-func (c *Client) roundTrip(ctx context.Context, command string, arguments any) (answer, error) {
+// Pass gives QEMU an open file, which commands then name as fd:NAME. The caller
+// may close its own after that. The connection must be a unix socket.
+func (c *Client) Pass(ctx context.Context, name string, file *os.File) error {
+	if err := c.execute(ctx, "getfd", map[string]any{"fdname": name}, file, nil); err != nil {
+		return fmt.Errorf("QMP getfd %s: %w", name, err)
+	}
+	return nil
+}
+
+func (c *Client) execute(ctx context.Context, command string, arguments any, file *os.File, result any) error {
 	waiting := make(chan answer, 1)
-	id, err := c.send(command, arguments, waiting)
+	id, err := c.send(command, arguments, file, waiting)
 	defer c.forget(id)
 	if err != nil {
-		return answer{}, err
+		return err
 	}
 	select {
 	case got := <-waiting:
-		return got, nil
+		return got.decode(result)
 	case <-c.closed:
-		return answer{}, ErrClosed
+		return ErrClosed
 	case <-ctx.Done():
-		return answer{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }
 
-func (c *Client) send(command string, arguments any, waiting chan answer) (int, error) {
+func (a answer) decode(result any) error {
+	switch {
+	case a.Error != nil:
+		return a.Error
+	case result != nil:
+		return json.Unmarshal(a.Return, result)
+	}
+	return nil
+}
+
+func (c *Client) send(command string, arguments any, file *os.File, waiting chan answer) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next++
 	c.waiting[c.next] = waiting
-	request := struct {
+	line, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
 		Arguments any    `json:"arguments,omitempty"`
 		ID        int    `json:"id"`
-	}{command, arguments, c.next}
-	if err := c.encoder.Encode(request); err != nil {
+	}{command, arguments, c.next})
+	if err != nil {
+		return c.next, err
+	}
+	if err := c.write(append(line, '\n'), file); err != nil {
 		return c.next, fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return c.next, nil
+}
+
+// write sends a file, if there is one, beside the line that speaks of it.
+func (c *Client) write(line []byte, file *os.File) error {
+	if file == nil {
+		_, err := c.conn.Write(line)
+		return err
+	}
+	conn, ok := c.conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("a %T passes no files", c.conn)
+	}
+	_, _, err := conn.WriteMsgUnix(line, unix.UnixRights(int(file.Fd())), nil)
+	return err
 }
 
 func (c *Client) forget(id int) {

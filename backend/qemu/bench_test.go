@@ -1,0 +1,32 @@
+//go:build linux
+
+package qemu
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+)
+
+// BenchmarkReady measures, side by side in one run, how long a worker takes
+// from Start to a job's first command: -benchtime 5x is enough.
+func BenchmarkReady(b *testing.B) {
+	f := newForks(b, "bench")
+	templates := f.options.TemplatesDir
+	for how, dir := range map[string]string{backend.Clone: "", backend.Fork: templates} {
+		b.Run(how, func(b *testing.B) {
+			f.options.TemplatesDir = dir
+			defer func() { f.options.TemplatesDir = templates }()
+			for b.Loop() {
+				w, err := f.start(b, 0)
+				require.NoError(b, err)
+				require.Equal(b, how, w.How())
+				b.StopTimer()
+				f.remove(b, w.ID())
+				b.StartTimer()
+			}
+		})
+	}
+}

@@ -1,0 +1,106 @@
+//go:build linux
+
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+)
+
+// forkLimit bounds a fork up to its new identity. It takes well under a second
+// where nothing else runs; a template that takes longer is broken.
+const forkLimit = 30 * time.Second
+
+// fork starts a worker from the template. After an error nothing of it runs,
+// and nothing of it is left in its directory.
+func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, forkLimit, fmt.Errorf("not done within %s", forkLimit))
+	defer cancel()
+	m, err := b.launchFork(limited, t, golden, spec)
+	if err == nil {
+		m.address = sshAddress(spec.Lease)
+		b.keep(m)
+		err = m.explain(m.wake(limited, t, spec))
+	}
+	if err == nil {
+		return m, nil
+	}
+	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
+	if m != nil {
+		err = errors.Join(err, b.Destroy(context.WithoutCancel(ctx), spec.ID))
+	}
+	return nil, errors.Join(err, removeMachineFiles(spec.Dir))
+}
+
+// launchFork starts QEMU with the template's memory, mapped so that what the fork
+// writes stays its own, and a disk of its own on top of the template's.
+func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
+	fork := t.machine(golden)
+	fork.MemoryUse = forked
+	fork.Console = filepath.Join(spec.Dir, consoleFile)
+	var err error
+	if fork.Disk, fork.Format, err = t.cloneDisk(ctx, spec.Dir); err != nil {
+		return nil, err
+	}
+	if !b.options.ShareMemory {
+		fork.MemoryFile = filepath.Join(spec.Dir, memoryFile)
+		if err := disk.SparseCopy(ctx, t.memory(), fork.MemoryFile); err != nil {
+			return nil, fmt.Errorf("copying the template's memory: %w", err)
+		}
+	}
+	m, err := b.launch(spec.ID, spec.Dir, spec.Lease.Namespace, fork)
+	if err != nil {
+		return nil, err
+	}
+	m.how = backend.Fork
+	return m, nil
+}
+
+func (t template) cloneDisk(ctx context.Context, dir string) (path, format string, err error) {
+	path = filepath.Join(dir, diskFile)
+	if t.Format == disk.Reflink.Format() {
+		method, err := disk.Clone(ctx, t.disk(), path)
+		return path, method.Format(), err
+	}
+	return path, t.Format, disk.Stack(ctx, t.disk(), t.Format, path)
+}
+
+// wake restores the machine's state, lets it run and gives it its identity.
+func (m *machine) wake(ctx context.Context, t template, spec backend.Spec) error {
+	ctx, cancel := m.whileRunning(ctx)
+	defer cancel()
+	state, err := os.Open(t.state())
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	agent, err := m.reach(ctx)
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	if err := m.migrate(ctx, restore, state); err != nil {
+		return err
+	}
+	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
+		return err
+	}
+	return m.rekey(ctx, agent, spec.Identity)
+}
+
+// removeMachineFiles leaves what the pool keeps in a worker's directory.
+func removeMachineFiles(dir string) error {
+	var failed []error
+	for _, name := range []string{agentSocket, qmpSocket, consoleFile, outputFile, diskFile, memoryFile} {
+		failed = append(failed, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,239 @@
+//go:build linux
+
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+)
+
+// forks is a world with a template.
+type forks struct {
+	world
+	golden image.Golden
+	size   backend.Size
+}
+
+func newForks(t testing.TB, name string) forks {
+	t.Helper()
+	f := forks{world: newWorld(t, name), size: backend.Size{CPUs: 1, Memory: 512 << 20}}
+	require.NoError(t, f.network.Open(t.Context()))
+	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
+	var err error
+	f.golden, err = f.Build(t.Context(), recipe(t), func(stage, line string) { t.Log(stage, line) })
+	require.NoError(t, err)
+	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
+	return f
+}
+
+// login is a started machine with what it takes to log in.
+type login struct {
+	backend.Machine
+	identity guest.Identity
+	key      pool.Key
+}
+
+// start makes a worker that the end of the test removes, and waits until it is
+// ready.
+func (f forks) start(t testing.TB, n int) (login, error) {
+	t.Helper()
+	id := fmt.Sprintf("%s-worker%c%c", filepath.Base(f.dir), 'a'+n/10, 'a'+n%10)
+	dir := filepath.Join(f.dir, "workers", id)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return login{}, err
+	}
+	lease, err := f.network.Acquire(t.Context(), id)
+	if err != nil {
+		return login{}, err
+	}
+	t.Cleanup(func() { f.remove(t, id) })
+	w := login{}
+	if w.identity, w.key, err = (access.SSH{}).New(id, "mayfly"); err != nil {
+		return w, err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	w.Machine, err = f.Start(ctx, f.golden, backend.Spec{ID: id, Dir: dir, Size: f.size, Lease: lease, Identity: w.identity})
+	if err != nil {
+		return w, err
+	}
+	return w, access.SSH{}.Ready(ctx, w.Address(), w.identity, w.key)
+}
+
+// remove is what a pool's teardown does.
+func (f forks) remove(t testing.TB, id string) {
+	t.Helper()
+	ctx := context.Background()
+	require.NoError(t, f.Destroy(ctx, id))
+	require.NoError(t, f.network.Release(ctx, id))
+	require.NoError(t, os.RemoveAll(filepath.Join(f.dir, "workers", id)))
+}
+
+// run runs a command on the worker.
+func (w login) run(command string) (string, error) {
+	signer, err := ssh.ParsePrivateKey([]byte(w.key))
+	if err != nil {
+		return "", err
+	}
+	client, err := ssh.Dial("tcp", w.Address().String(), &ssh.ClientConfig{
+		User: "mayfly", Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, Timeout: time.Minute,
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			if got := string(ssh.MarshalAuthorizedKey(key)); !strings.HasPrefix(w.identity.HostKeyPublic, strings.TrimSpace(got)) {
+				return fmt.Errorf("host key %s is not the worker's", got)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	out, err := session.CombinedOutput(command)
+	return string(out), err
+}
+
+// secrets are what no two workers may have in common, one on a line: the first
+// 32 reads from the kernel's generator, a uuid, and the identity.
+const secrets = `for i in $(seq 32); do head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '; done
+cat /proc/sys/kernel/random/uuid /etc/machine-id; hostname; cat /etc/ssh/ssh_host_ed25519_key.pub`
+
+func TestTenForksAtOnceHaveNothingSecretInCommon(t *testing.T) {
+	f := newForks(t, "tenforks")
+	const count = 10
+	outputs, errs := make([]string, count), make([]error, count)
+	behind := make([]time.Duration, count)
+	var all sync.WaitGroup
+	for n := range count {
+		all.Go(func() {
+			w, err := f.start(t, n)
+			if err == nil && w.How() != backend.Fork {
+				err = fmt.Errorf("%s is a %s", w.ID(), w.How())
+			}
+			if err == nil {
+				outputs[n], err = w.run(secrets)
+			}
+			if err == nil {
+				behind[n], err = w.clockError()
+			}
+			errs[n] = err
+		})
+	}
+	all.Wait()
+	owner := map[string]int{}
+	for n := range count {
+		require.NoError(t, errs[n])
+		lines := strings.Split(strings.TrimSpace(outputs[n]), "\n")
+		require.Len(t, lines, 32+4)
+		for _, line := range lines {
+			other, taken := owner[line]
+			require.False(t, taken, "forks %d and %d both have %q", other, n, line)
+			owner[line] = n
+		}
+		require.Less(t, behind[n].Abs(), time.Second, "the clock of fork %d", n)
+	}
+}
+
+// clockError asks for the guest's time, and compares it with the moment of the
+// answer that lies nearest: how long the question took is no error of the
+// clock.
+func (w login) clockError() (time.Duration, error) {
+	before := time.Now()
+	out, err := w.run("date +%s%N")
+	after := time.Now()
+	if err != nil {
+		return 0, err
+	}
+	nanoseconds, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	switch there := time.Unix(0, nanoseconds); {
+	case there.Before(before):
+		return before.Sub(there), nil
+	case there.After(after):
+		return there.Sub(after), nil
+	}
+	return 0, nil
+}
+
+func TestForksWithMemoryOfTheirOwn(t *testing.T) {
+	f := newForks(t, "unshared")
+	f.options.ShareMemory = false
+	w, err := f.start(t, 0)
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, w.How())
+	m := w.Machine.(*machine)
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", m.process.PID))
+	require.NoError(t, err)
+	require.Contains(t, string(maps), filepath.Join(m.dir, memoryFile))
+	require.NotContains(t, string(maps), f.options.TemplatesDir)
+}
+
+// TestBrokenTemplatesMeanClones has templates that restore into nonsense, and
+// one that is found but not used because something else is valid now.
+func TestBrokenTemplatesMeanClones(t *testing.T) {
+	f := newForks(t, "broken2")
+	acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
+	require.NoError(t, err)
+	good, ok := f.template(f.golden, f.size, acceleration)
+	require.True(t, ok)
+
+	_, ok = f.template(f.golden, backend.Size{CPUs: 2, Memory: f.size.Memory}, acceleration)
+	require.False(t, ok, "a template of another size must not be used")
+
+	state, err := os.ReadFile(good.state())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(good.state(), bytes.Repeat([]byte("rubbish"), len(state)/7), 0o600))
+	w, err := f.start(t, 0)
+	require.NoError(t, err)
+	require.Equal(t, backend.Clone, w.How())
+	_, ok = f.template(f.golden, f.size, acceleration)
+	require.False(t, ok, "a broken template must not be used again")
+
+	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
+	w, err = f.start(t, 1)
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, w.How(), "and is made anew")
+}
+
+func TestCancelledPrepareLeavesNothing(t *testing.T) {
+	f := newForks(t, "cancelled")
+	require.NoError(t, f.removeTemplates(""))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	require.ErrorIs(t, f.Prepare(ctx, f.golden, f.size, func(string, string) {}), context.DeadlineExceeded)
+	entries, err := os.ReadDir(f.options.TemplatesDir)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		require.False(t, entry.IsDir(), entry.Name())
+	}
+	machines, err := f.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, machines)
+	leases, err := f.network.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, leases)
+}
