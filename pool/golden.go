@@ -42,24 +42,23 @@ func newGolden(build func(context.Context) (image.Golden, error)) *golden {
 func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }
 
 // run builds until it succeeds or ctx ends. It tells failed about each attempt
-// that failed, and how long the next one waits. It returns the image, if there
-// is one.
-func (g *golden) run(ctx context.Context, failed func(err error, pause time.Duration)) (built image.Golden, ok bool) {
+// that failed, and how long the next one waits.
+func (g *golden) run(ctx context.Context, failed func(err error, pause time.Duration)) {
 	pause := backoff{first: firstBuildPause, limit: lastBuildPause}
 	for {
 		golden, err := g.build(ctx)
 		if err == nil {
 			g.current().finish(golden, nil)
-			return golden, true
+			return
 		}
 		if ctx.Err() != nil {
-			return image.Golden{}, false // whoever waits has a context that ended too
+			return // whoever waits has a context that ended too
 		}
 		wait := pause.grow()
 		failed(err, wait)
 		g.renew().finish(image.Golden{}, err)
 		if sleep(ctx, wait) != nil {
-			return image.Golden{}, false
+			return
 		}
 	}
 }
@@ -153,5 +152,5 @@ func (p *Pool) rebuildIfGone(made image.Golden) {
 		return
 	}
 	p.log.Warn("golden image was removed, and is built again", "image", made.Digest)
-	p.spawn(func() { p.golden.run(p.growing, p.buildFailed) })
+	p.spawn(p.buildGolden)
 }

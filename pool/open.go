@@ -27,19 +27,13 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
-	if !p.spawn(p.makeImages) {
+	if !p.spawn(p.buildGolden) || !p.spawn(p.keepTemplate) {
 		return ErrClosing
 	}
 	return nil
 }
 
-// makeImages makes the golden image, and then the template. Workers wait for
-// the first alone: until the second is there, they are clones.
-func (p *Pool) makeImages() {
-	if golden, ok := p.golden.run(p.growing, p.buildFailed); ok {
-		p.makeTemplate(p.growing, golden)
-	}
-}
+func (p *Pool) buildGolden() { p.golden.run(p.growing, p.buildFailed) }
 
 func (p *Pool) buildFailed(err error, pause time.Duration) {
 	p.log.Error("building the golden image failed", "image", p.config.Recipe.Digest(), "err", err, "again_in", pause)

@@ -8,23 +8,36 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
-// makeTemplate makes what workers are forked from, if the backend can do that.
+// templateCheck is how often the template is looked after: one that failed, or
+// was taken out of use, is made again.
+const templateCheck = 5 * time.Minute
+
+// keepTemplate keeps what workers are forked from, if the backend can do that.
 // Without a template nothing stops: workers are clones then.
-func (p *Pool) makeTemplate(ctx context.Context, golden image.Golden) {
+func (p *Pool) keepTemplate() {
 	forker, ok := p.backend.(backend.Forker)
 	if !ok || !p.config.Fork {
 		return
 	}
+	for {
+		golden, err := p.golden.wait(p.growing)
+		if err == nil {
+			p.prepareTemplate(p.growing, forker, golden)
+		}
+		if sleep(p.growing, templateCheck) != nil {
+			return
+		}
+	}
+}
+
+// prepareTemplate makes the template, if there is no valid one.
+func (p *Pool) prepareTemplate(ctx context.Context, forker backend.Forker, golden image.Golden) {
 	log := p.log.With("image", golden.Digest)
-	began := time.Now()
 	err := forker.Prepare(ctx, golden, p.size(), func(stage, line string) {
-		log.Debug("making the template", "stage", stage, "line", line)
+		log.Info("making the template", "stage", stage, "line", line)
 	})
-	switch {
-	case err == nil:
-		log.Info("template is there", "took", time.Since(began).Round(time.Millisecond))
-	case ctx.Err() == nil:
-		log.Warn("no template: workers are clones, which take longer", "err", err)
+	if err != nil && ctx.Err() == nil {
+		log.Warn("no template: workers are clones, which take longer", "err", err, "again_in", templateCheck)
 	}
 }
 

@@ -146,7 +146,7 @@ func (p *prober) remember(r remembered) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(p.memory), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.memory), 0o700); err != nil {
 		return err
 	}
 	if err := renameio.WriteFile(p.memory, append(text, '\n'), 0o644); err != nil {

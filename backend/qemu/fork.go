@@ -15,9 +15,14 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 )
 
-// forkLimit bounds a fork up to its new identity. It takes well under a second
-// where nothing else runs; a template that takes longer is broken.
-const forkLimit = 30 * time.Second
+const (
+	// forkLimit bounds a fork up to its new identity. It takes well under a
+	// second where nothing else runs.
+	forkLimit = time.Minute
+	// forkFailures in a row take a template out of use: one may have had other
+	// reasons, such as a host that was too busy.
+	forkFailures = 2
+)
 
 // fork starts a worker from the template. After an error nothing of it runs,
 // and nothing of it is left in its directory.

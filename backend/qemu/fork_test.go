@@ -207,14 +207,16 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	state, err := os.ReadFile(good.state())
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(good.state(), bytes.Repeat([]byte("rubbish"), len(state)/7), 0o600))
-	w, err := f.start(t, 0)
-	require.NoError(t, err)
-	require.Equal(t, backend.Clone, w.How())
+	for n := range forkFailures {
+		w, err := f.start(t, n)
+		require.NoError(t, err)
+		require.Equal(t, backend.Clone, w.How())
+	}
 	_, ok = f.template(f.golden, f.size, acceleration)
 	require.False(t, ok, "a broken template must not be used again")
 
 	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
-	w, err = f.start(t, 1)
+	w, err := f.start(t, forkFailures)
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, w.How(), "and is made anew")
 }

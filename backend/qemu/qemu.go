@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
@@ -46,6 +47,9 @@ type Backend struct {
 	prober  prober
 	say     sync.Once
 
+	// failures counts the forks that failed in a row.
+	failures atomic.Int32
+
 	mu       sync.Mutex
 	machines map[string]*machine
 }
@@ -79,14 +83,25 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	if t, ok := b.template(golden, spec.Size, acceleration); ok {
 		m, err := b.fork(ctx, t, golden, spec)
 		if err == nil {
+			b.failures.Store(0)
 			return m, nil
 		}
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		b.options.Log.Warn("booting a clone, and no more forks of this template", "worker", spec.ID, "error", errors.Join(err, b.discard(t)))
+		b.options.Log.Warn("booting a clone in place of a fork", "worker", spec.ID, "error", errors.Join(err, b.blame(t)))
 	}
 	return b.clone(ctx, golden, spec, acceleration)
+}
+
+// blame counts a fork that failed, and takes its template out of use when it
+// is not the first.
+func (b *Backend) blame(t template) error {
+	if b.failures.Add(1) < forkFailures {
+		return nil
+	}
+	b.failures.Store(0)
+	return b.discard(t)
 }
 
 // clone clones the golden disk, boots it and gives it the worker's identity.
