@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -90,12 +91,32 @@ func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) err
 	if err := json.Unmarshal(result.Bytes(), &report); err != nil {
 		return fmt.Errorf("reading cloud-init's result: %w", err)
 	}
-	if len(report.V1.Errors) > 0 {
+	if fatal := sortErrors(report.V1.Errors, progress); len(fatal) > 0 {
 		tail := lines.New(func(line string) { progress("cloud-init", line) })
 		_ = g.Run(ctx, "tail -n 20 /var/log/cloud-init-output.log", tail) // the errors matter more
-		return fmt.Errorf("cloud-init: %s%s", strings.Join(report.V1.Errors, "; "), tail.Quote())
+		return fmt.Errorf("cloud-init: %s%s", strings.Join(fatal, "; "), tail.Quote())
 	}
 	return nil
+}
+
+// essential are the modules of cloud-init that do what the recipe asks for.
+var essential = []string{"users-groups", "package-update-upgrade-install", "runcmd", "scripts-user"}
+
+// sortErrors returns those of cloud-init's errors that spoil the image, and
+// shows the others: a distribution's own settings may fail, such as a language
+// that the image does not have, and harm nobody. cloud-init names the module
+// first, with hyphens or underscores as its version has it.
+func sortErrors(all []string, progress image.Progress) (fatal []string) {
+	for _, text := range all {
+		module, _, found := strings.Cut(strings.TrimPrefix(text, "('"), "'")
+		module = strings.ReplaceAll(module, "_", "-")
+		if found && strings.HasPrefix(text, "('") && !slices.Contains(essential, module) {
+			progress("cloud-init", "ignored: "+text)
+			continue
+		}
+		fatal = append(fatal, text)
+	}
+	return fatal
 }
 
 // shown is a command with its output shown; when it fails, the error has its

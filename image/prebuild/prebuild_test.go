@@ -141,3 +141,19 @@ func TestFailuresThatEndTheBuild(t *testing.T) {
 		})
 	}
 }
+
+func TestErrorsOfModulesThatNobodyAskedForAreShownOnly(t *testing.T) {
+	var shown []string
+	fatal := sortErrors([]string{
+		"('locale', ProcessExecutionError('Unexpected error'))",
+		"('package_update_upgrade_install', CalledProcessError('apt-get'))",
+		"('users-groups', ValueError('x'))",
+		"something else",
+	}, func(_, line string) { shown = append(shown, line) })
+	require.Equal(t, []string{
+		"('package_update_upgrade_install', CalledProcessError('apt-get'))",
+		"('users-groups', ValueError('x'))",
+		"something else",
+	}, fatal)
+	require.Equal(t, []string{"ignored: ('locale', ProcessExecutionError('Unexpected error'))"}, shown)
+}
