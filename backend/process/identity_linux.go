@@ -87,7 +87,7 @@ func Find(match func(arguments []string) bool) (map[Identity][]string, error) {
 		case errors.Is(err, ErrNotRunning): // ended meanwhile
 		case err != nil:
 			return nil, fmt.Errorf("looking at process %d: %w", pid, err)
-		case match(arguments):
+		case len(arguments) > 0 && match(arguments):
 			found[id] = arguments
 		}
 	}

@@ -179,6 +179,14 @@ func TestFindSeesNoProcessOfAnotherUser(t *testing.T) {
 	require.Empty(t, found)
 }
 
+func TestFindAsksAboutNoThreadOfTheKernel(t *testing.T) {
+	_, err := Find(func(arguments []string) bool {
+		require.NotEmpty(t, arguments)
+		return false
+	})
+	require.NoError(t, err)
+}
+
 func TestScopeKeepsTheCommand(t *testing.T) {
 	c := Command{Path: "/usr/bin/qemu", Arguments: []string{"-name", "x"}, Namespace: "/run/netns/x", Output: "/o"}
 	got := scoped(c, "/usr/bin/systemd-run", "mayfly-x")
