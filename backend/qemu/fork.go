@@ -39,14 +39,13 @@ func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spe
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
-	if m != nil {
-		err = errors.Join(err, b.Destroy(context.WithoutCancel(ctx), spec.ID))
-	}
-	return nil, errors.Join(err, removeMachineFiles(spec.Dir))
+	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
+	defer cancelUndo()
+	return nil, errors.Join(err, b.Destroy(undo, spec.ID), removeMachineFiles(spec.Dir))
 }
 
-// launchFork starts QEMU with the template's memory, mapped so that what the fork
-// writes stays its own, and a disk of its own on top of the template's.
+// launchFork starts QEMU with the template's memory, mapped so that what the
+// fork writes stays its own, and a disk of its own on top of the template's.
 func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
 	fork := t.machine(golden)
 	fork.MemoryUse = forked
