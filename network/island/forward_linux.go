@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,18 +16,32 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
 
-// forwardingNotes holds an empty file for each interface of the host that
-// forwarded nothing before we had it do so. It is lost with the host's uptime,
-// as the setting is, and flocked while either is changed.
+// forwardingNotes has a directory for each network namespace that pools are
+// opened in, which on most hosts is one. That holds an empty file for each
+// interface that forwarded nothing before we had it do so. It is lost with the
+// host's uptime, as the setting is, and flocked while either is changed.
 const forwardingNotes = "/run/mayfly/forwarding"
+
+// notes is the directory of the thread's own network namespace.
+func notes() (string, error) {
+	var namespace unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &namespace); err != nil {
+		return "", fmt.Errorf("asking for our network namespace: %w", err)
+	}
+	return filepath.Join(forwardingNotes, strconv.FormatUint(namespace.Ino, 10)), nil
+}
 
 // forwardEgress has the way out forward, and notes when it did not. The caller
 // has a link on the host already: that keeps others from undoing this.
 func forwardEgress(link string) error {
-	if err := os.MkdirAll(forwardingNotes, 0o700); err != nil {
+	dir, err := notes()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the directory of notes on forwarding: %w", err)
 	}
-	unlock, err := lockForwarding()
+	unlock, err := lockForwarding(dir)
 	if err != nil {
 		return err
 	}
@@ -35,7 +50,7 @@ func forwardEgress(link string) error {
 	if err != nil || on {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(forwardingNotes, link), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, link), nil, 0o600); err != nil {
 		return fmt.Errorf("noting that %s did not forward: %w", link, err)
 	}
 	return forward(link)
@@ -44,7 +59,11 @@ func forwardEgress(link string) error {
 // restoreForwarding undoes forwardEgress once no pool has a lease any more. A
 // host that has become a router meanwhile, by its global setting, stays one.
 func restoreForwarding() error {
-	unlock, err := lockForwarding()
+	dir, err := notes()
+	if err != nil {
+		return err
+	}
+	unlock, err := lockForwarding(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was noted
 	}
@@ -64,39 +83,39 @@ func restoreForwarding() error {
 	if err != nil {
 		return err
 	}
-	notes, err := os.ReadDir(forwardingNotes)
+	noted, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("reading the notes on forwarding: %w", err)
 	}
 	var errs []error
-	for _, note := range notes {
-		errs = append(errs, restore(note.Name(), router))
+	for _, note := range noted {
+		errs = append(errs, restore(filepath.Join(dir, note.Name()), router))
 	}
 	return errors.Join(errs...)
 }
 
 // restore switches forwarding by one link off unless the host is a router, and
 // drops the note. The link may be gone.
-func restore(link string, router bool) error {
+func restore(note string, router bool) error {
 	if !router {
-		err := setSysctl("0", "ipv4", "conf", link, "forwarding")
+		err := setSysctl("0", "ipv4", "conf", filepath.Base(note), "forwarding")
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if err := os.Remove(filepath.Join(forwardingNotes, link)); err != nil {
+	if err := os.Remove(note); err != nil {
 		return fmt.Errorf("dropping the note on forwarding: %w", err)
 	}
 	return nil
 }
 
-func lockForwarding() (unlock func(), err error) {
-	dir, err := os.Open(forwardingNotes)
+func lockForwarding(notes string) (unlock func(), err error) {
+	dir, err := os.Open(notes)
 	if err != nil {
 		return nil, fmt.Errorf("opening the notes on forwarding: %w", err)
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", forwardingNotes, err), dir.Close())
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", notes, err), dir.Close())
 	}
 	return func() { dir.Close() }, nil
 }
