@@ -80,7 +80,8 @@ type Machine interface {
 type Forker interface {
 	// Prepare makes the pool's template of a golden image, for machines of one
 	// size, unless a valid one is there, and removes templates that are not
-	// valid any more. A failed or cancelled Prepare leaves nothing of it.
+	// valid any more, which all are where the configuration wants no forks. A
+	// failed or cancelled Prepare leaves nothing of it.
 	Prepare(ctx context.Context, golden image.Golden, size Size, progress image.Progress) error
 }
 

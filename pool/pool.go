@@ -35,9 +35,6 @@ type Config struct {
 	// CPUs and Memory (bytes) are what each worker gets.
 	CPUs   int
 	Memory int64
-	// Fork says whether workers are to be forked from a template, by a backend
-	// that can.
-	Fork bool
 	// Max is how many workers there may be, those being deleted included.
 	Max int
 	// ConcurrentStarts is how many workers may be made at once; the others

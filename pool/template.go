@@ -16,7 +16,7 @@ const templateCheck = 5 * time.Minute
 // Without a template nothing stops: workers are clones then.
 func (p *Pool) keepTemplate() {
 	forker, ok := p.backend.(backend.Forker)
-	if !ok || !p.config.Fork {
+	if !ok {
 		return
 	}
 	for {

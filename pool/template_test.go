@@ -28,7 +28,7 @@ func (b forkingBackend) Prepare(_ context.Context, _ image.Golden, size backend.
 	return b.fails(len(b.asked))
 }
 
-func openForking(t *testing.T, fork bool, fails func(asked int) error) (*pool.Pool, forkingBackend) {
+func openForking(t *testing.T, fails func(asked int) error) (*pool.Pool, forkingBackend) {
 	t.Helper()
 	w := newWorld()
 	s, err := store.Open(t.TempDir())
@@ -36,16 +36,14 @@ func openForking(t *testing.T, fork bool, fails func(asked int) error) (*pool.Po
 	parts := w.parts(s)
 	forking := forkingBackend{worldBackend{w}, make(chan backend.Size, 10), fails}
 	parts.Backend = forking
-	c := config
-	c.Fork = fork
-	p := pool.New(c, parts)
+	p := pool.New(config, parts)
 	require.NoError(t, p.Open(t.Context()))
 	return p, forking
 }
 
 func TestTemplateIsMadeOfTheWorkersSizeAndLookedAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, forking := openForking(t, true, func(asked int) error {
+		p, forking := openForking(t, func(asked int) error {
 			if asked == 1 {
 				return errors.New("no room")
 			}
@@ -61,15 +59,6 @@ func TestTemplateIsMadeOfTheWorkersSizeAndLookedAfter(t *testing.T) {
 
 		time.Sleep(6 * time.Minute)
 		require.Len(t, forking.asked, 1, "one that failed is made again")
-		require.NoError(t, p.Close(t.Context()))
-	})
-}
-
-func TestNoTemplateIsMadeWhenForksAreOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, forking := openForking(t, false, func(int) error { return nil })
-		time.Sleep(time.Hour)
-		require.Empty(t, forking.asked)
 		require.NoError(t, p.Close(t.Context()))
 	})
 }

@@ -49,7 +49,7 @@ func PrepareTemplate(ctx context.Context, c config.Config, golden image.Golden, 
 		return err
 	}
 	forker, ok := a.backend.(backend.Forker)
-	if !ok || !c.Fork.Enabled {
+	if !ok {
 		return nil
 	}
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}

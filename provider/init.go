@@ -72,8 +72,7 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 	p := pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
-		Fork: c.Fork.Enabled,
-		Max:  maxWorkers(c), ConcurrentStarts: c.Host.ConcurrentStarts,
+		Max: maxWorkers(c), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout,
 	}, pool.Parts{Backend: a.backend, Network: a.network, Access: a.access, Store: records, Log: log})
 	if err := p.Open(ctx); err != nil {

@@ -33,22 +33,15 @@ func buildQEMU(c config.Config, log *slog.Logger) (assembly, error) {
 		backend: qemu.New(qemu.Options{
 			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
 			ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
-			TemplatesDir: templatesDir(c), ShareMemory: c.Fork.ShareMemory,
-			Source: c.Image.Source.Kind, Network: leases, Log: log,
+			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory,
+			// The pool's own: machines of two pools share no memory.
+			TemplatesDir: filepath.Join(c.PoolDir(), "templates"),
+			Source:       c.Image.Source.Kind, Network: leases, Log: log,
 		}),
 		network: leases,
 		access:  access.SSH{},
 		root:    true,
 	}, nil
-}
-
-// templatesDir is the pool's own: machines of two pools share no memory. It is
-// empty, and there are no forks, when the configuration says so.
-func templatesDir(c config.Config) string {
-	if !c.Fork.Enabled {
-		return ""
-	}
-	return filepath.Join(c.PoolDir(), "templates")
 }
 
 // addressOwners returns who has an address below the state directory, as

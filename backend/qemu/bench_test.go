@@ -14,11 +14,9 @@ import (
 // from Start to a job's first command: -benchtime 5x is enough.
 func BenchmarkReady(b *testing.B) {
 	f := newForks(b, "bench")
-	templates := f.options.TemplatesDir
-	for how, dir := range map[string]string{backend.Clone: "", backend.Fork: templates} {
+	for _, how := range []string{backend.Clone, backend.Fork} {
 		b.Run(how, func(b *testing.B) {
-			f.options.TemplatesDir = dir
-			defer func() { f.options.TemplatesDir = templates }()
+			f.options.Fork = how == backend.Fork
 			for b.Loop() {
 				w, err := f.start(b, 0)
 				require.NoError(b, err)

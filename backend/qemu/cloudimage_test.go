@@ -36,7 +36,7 @@ const grubDir = "/usr/lib/grub/i386-pc"
 func TestCloudImage(t *testing.T) {
 	sandbox.Need(t, "qemu-img", "mmdebstrap", "mkfs.ext4", "grub-mkimage")
 	f := forks{world: newWorld(t, "cloudimg"), size: backend.Size{CPUs: 1, Memory: 512 << 20}}
-	f.options.TemplatesDir = "" // a clone is what this is about
+	f.options.Fork = false // a clone is what this is about
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 

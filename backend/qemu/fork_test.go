@@ -219,6 +219,10 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	w, err := f.start(t, forkFailures)
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, w.How(), "and is made anew")
+
+	f.options.Fork = false
+	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
+	require.NoDirExists(t, good.dir, "without forks nothing is kept for them")
 }
 
 func TestCancelledPrepareLeavesNothing(t *testing.T) {

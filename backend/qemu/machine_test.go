@@ -89,7 +89,7 @@ func newWorld(t testing.TB, pool string) world {
 func newBackend(pool, dir string, net *island.Island) *Backend {
 	return New(Options{
 		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
-		TemplatesDir: filepath.Join(dir, "templates"), ShareMemory: true,
+		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(dir, "templates"),
 		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
 	})
 }

@@ -32,10 +32,10 @@ type Options struct {
 	Source string
 	// Network gives the image build a lease of its own.
 	Network network.Network
-	// TemplatesDir holds the pool's templates; without it there are none.
-	// ShareMemory lets forks share the template's pages until they write.
-	TemplatesDir string
-	ShareMemory  bool
+	// Fork says whether workers are forked from a template. TemplatesDir holds
+	// the pool's; ShareMemory lets forks share its pages until they write.
+	Fork, ShareMemory bool
+	TemplatesDir      string
 	// Binary is QEMU's; empty means the one for this host's processor.
 	Binary string
 	Log    *slog.Logger

@@ -94,7 +94,7 @@ func (b *Backend) basis(golden image.Golden, size backend.Size, accel string) (b
 
 // template returns the valid template for such a worker.
 func (b *Backend) template(golden image.Golden, size backend.Size, acceleration Acceleration) (template, bool) {
-	if b.options.TemplatesDir == "" {
+	if !b.options.Fork {
 		return template{}, false
 	}
 	wanted, err := b.basis(golden, size, acceleration.Name)
@@ -114,8 +114,12 @@ func (b *Backend) load(wanted basis) (template, bool) {
 	return t, t.Basis.key() == wanted.key()
 }
 
-// Prepare makes the template under a temporary name, and renames it.
+// Prepare makes the template under a temporary name, and renames it. Where
+// there are to be no forks, it only removes what was made before.
 func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend.Size, progress image.Progress) (err error) {
+	if !b.options.Fork {
+		return b.removeTemplates("")
+	}
 	acceleration, err := b.acceleration(ctx, golden.Kernel())
 	if err != nil {
 		return err
@@ -147,6 +151,9 @@ func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend
 // removeTemplates removes all but one, and what killed makers left.
 func (b *Backend) removeTemplates(except string) error {
 	entries, err := os.ReadDir(b.options.TemplatesDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("listing templates: %w", err)
 	}

@@ -63,10 +63,10 @@ func TestNextPluginRemovesWhatAKilledOneLeft(t *testing.T) {
 }
 
 // crash leaves behind what a plugin had when it was killed: two workers that
-// run, and two on their way up.
+// run, and two on their way up, beside a template that may be too.
 func crash(t *testing.T, s shared, before traces) {
 	t.Helper()
-	killed := runner.StartProcess(t, s.binary, pluginConfig())
+	killed := runner.StartProcess(t, s.binary, pluginConfig(true))
 	killed.Tell("grow 2")
 	killed.Tell("work")
 	killed.Tell("grow 2")
@@ -84,5 +84,5 @@ func crash(t *testing.T, s shared, before traces) {
 	require.Greater(t, len(left[link]), 2, left)
 	require.Greater(t, len(left[lease]), 2, left)
 	require.Len(t, left[table], 1, left)
-	require.Len(t, left[directory], 4, left)
+	require.GreaterOrEqual(t, len(left[directory]), 4, left) // the template on its way has one too
 }

@@ -102,9 +102,11 @@ func begin(t *testing.T) shared {
 // must say it to ask for the same image.
 const step = "echo 'a: b' >/etc/mayfly-step"
 
-// pluginConfig asks for small machines.
-func pluginConfig() map[string]any {
+// pluginConfig asks for small machines. Without forks they all boot; with them
+// a template is made in the background at first.
+func pluginConfig(fork bool) map[string]any {
 	return map[string]any{
+		"fork":    map[string]any{"enabled": fork},
 		"backend": "qemu", "state_dir": stateDir(),
 		"image":   map[string]any{"run": []string{step}},
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": "4GiB"},
@@ -141,7 +143,7 @@ func runnerConfig() string {
 func (s shared) start(t *testing.T) *runner.Plugin {
 	t.Helper()
 	log := hclog.New(&hclog.LoggerOptions{Name: t.Name(), Level: hclog.Info, Output: os.Stderr})
-	plugin, err := runner.Start(s.binary, pluginConfig(), log)
+	plugin, err := runner.Start(s.binary, pluginConfig(false), log)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, plugin.Stop(patiently(t))) })
 	return plugin

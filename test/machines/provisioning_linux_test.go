@@ -14,7 +14,7 @@ import (
 func TestProvisioning(t *testing.T) {
 	s := begin(t)
 	integration.TestProvisioning(t, s.binary, integration.Config{
-		PluginConfig:    pluginConfig(),
+		PluginConfig:    pluginConfig(false),
 		ConnectorConfig: provider.ConnectorConfig{Timeout: time.Minute},
 		MaxInstances:    3,
 		UseExternalAddr: true,
