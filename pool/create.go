@@ -18,6 +18,9 @@ import (
 // ran.
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	clock := newStopwatch()
+	if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
+		return nil, err
+	}
 	golden, err := p.golden.wait(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})

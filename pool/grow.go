@@ -2,9 +2,7 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
@@ -18,37 +16,45 @@ func (p *Pool) Grow(n int) (int, error) {
 	if n <= 0 {
 		return 0, nil
 	}
-	room, err := p.claim(n)
+	granted, err := p.admit(n)
 	if err != nil {
 		return 0, fmt.Errorf("growing pool %s by %d: %w", p.config.Name, n, err)
 	}
-	defer p.running.Done()
-	ids, err := p.reserve(room)
-	p.admit(ids, room)
-	if len(ids) == 0 {
-		return 0, fmt.Errorf("growing pool %s by %d: %w", p.config.Name, n, err)
+	if granted < n {
+		p.log.Warn("pool grows by less than it was asked for", "asked", n, "granted", granted, "max", p.config.Max)
 	}
-	if len(ids) < n {
-		p.log.Warn("pool grows by less than it was asked for", "asked", n, "granted", len(ids), "max", p.config.Max, "err", err)
-	}
-	return len(ids), nil
+	return granted, nil
 }
 
-// claim sets room aside for up to n workers, and keeps Close waiting until the
-// caller is done.
-func (p *Pool) claim(n int) (room int, err error) {
+// admit lets up to n workers live. Nothing of them touches the disk here: what
+// a busy one takes, the runner's only goroutine would wait for.
+func (p *Pool) admit(n int) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closing {
 		return 0, ErrClosing
 	}
-	room = min(n, p.config.Max-p.count()-p.reserved)
+	room := min(n, p.config.Max-p.count())
 	if room <= 0 {
 		return 0, fmt.Errorf("%w: it has its %d workers", ErrFull, p.config.Max)
 	}
-	p.reserved += room
-	p.running.Add(1)
+	for range room {
+		ctx, end := context.WithCancelCause(p.growing)
+		w := &worker{id: p.newID(), end: end, state: Creating, createdAt: time.Now()}
+		p.workers[w.id] = w
+		p.running.Go(func() { p.live(ctx, w) })
+	}
 	return room, nil
+}
+
+// newID is one that no worker has. The caller holds the mutex.
+func (p *Pool) newID() string {
+	for {
+		id := workerid.New(p.config.Name)
+		if _, taken := p.workers[id]; !taken {
+			return id
+		}
+	}
 }
 
 // count says how many workers there are, gone ones not counted. The caller
@@ -61,41 +67,4 @@ func (p *Pool) count() int {
 		}
 	}
 	return n
-}
-
-// reserve writes the intent of n workers to disk before anything is made for
-// them. When it fails half-way, it returns those that it reserved as well.
-func (p *Pool) reserve(n int) ([]string, error) {
-	ids := make([]string, 0, n)
-	for range n {
-		id, err := p.reserveOne()
-		if err != nil {
-			return ids, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
-}
-
-func (p *Pool) reserveOne() (string, error) {
-	for {
-		id := workerid.New(p.config.Name)
-		_, err := p.store.Reserve(id)
-		if !errors.Is(err, fs.ErrExist) {
-			return id, err
-		}
-	}
-}
-
-// admit turns a claim for room workers into these, and lets them live.
-func (p *Pool) admit(ids []string, room int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reserved -= room
-	for _, id := range ids {
-		ctx, end := context.WithCancelCause(p.growing)
-		w := &worker{id: id, end: end, state: Creating, createdAt: time.Now()}
-		p.workers[id] = w
-		p.running.Go(func() { p.live(ctx, w) })
-	}
 }

@@ -244,15 +244,19 @@ func TestGrowKeepsToTheMaximum(t *testing.T) {
 	})
 }
 
-func TestGrowFailsWhenItCannotReserve(t *testing.T) {
+func TestWorkerThatHasNoRoomOnDiskFailsAfterItWasShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		p, s := openPool(t, w, config)
 		dir := s.Dir("")
 		require.NoError(t, os.RemoveAll(dir))
-		_, err := p.Grow(2)
-		assert.ErrorIs(t, err, os.ErrNotExist)
-		assert.Empty(t, p.Workers(), "nothing was promised")
+		grow(t, p, 2)
+		synctest.Wait()
+		require.Equal(t, pool.Creating, p.Workers()[0].State)
+		gone := p.Workers()
+		require.Len(t, gone, 2)
+		assert.Equal(t, pool.Deleted, gone[0].State)
+		assert.Contains(t, gone[0].Reason, "no such file or directory")
 		require.NoError(t, os.Mkdir(dir, 0o700))
 		grow(t, p, 100) // the room was given back
 		synctest.Wait()

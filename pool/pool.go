@@ -89,10 +89,9 @@ type Pool struct {
 	giveUp  context.CancelFunc
 	running sync.WaitGroup // every goroutine of the pool, and every Grow
 
-	mu       sync.Mutex // guards all below; nothing waits while it is held
-	workers  map[string]*worker
-	reserved int // ids that a Grow is about to add
-	closing  bool
+	mu      sync.Mutex // guards all below; nothing waits while it is held
+	workers map[string]*worker
+	closing bool
 }
 
 // New puts a pool together. It does nothing until Open.
