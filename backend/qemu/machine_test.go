@@ -34,10 +34,6 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		stateDir = dir
-		if d := os.Getenv("LABSTATE"); d != "" {
-			stateDir = d
-			return func() {}
-		}
 		return func() { _ = os.RemoveAll(dir) }
 	}))
 }

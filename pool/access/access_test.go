@@ -60,6 +60,16 @@ func TestReadyWaitsForTheAccount(t *testing.T) {
 	assert.Negative(t, door.refusals.Load(), "a session was refused, then one was opened")
 }
 
+// TestReadyGivesASlowWorkerMoreTime has a server that never answers within the
+// first time-out, as an emulated guest among many.
+func TestReadyGivesASlowWorkerMoreTime(t *testing.T) {
+	t.Parallel()
+	identity, key := newIdentity(t)
+	addr := freePort(t)
+	(&door{identity: identity, delay: 11 * time.Second}).open(t, addr)
+	require.NoError(t, access.SSH{}.Ready(limit(t, time.Minute), addr, identity, key))
+}
+
 func TestReadyDoesNotWaitForAnotherHost(t *testing.T) {
 	identity, key := newIdentity(t)
 	other, _ := newIdentity(t)
@@ -115,6 +125,7 @@ func TestReadyRefusesKeysItCannotRead(t *testing.T) {
 type door struct {
 	identity guest.Identity
 	refusals atomic.Int32
+	delay    time.Duration // before each handshake
 }
 
 func (d *door) open(t *testing.T, addr netip.AddrPort) {
@@ -138,6 +149,7 @@ func (d *door) open(t *testing.T, addr netip.AddrPort) {
 
 func (d *door) serve(conn net.Conn) {
 	defer conn.Close()
+	time.Sleep(d.delay)
 	host, err := ssh.ParsePrivateKey([]byte(d.identity.HostKey))
 	if err != nil {
 		panic(err)

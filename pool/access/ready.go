@@ -22,8 +22,9 @@ const (
 	// dialTimeout is short, because a packet sent before the guest's network
 	// was up is lost, and a new try gets through sooner than the kernel's own.
 	dialTimeout = time.Second
-	// loginTimeout is long: an emulated guest may need seconds for the
-	// handshake.
+	// loginTimeout is how long the first login may take; each further one gets
+	// twice as long. An emulated guest among many may need more than any fixed
+	// time, and logins given up half-way only add to its work.
 	loginTimeout = 10 * time.Second
 	// dialInterval is the pause while nothing answers.
 	dialInterval = 75 * time.Millisecond
@@ -42,8 +43,9 @@ func (SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identi
 		return err
 	}
 	var last error
-	for {
-		pause, err := try(ctx, addr, config)
+	for timeout := loginTimeout; ; {
+		began := time.Now()
+		pause, err := try(ctx, addr, config, timeout)
 		switch {
 		case err == nil:
 			return nil
@@ -51,6 +53,9 @@ func (SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identi
 			return fmt.Errorf("logging in at %s: %w", addr, err)
 		case ctx.Err() == nil || last == nil: // else the try failed because ctx ended
 			last = err
+		}
+		if time.Since(began) >= timeout {
+			timeout *= 2
 		}
 		select {
 		case <-ctx.Done():
@@ -91,7 +96,7 @@ func pin(host ssh.PublicKey) ssh.HostKeyCallback {
 
 // try logs in once. When that fails it also says how long to wait before the
 // next time.
-func try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig) (pause time.Duration, err error) {
+func try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig, timeout time.Duration) (pause time.Duration, err error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
@@ -99,7 +104,7 @@ func try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig) (pa
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := conn.SetDeadline(time.Now().Add(loginTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return dialInterval, err
 	}
 	return loginInterval, login(conn, addr.String(), config)
