@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 )
@@ -33,7 +34,7 @@ func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spe
 	if err == nil {
 		m.address = sshAddress(spec.Lease)
 		b.keep(m)
-		err = m.explain(m.wake(limited, t, spec))
+		err = m.explain(m.wake(limited, t.state(), rekey(spec.Identity)))
 	}
 	if err == nil {
 		return m, nil
@@ -48,7 +49,7 @@ func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spe
 // fork writes stays its own, and a disk of its own on top of the template's.
 func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
 	fork := t.machine(golden)
-	fork.MemoryUse = forked
+	fork.MemoryUse, fork.Incoming = forked, true
 	fork.Console = filepath.Join(spec.Dir, consoleFile)
 	var err error
 	if fork.Disk, fork.Format, err = t.cloneDisk(ctx, spec.Dir); err != nil {
@@ -74,14 +75,29 @@ func (t template) cloneDisk(ctx context.Context, dir string) (path, format strin
 		method, err := disk.Clone(ctx, t.disk(), path)
 		return path, method.Format(), err
 	}
-	return path, t.Format, disk.Stack(ctx, t.disk(), t.Format, path)
+	base, err := keepBase(t.disk(), dir)
+	if err != nil {
+		return path, "", err
+	}
+	return path, disk.Overlay.Format(), disk.Stack(ctx, base, t.Format, path)
 }
 
-// wake restores the machine's state, lets it run and gives it its identity.
-func (m *machine) wake(ctx context.Context, t template, spec backend.Spec) error {
+// keepBase gives the disk that an overlay stands on a second name in the
+// worker's directory: a suspended worker outlives its template.
+func keepBase(path, dir string) (string, error) {
+	base := filepath.Join(dir, baseFile)
+	if err := os.Link(path, base); err != nil {
+		return "", fmt.Errorf("keeping the template's disk: %w", err)
+	}
+	return base, nil
+}
+
+// wake restores the machine's state, lets it run, and tells its agent what to
+// do first.
+func (m *machine) wake(ctx context.Context, statePath string, first func(*guest.Client, context.Context) error) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
-	state, err := os.Open(t.state())
+	state, err := os.Open(statePath)
 	if err != nil {
 		return err
 	}
@@ -97,13 +113,18 @@ func (m *machine) wake(ctx context.Context, t template, spec backend.Spec) error
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	return m.rekey(ctx, agent, spec.Identity)
+	return first(guest.NewClient(agent), ctx)
+}
+
+// rekey gives a guest its identity.
+func rekey(identity guest.Identity) func(*guest.Client, context.Context) error {
+	return func(agent *guest.Client, ctx context.Context) error { return agent.Rekey(ctx, identity) }
 }
 
 // removeMachineFiles leaves what the pool keeps in a worker's directory.
 func removeMachineFiles(dir string) error {
 	var failed []error
-	for _, name := range []string{agentSocket, qmpSocket, consoleFile, outputFile, diskFile, memoryFile} {
+	for _, name := range []string{agentSocket, qmpSocket, consoleFile, outputFile, diskFile, baseFile, memoryFile} {
 		failed = append(failed, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	return errors.Join(failed...)

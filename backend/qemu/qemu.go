@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -57,6 +56,7 @@ type Backend struct {
 var (
 	_ backend.Backend     = (*Backend)(nil)
 	_ backend.Forker      = (*Backend)(nil)
+	_ backend.Suspender   = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 )
@@ -139,11 +139,7 @@ func (m *machine) boot(ctx context.Context, spec backend.Spec) error {
 		return err
 	}
 	defer agent.Close()
-	return m.rekey(ctx, agent, spec.Identity)
-}
-
-func (m *machine) rekey(ctx context.Context, agent net.Conn, identity guest.Identity) error {
-	return guest.NewClient(agent).Rekey(ctx, identity)
+	return guest.NewClient(agent).Rekey(ctx, spec.Identity)
 }
 
 // Find looks at the host's processes.
@@ -168,11 +164,7 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 
 // Destroy kills the worker's QEMU, whether or not this process started it.
 func (b *Backend) Destroy(ctx context.Context, id string) error {
-	b.mu.Lock()
-	known := b.machines[id]
-	delete(b.machines, id)
-	b.mu.Unlock()
-	if known != nil {
+	if known := b.forget(id); known != nil {
 		return known.process.Kill(ctx)
 	}
 	running, err := b.processes(func(other string) bool { return other == id })
@@ -218,6 +210,16 @@ func (b *Backend) processes(wanted func(id string) bool) ([]found, error) {
 		all = append(all, found{id, running})
 	}
 	return all, nil
+}
+
+// forget returns the machine that this process has of a worker, if any, and
+// has it no more.
+func (b *Backend) forget(id string) *machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.machines[id]
+	delete(b.machines, id)
+	return known
 }
 
 func (b *Backend) keep(m *machine) {

@@ -28,6 +28,8 @@ const (
 	memoryFile   = "memory"
 	stateFile    = "state"
 	diskFile     = "disk"
+	// baseFile is a worker's own name for the template's disk.
+	baseFile = "base"
 )
 
 // template is a golden image that was booted once, and saved with its memory.
@@ -49,13 +51,18 @@ func (t template) disk() string   { return filepath.Join(t.dir, diskFile) }
 // machine of the same make: another QEMU, processor, kernel of the host, image
 // or size means another template.
 type basis struct {
-	Golden  string       `json:"golden"`
-	Size    backend.Size `json:"size"`
-	Accel   string       `json:"acceleration"`
-	Host    string       `json:"host_kernel"`
-	CPU     string       `json:"cpu"`
-	Binary  string       `json:"binary"`
-	Changed time.Time    `json:"binary_changed"`
+	Golden string       `json:"golden"`
+	Size   backend.Size `json:"size"`
+	Host   string       `json:"host_kernel"`
+	platform
+}
+
+// platform is what saved memory of any kind depends on.
+type platform struct {
+	Accel   string    `json:"acceleration"`
+	CPU     string    `json:"cpu"`
+	Binary  string    `json:"binary"`
+	Changed time.Time `json:"binary_changed"`
 }
 
 // key names the template's directory.
@@ -69,15 +76,7 @@ func (b basis) key() string {
 }
 
 func (b *Backend) basis(golden image.Golden, size backend.Size, accel string) (basis, error) {
-	path, err := exec.LookPath(b.options.Binary)
-	if err != nil {
-		return basis{}, fmt.Errorf("finding QEMU: %w", err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return basis{}, fmt.Errorf("finding QEMU: %w", err)
-	}
-	cpu, err := processor()
+	platform, err := b.platform(accel)
 	if err != nil {
 		return basis{}, err
 	}
@@ -86,10 +85,22 @@ func (b *Backend) basis(golden image.Golden, size backend.Size, accel string) (b
 		return basis{}, fmt.Errorf("asking for the host's kernel: %w", err)
 	}
 	return basis{
-		Golden: golden.Digest, Size: size, Accel: accel, CPU: cpu,
-		Host:   unix.ByteSliceToString(host.Release[:]) + " " + unix.ByteSliceToString(host.Version[:]),
-		Binary: path, Changed: info.ModTime().UTC(),
+		Golden: golden.Digest, Size: size, platform: platform,
+		Host: unix.ByteSliceToString(host.Release[:]) + " " + unix.ByteSliceToString(host.Version[:]),
 	}, nil
+}
+
+func (b *Backend) platform(accel string) (platform, error) {
+	path, err := exec.LookPath(b.options.Binary)
+	if err != nil {
+		return platform{}, fmt.Errorf("finding QEMU: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return platform{}, fmt.Errorf("finding QEMU: %w", err)
+	}
+	cpu, err := processor()
+	return platform{Accel: accel, CPU: cpu, Binary: path, Changed: info.ModTime().UTC()}, err
 }
 
 // template returns the valid template for such a worker.

@@ -111,6 +111,14 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	require.Equal(t, id.AuthorizedKey+"\n", read(t, filepath.Join(root, me.HomeDir, ".ssh/authorized_keys")))
 }
 
+func TestWakeMendsClockAndEntropyAndNothingElse(t *testing.T) {
+	kernel := &recorder{}
+	client, root, _ := serve(t, kernel)
+	require.NoError(t, client.Wake(t.Context()))
+	require.Equal(t, []string{"reseed", "time"}, kernel.calls)
+	require.NoDirExists(t, filepath.Join(root, "etc"))
+}
+
 func TestResolverOfTheGuestsOwnIsLeftAlone(t *testing.T) {
 	kernel := &recorder{}
 	client, root, _ := serve(t, kernel)
