@@ -12,8 +12,8 @@ import (
 )
 
 // rekey makes the guest one of a kind. The order matters: fresh entropy comes
-// before anything may draw a random number, the network comes last, and sshd
-// starts only after all of it. The first failure ends it: a guest that is not
+// before anything may draw a random number, the network comes last, and nothing
+// listens for SSH before all of it. The first failure ends it: a guest that is not
 // wholly rekeyed is never handed out.
 func (a *Agent) rekey(r guest.Rekey) error {
 	if err := a.refresh(r.Fresh); err != nil {
@@ -28,7 +28,7 @@ func (a *Agent) rekey(r guest.Rekey) error {
 		{"writing the SSH host key", func() error { return a.writeHostKey(r.Identity) }},
 		{"writing authorized_keys", func() error { return a.writeAuthorizedKey(r.User, r.AuthorizedKey) }},
 		{"setting up the network", a.setUpNetwork},
-		{"reporting readiness", a.Ready},
+		{"opening the SSH port", a.Ready},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {

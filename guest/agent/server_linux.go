@@ -19,7 +19,7 @@ type Agent struct {
 	Log  *slog.Logger
 	// Kernel is how the agent reaches the running kernel.
 	Kernel Kernel
-	// Ready is called after each rekey: it lets sshd start.
+	// Ready is called after each rekey: it opens the SSH port.
 	Ready func() error
 
 	// rekeyed says that the guest has its identity.
