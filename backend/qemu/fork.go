@@ -28,7 +28,7 @@ const (
 // fork starts a worker from the template. After an error nothing of it runs,
 // and nothing of it is left in its directory.
 func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
-	limited, cancel := context.WithTimeoutCause(ctx, forkLimit, fmt.Errorf("not done within %s", forkLimit))
+	limited, cancel := context.WithTimeoutCause(ctx, b.forkLimit, fmt.Errorf("not done within %s", b.forkLimit))
 	defer cancel()
 	m, err := b.launchFork(limited, t, golden, spec)
 	if err == nil {

@@ -86,7 +86,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template, golden image.Gold
 		if err != nil {
 			return err
 		}
-		return m.explain(m.save(ctx, state))
+		return m.explain(m.save(ctx, b.settle, state))
 	})
 }
 
@@ -102,7 +102,7 @@ func (t template) machine(golden image.Golden) machineSpec {
 
 // save lets the guest come to rest and saves it. The agent goes on waiting for
 // a host: its line is broken off before, so that each fork finds it unused.
-func (m *machine) save(ctx context.Context, state *os.File) error {
+func (m *machine) save(ctx context.Context, settle string, state *os.File) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
 	agent, err := m.reach(ctx)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
@@ -45,6 +46,9 @@ type Backend struct {
 	options Options
 	prober  prober
 	say     sync.Once
+	// settle and forkLimit are the constants of these names but in tests.
+	settle    string
+	forkLimit time.Duration
 
 	// failures counts the forks that failed in a row.
 	failures atomic.Int32
@@ -70,6 +74,7 @@ func New(options Options) *Backend {
 		options:  options,
 		prober:   prober{binary: options.Binary, memory: filepath.Join(options.StateDir, "acceleration.json"), log: options.Log},
 		machines: map[string]*machine{},
+		settle:   settle, forkLimit: forkLimit,
 	}
 }
 
