@@ -65,8 +65,8 @@ type Parker interface {
 	// Park removes everything of a worker's lease but its address, which stays
 	// the worker's, also when the host starts anew. It is idempotent.
 	Park(ctx context.Context, worker string) error
-	// Unpark makes a parked lease again, with the address that it had. When it
-	// fails, the lease is parked as before.
+	// Unpark makes a parked lease again, with the address that it had unless the
+	// host has lost it. When it fails, the lease is parked as before.
 	Unpark(ctx context.Context, worker string) (Lease, error)
 }
 

@@ -101,6 +101,11 @@ func (b *Backend) Resume(ctx context.Context, spec backend.Spec) (backend.Machin
 	if err != nil {
 		return nil, fmt.Errorf("resuming %s: %w", spec.ID, err)
 	}
+	for _, name := range []string{agentSocket, qmpSocket} { // of the QEMU before
+		if err := os.RemoveAll(filepath.Join(spec.Dir, name)); err != nil {
+			return nil, fmt.Errorf("resuming %s: %w", spec.ID, err)
+		}
+	}
 	m, err := b.launch(spec.ID, spec.Dir, spec.Lease.Namespace, saved.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("resuming %s: %w", spec.ID, err)

@@ -135,9 +135,9 @@ func (i *Island) settle(ctx context.Context, worker, name string) (netip.Addr, e
 	return netip.Addr{}, fmt.Errorf("every address of %s is routed elsewhere on this host", i.options.Subnet)
 }
 
-// settleAgain takes the address that the worker had. There is one, unless the
-// kernel had a route for another that was taken first, and has none now.
-func (i *Island) settleAgain(_ context.Context, worker, name string) (netip.Addr, error) {
+// settleAgain takes the address that was kept for the worker, or another if that
+// is not to be had.
+func (i *Island) settleAgain(ctx context.Context, worker, name string) (netip.Addr, error) {
 	kept, err := i.book.Kept(i.owner(worker))
 	if err != nil {
 		return netip.Addr{}, err
@@ -147,7 +147,8 @@ func (i *Island) settleAgain(_ context.Context, worker, name string) (netip.Addr
 			return addr, err
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("none of the addresses %v that were kept for it is free", kept)
+	i.log.Warn("worker comes back with another address", "worker", worker, "kept", kept)
+	return i.settle(ctx, worker, name)
 }
 
 // routeHost routes the address to the worker, unless the host has a route for
