@@ -85,6 +85,17 @@ type Forker interface {
 	Prepare(ctx context.Context, golden image.Golden, size Size, progress image.Progress) error
 }
 
+// Stocker is a backend that can do a part of a start ahead of time.
+type Stocker interface {
+	// Stockable says whether Stock has what it needs, such as a template. It is
+	// cheap.
+	Stockable(ctx context.Context, golden image.Golden, size Size) bool
+	// Stock does all of a start that needs no identity; a Start with the same
+	// id goes on from there. Spec has none yet. After an error the caller calls
+	// Destroy; so it does with a worker that nobody has asked for.
+	Stock(ctx context.Context, golden image.Golden, spec Spec) error
+}
+
 // Suspender is a backend that can put a machine away in its worker's
 // directory, memory included, and bring it back.
 type Suspender interface {

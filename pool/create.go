@@ -10,6 +10,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -18,8 +19,10 @@ import (
 // ran.
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	clock := newStopwatch()
-	if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
-		return nil, err
+	if w.spare == nil {
+		if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
+			return nil, err
+		}
 	}
 	golden, err := p.golden.wait(ctx)
 	if err != nil {
@@ -58,7 +61,7 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
 		ImageDigest: golden.Digest, User: p.config.Recipe.User,
 	}
-	machine, err := p.startMachine(ctx, golden, &record, clock)
+	machine, err := p.startMachine(ctx, w, golden, &record, clock)
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
@@ -71,8 +74,8 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 
 // startMachine makes all that a worker consists of, in the order that teardown
 // turns round, and fills in its record.
-func (p *Pool) startMachine(ctx context.Context, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
-	spec, key, err := p.prepare(ctx, record)
+func (p *Pool) startMachine(ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
+	spec, key, err := p.prepare(ctx, w, record)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +100,8 @@ func (p *Pool) startMachine(ctx context.Context, golden image.Golden, record *st
 
 // prepare makes what a machine needs before it can start: a lease, keys, and
 // a record that holds them.
-func (p *Pool) prepare(ctx context.Context, record *store.Record) (backend.Spec, Key, error) {
-	lease, err := p.network.Acquire(ctx, record.ID)
+func (p *Pool) prepare(ctx context.Context, w *worker, record *store.Record) (backend.Spec, Key, error) {
+	lease, err := p.lease(ctx, w)
 	if err != nil {
 		return backend.Spec{}, "", fmt.Errorf("acquiring the lease of %s: %w", record.ID, err)
 	}
@@ -115,6 +118,14 @@ func (p *Pool) prepare(ctx context.Context, record *store.Record) (backend.Spec,
 		Size:  p.size(),
 		Lease: lease, Identity: identity,
 	}, key, nil
+}
+
+// lease is the one that was made ahead of time, or a new one.
+func (p *Pool) lease(ctx context.Context, w *worker) (network.Lease, error) {
+	if w.spare != nil {
+		return w.spare.lease, nil
+	}
+	return p.network.Acquire(ctx, w.id)
 }
 
 // ready waits for SSH to answer, but not for a machine that has ended.

@@ -25,16 +25,18 @@ const (
 	forkFailures = 2
 )
 
-// fork starts a worker from the template. After an error nothing of it runs,
-// and nothing of it is left in its directory.
+// fork starts a worker from the template, or goes on with the one in stock.
+// After an error nothing of it runs, and nothing of it is left in its
+// directory.
 func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, b.forkLimit, fmt.Errorf("not done within %s", b.forkLimit))
 	defer cancel()
-	m, err := b.launchFork(limited, t, golden, spec)
+	m, err := b.fromStock(limited, t, spec.ID)
+	if m == nil && err == nil {
+		m, err = b.restoreFork(limited, t, golden, spec)
+	}
 	if err == nil {
-		m.address = sshAddress(spec.Lease)
-		b.keep(m)
-		err = m.explain(m.wake(limited, t.state(), rekey(spec.Identity)))
+		err = m.explain(m.goOn(limited, rekey(spec.Identity)))
 	}
 	if err == nil {
 		return m, nil
@@ -43,6 +45,17 @@ func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spe
 	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
 	defer cancelUndo()
 	return nil, errors.Join(err, b.Destroy(undo, spec.ID), removeMachineFiles(spec.Dir))
+}
+
+// restoreFork makes a fork that waits to go on.
+func (b *Backend) restoreFork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
+	m, err := b.launchFork(ctx, t, golden, spec)
+	if err != nil {
+		return nil, err
+	}
+	m.address = sshAddress(spec.Lease)
+	b.keep(m)
+	return m, m.explain(m.restore(ctx, t.state()))
 }
 
 // launchFork starts QEMU with the template's memory, mapped so that what the
@@ -92,9 +105,9 @@ func keepBase(path, dir string) (string, error) {
 	return base, nil
 }
 
-// wake restores the machine's state, lets it run, and tells its agent what to
-// do first.
-func (m *machine) wake(ctx context.Context, statePath string, first func(*guest.Client, context.Context) error) error {
+// restore restores the machine's state, and opens the line to its agent. It
+// runs on with goOn.
+func (m *machine) restore(ctx context.Context, statePath string) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
 	state, err := os.Open(statePath)
@@ -102,18 +115,24 @@ func (m *machine) wake(ctx context.Context, statePath string, first func(*guest.
 		return err
 	}
 	defer state.Close()
-	agent, err := m.reach(ctx)
-	if err != nil {
+	if m.agent, err = m.reach(ctx); err != nil {
 		return err
 	}
-	defer agent.Close()
 	if err := m.migrate(ctx, restore, state); err != nil {
-		return err
+		return errors.Join(err, m.agent.Close())
 	}
+	return nil
+}
+
+// goOn lets a restored machine run, and tells its agent what to do first.
+func (m *machine) goOn(ctx context.Context, first func(*guest.Client, context.Context) error) error {
+	ctx, cancel := m.whileRunning(ctx)
+	defer cancel()
+	defer m.agent.Close()
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	return first(guest.NewClient(agent), ctx)
+	return first(guest.NewClient(m.agent), ctx)
 }
 
 // rekey gives a guest its identity.

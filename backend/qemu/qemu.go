@@ -55,11 +55,13 @@ type Backend struct {
 
 	mu       sync.Mutex
 	machines map[string]*machine
+	stock    map[string]stocked
 }
 
 var (
 	_ backend.Backend     = (*Backend)(nil)
 	_ backend.Forker      = (*Backend)(nil)
+	_ backend.Stocker     = (*Backend)(nil)
 	_ backend.Suspender   = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
@@ -73,8 +75,8 @@ func New(options Options) *Backend {
 	return &Backend{
 		options:  options,
 		prober:   prober{binary: options.Binary, memory: filepath.Join(options.StateDir, "acceleration.json"), log: options.Log},
-		machines: map[string]*machine{},
-		settle:   settle, forkLimit: forkLimit,
+		machines: map[string]*machine{}, stock: map[string]stocked{},
+		settle: settle, forkLimit: forkLimit,
 	}
 }
 
@@ -95,6 +97,9 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 			return nil, err
 		}
 		b.options.Log.Warn("booting a clone in place of a fork", "worker", spec.ID, "error", errors.Join(err, b.blame(t)))
+	}
+	if _, err := b.fromStock(ctx, template{}, spec.ID); err != nil { // of a template that is gone
+		return nil, err
 	}
 	return b.clone(ctx, golden, spec, acceleration)
 }
@@ -224,6 +229,10 @@ func (b *Backend) forget(id string) *machine {
 	defer b.mu.Unlock()
 	known := b.machines[id]
 	delete(b.machines, id)
+	if s, ok := b.stock[id]; ok {
+		_ = s.machine.agent.Close()
+		delete(b.stock, id)
+	}
 	return known
 }
 
