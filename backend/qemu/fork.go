@@ -36,6 +36,7 @@ func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spe
 		err = m.explain(m.wake(limited, t, spec))
 	}
 	if err == nil {
+		backend.PhaseEnded(ctx, backend.PhaseIdentity)
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
@@ -54,6 +55,7 @@ func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golde
 	if fork.Disk, fork.Format, err = t.cloneDisk(ctx, spec.Dir); err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseDisk)
 	if !b.options.ShareMemory {
 		fork.MemoryFile = filepath.Join(spec.Dir, memoryFile)
 		if err := disk.SparseCopy(ctx, t.memory(), fork.MemoryFile); err != nil {
@@ -64,6 +66,7 @@ func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golde
 	if err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseProcess)
 	m.how = backend.Fork
 	return m, nil
 }
@@ -94,9 +97,11 @@ func (m *machine) wake(ctx context.Context, t template, spec backend.Spec) error
 	if err := m.migrate(ctx, restore, state); err != nil {
 		return err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseRestore)
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseContinue)
 	return m.rekey(ctx, agent, spec.Identity)
 }
 
