@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,13 +15,13 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 )
 
-// A worker has settled when its processes have used less than idleShare of a
-// core for idleTime, by the processor time that they were given: a machine that
-// is busy elsewhere makes none look idle that is not. One that never settles is
-// measured after settleLimit as it is.
+// A worker has settled when its machine wanted less than idleShare of a core for
+// idleTime. Waiting for a core counts as well as having one, so that a machine
+// with much else to do makes none look idle that is not. One that never settles
+// is measured after settleLimit as it is.
 const (
 	idleTime    = 3 * time.Second
-	idleShare   = 0.1
+	idleShare   = 0.3
 	settleLimit = 5 * time.Minute
 )
 
@@ -57,7 +54,7 @@ func memory(dir string) (backend.Memory, error) {
 // settle waits until all workers are idle.
 func (b *bench) settle(ctx context.Context, workers []worker) error {
 	for began := time.Now(); time.Since(began) < settleLimit; {
-		before, err := processorTime(workers)
+		before, err := wanted(workers)
 		if err != nil {
 			return err
 		}
@@ -67,7 +64,7 @@ func (b *bench) settle(ctx context.Context, workers []worker) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		after, err := processorTime(workers)
+		after, err := wanted(workers)
 		if err != nil {
 			return err
 		}
@@ -89,46 +86,42 @@ func indices(workers []worker) []int {
 	return all
 }
 
-// processorTime is what each worker's machine has used so far.
-func processorTime(workers []worker) ([]time.Duration, error) {
-	used := make([]time.Duration, len(workers))
+// wanted is how long the threads of each worker's machine have run or waited
+// for a core so far.
+func wanted(workers []worker) ([]time.Duration, error) {
+	sums := make([]time.Duration, len(workers))
 	for i, w := range workers {
 		id, _, err := machine(w.dir)
 		if err != nil {
 			return nil, err
 		}
-		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(id.PID), "stat"))
+		threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(id.PID), "task", "*", "schedstat"))
 		if err != nil {
 			return nil, err
 		}
-		if used[i], err = parseProcessorTime(stat); err != nil {
-			return nil, fmt.Errorf("pid %d: %w", id.PID, err)
+		for _, thread := range threads {
+			text, err := os.ReadFile(thread)
+			if err != nil {
+				continue // it has ended
+			}
+			took, err := parseSchedstat(text)
+			if err != nil {
+				return nil, fmt.Errorf("pid %d: %w", id.PID, err)
+			}
+			sums[i] += took
 		}
 	}
-	return used, nil
+	return sums, nil
 }
 
-// tick is the unit of times in proc_pid_stat(5) on all systems that Linux runs
-// Go programs on.
-const tick = 10 * time.Millisecond
-
-// parseProcessorTime adds the fields utime and stime, 14 and 15. The name of
-// the program, in brackets, may hold anything.
-func parseProcessorTime(stat []byte) (time.Duration, error) {
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	const user, system = 11, 12 // counted from the state, field 3
-	if len(fields) <= system {
-		return 0, errors.New("malformed stat")
+// parseSchedstat adds what a thread has run and what it has waited, which the
+// kernel gives in nanoseconds (Documentation/scheduler/sched-stats.rst).
+func parseSchedstat(text []byte) (time.Duration, error) {
+	var ran, waited, turns int64
+	if _, err := fmt.Sscan(string(text), &ran, &waited, &turns); err != nil {
+		return 0, fmt.Errorf("malformed schedstat %q: %w", text, err)
 	}
-	var sum time.Duration
-	for _, field := range []string{fields[user], fields[system]} {
-		ticks, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("malformed stat: %w", err)
-		}
-		sum += time.Duration(ticks) * tick
-	}
-	return sum, nil
+	return time.Duration(ran + waited), nil
 }
 
 // ownBlocks is what the files below dir take on disk, in bytes. A file with a

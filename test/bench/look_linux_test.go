@@ -9,18 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestProcessorTimeIsReadBehindAnyName(t *testing.T) {
-	const stat = "42 (a) R 9 (b) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 100 0 0"
-	used, err := parseProcessorTime([]byte(stat))
+func TestTimeWantedIsTimeRunAndTimeWaited(t *testing.T) {
+	took, err := parseSchedstat([]byte("2000000000 1000000000 79869\n"))
 	require.NoError(t, err)
-	require.Equal(t, 3*time.Second, used)
-	for _, bad := range []string{"", "42 (a) S 1 2", "42 (a) S 1 42 42 0 -1 4194560 100 0 0 0 x 50"} {
-		_, err := parseProcessorTime([]byte(bad))
+	require.Equal(t, 3*time.Second, took)
+	for _, bad := range []string{"", "1 2", "a b c"} {
+		_, err := parseSchedstat([]byte(bad))
 		require.Error(t, err, bad)
 	}
-	self, err := os.ReadFile("/proc/self/stat")
+	self, err := os.ReadFile("/proc/self/schedstat")
 	require.NoError(t, err)
-	_, err = parseProcessorTime(self)
+	_, err = parseSchedstat(self)
 	require.NoError(t, err)
 }
 

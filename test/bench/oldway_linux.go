@@ -51,8 +51,7 @@ const oldLimit = 30 * time.Minute
 func (b *bench) addOldWay(ctx context.Context, s *stage) error {
 	b.say("a disk for the old way")
 	c := s.config
-	c.Pool = "bench-old"
-	b.later(func(context.Context) error { return os.RemoveAll(c.PoolDir()) })
+	c.Pool = poolOf[report.Old]
 	records, err := store.Open(c.PoolDir())
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ func (b *bench) measureLeases(ctx context.Context, leases network.Network) (repo
 	b.say("leases")
 	var setUp, tearDown []float64
 	for range leaseRounds {
-		id := workerid.New("bench-old")
+		id := workerid.New(poolOf[report.Old])
 		began := time.Now()
 		if _, err := leases.Acquire(ctx, id); err != nil {
 			return report.Lease{}, err

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -26,9 +27,16 @@ const (
 	guestDisk   = 4 << 30
 )
 
-// warmUps is how many workers may be made in vain until the plugin makes forks:
-// its template is made in the background, and until then workers are clones.
-const warmUps = 20
+// poolOf names the pool of each method.
+var poolOf = map[string]string{report.Old: "bench-old", report.Clone: "bench-clone", report.Fork: "bench-fork"}
+
+// warmUps is how many workers may be made in vain until the plugin makes forks,
+// and warmUpPause the time between them: the template is made in the background
+// meanwhile, and until then workers are clones, which only slow it down.
+const (
+	warmUps     = 20
+	warmUpPause = 15 * time.Second
+)
 
 // stage is what the measurements need.
 type stage struct {
@@ -61,7 +69,7 @@ func (b *bench) setUp(ctx context.Context) (stage, error) {
 	if err != nil {
 		return s, err
 	}
-	b.later(func(ctx context.Context) error { return sweep(ctx, binary, s.config.StateDir) })
+	b.later(func(ctx context.Context) error { return sweep(ctx, binary, s.config) })
 
 	clones, err := b.addPlugin(ctx, binary, report.Clone, s.config)
 	if err != nil {
@@ -109,15 +117,13 @@ func (b *bench) configuration() (config.Config, error) {
 
 // addPlugin starts a plugin with a pool of its own, and stops it in the end.
 func (b *bench) addPlugin(ctx context.Context, binary, how string, c config.Config) (*plugin, error) {
-	c.Pool, c.Fork.Enabled = "bench-"+how, how == report.Fork
+	c.Pool, c.Fork.Enabled = poolOf[how], how == report.Fork
 	log := hclog.New(&hclog.LoggerOptions{Name: how, Level: hclog.Warn, Output: os.Stderr})
 	p, err := startPlugin(ctx, binary, how, c, log)
 	if err != nil {
 		return nil, err
 	}
-	b.later(func(ctx context.Context) error {
-		return errors.Join(p.stop(ctx), os.RemoveAll(c.PoolDir()))
-	})
+	b.later(p.stop)
 	return p, nil
 }
 
@@ -134,6 +140,11 @@ func (b *bench) warmUp(ctx context.Context, p *plugin, look func(*plugin, worker
 		cancel()
 		if !errors.Is(err, errOtherWay) || removed != nil || try == warmUps {
 			return errors.Join(err, removed)
+		}
+		select {
+		case <-time.After(warmUpPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -162,10 +173,10 @@ func (s *stage) lookAt(p *plugin, w worker) error {
 	return err
 }
 
-// sweep removes what is left of a run that failed, and is an error when there
-// was anything after one that did not.
-func sweep(ctx context.Context, binary, stateDir string) error {
-	command := exec.CommandContext(ctx, binary, "gc", "--state-dir", stateDir, "--json")
+// sweep removes what is left when the methods have removed theirs, which is an
+// error if it is anything, and then the directories of the pools.
+func sweep(ctx context.Context, binary string, c config.Config) error {
+	command := exec.CommandContext(ctx, binary, "gc", "--state-dir", c.StateDir, "--json")
 	text, err := command.Output()
 	if err != nil {
 		return fmt.Errorf("looking for what is left over: %w", err)
@@ -182,6 +193,9 @@ func sweep(ctx context.Context, binary, stateDir string) error {
 		for _, what := range pool.LeftOver {
 			left = append(left, fmt.Errorf("pool %s: was left over, and is removed now: %s", pool.Pool, what))
 		}
+	}
+	for _, c.Pool = range poolOf {
+		left = append(left, os.RemoveAll(c.PoolDir()))
 	}
 	return errors.Join(left...)
 }
