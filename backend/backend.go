@@ -133,6 +133,30 @@ type Accelerated interface {
 	Acceleration() (name, reason string)
 }
 
+// Metered is a backend that can tell what its machines take of the host's
+// memory.
+type Metered interface {
+	// Memory is what each machine of this pool takes now, by its worker's id,
+	// found without our memory, as Find finds them.
+	Memory(ctx context.Context) (map[string]Memory, error)
+}
+
+// Memory is what a machine's processes take of the host's memory, in bytes, as
+// proc_pid_smaps(5) counts it. What is swapped out is not in it.
+type Memory struct {
+	// PSS is the proportional set size: all pages that a process has mapped,
+	// those that n processes map counted as one n-th. So the sum over all
+	// processes is what they take together.
+	PSS int64
+	// Private is the part of it that no other process maps.
+	Private int64
+}
+
+// Plus is the memory of both.
+func (m Memory) Plus(other Memory) Memory {
+	return Memory{PSS: m.PSS + other.PSS, Private: m.Private + other.Private}
+}
+
 // Level says how grave a finding is.
 type Level string
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -65,7 +67,7 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
-	record.State, record.ReadyAt, record.Phases = string(Running), time.Now(), clock.laps
+	record.State, record.ReadyAt, record.Phases = string(Running), time.Now(), clock.phases()
 	if err := p.store.Save(record); err != nil {
 		return nil, record, err
 	}
@@ -81,7 +83,7 @@ func (p *Pool) startMachine(ctx context.Context, w *worker, golden image.Golden,
 	}
 	clock.lap(PhaseLease)
 
-	machine, err := p.backend.Start(ctx, golden, spec)
+	machine, err := p.backend.Start(clock.parts(ctx, PhaseStart), golden, spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, err)
 	}
@@ -91,7 +93,7 @@ func (p *Pool) startMachine(ctx context.Context, w *worker, golden image.Golden,
 	}
 	clock.lap(PhaseStart)
 
-	if err := p.ready(ctx, machine, spec.Identity, key); err != nil {
+	if err := p.ready(clock.parts(ctx, PhaseReady), machine, spec.Identity, key); err != nil {
 		return nil, err
 	}
 	clock.lap(PhaseReady)
@@ -169,7 +171,10 @@ func (b brief) Unwrap() error { return b.error }
 // stopwatch measures the phases of a creation, one after the other.
 type stopwatch struct {
 	since time.Time
-	laps  map[string]float64
+	// mu guards laps and each since of parts, which may end in goroutines of
+	// their own.
+	mu   sync.Mutex
+	laps map[string]float64
 	// fields are the laps in order, and rounded, for the log.
 	fields []any
 }
@@ -182,7 +187,29 @@ func newStopwatch() *stopwatch {
 func (s *stopwatch) lap(phase string) {
 	now := time.Now()
 	took := now.Sub(s.since)
+	s.mu.Lock()
 	s.laps[phase] = took.Seconds()
+	s.mu.Unlock()
 	s.fields = append(s.fields, phase, took.Round(10*time.Millisecond))
 	s.since = now
+}
+
+// parts returns a context that has what is done with it in a phase noted part
+// by part, as "start.disk". The log is spared them.
+func (s *stopwatch) parts(ctx context.Context, phase string) context.Context {
+	since := s.since
+	return backend.WithPhases(ctx, func(part string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now := time.Now()
+		s.laps[phase+"."+part] += now.Sub(since).Seconds()
+		since = now
+	})
+}
+
+// phases are all that were noted up to now.
+func (s *stopwatch) phases() map[string]float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.laps)
 }

@@ -39,6 +39,7 @@ func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spe
 		err = m.explain(m.goOn(limited, rekey(spec.Identity)))
 	}
 	if err == nil {
+		backend.PhaseEnded(ctx, backend.PhaseIdentity)
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
@@ -68,6 +69,7 @@ func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golde
 	if fork.Disk, fork.Format, err = t.cloneDisk(ctx, spec.Dir); err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseDisk)
 	if !b.options.ShareMemory {
 		fork.MemoryFile = filepath.Join(spec.Dir, memoryFile)
 		if err := disk.SparseCopy(ctx, t.memory(), fork.MemoryFile); err != nil {
@@ -78,6 +80,7 @@ func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golde
 	if err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseProcess)
 	m.how = backend.Fork
 	return m, nil
 }
@@ -121,6 +124,7 @@ func (m *machine) restore(ctx context.Context, statePath string) error {
 	if err := m.migrate(ctx, restore, state); err != nil {
 		return errors.Join(err, m.agent.Close())
 	}
+	backend.PhaseEnded(ctx, backend.PhaseRestore)
 	return nil
 }
 
@@ -132,6 +136,7 @@ func (m *machine) goOn(ctx context.Context, first func(*guest.Client, context.Co
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseContinue)
 	return first(guest.NewClient(m.agent), ctx)
 }
 

@@ -121,6 +121,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, fmt.Errorf("cloning the golden disk for %s: %w", spec.ID, err)
 	}
+	backend.PhaseEnded(ctx, backend.PhaseDisk)
 	m, err := b.launch(spec.ID, spec.Dir, spec.Lease.Namespace, machineSpec{
 		Accel: acceleration.Name, CPUs: spec.CPUs, Memory: spec.Memory,
 		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
@@ -131,11 +132,13 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseProcess)
 	m.address = sshAddress(spec.Lease)
 	b.keep(m)
 	if err := m.explain(m.boot(ctx, spec)); err != nil {
 		return nil, fmt.Errorf("%w%s", err, consoleTail(b.ConsolePath(spec.Dir)))
 	}
+	backend.PhaseEnded(ctx, backend.PhaseIdentity)
 	return m, nil
 }
 
