@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/bench/report"
@@ -24,13 +26,15 @@ const updateInterval = 250 * time.Millisecond
 // plugin makes workers as GitLab Runner has them made: by the built program, a
 // plugin process, through fleeting's protocol.
 type plugin struct {
-	how     string // report.Clone or report.Fork, which are the backend's words too
+	method  string // report.Clone, report.Fork or report.Stocked
+	how     string // the same in the backend's words
+	spares  int    // how many are in stock before any is asked for
 	process *runner.Plugin
 	records *store.Store
 }
 
 // startPlugin starts the program and has it open its pool.
-func startPlugin(ctx context.Context, binary, how string, c config.Config, log hclog.Logger) (*plugin, error) {
+func startPlugin(ctx context.Context, binary, method string, c config.Config, log hclog.Logger) (*plugin, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
@@ -45,16 +49,20 @@ func startPlugin(ctx context.Context, binary, how string, c config.Config, log h
 	}
 	process, err := runner.Start(binary, settings, log)
 	if err != nil {
-		return nil, fmt.Errorf("starting the plugin for %ss: %w", how, err)
+		return nil, fmt.Errorf("starting the plugin for the %s: %w", method, err)
 	}
 	if err := process.Initialise(ctx); err != nil {
 		process.Kill()
-		return nil, fmt.Errorf("initialising the plugin for %ss: %w", how, err)
+		return nil, fmt.Errorf("initialising the plugin for the %s: %w", method, err)
 	}
-	return &plugin{how, process, records}, nil
+	how := backend.Clone
+	if c.Fork.Enabled {
+		how = backend.Fork
+	}
+	return &plugin{method, how, c.Fork.Spares, process, records}, nil
 }
 
-func (p *plugin) name() string { return p.how }
+func (p *plugin) name() string { return p.method }
 
 func (p *plugin) stop(ctx context.Context) error { return p.process.Stop(ctx) }
 
@@ -63,6 +71,9 @@ func (p *plugin) stop(ctx context.Context) error { return p.process.Stop(ctx) }
 var errOtherWay = errors.New("not made in the way that is measured")
 
 func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
+	if err := p.awaitSpares(ctx); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	if err := p.process.Grow(ctx, n); err != nil {
 		return nil, err
@@ -87,6 +98,23 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 		})
 	}
 	return workers, nil
+}
+
+// awaitSpares waits until the stock is full.
+func (p *plugin) awaitSpares(ctx context.Context) error {
+	return p.await(ctx, func(map[string]fleeting.State) (bool, error) {
+		ids, err := p.records.List()
+		if err != nil {
+			return false, err
+		}
+		spares := 0
+		for _, id := range ids {
+			if record, err := p.records.Load(id); err == nil && pool.State(record.State) == pool.Spare {
+				spares++
+			}
+		}
+		return spares == p.spares, nil
+	})
 }
 
 func (p *plugin) awaitRunning(ctx context.Context) (ids []string, err error) {

@@ -28,7 +28,9 @@ const (
 )
 
 // poolOf names the pool of each method.
-var poolOf = map[string]string{report.Old: "bench-old", report.Clone: "bench-clone", report.Fork: "bench-fork"}
+var poolOf = map[string]string{
+	report.Old: "bench-old", report.Clone: "bench-clone", report.Fork: "bench-fork", report.Stocked: "bench-stock",
+}
 
 // warmUps is how many workers may be made in vain until the plugin makes forks,
 // and warmUpPause the time between them: the template is made in the background
@@ -90,8 +92,13 @@ func (b *bench) setUp(ctx context.Context) (stage, error) {
 	if err := b.warmUp(ctx, forks, nil); err != nil {
 		return s, err
 	}
-	b.methods = []method{s.old, clones, forks}
-	return s, nil
+	b.say("forks for the stock; their template is made first")
+	stock, err := b.addPlugin(ctx, binary, report.Stocked, s.config)
+	if err != nil {
+		return s, err
+	}
+	b.methods = []method{s.old, clones, forks, stock}
+	return s, b.warmUp(ctx, stock, nil)
 }
 
 // configuration is the common part of all pools.
@@ -116,10 +123,13 @@ func (b *bench) configuration() (config.Config, error) {
 }
 
 // addPlugin starts a plugin with a pool of its own, and stops it in the end.
-func (b *bench) addPlugin(ctx context.Context, binary, how string, c config.Config) (*plugin, error) {
-	c.Pool, c.Fork.Enabled = poolOf[how], how == report.Fork
-	log := hclog.New(&hclog.LoggerOptions{Name: how, Level: hclog.Warn, Output: os.Stderr})
-	p, err := startPlugin(ctx, binary, how, c, log)
+func (b *bench) addPlugin(ctx context.Context, binary, method string, c config.Config) (*plugin, error) {
+	c.Pool, c.Fork.Enabled, c.Fork.Spares = poolOf[method], method != report.Clone, 0
+	if method == report.Stocked {
+		c.Fork.Spares = slices.Max(b.counts)
+	}
+	log := hclog.New(&hclog.LoggerOptions{Name: method, Level: hclog.Warn, Output: os.Stderr})
+	p, err := startPlugin(ctx, binary, method, c, log)
 	if err != nil {
 		return nil, err
 	}

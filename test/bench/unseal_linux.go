@@ -53,7 +53,6 @@ var sealed = []string{
 	"etc/systemd/system/ssh.service",
 	"etc/systemd/system/sshd.service",
 	"etc/systemd/system/sysinit.target.wants/mayfly-agent.service",
-	"etc/systemd/system/sysinit.target.wants/mayfly-ssh.service",
 }
 
 // links are what stock images have enabled, as packages and their enabling make

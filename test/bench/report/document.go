@@ -17,6 +17,8 @@ const (
 	Old   = "old way"
 	Clone = "clone"
 	Fork  = "fork"
+	// Stocked is a fork of which all was made ahead that needs no identity.
+	Stocked = "fork in stock"
 )
 
 // Document is a whole run. It names no host and no path.
@@ -76,9 +78,8 @@ type Workers struct {
 
 // Phase is a part of a fork's way from promise to ready, in milliseconds.
 type Phase struct {
-	Name string `json:"name"`
-	// Took is empty for a moment that lies inside another phase.
-	Took  Series `json:"took_ms,omitzero"`
+	Name  string `json:"name"`
+	Took  Series `json:"took_ms"`
 	Ended Series `json:"ended_ms"`
 }
 

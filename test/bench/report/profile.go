@@ -1,10 +1,5 @@
 package report
 
-import (
-	"maps"
-	"slices"
-)
-
 // Start is one fork that was started alone, in seconds.
 type Start struct {
 	// Ready is from the moment that it was asked for; Promised is when it was
@@ -12,8 +7,6 @@ type Start struct {
 	Ready, Promised float64
 	// Phases are those of its record.
 	Phases map[string]float64
-	// Marks are moments that the guest's own log names, from the same moment.
-	Marks map[string]float64
 }
 
 // phases are the parts of a start in their order, as records name them, and
@@ -26,8 +19,8 @@ var phases = []struct{ key, name string }{
 	{"start.process", "QEMU's process"},
 	{"start.restore", "restoring the state"},
 	{"start.continue", "letting it run"},
-	{"start.identity", "identity: sent and acknowledged"},
-	{"ready.connect", "SSH: until something listens"},
+	{"start.identity", "identity, up to an open SSH port"},
+	{"ready.connect", "SSH: connection"},
 	{"ready.key_exchange", "SSH: key exchange"},
 	{"ready.authentication", "SSH: authentication"},
 	{"ready.session", "SSH: session"},
@@ -39,8 +32,8 @@ const (
 )
 
 // Profile is the median of each phase, and of when it ended if all were done
-// one after the other; then the marks in the order of their medians. The rest
-// is what no phase accounts for, wherever in between it was spent.
+// one after the other. The rest is what no phase accounts for, wherever in
+// between it was spent.
 func Profile(starts []Start) []Phase {
 	if len(starts) == 0 {
 		return nil
@@ -68,7 +61,7 @@ func Profile(starts []Start) []Phase {
 			profile = append(profile, Phase{Name: name, Took: NewSeries(took[name]), Ended: NewSeries(ended[name])})
 		}
 	}
-	return append(profile, marks(starts)...)
+	return profile
 }
 
 func phaseNames() []string {
@@ -77,19 +70,4 @@ func phaseNames() []string {
 		names = append(names, phase.name)
 	}
 	return append(names, theRest)
-}
-
-func marks(starts []Start) []Phase {
-	at := make(map[string][]float64)
-	for _, start := range starts {
-		for name, seconds := range start.Marks {
-			at[name] = append(at[name], seconds*1e3)
-		}
-	}
-	var found []Phase
-	for _, name := range slices.Sorted(maps.Keys(at)) {
-		found = append(found, Phase{Name: "moment, by the guest's clock: " + name, Ended: NewSeries(at[name])})
-	}
-	slices.SortStableFunc(found, func(a, b Phase) int { return int(a.Ended.Median - b.Ended.Median) })
-	return found
 }

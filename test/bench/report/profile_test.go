@@ -11,12 +11,10 @@ func TestProfileAccountsForAllOfTheTime(t *testing.T) {
 		{
 			Ready: 2, Promised: 0.25,
 			Phases: map[string]float64{"lease": 0.5, "start": 0.75, "start.disk": 0.25, "start.identity": 0.5, "unheard of": 9},
-			Marks:  map[string]float64{"sshd listens": 1.5, "sshd starts": 1.25},
 		},
 		{
 			Ready: 4, Promised: 0.25,
 			Phases: map[string]float64{"lease": 1.5, "start": 0.75, "start.disk": 0.25, "start.identity": 0.5},
-			Marks:  map[string]float64{"sshd listens": 2.5, "sshd starts": 2.25},
 		},
 	})
 	type line struct {
@@ -31,10 +29,8 @@ func TestProfileAccountsForAllOfTheTime(t *testing.T) {
 		{"promise: the runner's call", 250, 250},
 		{"lease, keys, record", 1000, 1250},
 		{"disk", 250, 1500},
-		{"identity: sent and acknowledged", 500, 2000},
+		{"identity, up to an open SSH port", 500, 2000},
 		{"the rest: records, clean-up", 1000, 3000},
-		{"moment, by the guest's clock: sshd starts", 0, 1750},
-		{"moment, by the guest's clock: sshd listens", 0, 2000},
 	}, got)
 	require.Nil(t, Profile(nil))
 }

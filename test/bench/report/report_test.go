@@ -38,7 +38,7 @@ func example() Document {
 		}
 	}
 	workers := []Workers{
-		of(Old, 1, 50, 300, 450), of(Clone, 1, 10, 200, 20), of(Fork, 1, 1.5, 100, 0.5),
+		of(Old, 1, 50, 300, 450), of(Clone, 1, 10, 200, 20), of(Fork, 1, 1.5, 100, 0.5), of(Stocked, 1, 1, 90, 0.5),
 		of(Clone, 4, 30, 200, 20), of(Fork, 4, 3, 80, 0.5),
 	}
 	return Document{
@@ -49,7 +49,6 @@ func example() Document {
 		Workers: workers, Ratios: Compare(workers),
 		Profile: []Phase{
 			{Name: "lease", Took: series(20), Ended: series(21)},
-			{Name: "sshd listens (guest's clock)", Ended: series(700)},
 		},
 		Lease: Lease{SetUp: series(0.02), TearDown: series(0.03)},
 		Disks: []Disk{{FileSystem: "xfs", Method: "reflink", Seconds: series(0.003), Allocated: series(450 << 20)}},

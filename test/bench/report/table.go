@@ -37,7 +37,7 @@ var workerRows = []row{
 
 // WorkersTable is the main table: each way beside the others.
 func (d Document) WorkersTable() string {
-	t := table{{"at once", "median", Old, Clone, Fork, "fork / clone", "fork / old way"}}
+	t := table{{"at once", "median", Old, Clone, Fork, Stocked, "fork / clone", "fork / old way"}}
 	for _, n := range counts(d.Workers) {
 		for _, r := range workerRows {
 			if n == 1 && r.what == "ready, the last" {
@@ -46,8 +46,9 @@ func (d Document) WorkersTable() string {
 			old := r.series(find(d.Workers, Old, n))
 			clone := r.series(find(d.Workers, Clone, n))
 			fork := r.series(find(d.Workers, Fork, n))
+			stocked := r.series(find(d.Workers, Stocked, n))
 			t = append(t, []string{
-				fmt.Sprint(n), r.what, r.show(old), r.show(clone), r.show(fork),
+				fmt.Sprint(n), r.what, r.show(old), r.show(clone), r.show(fork), r.show(stocked),
 				fraction(ratio(fork, clone)), fraction(ratio(fork, old)),
 			})
 		}
@@ -66,11 +67,7 @@ func (r row) show(s Series) string {
 func (d Document) ProfileTable() string {
 	t := table{{"phase", "took", "ended at"}}
 	for _, p := range d.Profile {
-		took := "-"
-		if p.Took.N > 0 {
-			took = milliseconds(p.Took.Median)
-		}
-		t = append(t, []string{p.Name, took, milliseconds(p.Ended.Median)})
+		t = append(t, []string{p.Name, milliseconds(p.Took.Median), milliseconds(p.Ended.Median)})
 	}
 	return t.String()
 }
