@@ -46,16 +46,19 @@ func TestMachineThatIsNotThereIsNamed(t *testing.T) {
 	require.ErrorContains(t, err, "pool-aaaaaaaa")
 }
 
-func TestMarksAreTheFirstOfTheirLines(t *testing.T) {
-	const log = `1763775490.250000 w systemd[1]: Started mayfly-ssh.service - Mayfly SSH server.
-1763775490.500000 w sshd[9]: Server listening on 0.0.0.0 port 22.
-1763775490.510000 w sshd[9]: Server listening on :: port 22.
-rubbish
-1763775490.750000 w sshd[9]: Accepted publickey for mayfly from 1.2.3.4 port 5 ssh2
-1763775499.000000 w sshd[9]: Accepted publickey for mayfly from 1.2.3.4 port 6 ssh2
+func TestMarksAreReadFromEachUnit(t *testing.T) {
+	const said = `ExecMainStartTimestamp=Sun 2026-11-22 02:24:00.125000 UTC
+ActiveEnterTimestamp=Sun 2026-11-22 02:24:27.250000 UTC
+Id=mayfly-agent.service
+
+Id=mayfly-ssh.service
+ExecMainStartTimestamp=Sun 2026-11-22 02:24:27.500000 UTC
+ActiveEnterTimestamp=Sun 2026-11-22 02:24:27.500000 UTC
 `
+	asked := time.Date(2026, 11, 22, 2, 24, 27, 0, time.UTC)
 	require.Equal(t, map[string]float64{
-		"systemd has started sshd": 0.25, "sshd listens": 0.5, "sshd has accepted the key": 0.75,
-	}, parseMarks(log, time.Unix(1763775490, 0)))
-	require.Empty(t, parseMarks("", time.Now()))
+		"systemd knows that the identity is there": 0.25, "systemd has started sshd": 0.5,
+	}, parseMarks(said, asked))
+	require.Empty(t, parseMarks("", asked))
+	require.Empty(t, parseMarks("Id=mayfly-ssh.service\nExecMainStartTimestamp=n/a\n", asked))
 }

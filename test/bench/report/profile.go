@@ -12,7 +12,7 @@ type Start struct {
 	Ready, Promised float64
 	// Phases are those of its record.
 	Phases map[string]float64
-	// Marks are moments that the guest's own log names, from the same moment.
+	// Marks are moments that the guest itself names, from the same moment.
 	Marks map[string]float64
 }
 
