@@ -54,8 +54,9 @@ type stage struct {
 	old          *oldWay
 }
 
-// setUp builds the program and the golden image, and makes one worker in each
-// way, so that nothing is measured that is done only once.
+// setUp builds the program and the golden image, and makes a clone and a fork,
+// so that nothing of theirs is measured that is done only once. The old way
+// has nothing of the kind but the disk that it copies.
 func (b *bench) setUp(ctx context.Context) (stage, error) {
 	s := stage{}
 	var err error
