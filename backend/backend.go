@@ -85,6 +85,23 @@ type Forker interface {
 	Prepare(ctx context.Context, golden image.Golden, size Size, progress image.Progress) error
 }
 
+// Suspender is a backend that can put a machine away in its worker's
+// directory, memory included, and bring it back.
+type Suspender interface {
+	// Suspend saves a machine that runs, and ends it. When it returns without
+	// an error, what it saved survives a crash of the host; after an error the
+	// caller calls Destroy.
+	Suspend(ctx context.Context, id string) error
+	// Resume brings back what Suspend saved, on the lease of spec, whose
+	// identity is ignored: the guest has one. Its clock and its entropy are
+	// mended when Resume returns without an error; after an error the caller
+	// calls Destroy. What was saved is used up either way.
+	Resume(ctx context.Context, spec Spec) (Machine, error)
+	// Resumable is nil when a worker's directory holds what Suspend saved and
+	// Resume can use on this host, and else says why not.
+	Resumable(dir string) error
+}
+
 // Size is the hardware of a machine.
 type Size struct {
 	// CPUs is the number of virtual processors; Memory is in bytes.

@@ -25,12 +25,19 @@ func NewClient(conn net.Conn) *Client {
 
 // Rekey gives the guest its identity, with fresh entropy and the time.
 func (c *Client) Rekey(ctx context.Context, identity Identity) error {
+	return c.do(ctx, Request{Op: OpRekey, Rekey: &Rekey{Identity: identity, Fresh: newFresh()}}, io.Discard)
+}
+
+// Wake gives a guest that was suspended fresh entropy and the time.
+func (c *Client) Wake(ctx context.Context) error {
+	fresh := newFresh()
+	return c.do(ctx, Request{Op: OpWake, Wake: &fresh}, io.Discard)
+}
+
+func newFresh() Fresh {
 	entropy := make([]byte, 2*MinEntropy)
-	if _, err := rand.Read(entropy); err != nil {
-		return fmt.Errorf("drawing entropy for %s: %w", identity.Hostname, err)
-	}
-	rekey := &Rekey{Identity: identity, Entropy: entropy, Time: time.Now()}
-	return c.do(ctx, Request{Op: OpRekey, Rekey: rekey}, io.Discard)
+	_, _ = rand.Read(entropy) // never fails, see crypto/rand
+	return Fresh{Entropy: entropy, Time: time.Now()}
 }
 
 // Network sets up the guest's network without an identity, for a prebuild.

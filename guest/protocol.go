@@ -41,6 +41,8 @@ const (
 const (
 	// OpRekey gives the guest its identity; see Rekey.
 	OpRekey = "rekey"
+	// OpWake mends what a suspended guest has missed; see Fresh.
+	OpWake = "wake"
 	// OpNetwork sets up the network without an identity, for a prebuild.
 	OpNetwork = "network"
 	// OpRun runs a shell command as root; its output comes as events.
@@ -64,17 +66,24 @@ type Request struct {
 	Version int    `json:"v"`
 	ID      uint64 `json:"id"`
 	Op      string `json:"op"`
-	// Command belongs to OpRun, Path to OpFetch, Rekey to OpRekey.
+	// Command belongs to OpRun, Path to OpFetch, Rekey to OpRekey, Wake to
+	// OpWake.
 	Command string `json:"command,omitempty"`
 	Path    string `json:"path,omitempty"`
 	Rekey   *Rekey `json:"rekey,omitempty"`
+	Wake    *Fresh `json:"wake,omitempty"`
 }
 
 // Rekey is what a guest needs to become one of a kind.
 type Rekey struct {
 	Identity
-	// Entropy is fresh random bytes from the host: without them the forks of
-	// one template would all draw the same numbers.
+	Fresh
+}
+
+// Fresh is what a guest cannot have in its memory when that is restored.
+type Fresh struct {
+	// Entropy is fresh random bytes from the host: without them all machines
+	// restored from one memory would draw the same numbers.
 	Entropy []byte `json:"entropy"`
 	// Time is the host's clock.
 	Time time.Time `json:"time"`
@@ -102,6 +111,10 @@ func (r Request) Validate() error {
 		return errors.New("rekey without an identity")
 	case r.Op == OpRekey:
 		return r.Rekey.validate()
+	case r.Op == OpWake && r.Wake == nil:
+		return errors.New("wake without the time")
+	case r.Op == OpWake:
+		return r.Wake.validate(OpWake)
 	case r.Op == OpRun && r.Command == "":
 		return errors.New("run without a command")
 	case r.Op == OpFetch && r.Path == "":
@@ -113,13 +126,20 @@ func (r Request) Validate() error {
 }
 
 func (r Rekey) validate() error {
-	if n := len(r.Entropy); n < MinEntropy || n > MaxEntropy {
-		return fmt.Errorf("rekey with %d bytes of entropy, want %d to %d", n, MinEntropy, MaxEntropy)
-	}
-	if r.Time.IsZero() {
-		return errors.New("rekey without the time")
+	if err := r.Fresh.validate(OpRekey); err != nil {
+		return err
 	}
 	return r.Identity.validate()
+}
+
+func (f Fresh) validate(op string) error {
+	if n := len(f.Entropy); n < MinEntropy || n > MaxEntropy {
+		return fmt.Errorf("%s with %d bytes of entropy, want %d to %d", op, n, MinEntropy, MaxEntropy)
+	}
+	if f.Time.IsZero() {
+		return fmt.Errorf("%s without the time", op)
+	}
+	return nil
 }
 
 // Reader reads messages from a stream.

@@ -23,7 +23,7 @@ func identity() Identity {
 }
 
 func rekeyRequest(change func(*Rekey)) Request {
-	rekey := &Rekey{Identity: identity(), Entropy: make([]byte, MinEntropy), Time: time.Unix(1, 0)}
+	rekey := &Rekey{Identity: identity(), Fresh: Fresh{Entropy: make([]byte, MinEntropy), Time: time.Unix(1, 0)}}
 	change(rekey)
 	return Request{Version: Version, Op: OpRekey, Rekey: rekey}
 }
@@ -41,6 +41,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"too little entropy":     {rekeyRequest(func(r *Rekey) { r.Entropy = r.Entropy[1:] }), "31 bytes of entropy"},
 		"too much entropy":       {rekeyRequest(func(r *Rekey) { r.Entropy = make([]byte, MaxEntropy+1) }), "513 bytes of entropy"},
 		"no time":                {rekeyRequest(func(r *Rekey) { r.Time = time.Time{} }), "without the time"},
+		"wake without anything":  {Request{Version: Version, Op: OpWake}, "wake without the time"},
+		"wake without entropy":   {Request{Version: Version, Op: OpWake, Wake: &Fresh{Time: time.Unix(1, 0)}}, "wake with 0 bytes of entropy"},
 		"hostname with a line":   {rekeyRequest(func(r *Rekey) { r.Hostname = "a\nb" }), "hostname is missing or malformed"},
 		"short machine id":       {rekeyRequest(func(r *Rekey) { r.MachineID = "abc" }), "machine_id is missing or malformed"},
 		"no host key":            {rekeyRequest(func(r *Rekey) { r.HostKey = "" }), "host_key is missing or malformed"},
@@ -63,6 +65,7 @@ func TestIdentityReportsAllMistakesAtOnce(t *testing.T) {
 func TestGoodRequests(t *testing.T) {
 	for _, request := range []Request{
 		rekeyRequest(func(*Rekey) {}),
+		{Version: Version, Op: OpWake, Wake: &Fresh{Entropy: make([]byte, MaxEntropy), Time: time.Unix(1, 0)}},
 		{Version: Version, Op: OpRun, Command: "true"},
 		{Version: Version, Op: OpFetch, Path: "/etc/os-release"},
 		{Version: Version, Op: OpNetwork},

@@ -60,10 +60,23 @@ type Network interface {
 	Close(ctx context.Context) error
 }
 
+// Parker is a network whose leases can be put away.
+type Parker interface {
+	// Park removes everything of a worker's lease but its address, which stays
+	// the worker's, also when the host starts anew. It is idempotent.
+	Park(ctx context.Context, worker string) error
+	// Unpark makes a parked lease again, with the address that it had unless the
+	// host has lost it. When it fails, the lease is parked as before.
+	Unpark(ctx context.Context, worker string) (Lease, error)
+}
+
 // None is the Network of backends that bring their own.
 type None struct{}
 
-var _ Network = None{}
+var (
+	_ Network = None{}
+	_ Parker  = None{}
+)
 
 // Open does nothing.
 func (None) Open(context.Context) error { return nil }
@@ -72,6 +85,12 @@ func (None) Open(context.Context) error { return nil }
 func (None) Acquire(_ context.Context, worker string) (Lease, error) {
 	return Lease{Worker: worker}, nil
 }
+
+// Park does nothing.
+func (None) Park(context.Context, string) error { return nil }
+
+// Unpark returns what Acquire does.
+func (n None) Unpark(ctx context.Context, worker string) (Lease, error) { return n.Acquire(ctx, worker) }
 
 // Release does nothing.
 func (None) Release(context.Context, string) error { return nil }

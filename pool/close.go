@@ -6,7 +6,8 @@ import (
 )
 
 // Close ends growth, cancels the creations, tears every worker down, all at
-// once, and closes the network. When ctx ends first, it gives up: the
+// once, and closes the network. Suspended workers stay as they are, for the
+// next process; those that are being suspended are first. When ctx ends first, it gives up: the
 // directories that are left tell the next Open what to remove.
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()

@@ -42,7 +42,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		return nil, err
 	}
 	p.starts.succeeded()
-	p.introduce(w, machine, record)
+	p.move(w, Creating, Running, machine, record)
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
 	p.log.Info("worker runs", append(about, clock.fields...)...)
 	return machine, nil

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -39,9 +38,7 @@ func (p *Pool) admit(n int) (int, error) {
 		return 0, fmt.Errorf("%w: it has its %d workers", ErrFull, p.config.Max)
 	}
 	for range room {
-		ctx, end := context.WithCancelCause(p.growing)
-		w := &worker{id: p.newID(), end: end, state: Creating, createdAt: time.Now()}
-		p.workers[w.id] = w
+		ctx, w := p.newWorker(p.newID(), Creating, time.Now())
 		p.running.Go(func() { p.live(ctx, w) })
 	}
 	return room, nil

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -14,28 +15,70 @@ type worker struct {
 	createdAt time.Time
 	// end asks the worker to end, and says why.
 	end context.CancelCauseFunc
+	// turn asks a worker that runs to be suspended, and a suspended one to go
+	// on.
+	turn chan struct{}
 
 	// The rest is guarded by the pool's mutex.
 	state  State
 	reason string
 	shown  bool // in Workers, as anything but deleted
-	// machine and record are there from the moment that it runs.
+	// machine is there while it runs, record from the first time on. Only the
+	// worker's own goroutine changes them.
 	machine backend.Machine
 	record  store.Record
 }
 
-// live is a worker's whole life. It ends when nothing of the worker is left,
-// or when Close has given up.
+// newWorker adds a worker to the pool. The caller holds the mutex, and starts
+// the worker's goroutine.
+func (p *Pool) newWorker(id string, state State, createdAt time.Time) (context.Context, *worker) {
+	ctx, end := context.WithCancelCause(p.growing)
+	w := &worker{id: id, end: end, turn: make(chan struct{}, 1), state: state, createdAt: createdAt}
+	p.workers[id] = w
+	return ctx, w
+}
+
+// live is a worker's whole life.
 func (p *Pool) live(ctx context.Context, w *worker) {
-	defer w.end(nil)
 	machine, err := p.create(ctx, w)
-	if err == nil {
-		err = watch(ctx, machine)
+	p.goOn(ctx, w, machine, err)
+}
+
+// liveAgain is the life of a worker that an earlier process suspended.
+func (p *Pool) liveAgain(ctx context.Context, w *worker) {
+	machine, err := p.sleepOn(ctx, w)
+	p.goOn(ctx, w, machine, err)
+}
+
+// goOn looks after a worker that runs, unless err says that it never did. It
+// ends when nothing of the worker is left, when the pool closes over a
+// suspended one, or when Close has given up.
+func (p *Pool) goOn(ctx context.Context, w *worker, machine backend.Machine, err error) {
+	defer w.end(nil)
+	for err == nil {
+		if err = w.watch(ctx, machine); err == nil {
+			machine, err = p.hibernate(ctx, w)
+		}
+	}
+	if errors.Is(err, errKept) {
+		return
 	}
 	p.recordEnd(w.id, p.bury(ctx, w, err))
 	err = p.teardown(w.id)
 	if err == nil || p.teardownAgain(w.id, err) {
 		p.forget(w)
+	}
+}
+
+// watch returns nil when the worker is to be suspended, and else why it ends.
+func (w *worker) watch(ctx context.Context, machine backend.Machine) error {
+	select {
+	case <-w.turn:
+		return nil
+	case <-machine.Done():
+		return machine.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -49,14 +92,21 @@ func watch(ctx context.Context, machine backend.Machine) error {
 	}
 }
 
-// introduce makes a worker running, unless it was asked to end meanwhile.
-func (p *Pool) introduce(w *worker, machine backend.Machine, record store.Record) {
+// move takes a worker from one state to the next, unless it was asked to end
+// meanwhile.
+func (p *Pool) move(w *worker, from, to State, machine backend.Machine, record store.Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.machine, w.record = machine, record
-	if w.state == Creating {
-		w.state = Running
+	if w.state == from {
+		w.state = to
 	}
+}
+
+func (p *Pool) is(w *worker, state State) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return w.state == state
 }
 
 // bury notes why a worker is to be torn down, and returns it. This is the one

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Open prepares the network, removes what an earlier process left behind, and
-// starts to build the golden image in the background. The caller holds the
+// Open prepares the network, takes over the workers that an earlier process
+// suspended, removes all else that it left behind, and starts to build the
+// golden image in the background. The caller holds the
 // store's lock, and calls Close even when Open fails.
 //
 // Orphans are never reported as workers: the runner would count each one that
@@ -20,7 +21,11 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.network.Open(ctx); err != nil {
 		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
 	}
-	orphans, err := p.orphans(ctx)
+	adopted, err := p.adopt()
+	if err != nil {
+		return fmt.Errorf("looking for suspended workers of pool %s: %w", p.config.Name, err)
+	}
+	orphans, err := p.orphans(ctx, adopted)
 	if err != nil {
 		return fmt.Errorf("looking for orphans of pool %s: %w", p.config.Name, err)
 	}
@@ -40,8 +45,8 @@ func (p *Pool) buildFailed(err error, pause time.Duration) {
 }
 
 // orphans lists every worker of which anything exists, whoever knows of it:
-// the store, the backend or the network.
-func (p *Pool) orphans(ctx context.Context) ([]string, error) {
+// the store, the backend or the network; but those that were adopted.
+func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, error) {
 	found := make(map[string]struct{})
 	recorded, err := p.store.List()
 	if err != nil {
@@ -61,6 +66,7 @@ func (p *Pool) orphans(ctx context.Context) ([]string, error) {
 	for _, machine := range machines {
 		found[machine.ID()] = struct{}{}
 	}
+	maps.DeleteFunc(found, func(id string, _ struct{}) bool { return adopted[id] })
 	return slices.Sorted(maps.Keys(found)), nil
 }
 

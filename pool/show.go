@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
 // Workers says how all workers are doing, the oldest first. It belongs to
@@ -55,37 +58,36 @@ type Connection struct {
 
 // Connection says how a job gets into a worker, which must be running.
 func (p *Pool) Connection(id string) (Connection, error) {
-	w, err := p.find(id)
+	_, record, err := p.find(id)
 	if err != nil {
 		return Connection{}, err
 	}
-	return Connection{Address: w.record.Address, User: w.record.User, PrivateKey: w.record.PrivateKey}, nil
+	return Connection{Address: record.Address, User: record.User, PrivateKey: record.PrivateKey}, nil
 }
 
 // Heartbeat returns an error unless a worker is running. It asks nothing of
 // the worker itself.
 func (p *Pool) Heartbeat(id string) error {
-	w, err := p.find(id)
+	machine, _, err := p.find(id)
 	if err != nil {
 		return err
 	}
-	if err := w.machine.Err(); err != nil {
+	if err := machine.Err(); err != nil {
 		return fmt.Errorf("worker %s: %w", id, err)
 	}
 	return nil
 }
 
-// find returns a worker that is running, with the fields that never change
-// from then on: its machine and its record.
-func (p *Pool) find(id string) (*worker, error) {
+// find returns the machine and the record of a worker that is running.
+func (p *Pool) find(id string) (backend.Machine, store.Record, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w, known := p.workers[id]
 	switch {
 	case !known:
-		return nil, fmt.Errorf("worker %s: %w", id, ErrUnknown)
+		return nil, store.Record{}, fmt.Errorf("worker %s: %w", id, ErrUnknown)
 	case w.state != Running:
-		return nil, fmt.Errorf("worker %s is %s: %w", id, w.state, ErrNotRunning)
+		return nil, store.Record{}, fmt.Errorf("worker %s is %s: %w", id, w.state, ErrNotRunning)
 	}
-	return w, nil
+	return w.machine, w.record, nil
 }

@@ -11,10 +11,13 @@ type State string
 // The states of a worker. Deleted covers gone and failed: either way nothing
 // is left of it.
 const (
-	Creating State = "creating"
-	Running  State = "running"
-	Deleting State = "deleting"
-	Deleted  State = "deleted"
+	Creating   State = "creating"
+	Running    State = "running"
+	Suspending State = "suspending"
+	Suspended  State = "suspended"
+	Resuming   State = "resuming"
+	Deleting   State = "deleting"
+	Deleted    State = "deleted"
 )
 
 // What may be wrong with a request.

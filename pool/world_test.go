@@ -2,10 +2,12 @@ package pool_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -31,16 +33,19 @@ type world struct {
 	hooks    map[string]hook
 	machines map[string]*machine
 	leases   map[string]bool
-	open     bool   // the network
-	images   string // the directory of the golden image, if it is to have one
+	saved    map[string]bool // machines that were put away
+	parked   map[string]bool // leases that were put away
+	open     bool            // the network
+	images   string          // the directory of the golden image, if it is to have one
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// destroy, release or close.
+// destroy, release, suspend, resume or close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {
-	return &world{hooks: map[string]hook{}, machines: map[string]*machine{}, leases: map[string]bool{}}
+	return &world{hooks: map[string]hook{}, machines: map[string]*machine{}, leases: map[string]bool{},
+		saved: map[string]bool{}, parked: map[string]bool{}}
 }
 
 // on sets the hook of an operation; nil removes it.
@@ -79,6 +84,12 @@ func (w *world) left() []string {
 	}
 	for id := range w.leases {
 		left = append(left, "lease "+id)
+	}
+	for id := range w.saved {
+		left = append(left, "saved machine "+id)
+	}
+	for id := range w.parked {
+		left = append(left, "parked lease "+id)
 	}
 	if w.open {
 		left = append(left, "network")
@@ -144,6 +155,40 @@ func (w worldBackend) Destroy(ctx context.Context, id string) error {
 		m.end("destroyed")
 		delete(w.machines, id)
 	}
+	delete(w.saved, id)
+	return nil
+}
+
+func (w worldBackend) Suspend(ctx context.Context, id string) error {
+	if err := w.meet(ctx, "suspend", id); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.machines[id].end("suspended")
+	delete(w.machines, id)
+	w.saved[id] = true
+	return nil
+}
+
+func (w worldBackend) Resume(ctx context.Context, spec backend.Spec) (backend.Machine, error) {
+	w.mu.Lock()
+	m := &machine{id: spec.ID, done: make(chan struct{})}
+	if !w.saved[spec.ID] || !w.leases[spec.ID] {
+		panic("resumed what was not saved, or without a lease")
+	}
+	delete(w.saved, spec.ID)
+	w.machines[spec.ID] = m
+	w.mu.Unlock()
+	return m, w.meet(ctx, "resume", spec.ID)
+}
+
+func (w worldBackend) Resumable(dir string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.saved[filepath.Base(dir)] {
+		return errors.New("nothing was saved")
+	}
 	return nil
 }
 
@@ -174,13 +219,33 @@ func (w worldNetwork) Release(ctx context.Context, id string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.leases, id)
+	delete(w.parked, id)
 	return nil
+}
+
+func (w worldNetwork) Park(_ context.Context, id string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.leases, id)
+	w.parked[id] = true
+	return nil
+}
+
+func (w worldNetwork) Unpark(_ context.Context, id string) (network.Lease, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.parked[id] {
+		panic("unparked what was not parked")
+	}
+	delete(w.parked, id)
+	w.leases[id] = true
+	return network.Lease{Worker: id}, nil
 }
 
 func (w worldNetwork) Find(context.Context) ([]string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Collect(maps.Keys(w.leases)), nil
+	return slices.AppendSeq(slices.Collect(maps.Keys(w.leases)), maps.Keys(w.parked)), nil
 }
 
 func (w worldNetwork) Close(ctx context.Context) error {

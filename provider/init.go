@@ -43,7 +43,7 @@ func (g *InstanceGroup) Init(ctx context.Context, logger hclog.Logger, settings 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.opened = o
-	return g.info(c, a.name), nil
+	return g.info(c, a.name, o.pool.CanSuspend()), nil
 }
 
 // begin returns the configuration to start with, if there is anything to start.
@@ -85,13 +85,17 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 
 // info is what the runner shows of us. Its max_instances must not be above
 // MaxSize.
-func (g *InstanceGroup) info(c config.Config, backend string) fleeting.ProviderInfo {
-	return fleeting.ProviderInfo{
+func (g *InstanceGroup) info(c config.Config, backend string, suspends bool) fleeting.ProviderInfo {
+	info := fleeting.ProviderInfo{
 		ID:        fmt.Sprintf("mayfly/%s/%s", backend, c.Pool),
 		MaxSize:   maxWorkers(c),
 		Version:   g.version.String(),
 		BuildInfo: g.version.BuildInfo(),
 	}
+	if suspends {
+		info.Capabilities = []fleeting.Capability{fleeting.CapabilitySuspendResume}
+	}
+	return info
 }
 
 func maxWorkers(c config.Config) int {

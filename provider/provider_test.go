@@ -78,8 +78,9 @@ func TestEveryMethodNeedsInitAndKnowsShutdown(t *testing.T) {
 	require.NoError(t, w.Shutdown(t.Context()), "twice")
 }
 
-func TestSuspendIsNotSupported(t *testing.T) {
+func TestBackendThatCannotSuspendSaysSo(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
+	require.Empty(t, w.start().Capabilities)
 	_, err := w.Suspend(t.Context(), []string{"a"})
 	require.ErrorIs(t, err, fleeting.ErrSuspendResumeNotSupported)
 	_, err = w.Resume(t.Context(), []string{"a"})

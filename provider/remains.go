@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -19,9 +20,11 @@ type sharer interface {
 }
 
 // remains is what exists of one pool, whoever knows of it. All but shared are
-// ids of workers.
+// ids of workers. Suspended are those that the pool's next plugin process takes
+// over; nothing of them is in the other lists.
 type remains struct {
 	machines, leases, directories []string
+	suspended                     []string
 	shared                        []string
 }
 
@@ -46,6 +49,7 @@ func findRemains(ctx context.Context, c config.Config, candidates []assembly) (r
 		errs = append(errs, found.addMachines(ctx, a), found.addLeases(ctx, a))
 	}
 	errs = append(errs, found.addDirectories(c))
+	found.keepSuspended()
 	if err := errors.Join(errs...); err != nil {
 		return found, fmt.Errorf("looking for what is left of pool %q: %w", c.Pool, err)
 	}
@@ -78,7 +82,25 @@ func (r *remains) addDirectories(c config.Config) error {
 		return err
 	}
 	r.directories, err = records.List()
+	for _, id := range r.directories {
+		if record, err := records.Load(id); err == nil && pool.State(record.State) == pool.Suspended {
+			r.suspended = append(r.suspended, id)
+		}
+	}
 	return err
+}
+
+// keepSuspended takes the suspended workers out of the lists of what is left.
+func (r *remains) keepSuspended() {
+	for _, list := range []*[]string{&r.machines, &r.leases, &r.directories} {
+		*list = slices.DeleteFunc(*list, func(id string) bool { return slices.Contains(r.suspended, id) })
+	}
+}
+
+// giveUpSuspended makes the suspended workers part of what is left.
+func (r *remains) giveUpSuspended() {
+	r.directories = append(r.directories, r.suspended...)
+	r.suspended = nil
 }
 
 // workers are all ids of which anything is left, in order.

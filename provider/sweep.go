@@ -27,15 +27,24 @@ type Swept struct {
 	Held bool `json:"held"`
 	// LeftOver is what nobody owned.
 	LeftOver []string `json:"left_over"`
+	// Suspended are the workers that wait for the pool's next plugin process.
+	Suspended []string `json:"suspended"`
 	// Removed says that none of it is left now.
 	Removed bool `json:"removed"`
 }
 
+// Sweeping says what a sweep does besides looking.
+type Sweeping struct {
+	// Remove removes what nobody owns, Suspended the suspended workers as well,
+	// which their pool's next plugin process would take over.
+	Remove, Suspended bool
+}
+
 // Sweep looks at every pool below the state directory that no plugin process
-// serves, and removes what is left there if remove is set. It holds a pool's
+// serves, and does what it is to do there. It holds a pool's
 // lock while it works on it, so that no plugin process starts meanwhile. One
 // pool that cannot be swept does not keep it from the others.
-func Sweep(ctx context.Context, c config.Config, remove bool, log *slog.Logger) ([]Swept, error) {
+func Sweep(ctx context.Context, c config.Config, do Sweeping, log *slog.Logger) ([]Swept, error) {
 	names, err := PoolNames(c)
 	if err != nil {
 		return nil, err
@@ -44,7 +53,7 @@ func Sweep(ctx context.Context, c config.Config, remove bool, log *slog.Logger) 
 	var errs []error
 	for _, name := range names {
 		c.Pool = name
-		one, err := sweepPool(ctx, c, remove, log)
+		one, err := sweepPool(ctx, c, do, log)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sweeping pool %q: %w", name, err))
 		}
@@ -53,10 +62,10 @@ func Sweep(ctx context.Context, c config.Config, remove bool, log *slog.Logger) 
 	return swept, errors.Join(errs...)
 }
 
-func sweepPool(ctx context.Context, c config.Config, remove bool, log *slog.Logger) (result Swept, err error) {
-	result = Swept{Pool: c.Pool, LeftOver: []string{}}
+func sweepPool(ctx context.Context, c config.Config, do Sweeping, log *slog.Logger) (result Swept, err error) {
+	result = Swept{Pool: c.Pool, LeftOver: []string{}, Suspended: []string{}}
 	open := store.Open
-	if !remove {
+	if !do.Remove {
 		open = store.Look
 	}
 	records, unlock, err := takeFrom(ctx, c, open, peek)
@@ -73,8 +82,11 @@ func sweepPool(ctx context.Context, c config.Config, remove bool, log *slog.Logg
 		return result, err
 	}
 	found, err := findRemains(ctx, c, candidates)
-	result.LeftOver = found.list()
-	if err != nil || !remove {
+	if do.Suspended {
+		found.giveUpSuspended()
+	}
+	result.LeftOver, result.Suspended = found.list(), append(result.Suspended, found.suspended...)
+	if err != nil || !do.Remove {
 		return result, err
 	}
 	err = found.remove(ctx, records, candidates)

@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -36,16 +37,16 @@ func TestSweepRemovesWhatNobodyOwnsAndLeavesALivePoolAlone(t *testing.T) {
 	orphan := w.leave("gone", "gone-aaaaaaaa")
 	stray := w.leave("gone", "lost+found")
 
-	swept, err := Sweep(t.Context(), w.config(), false, silent)
+	swept, err := Sweep(t.Context(), w.config(), Sweeping{}, silent)
 	require.NoError(t, err)
 	require.Equal(t, []Swept{
-		{Pool: "default", Held: true, LeftOver: []string{}},
-		{Pool: "gone", LeftOver: []string{"worker directory gone-aaaaaaaa"}},
+		{Pool: "default", Held: true, LeftOver: []string{}, Suspended: []string{}},
+		{Pool: "gone", LeftOver: []string{"worker directory gone-aaaaaaaa"}, Suspended: []string{}},
 	}, swept)
 	require.DirExists(t, orphan, "a dry run only looks")
 	require.NoFileExists(t, filepath.Join(w.stateDir, "pools", "gone", "lock"), "a dry run only looks")
 
-	swept, err = Sweep(t.Context(), w.config(), true, silent)
+	swept, err = Sweep(t.Context(), w.config(), Sweeping{Remove: true}, silent)
 	require.NoError(t, err)
 	require.True(t, swept[1].Removed)
 	require.NoDirExists(t, orphan)
@@ -58,7 +59,7 @@ func TestSweepRemovesWhatNobodyOwnsAndLeavesALivePoolAlone(t *testing.T) {
 
 func TestSweepOfNothing(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
-	swept, err := Sweep(t.Context(), w.config(), true, silent)
+	swept, err := Sweep(t.Context(), w.config(), Sweeping{Remove: true}, silent)
 	require.NoError(t, err)
 	require.Equal(t, []Swept{}, swept)
 }
@@ -110,4 +111,30 @@ func TestRemainsOfTheNetworkAreFoundAndRemoved(t *testing.T) {
 	found, err = findRemains(t.Context(), w.config(), parts)
 	require.NoError(t, err)
 	require.Empty(t, found.list())
+}
+
+func TestSweepKeepsSuspendedWorkersUnlessToldOtherwise(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	dir := w.leave("gone", "gone-aaaaaaaa")
+	record := `{"version": 1, "id": "gone-aaaaaaaa", "state": "suspended"}`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, store.RecordFile), []byte(record), 0o600))
+	c := w.config()
+	c.Pool = "gone"
+	parked := []assembly{{backend: w.backend, network: &leasing{leases: []string{"gone-aaaaaaaa"}}}}
+	found, err := findRemains(t.Context(), c, parked)
+	require.NoError(t, err)
+	require.Empty(t, found.list(), "its address is its own")
+
+	swept, err := Sweep(t.Context(), c, Sweeping{Remove: true}, silent)
+	require.NoError(t, err)
+	require.Equal(t, []Swept{{Pool: "gone", LeftOver: []string{}, Suspended: []string{"gone-aaaaaaaa"}, Removed: true}}, swept)
+	require.DirExists(t, dir)
+	left, err := Leftovers(t.Context(), c)
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	swept, err = Sweep(t.Context(), c, Sweeping{Remove: true, Suspended: true}, silent)
+	require.NoError(t, err)
+	require.Equal(t, []string{"worker directory gone-aaaaaaaa"}, swept[0].LeftOver)
+	require.NoDirExists(t, dir)
 }

@@ -21,10 +21,13 @@ const (
 
 // states are the pool's states in the runner's words.
 var states = map[pool.State]fleeting.State{
-	pool.Creating: fleeting.StateCreating,
-	pool.Running:  fleeting.StateRunning,
-	pool.Deleting: fleeting.StateDeleting,
-	pool.Deleted:  fleeting.StateDeleted,
+	pool.Creating:   fleeting.StateCreating,
+	pool.Running:    fleeting.StateRunning,
+	pool.Suspending: fleeting.StateSuspending,
+	pool.Suspended:  fleeting.StateSuspended,
+	pool.Resuming:   fleeting.StateResuming,
+	pool.Deleting:   fleeting.StateDeleting,
+	pool.Deleted:    fleeting.StateDeleted,
 }
 
 // Update tells the runner how all workers are doing.
@@ -110,12 +113,33 @@ func (g *InstanceGroup) Heartbeat(_ context.Context, id string) error {
 	return nil
 }
 
-// Suspend is not supported, and Init announces no such capability.
-func (*InstanceGroup) Suspend(context.Context, []string) ([]string, error) {
-	return nil, fleeting.ErrSuspendResumeNotSupported
+// Suspend asks workers to be suspended and returns those that will be. The
+// error, which reaches the runner beside them, is about the others.
+func (g *InstanceGroup) Suspend(_ context.Context, ids []string) ([]string, error) {
+	p, err := g.suspending()
+	if err != nil {
+		return nil, err
+	}
+	return p.Suspend(ids)
 }
 
-// Resume is not supported, and Init announces no such capability.
-func (*InstanceGroup) Resume(context.Context, []string) ([]string, error) {
-	return nil, fleeting.ErrSuspendResumeNotSupported
+// Resume asks suspended workers to go on and returns those that will. The
+// error, which reaches the runner beside them, is about the others.
+func (g *InstanceGroup) Resume(_ context.Context, ids []string) ([]string, error) {
+	p, err := g.suspending()
+	if err != nil {
+		return nil, err
+	}
+	return p.Resume(ids)
+}
+
+func (g *InstanceGroup) suspending() (*pool.Pool, error) {
+	o, err := g.running()
+	if err != nil {
+		return nil, err
+	}
+	if !o.pool.CanSuspend() {
+		return nil, fleeting.ErrSuspendResumeNotSupported
+	}
+	return o.pool, nil
 }

@@ -61,6 +61,7 @@ type Backend struct {
 var (
 	_ backend.Backend     = (*Backend)(nil)
 	_ backend.Forker      = (*Backend)(nil)
+	_ backend.Suspender   = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 )
@@ -135,7 +136,7 @@ func (m *machine) boot(ctx context.Context, config machineSpec, spec backend.Spe
 	if err := m.start(ctx, config); err != nil {
 		return err
 	}
-	return m.rekey(ctx, spec.Identity)
+	return m.tell(ctx, rekey(spec.Identity))
 }
 
 // start makes the process a machine that runs.
@@ -163,14 +164,20 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 
 // Destroy ends the worker's machine, whether or not this process started it.
 func (b *Backend) Destroy(ctx context.Context, id string) error {
-	b.mu.Lock()
-	known := b.machines[id]
-	delete(b.machines, id)
-	b.mu.Unlock()
-	if known != nil {
+	if known := b.forget(id); known != nil {
 		return known.stop(ctx)
 	}
 	return b.tag.Kill(ctx, id)
+}
+
+// forget returns the machine that this process has of a worker, if any, and
+// has it no more.
+func (b *Backend) forget(id string) *machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.machines[id]
+	delete(b.machines, id)
+	return known
 }
 
 func (b *Backend) keep(m *machine) {

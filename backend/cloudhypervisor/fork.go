@@ -15,6 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -49,7 +50,9 @@ func (b *Backend) launchFork(ctx context.Context, t template.Template, golden im
 	if err := b.layOut(ctx, t, golden, spec); err != nil {
 		return nil, err
 	}
-	return m, m.explain(m.wake(ctx, spec))
+	// The template's memory is in a file of its own and not in the snapshot:
+	// there is nothing to copy, and no other mode would share more.
+	return m, m.explain(m.wake(ctx, api.Copy, rekey(spec.Identity)))
 }
 
 // layOut gives the fork a disk of its own, and a snapshot that names its files
@@ -82,17 +85,23 @@ func (b *Backend) layOut(ctx context.Context, t template.Template, golden image.
 	return disk.SparseCopy(ctx, filepath.Join(t.State(), snapshotState), filepath.Join(saved, snapshotState))
 }
 
-// wake restores the machine and gives it its identity. A template's memory is
-// in a file of its own and not in the snapshot, so that there is nothing to
-// copy: how the snapshot's memory would come back makes no difference.
-func (m *machine) wake(ctx context.Context, spec backend.Spec) error {
+// wake restores the machine from the snapshot in its directory, which is of the
+// past from then on, and tells its agent what to do first.
+func (m *machine) wake(ctx context.Context, mode string, first func(*guest.Client, context.Context) error) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
-	err := m.api.Restore(ctx, api.RestoreConfig{SourceURL: "file://" + savedPath(m.dir), MemoryRestoreMode: api.Copy, Resume: true})
-	if err != nil {
+	saved := savedPath(m.dir)
+	if err := m.api.Restore(ctx, api.RestoreConfig{SourceURL: "file://" + saved, MemoryRestoreMode: mode, Resume: true}); err != nil {
 		return err
 	}
-	return m.rekey(ctx, spec.Identity)
+	if err := m.tell(ctx, first); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(saved, "*"))
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return err
 }
 
 // removeMachineFiles leaves what the pool keeps in a worker's directory.

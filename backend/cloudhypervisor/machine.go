@@ -141,18 +141,23 @@ func (m *machine) whileRunning(ctx context.Context) (context.Context, context.Ca
 	return ctx, func() { cancel(nil) }
 }
 
-// rekey gives the guest its identity, as soon as its agent listens.
-func (m *machine) rekey(ctx context.Context, identity guest.Identity) error {
+// tell tells the agent what to do first, as soon as it listens.
+func (m *machine) tell(ctx context.Context, first func(*guest.Client, context.Context) error) error {
 	agent, err := guest.DialVsock(ctx, vsockPath(m.dir))
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	if err := guest.NewClient(agent).Rekey(ctx, identity); err != nil {
+	if err := first(guest.NewClient(agent), ctx); err != nil {
 		return err
 	}
 	m.inUse.Store(true)
 	return nil
+}
+
+// rekey gives a guest its identity.
+func rekey(identity guest.Identity) func(*guest.Client, context.Context) error {
+	return func(agent *guest.Client, ctx context.Context) error { return agent.Rekey(ctx, identity) }
 }
 
 // stop lets a guest that was in use end in order, though not for long, and then

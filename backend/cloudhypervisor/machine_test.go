@@ -23,6 +23,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
@@ -76,7 +77,7 @@ type world struct {
 	network *island.Island
 }
 
-func newWorld(t testing.TB, pool string) world {
+func newWorld(t testing.TB, name string) world {
 	t.Helper()
 	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "setpriv", "go")
 	if device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
@@ -88,20 +89,21 @@ func newWorld(t testing.TB, pool string) world {
 		_, err := fake.Build(stateDir)
 		return err
 	})
-	dir := filepath.Join(stateDir, "pools", pool)
+	dir := filepath.Join(stateDir, "pools", name)
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	net, err := island.New(island.Options{
-		PoolDir: dir, Pool: pool, AddressDir: filepath.Join(stateDir, "addresses"),
+		PoolDir: dir, Pool: name, AddressDir: filepath.Join(stateDir, "addresses"),
 		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	return world{newBackend(pool, dir, net), dir, net}
+	return world{newBackend(name, dir, net), dir, net}
 }
 
-func newBackend(pool, dir string, net *island.Island) *Backend {
+func newBackend(name, dir string, net *island.Island) *Backend {
 	return New(Options{
-		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
-		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(dir, "templates"),
+		Pool: name, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
+		// One template serves all tests: each takes a boot.
+		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(stateDir, "templates"),
 		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
 		Binary: filepath.Join(stateDir, "cloud-hypervisor"),
 	})
@@ -122,10 +124,10 @@ func quiet(string, string) {}
 // TestConformance has workers that are forks, since those take no boot; the
 // clones are in TestAMachineTellsWhyItEnded and in the prebuild.
 func TestConformance(t *testing.T) {
-	const pool = "conform"
+	const name = "conform"
 	prepared := false
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
-		w := newWorld(t, pool)
+		w := newWorld(t, name)
 		if !prepared {
 			t.Setenv(fake.Requests, filepath.Join(stateDir, "requests"))
 			require.NoError(t, w.Prepare(t.Context(), w.opened(t), size(), quiet))
@@ -134,9 +136,9 @@ func TestConformance(t *testing.T) {
 		}
 		return backendtest.Harness{
 			Backend: w.Backend,
-			Again:   func(*testing.T) backend.Backend { return newBackend(pool, w.dir, w.network) },
+			Again:   func(*testing.T) backend.Backend { return newBackend(name, w.dir, w.network) },
 			Kill:    func(t *testing.T, id string) { killFromOutside(t, w, id) },
-			Name:    pool, Dir: w.dir, Network: w.network,
+			Name:    name, Dir: w.dir, Network: w.network,
 			Recipe: recipe(t), CPUs: size().CPUs, Memory: size().Memory, Patience: 3 * time.Minute,
 		}
 	})
@@ -176,8 +178,15 @@ func requireOnlyGoodRequests(t *testing.T) {
 	require.Equal(t, []string{"vm.create", "vm.boot", "vm.create", "vm.boot", "vm.pause", "vm.snapshot"}, calls)
 }
 
+// started is a worker with what it takes to log in.
+type started struct {
+	backend.Machine
+	spec backend.Spec
+	key  pool.Key
+}
+
 // start makes a worker that the end of the test removes.
-func (w world) start(t *testing.T, golden image.Golden, end string) (backend.Machine, error) {
+func (w world) start(t *testing.T, golden image.Golden, end string) (s started, err error) {
 	t.Helper()
 	id := filepath.Base(w.dir) + "-" + end
 	dir := filepath.Join(w.dir, "workers", id)
@@ -185,49 +194,59 @@ func (w world) start(t *testing.T, golden image.Golden, end string) (backend.Mac
 	lease, err := w.network.Acquire(t.Context(), id)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		require.NoError(t, w.Destroy(context.Background(), id))
+		require.NoError(t, w.tag.Kill(context.Background(), id))
 		require.NoError(t, w.network.Release(context.Background(), id))
 		require.NoError(t, os.RemoveAll(dir))
 	})
-	identity, key, err := access.SSH{}.New(id, "mayfly")
+	s.spec = backend.Spec{ID: id, Dir: dir, Size: size(), Lease: lease}
+	s.spec.Identity, s.key, err = access.SSH{}.New(id, "mayfly")
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	m, err := w.Start(ctx, golden, backend.Spec{ID: id, Dir: dir, Size: size(), Lease: lease, Identity: identity})
-	if err != nil {
-		return nil, err
+	if s.Machine, err = w.Start(ctx, golden, s.spec); err != nil {
+		return s, err
 	}
-	return m, access.SSH{}.Ready(ctx, m.Address(), identity, key)
+	return s, s.ready(ctx)
 }
 
-func TestBrokenTemplatesMeanClones(t *testing.T) {
-	w := newWorld(t, "broken")
+func (s started) ready(ctx context.Context) error {
+	return access.SSH{}.Ready(ctx, s.Address(), s.spec.Identity, s.key)
+}
+
+// TestSuspendedForkGoesOn puts a fork away and brings it back with a backend
+// without memory, as after a restart of the plugin, while its template is gone.
+func TestSuspendedForkGoesOn(t *testing.T) {
+	w := newWorld(t, "suspend")
 	golden := w.opened(t)
 	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
-	good, ok := w.template(golden, size())
-	require.True(t, ok)
-	require.NoFileExists(t, filepath.Join(good.State(), "memory-ranges"), "the memory is in a file of its own")
-
-	w.options.ShareMemory = false
-	m, err := w.start(t, golden, "aaaaaaaa")
+	s, err := w.start(t, golden, "aaaaaaaa")
 	require.NoError(t, err)
-	require.Equal(t, backend.Fork, m.How())
-	maps, err := exec.Command("sh", "-c", "cat /proc/*/maps 2>/dev/null | grep -F "+w.dir+" || true").Output()
-	require.NoError(t, err)
-	require.Contains(t, string(maps), filepath.Join(w.dir, "workers", m.ID(), memoryFile))
-	require.NotContains(t, string(maps), good.Memory(), "no page is shared")
-	requireNoCapabilities(t, w, m.ID())
+	require.Equal(t, backend.Fork, s.How())
+	require.NoError(t, os.Rename(w.options.TemplatesDir, w.options.TemplatesDir+"-away"))
+	defer func() { require.NoError(t, os.Rename(w.options.TemplatesDir+"-away", w.options.TemplatesDir)) }()
 
-	t.Setenv(fake.Fails, "vm.restore")
-	m, err = w.start(t, golden, "bbbbbbbb")
-	require.NoError(t, err)
-	require.Equal(t, backend.Clone, m.How())
-	require.NoError(t, w.Destroy(t.Context(), m.ID()))
-	require.ErrorContains(t, m.Err(), "Cloud Hypervisor")
+	dir := s.spec.Dir
+	for range 3 {
+		old := s.Machine
+		require.ErrorContains(t, w.Resumable(dir), "nothing was saved")
+		require.NoError(t, w.Suspend(t.Context(), old.ID()))
+		<-old.Done()
+		w.Backend = newBackend(w.options.Pool, w.dir, w.network)
+		require.NoError(t, w.Resumable(dir))
+		s.Machine, err = w.Resume(t.Context(), backend.Spec{ID: old.ID(), Dir: dir, Lease: s.spec.Lease})
+		require.NoError(t, err)
+		require.Equal(t, backend.Fork, s.How())
+		require.Equal(t, old.Address(), s.Address())
+		require.NoError(t, s.ready(t.Context()))
+		left, err := os.ReadDir(savedPath(dir))
+		require.NoError(t, err)
+		require.Empty(t, left, "what was saved is of the past now")
+	}
+	require.ErrorContains(t, w.Suspend(t.Context(), "suspend-unknown1"), "no machine of this process")
 
-	w.options.Fork = false
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
-	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
+	file := filepath.Join(dir, suspendedFile)
+	require.NoError(t, os.WriteFile(file, []byte(`{"platform": {"binary": "/another"}}`), 0o600))
+	require.ErrorContains(t, w.Resumable(dir), "another Cloud Hypervisor")
 }
 
 // requireNoCapabilities also looks at QEMU behind the stand-in, which attaches
@@ -297,4 +316,35 @@ func TestWithoutKVMNothingHangs(t *testing.T) {
 	require.NoError(t, os.WriteFile(kernel, nil, 0o600))
 	_, err := w.Start(t.Context(), image.Golden{Dir: filepath.Dir(kernel)}, backend.Spec{ID: "nokvm-aaaaaaaa", Dir: t.TempDir(), Size: size()})
 	require.ErrorContains(t, err, "a kernel did not boot on it")
+}
+
+// TestBrokenTemplatesMeanClones comes last: it removes the template.
+func TestBrokenTemplatesMeanClones(t *testing.T) {
+	w := newWorld(t, "broken")
+	golden := w.opened(t)
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	good, ok := w.template(golden, size())
+	require.True(t, ok)
+	require.NoFileExists(t, filepath.Join(good.State(), "memory-ranges"), "the memory is in a file of its own")
+
+	w.options.ShareMemory = false
+	m, err := w.start(t, golden, "aaaaaaaa")
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, m.How())
+	maps, err := exec.Command("sh", "-c", "cat /proc/*/maps 2>/dev/null | grep -F "+stateDir+" || true").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(maps), filepath.Join(w.dir, "workers", m.ID(), memoryFile))
+	require.NotContains(t, string(maps), good.Memory(), "no page is shared")
+	requireNoCapabilities(t, w, m.ID())
+
+	t.Setenv(fake.Fails, "vm.restore")
+	m, err = w.start(t, golden, "bbbbbbbb")
+	require.NoError(t, err)
+	require.Equal(t, backend.Clone, m.How())
+	require.NoError(t, w.Destroy(t.Context(), m.ID()))
+	require.ErrorContains(t, m.Err(), "Cloud Hypervisor")
+
+	w.options.Fork = false
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }

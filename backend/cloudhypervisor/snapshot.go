@@ -23,9 +23,11 @@ const (
 type placement struct {
 	Disk, Console, Vsock string
 	// Memory is the file that holds the memory, which is mapped so that what
-	// the machine writes stays its own.
+	// the machine writes stays its own; without one, the memory is in the
+	// snapshot.
 	Memory string
-	Rules  []api.LandlockRule
+	// Rules take the place of the snapshot's, unless there are none.
+	Rules []api.LandlockRule
 }
 
 // place returns a snapshot's configuration for another machine. What of it we
@@ -44,13 +46,19 @@ func place(config []byte, p placement) ([]byte, error) {
 		// An address of the host's side needs a capability to be set.
 		changeListed(root, "net", netDevice, map[string]any{"host_mac": nil}),
 	)
-	if memory, ok := root["memory"].(map[string]any); ok && p.Memory != "" {
-		err = errors.Join(err, changeListed(memory, "zones", memoryZone, map[string]any{"file": p.Memory, "shared": false}))
+	if memory, ok := root["memory"].(map[string]any); ok && (p.Memory != "" || memory["zones"] != nil) {
+		zone := map[string]any{"file": nil, "shared": false}
+		if p.Memory != "" {
+			zone["file"] = p.Memory
+		}
+		err = errors.Join(err, changeListed(memory, "zones", memoryZone, zone))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("changing a snapshot's configuration: %w", err)
 	}
-	root["landlock_rules"] = p.Rules
+	if p.Rules != nil {
+		root["landlock_rules"] = p.Rules
+	}
 	return json.Marshal(root)
 }
 

@@ -30,6 +30,9 @@ const (
 	written memoryUse = "on"
 	// forked: pages are the file's until the machine writes to them.
 	forked memoryUse = "off"
+	// unforked is memory in no file for a machine that was a fork: it goes by
+	// the same name, so that what the fork saved fits.
+	unforked memoryUse = "unforked"
 )
 
 // machineSpec is all that decides QEMU's command line.
@@ -51,6 +54,8 @@ type machineSpec struct {
 	// MemoryFile holds the machine's memory, as MemoryUse says.
 	MemoryFile string
 	MemoryUse  memoryUse
+	// Incoming has the machine wait for a state to be restored.
+	Incoming bool
 	// Network says whether there is a TAP device to attach to.
 	Network bool
 	// KernelArguments come after the constant ones.
@@ -83,11 +88,14 @@ func (s machineSpec) arguments() []string {
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
 	}
-	if s.MemoryUse != noFile {
+	switch s.MemoryUse {
+	case written, forked:
 		args = append(args, "-object", fmt.Sprintf("memory-backend-file,id=memory,size=%d,mem-path=%s,share=%s",
 			s.Memory, escape(s.MemoryFile), s.MemoryUse))
+	case unforked:
+		args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=memory,size=%d", s.Memory))
 	}
-	if s.MemoryUse == forked {
+	if s.Incoming {
 		args = append(args, "-incoming", "defer")
 	}
 	if s.Kernel != "" {

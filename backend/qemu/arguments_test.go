@@ -38,9 +38,11 @@ func TestArguments(t *testing.T) {
 	template := emulated
 	template.MemoryFile, template.MemoryUse = "/t/memory", written
 	fork := template
-	fork.MemoryUse = forked
+	fork.MemoryUse, fork.Incoming = forked, true
+	resumed := fork
+	resumed.MemoryUse, resumed.MemoryFile = unforked, ""
 	for name, spec := range map[string]machineSpec{
-		"template": template, "fork": fork,
+		"template": template, "fork": fork, "resumed-fork": resumed,
 		"kvm-reflink": worker(), "tcg-overlay": emulated, "prebuild": prebuild, "prebuild-firmware": firmware,
 	} {
 		t.Run(name, func(t *testing.T) {

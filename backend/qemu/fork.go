@@ -13,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 )
@@ -25,18 +26,22 @@ const forkLimit = time.Minute
 const (
 	diskFile   = "disk"
 	memoryFile = "memory"
+	// baseFile is the worker's own name for the template's disk, and stateFile
+	// the state of a machine that was put away.
+	baseFile  = "base"
+	stateFile = "state"
 )
 
 // fork starts a worker from the template. After an error nothing of it runs,
 // and nothing of it is left in its directory.
 func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec) (*machine, error) {
-	limited, cancel := context.WithTimeoutCause(ctx, forkLimit, fmt.Errorf("not done within %s", forkLimit))
+	limited, cancel := context.WithTimeoutCause(ctx, b.forkLimit, fmt.Errorf("not done within %s", b.forkLimit))
 	defer cancel()
 	m, err := b.launchFork(limited, t, golden, spec)
 	if err == nil {
 		m.address = sshAddress(spec.Lease)
 		b.keep(m)
-		err = m.explain(m.wake(limited, t, spec))
+		err = m.explain(m.wake(limited, t.State(), rekey(spec.Identity)))
 	}
 	if err == nil {
 		return m, nil
@@ -51,7 +56,7 @@ func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Go
 // fork writes stays its own, and a disk of its own on top of the template's.
 func (b *Backend) launchFork(ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec) (*machine, error) {
 	fork := templateSpec(t, golden)
-	fork.MemoryUse = forked
+	fork.MemoryUse, fork.Incoming = forked, true
 	fork.Console = filepath.Join(spec.Dir, consoleFile)
 	var err error
 	if fork.Disk, fork.Format, err = cloneDisk(ctx, t, spec.Dir); err != nil {
@@ -77,14 +82,29 @@ func cloneDisk(ctx context.Context, t template.Template, dir string) (path, form
 		method, err := disk.Clone(ctx, t.Disk(), path)
 		return path, method.Format(), err
 	}
-	return path, t.Format, disk.Stack(ctx, t.Disk(), t.Format, path)
+	base, err := keepBase(t.Disk(), dir)
+	if err != nil {
+		return path, "", err
+	}
+	return path, disk.Overlay.Format(), disk.Stack(ctx, base, t.Format, path)
 }
 
-// wake restores the machine's state, lets it run and gives it its identity.
-func (m *machine) wake(ctx context.Context, t template.Template, spec backend.Spec) error {
+// keepBase gives the disk that an overlay stands on a second name in the
+// worker's directory: a suspended worker outlives its template.
+func keepBase(path, dir string) (string, error) {
+	base := filepath.Join(dir, baseFile)
+	if err := os.Link(path, base); err != nil {
+		return "", fmt.Errorf("keeping the template's disk: %w", err)
+	}
+	return base, nil
+}
+
+// wake restores the machine's state, lets it run, and tells its agent what to
+// do first.
+func (m *machine) wake(ctx context.Context, statePath string, first func(*guest.Client, context.Context) error) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
-	state, err := os.Open(t.State())
+	state, err := os.Open(statePath)
 	if err != nil {
 		return err
 	}
@@ -100,13 +120,18 @@ func (m *machine) wake(ctx context.Context, t template.Template, spec backend.Sp
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	return m.rekey(ctx, agent, spec.Identity)
+	return first(guest.NewClient(agent), ctx)
+}
+
+// rekey gives a guest its identity.
+func rekey(identity guest.Identity) func(*guest.Client, context.Context) error {
+	return func(agent *guest.Client, ctx context.Context) error { return agent.Rekey(ctx, identity) }
 }
 
 // removeMachineFiles leaves what the pool keeps in a worker's directory.
 func removeMachineFiles(dir string) error {
 	var failed []error
-	for _, name := range []string{agentSocket, qmpSocket, consoleFile, outputFile, diskFile, memoryFile} {
+	for _, name := range []string{agentSocket, qmpSocket, consoleFile, outputFile, diskFile, baseFile, memoryFile} {
 		failed = append(failed, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	return errors.Join(failed...)

@@ -32,9 +32,16 @@ type forks struct {
 	size   backend.Size
 }
 
-func newForks(t testing.TB, name string) forks {
+// tenMinutesOld sets the clock of a template back: that is what its age does.
+const tenMinutesOld = "\ndate -s @$(( $(date +%s) - 600 ))"
+
+func newForks(t testing.TB, name string) forks { return newForksAfter(t, name, "") }
+
+// newForksAfter has the template run a script when it has settled.
+func newForksAfter(t testing.TB, name, script string) forks {
 	t.Helper()
 	f := forks{world: newWorld(t, name), size: backend.Size{CPUs: 1, Memory: 512 << 20}}
+	f.settle += script
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 	var err error
@@ -51,31 +58,38 @@ type login struct {
 	key      pool.Key
 }
 
+// spec is that of a worker with a directory and a lease, which the end of the
+// test removes, and the key that belongs to its identity.
+func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
+	t.Helper()
+	id := fmt.Sprintf("%s-worker%c%c", filepath.Base(f.dir), 'a'+n/10, 'a'+n%10)
+	dir := filepath.Join(f.dir, "workers", id)
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	t.Cleanup(func() { f.remove(t, id) })
+	lease, err := f.network.Acquire(t.Context(), id)
+	require.NoError(t, err)
+	identity, key, err := access.SSH{}.New(id, "mayfly")
+	require.NoError(t, err)
+	return backend.Spec{ID: id, Dir: dir, Size: f.size, Lease: lease, Identity: identity}, key
+}
+
+// begin starts a worker and waits until it is ready.
+func (f forks) begin(ctx context.Context, spec backend.Spec, key pool.Key) (login, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	m, err := f.Start(ctx, f.golden, spec)
+	if err != nil {
+		return login{}, err
+	}
+	return login{m, spec.Identity, key}, access.SSH{}.Ready(ctx, m.Address(), spec.Identity, key)
+}
+
 // start makes a worker that the end of the test removes, and waits until it is
 // ready.
 func (f forks) start(t testing.TB, n int) (login, error) {
 	t.Helper()
-	id := fmt.Sprintf("%s-worker%c%c", filepath.Base(f.dir), 'a'+n/10, 'a'+n%10)
-	dir := filepath.Join(f.dir, "workers", id)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return login{}, err
-	}
-	lease, err := f.network.Acquire(t.Context(), id)
-	if err != nil {
-		return login{}, err
-	}
-	t.Cleanup(func() { f.remove(t, id) })
-	w := login{}
-	if w.identity, w.key, err = (access.SSH{}).New(id, "mayfly"); err != nil {
-		return w, err
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	w.Machine, err = f.Start(ctx, f.golden, backend.Spec{ID: id, Dir: dir, Size: f.size, Lease: lease, Identity: w.identity})
-	if err != nil {
-		return w, err
-	}
-	return w, access.SSH{}.Ready(ctx, w.Address(), w.identity, w.key)
+	spec, key := f.spec(t, n)
+	return f.begin(t.Context(), spec, key)
 }
 
 // remove is what a pool's teardown does.
@@ -121,14 +135,15 @@ const secrets = `for i in $(seq 32); do head -c 16 /dev/urandom | od -An -tx1 | 
 cat /proc/sys/kernel/random/uuid /etc/machine-id; hostname; cat /etc/ssh/ssh_host_ed25519_key.pub`
 
 func TestTenForksAtOnceHaveNothingSecretInCommon(t *testing.T) {
-	f := newForks(t, "tenforks")
+	f := newForksAfter(t, "tenforks", tenMinutesOld)
 	const count = 10
 	outputs, errs := make([]string, count), make([]error, count)
 	behind := make([]time.Duration, count)
 	var all sync.WaitGroup
 	for n := range count {
+		spec, key := f.spec(t, n)
 		all.Go(func() {
-			w, err := f.start(t, n)
+			w, err := f.begin(t.Context(), spec, key)
 			if err == nil && w.How() != backend.Fork {
 				err = fmt.Errorf("%s is a %s", w.ID(), w.How())
 			}
@@ -224,6 +239,42 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	f.options.Fork = false
 	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
+}
+
+// interrupt waits for the first file that a rekey writes, and then does
+// something to the agent. What the agent writes to is a pipe.
+const interrupt = `
+mkfifo /etc/machine-id.mayfly
+setsid sh -c 'cat /etc/machine-id.mayfly >/dev/null; %s' </dev/null >/dev/null 2>&1 &`
+
+// TestForksFailClosed has agents that come to grief in the middle of a rekey.
+func TestForksFailClosed(t *testing.T) {
+	for name, test := range map[string]struct{ script, want string }{
+		"slow":   {"\nmkfifo /etc/machine-id.mayfly", "not done within 15s"},
+		"killed": {fmt.Sprintf(interrupt, "systemctl stop mayfly-agent"), "not done within 15s"},
+		"rubbish": {fmt.Sprintf(interrupt,
+			"systemctl stop mayfly-agent; while :; do echo rubbish; sleep 0.1; done >$(ls /dev/vport*)"), "not a message"},
+		"unable": {"\nmkdir /etc/machine-id.mayfly", "setting the machine id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newForksAfter(t, "closed-"+name, test.script)
+			f.forkLimit = 15 * time.Second
+			acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
+			require.NoError(t, err)
+			template, ok := f.template(f.golden, f.size, acceleration)
+			require.True(t, ok)
+
+			spec, _ := f.spec(t, 0)
+			_, err = f.fork(t.Context(), template, f.golden, spec)
+			require.ErrorContains(t, err, test.want)
+			machines, err := f.Find(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, machines)
+			left, err := os.ReadDir(spec.Dir)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
 }
 
 func TestCancelledPrepareLeavesNothing(t *testing.T) {

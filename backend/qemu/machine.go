@@ -34,6 +34,7 @@ type machine struct {
 	dir     string
 	address netip.AddrPort
 	how     string
+	spec    machineSpec
 	process *process.Process
 	// qmp is there once the machine was reached; migrated gets the end of each
 	// migration.
@@ -129,7 +130,7 @@ func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine,
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{id: id, dir: dir, how: backend.Clone, process: child, migrated: make(chan string, 1)}
+	m := &machine{id: id, dir: dir, how: backend.Clone, spec: spec, process: child, migrated: make(chan string, 1)}
 	go bootlog.Bound(m.Done(), spec.Console, command.Output)
 	return m, nil
 }

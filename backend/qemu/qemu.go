@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
@@ -51,6 +51,10 @@ type Backend struct {
 	// tag is the -name of our machines.
 	tag process.Tag
 	say sync.Once
+	// settle and forkLimit are template.Settle and the constant of that name but
+	// in tests.
+	settle    string
+	forkLimit time.Duration
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -59,6 +63,7 @@ type Backend struct {
 var (
 	_ backend.Backend     = (*Backend)(nil)
 	_ backend.Forker      = (*Backend)(nil)
+	_ backend.Suspender   = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 )
@@ -77,6 +82,7 @@ func New(options Options) *Backend {
 		templates: template.Shelf{Dir: options.TemplatesDir},
 		tag:       process.Tag{Option: "-name", Prefix: "mayfly:", WorkersDir: options.WorkersDir},
 		machines:  map[string]*machine{},
+		settle:    template.Settle, forkLimit: forkLimit,
 	}
 }
 
@@ -136,11 +142,7 @@ func (m *machine) boot(ctx context.Context, spec backend.Spec) error {
 		return err
 	}
 	defer agent.Close()
-	return m.rekey(ctx, agent, spec.Identity)
-}
-
-func (m *machine) rekey(ctx context.Context, agent net.Conn, identity guest.Identity) error {
-	return guest.NewClient(agent).Rekey(ctx, identity)
+	return guest.NewClient(agent).Rekey(ctx, spec.Identity)
 }
 
 // Find looks at the host's processes.
@@ -158,14 +160,20 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 
 // Destroy kills the worker's QEMU, whether or not this process started it.
 func (b *Backend) Destroy(ctx context.Context, id string) error {
-	b.mu.Lock()
-	known := b.machines[id]
-	delete(b.machines, id)
-	b.mu.Unlock()
-	if known != nil {
+	if known := b.forget(id); known != nil {
 		return known.process.Kill(ctx)
 	}
 	return b.tag.Kill(ctx, id)
+}
+
+// forget returns the machine that this process has of a worker, if any, and
+// has it no more.
+func (b *Backend) forget(id string) *machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.machines[id]
+	delete(b.machines, id)
+	return known
 }
 
 func (b *Backend) keep(m *machine) {

@@ -75,7 +75,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 		if err != nil {
 			return err
 		}
-		return m.explain(m.save(ctx, state))
+		return m.explain(m.save(ctx, b.settle, state))
 	})
 }
 
@@ -91,14 +91,14 @@ func templateSpec(t template.Template, golden image.Golden) machineSpec {
 
 // save lets the guest come to rest and saves it. The agent goes on waiting for
 // a host: its line is broken off before, so that each fork finds it unused.
-func (m *machine) save(ctx context.Context, state *os.File) error {
+func (m *machine) save(ctx context.Context, settle string, state *os.File) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
 	agent, err := m.reach(ctx)
 	if err != nil {
 		return err
 	}
-	err = guest.NewClient(agent).Run(ctx, template.Settle, io.Discard)
+	err = guest.NewClient(agent).Run(ctx, settle, io.Discard)
 	if err := errors.Join(err, agent.Close()); err != nil {
 		return fmt.Errorf("waiting until the guest is at rest: %w", err)
 	}

@@ -19,27 +19,24 @@ import (
 // machine of the same make: another binary, processor, kernel of the host,
 // image or size means another template.
 type Basis struct {
-	Golden  string       `json:"golden"`
-	Size    backend.Size `json:"size"`
-	Accel   string       `json:"acceleration"`
-	Host    string       `json:"host_kernel"`
-	CPU     string       `json:"cpu"`
-	Binary  string       `json:"binary"`
-	Changed time.Time    `json:"binary_changed"`
+	Golden string       `json:"golden"`
+	Size   backend.Size `json:"size"`
+	Host   string       `json:"host_kernel"`
+	Platform
+}
+
+// Platform is what saved memory of any kind depends on.
+type Platform struct {
+	Accel   string    `json:"acceleration"`
+	CPU     string    `json:"cpu"`
+	Binary  string    `json:"binary"`
+	Changed time.Time `json:"binary_changed"`
 }
 
 // NewBasis is what a template of such a machine, run by the binary on this
 // host, would depend on now.
 func NewBasis(golden image.Golden, size backend.Size, accel, binary string) (Basis, error) {
-	path, err := exec.LookPath(binary)
-	if err != nil {
-		return Basis{}, fmt.Errorf("finding what runs machines: %w", err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return Basis{}, fmt.Errorf("finding what runs machines: %w", err)
-	}
-	cpu, err := processor()
+	platform, err := NewPlatform(accel, binary)
 	if err != nil {
 		return Basis{}, err
 	}
@@ -48,10 +45,23 @@ func NewBasis(golden image.Golden, size backend.Size, accel, binary string) (Bas
 		return Basis{}, fmt.Errorf("asking for the host's kernel: %w", err)
 	}
 	return Basis{
-		Golden: golden.Digest, Size: size, Accel: accel, CPU: cpu,
-		Host:   unix.ByteSliceToString(host.Release[:]) + " " + unix.ByteSliceToString(host.Version[:]),
-		Binary: path, Changed: info.ModTime().UTC(),
+		Golden: golden.Digest, Size: size, Platform: platform,
+		Host: unix.ByteSliceToString(host.Release[:]) + " " + unix.ByteSliceToString(host.Version[:]),
 	}, nil
+}
+
+// NewPlatform is this host's, for machines that the binary runs.
+func NewPlatform(accel, binary string) (Platform, error) {
+	path, err := exec.LookPath(binary)
+	if err != nil {
+		return Platform{}, fmt.Errorf("finding what runs machines: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return Platform{}, fmt.Errorf("finding what runs machines: %w", err)
+	}
+	cpu, err := processor()
+	return Platform{Accel: accel, CPU: cpu, Binary: path, Changed: info.ModTime().UTC()}, err
 }
 
 // Key names the template's directory.

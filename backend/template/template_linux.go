@@ -17,10 +17,9 @@ const (
 	diskFile     = "disk"
 )
 
-// Settle is a shell command that waits until a guest has nothing left to start
-// but what waits for an identity, though not for ever, and reads what a fork
-// needs first into its memory.
-const Settle = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -qv ' mayfly-'; do sleep 0.5; n=$((n+1)); done
+// Settle is a shell command that waits until a guest has nothing left to start,
+// though not for ever, and reads what a fork needs first into its memory.
+const Settle = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
 cat /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh /usr/bin/sudo /usr/bin/git >/dev/null 2>&1
 /usr/sbin/sshd -V >/dev/null 2>&1
 su -l nobody -s /bin/bash -c true >/dev/null 2>&1

@@ -10,8 +10,9 @@ import (
 
 type gcCommand struct {
 	configuration
-	DryRun bool `help:"Only say what is left over."`
-	JSON   bool `help:"Print one JSON document."`
+	DryRun    bool `help:"Only say what is left over."`
+	Suspended bool `help:"Remove suspended workers too, which wait for their plugin."`
+	JSON      bool `help:"Print one JSON document."`
 }
 
 // Run sweeps the pools that no plugin process serves. A pool that could not be
@@ -21,7 +22,7 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	swept, err := provider.Sweep(ctx, settings, !c.DryRun, s.log())
+	swept, err := provider.Sweep(ctx, settings, provider.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log())
 	if swept == nil {
 		return err
 	}
@@ -45,6 +46,9 @@ func printSwept(s *streams, pool provider.Swept) {
 	}
 	for _, what := range pool.LeftOver {
 		fmt.Fprintf(s.out, "pool %s: %s: %s\n", pool.Pool, did, what)
+	}
+	for _, id := range pool.Suspended {
+		fmt.Fprintf(s.out, "pool %s: kept: suspended worker %s\n", pool.Pool, id)
 	}
 	if len(pool.LeftOver) == 0 {
 		fmt.Fprintf(s.out, "pool %s: nothing left over\n", pool.Pool)

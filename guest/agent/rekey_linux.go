@@ -12,27 +12,40 @@ import (
 )
 
 // rekey makes the guest one of a kind. The order matters: fresh entropy comes
-// before anything may draw a random number, the network comes last, and sshd
-// starts only after all of it. The first failure ends it: a guest that is not
+// before anything may draw a random number, the network comes last, and nothing
+// listens for SSH before all of it. The first failure ends it: a guest that is not
 // wholly rekeyed is never handed out.
 func (a *Agent) rekey(r guest.Rekey) error {
+	if err := a.refresh(r.Fresh); err != nil {
+		return err
+	}
 	steps := []struct {
 		what string
 		do   func() error
 	}{
-		{"adding entropy", func() error { return a.Kernel.Reseed(r.Entropy) }},
-		{"setting the clock", func() error { return a.Kernel.SetTime(r.Time) }},
 		{"setting the machine id", func() error { return a.write("etc/machine-id", r.MachineID+"\n", 0o444) }},
 		{"setting the host name", func() error { return a.setHostname(r.Hostname) }},
 		{"writing the SSH host key", func() error { return a.writeHostKey(r.Identity) }},
 		{"writing authorized_keys", func() error { return a.writeAuthorizedKey(r.User, r.AuthorizedKey) }},
 		{"setting up the network", a.setUpNetwork},
-		{"reporting readiness", a.Ready},
+		{"opening the SSH port", a.Ready},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
+	}
+	a.rekeyed = true
+	return nil
+}
+
+// refresh mends what restored memory has missed, entropy first.
+func (a *Agent) refresh(f guest.Fresh) error {
+	if err := a.Kernel.Reseed(f.Entropy); err != nil {
+		return fmt.Errorf("adding entropy: %w", err)
+	}
+	if err := a.Kernel.SetTime(f.Time); err != nil {
+		return fmt.Errorf("setting the clock: %w", err)
 	}
 	return nil
 }

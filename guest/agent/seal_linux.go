@@ -20,7 +20,6 @@ var units embed.FS
 // enabled are the units that a worker starts, and what starts them.
 var enabled = map[string]string{
 	"mayfly-agent.service": "sysinit.target.wants",
-	"mayfly-ssh.service":   "sysinit.target.wants",
 }
 
 // masked are units that a worker must not start: those that would make host

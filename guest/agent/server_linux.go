@@ -19,14 +19,20 @@ type Agent struct {
 	Log  *slog.Logger
 	// Kernel is how the agent reaches the running kernel.
 	Kernel Kernel
-	// Ready is called after each rekey: it lets sshd start.
+	// Ready is called after each rekey: it opens the SSH port.
 	Ready func() error
+
+	// rekeyed says that the guest has its identity.
+	rekeyed bool
 }
 
-// hostAway is how long the agent waits before it looks again whether a host
-// has connected to its port: a read returns at once while there is none. A
-// fork waits for it.
-const hostAway = 20 * time.Millisecond
+// How long the agent waits before it looks again whether a host has connected
+// to its port: a read returns at once while there is none. A fork waits for the
+// first; a guest at work is only disturbed by it, until it is resumed.
+const (
+	hostAway     = 20 * time.Millisecond
+	hostLongAway = 200 * time.Millisecond
+)
 
 // Serve answers requests from port until ctx ends or reading fails for good.
 // Rubbish is answered with an error, and the next line is read.
@@ -37,7 +43,7 @@ func (a *Agent) Serve(ctx context.Context, port io.ReadWriter) error {
 		err := in.Read(&request)
 		switch {
 		case errors.Is(err, io.EOF):
-			sleep(ctx, hostAway)
+			sleep(ctx, a.pause())
 		case errors.Is(err, guest.ErrTooLong), errors.Is(err, guest.ErrMessage):
 			a.Log.Warn("refusing a line from the host", "error", err)
 			a.answer(port, request, err)
@@ -54,6 +60,13 @@ func (a *Agent) Serve(ctx context.Context, port io.ReadWriter) error {
 	return context.Cause(ctx)
 }
 
+func (a *Agent) pause() time.Duration {
+	if a.rekeyed {
+		return hostLongAway
+	}
+	return hostAway
+}
+
 func (a *Agent) handle(ctx context.Context, request guest.Request, port io.Writer) error {
 	if err := request.Validate(); err != nil {
 		return err
@@ -62,6 +75,8 @@ func (a *Agent) handle(ctx context.Context, request guest.Request, port io.Write
 	switch request.Op {
 	case guest.OpRekey:
 		return a.rekey(*request.Rekey)
+	case guest.OpWake:
+		return a.refresh(*request.Wake)
 	case guest.OpNetwork:
 		return a.prepare()
 	case guest.OpRun:

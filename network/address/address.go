@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -116,6 +117,22 @@ func (b *Book) Owners() (map[netip.Addr]string, error) {
 	}
 	defer unlock()
 	return b.owners()
+}
+
+// Kept returns the addresses of this book's subnet that the owner has.
+func (b *Book) Kept(owner string) ([]netip.Addr, error) {
+	owners, err := b.Owners()
+	if err != nil {
+		return nil, err
+	}
+	var kept []netip.Addr
+	for addr, o := range owners {
+		if o == owner && b.subnet.Contains(addr) {
+			kept = append(kept, addr)
+		}
+	}
+	slices.SortFunc(kept, netip.Addr.Compare)
+	return kept, nil
 }
 
 func (b *Book) owners() (map[netip.Addr]string, error) {

@@ -25,7 +25,7 @@ const (
 
 // build makes the parts of a lease on its claimed namespace. What is made when
 // it fails is Release's to remove.
-func (i *Island) build(ctx context.Context, worker, name string) (netip.Addr, error) {
+func (i *Island) build(ctx context.Context, worker, name string, settle settler) (netip.Addr, error) {
 	exit, err := i.egress()
 	if err != nil {
 		return netip.Addr{}, err
@@ -36,7 +36,7 @@ func (i *Island) build(ctx context.Context, worker, name string) (netip.Addr, er
 	if err := i.addVeth(name, exit); err != nil {
 		return netip.Addr{}, err
 	}
-	addr, err := i.settle(ctx, worker, name)
+	addr, err := settle(ctx, worker, name)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -128,16 +128,40 @@ func (i *Island) settle(ctx context.Context, worker, name string) (netip.Addr, e
 		if err != nil {
 			return netip.Addr{}, err
 		}
-		veth := configure(name)
-		veth.routeTo(addr, i.gateway)
-		if errors.Is(veth.err, unix.EEXIST) {
-			i.log.Warn("address is routed elsewhere on this host, taking another", "address", addr, "worker", worker)
-			continue
+		if free, err := i.routeHost(name, worker, addr); free || err != nil {
+			return addr, err
 		}
-		veth.neighbour(addr, uplinkMAC)
-		return addr, veth.err
 	}
 	return netip.Addr{}, fmt.Errorf("every address of %s is routed elsewhere on this host", i.options.Subnet)
+}
+
+// settleAgain takes the address that was kept for the worker, or another if that
+// is not to be had.
+func (i *Island) settleAgain(ctx context.Context, worker, name string) (netip.Addr, error) {
+	kept, err := i.book.Kept(i.owner(worker))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, addr := range kept {
+		if free, err := i.routeHost(name, worker, addr); free || err != nil {
+			return addr, err
+		}
+	}
+	i.log.Warn("worker comes back with another address", "worker", worker, "kept", kept)
+	return i.settle(ctx, worker, name)
+}
+
+// routeHost routes the address to the worker, unless the host has a route for
+// it already.
+func (i *Island) routeHost(name, worker string, addr netip.Addr) (free bool, err error) {
+	veth := configure(name)
+	veth.routeTo(addr, i.gateway)
+	if errors.Is(veth.err, unix.EEXIST) {
+		i.log.Warn("address is routed elsewhere on this host", "address", addr, "worker", worker)
+		return false, nil
+	}
+	veth.neighbour(addr, uplinkMAC)
+	return true, veth.err
 }
 
 // openUplink configures the namespace's way out, the last part of a lease.

@@ -24,7 +24,10 @@ type Island struct {
 	log     *slog.Logger
 }
 
-var _ network.Network = (*Island)(nil)
+var (
+	_ network.Network = (*Island)(nil)
+	_ network.Parker  = (*Island)(nil)
+)
 
 // New returns the network of a pool. It changes nothing on the host.
 func New(o Options) (*Island, error) {
@@ -51,9 +54,22 @@ func New(o Options) (*Island, error) {
 	return island, nil
 }
 
-// Acquire makes a lease for a worker that has none; it leaves a lease that
-// exists as it is.
+// Acquire makes a lease for a worker that has none.
 func (i *Island) Acquire(ctx context.Context, worker string) (network.Lease, error) {
+	return i.make(ctx, worker, i.settle, i.Release)
+}
+
+// Unpark makes a lease again that was parked.
+func (i *Island) Unpark(ctx context.Context, worker string) (network.Lease, error) {
+	return i.make(ctx, worker, i.settleAgain, i.Park)
+}
+
+// settler gives the worker whose namespace and link are called name an address.
+type settler func(ctx context.Context, worker, name string) (netip.Addr, error)
+
+// make makes a lease; undo removes what was made when it fails. A namespace that
+// is there already is another lease's, and stays as it is.
+func (i *Island) make(ctx context.Context, worker string, settle settler, undo func(context.Context, string) error) (network.Lease, error) {
 	name, err := i.name(worker)
 	if err != nil {
 		return network.Lease{}, err
@@ -61,23 +77,27 @@ func (i *Island) Acquire(ctx context.Context, worker string) (network.Lease, err
 	if err := claimNamespace(name); err != nil {
 		return network.Lease{}, fmt.Errorf("making the lease of %s: %w", worker, err)
 	}
-	addr, err := i.build(ctx, worker, name)
+	addr, err := i.build(ctx, worker, name, settle)
 	if err != nil {
-		err = errors.Join(err, i.Release(context.WithoutCancel(ctx), worker))
+		err = errors.Join(err, undo(context.WithoutCancel(ctx), worker))
 		return network.Lease{}, fmt.Errorf("making the lease of %s: %w", worker, err)
 	}
 	return network.Lease{Worker: worker, Namespace: namespacePath(name), Address: addr}, nil
 }
 
-// Release removes everything of a worker's lease, and goes on when one part
-// cannot be removed. An id that no lease of the pool can have names nothing in
-// the kernel.
-func (i *Island) Release(_ context.Context, worker string) error {
-	var errs []error
-	if name, err := i.name(worker); err == nil {
-		errs = append(errs, removeLink(name), removeNamespace(name))
+// Park leaves the worker nothing but its line in the address book.
+func (i *Island) Park(_ context.Context, worker string) error {
+	name, err := i.name(worker)
+	if err != nil {
+		return nil // an id that no lease of the pool can have names nothing in the kernel
 	}
-	return errors.Join(append(errs, i.book.Give(i.owner(worker)))...)
+	return errors.Join(removeLink(name), removeNamespace(name))
+}
+
+// Release removes everything of a worker's lease, and goes on when one part
+// cannot be removed.
+func (i *Island) Release(ctx context.Context, worker string) error {
+	return errors.Join(i.Park(ctx, worker), i.book.Give(i.owner(worker)))
 }
 
 // Find lists the workers of which a namespace, a host link or an address

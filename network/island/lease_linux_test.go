@@ -321,3 +321,32 @@ func BenchmarkLease(b *testing.B) {
 		}
 	}
 }
+
+func TestParkedLeaseKeepsItsAddressAndNothingElse(t *testing.T) {
+	newInternet(t)
+	island := openIsland(t, testOptions(t, "p"))
+	first := acquire(t, island, "p-aaaaaaaa")
+	require.NoError(t, island.Park(t.Context(), "p-aaaaaaaa"))
+	require.NoError(t, island.Park(t.Context(), "p-aaaaaaaa"))
+	require.Equal(t, []string{"p-aaaaaaaa"}, find(t, island))
+	require.NoFileExists(t, first.Namespace)
+	links, err := listLinks()
+	require.NoError(t, err)
+	for _, link := range links {
+		require.NotContains(t, link.Attrs().Name, island.scope)
+	}
+	require.NotEqual(t, first.Address, acquire(t, island, "p-bbbbbbbb").Address)
+
+	again, err := island.Unpark(t.Context(), "p-aaaaaaaa")
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	_, err = island.Unpark(t.Context(), "p-aaaaaaaa")
+	require.Error(t, err, "it is there already")
+
+	require.NoError(t, island.Park(t.Context(), "p-bbbbbbbb"))
+	require.NoError(t, island.book.Give(island.owner("p-bbbbbbbb")))
+	lost, err := island.Unpark(t.Context(), "p-bbbbbbbb")
+	require.NoError(t, err, "a host may lose an address")
+	require.True(t, lost.Address.IsValid())
+	require.Equal(t, []string{"p-aaaaaaaa", "p-bbbbbbbb"}, find(t, island))
+}

@@ -69,6 +69,10 @@ func (c *vmConfig) validate() error {
 	check(c.CPUs.Boot >= 1 && c.CPUs.Boot <= c.CPUs.Max, "boot_vcpus %d of %d", c.CPUs.Boot, c.CPUs.Max)
 	check((c.Memory.Size == 0) == (len(c.Memory.Zones) == 1), "memory is either a size or one zone here")
 	for _, zone := range c.Memory.Zones {
+		if zone.File == "" {
+			check(!zone.Shared, "zone %s is shared with nobody", zone.ID)
+			continue
+		}
 		info, err := os.Stat(zone.File)
 		check(err == nil && info.Size() >= zone.Size, "zone %s: its file has no room for %d bytes", zone.ID, zone.Size)
 		check(c.Balloon == nil, "a balloon punches holes into the file of zone %s", zone.ID)
@@ -144,6 +148,14 @@ func (c *vmConfig) allowed(path, access string) bool {
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
+}
+
+// memoryFile is the file that the memory is in, if it is in one.
+func (c *vmConfig) memoryFile() string {
+	if len(c.Memory.Zones) == 0 {
+		return ""
+	}
+	return c.Memory.Zones[0].File
 }
 
 // fixed is the part of a configuration that a restored machine must share with

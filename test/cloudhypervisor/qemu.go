@@ -58,7 +58,7 @@ func (v *vmm) run(c *vmConfig, incoming string) error {
 		return err
 	}
 	if incoming != "" {
-		if err := q.migrate("migrate-incoming", "tail -n +2 "+incoming, len(c.Memory.Zones) > 0); err != nil {
+		if err := q.migrate("migrate-incoming", "tail -n +2 "+incoming, c.memoryFile() != ""); err != nil {
 			_ = q.cmd.Process.Kill()
 			return err
 		}
@@ -84,6 +84,10 @@ func (c *vmConfig) arguments(dir string, incoming bool) []string {
 		share := map[bool]string{true: "on", false: "off"}[zone.Shared]
 		size = zone.Size
 		machine += ",memory-backend=zone"
+		if zone.File == "" {
+			args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=zone,size=%d", zone.Size))
+			continue
+		}
 		args = append(args, "-object", fmt.Sprintf("memory-backend-file,id=zone,size=%d,mem-path=%s,share=%s", zone.Size, zone.File, share))
 	}
 	args = append(args, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",

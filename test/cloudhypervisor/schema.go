@@ -45,6 +45,9 @@ func ReadSchemas() (Schemas, error) {
 	return document.Components.Schemas, nil
 }
 
+// CopyOnWrite is a restore mode that came after the document.
+const CopyOnWrite = "CopyOnWrite"
+
 // Check says what of a request's body is not as its schema has it: a field that
 // is unknown or missing, or of the wrong type. Cloud Hypervisor itself passes
 // over fields that it does not know; what is misspelt would then do nothing.

@@ -131,6 +131,9 @@ func (v *vmm) readSnapshot(dir, mode string) (*vmConfig, error) {
 			return nil, fmt.Errorf("zone %s is shared: what this machine writes would become the template's", zone.ID)
 		}
 	}
+	if hasMemory := exists(filepath.Join(dir, "memory-ranges")); hasMemory == (config.memoryFile() != "") {
+		return nil, errors.New("the memory is either in the snapshot or in a file of its own")
+	}
 	if mode == "OnDemand" && !exists(filepath.Join(dir, "memory-ranges")) {
 		return nil, errors.New("no memory-ranges to read on demand")
 	}

@@ -142,10 +142,18 @@ func runnerConfig() string {
 // when the test ends.
 func (s shared) start(t *testing.T) *runner.Plugin {
 	t.Helper()
+	plugin := s.launch(t)
+	t.Cleanup(func() { require.NoError(t, plugin.Stop(patiently(t))) })
+	return plugin
+}
+
+// launch starts a plugin that the test ends itself.
+func (s shared) launch(t *testing.T) *runner.Plugin {
+	t.Helper()
 	log := hclog.New(&hclog.LoggerOptions{Name: t.Name(), Level: hclog.Info, Output: os.Stderr})
 	plugin, err := runner.Start(s.binary, pluginConfig(false), log)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, plugin.Stop(patiently(t))) })
+	t.Cleanup(plugin.Kill)
 	return plugin
 }
 

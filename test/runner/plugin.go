@@ -99,6 +99,18 @@ func (p *Plugin) AwaitRunning(ctx context.Context) (ids []string, err error) {
 	return ids, err
 }
 
+// AwaitState returns once a worker is in a state; other states that it goes
+// through on its way there do not matter.
+func (p *Plugin) AwaitState(ctx context.Context, id string, wanted provider.State) error {
+	return p.await(ctx, func(states map[string]provider.State) (bool, error) {
+		state, reported := states[id]
+		if !reported || state == provider.StateDeleted && wanted != state {
+			return false, fmt.Errorf("worker %s is gone", id)
+		}
+		return state == wanted, nil
+	})
+}
+
 // AwaitDeleted returns once a worker is reported as deleted.
 func (p *Plugin) AwaitDeleted(ctx context.Context, id string) error {
 	return p.await(ctx, func(states map[string]provider.State) (bool, error) {

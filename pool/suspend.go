@@ -1,0 +1,209 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// suspendTimeout is how long it may take to save a worker's memory to a slow
+// disk.
+const suspendTimeout = 10 * time.Minute
+
+// errKept is why a suspended worker's goroutine ends with the pool, and
+// nothing of the worker is torn down.
+var errKept = errors.New("suspended worker stays for the next process")
+
+// bed is what workers are suspended with.
+type bed struct {
+	backend.Suspender
+	network.Parker
+}
+
+// bed says whether workers can be suspended here.
+func (p *Pool) bed() (b bed, ok bool) {
+	suspender, can := p.backend.(backend.Suspender)
+	parker, may := p.network.(network.Parker)
+	return bed{suspender, parker}, can && may
+}
+
+// CanSuspend says whether the pool's backend and network can do it.
+func (p *Pool) CanSuspend() bool {
+	_, ok := p.bed()
+	return ok
+}
+
+// Suspend asks workers that run to be suspended, and returns at once those
+// that are, or will be. The error is about the others.
+func (p *Pool) Suspend(ids []string) ([]string, error) {
+	return p.turn(ids, Running, Suspending, Suspended)
+}
+
+// Resume asks suspended workers to run again, and returns at once those that
+// do, or will. The error is about the others.
+func (p *Pool) Resume(ids []string) ([]string, error) {
+	return p.turn(ids, Suspended, Resuming, Running)
+}
+
+// turn has workers go from one state by way of another to a third.
+func (p *Pool) turn(ids []string, from, by, to State) (accepted []string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var refused []error
+	for _, id := range ids {
+		w, known := p.workers[id]
+		switch {
+		case p.closing:
+			refused = append(refused, ErrClosing)
+			continue
+		case !known:
+			refused = append(refused, fmt.Errorf("worker %s: %w", id, ErrUnknown))
+			continue
+		case w.state == from:
+			w.state = by
+			w.turn <- struct{}{} // has room: the last one was taken before the state became from
+		case w.state != by && w.state != to:
+			refused = append(refused, fmt.Errorf("worker %s is %s, not %s", id, w.state, from))
+			continue
+		}
+		accepted = append(accepted, id)
+	}
+	return accepted, errors.Join(refused...)
+}
+
+// hibernate suspends a worker until it is asked to go on.
+func (p *Pool) hibernate(ctx context.Context, w *worker) (backend.Machine, error) {
+	if err := p.suspend(ctx, w); err != nil {
+		return nil, fmt.Errorf("suspending %s: %w", w.id, err)
+	}
+	return p.sleepOn(ctx, w)
+}
+
+// suspend saves a worker, and goes on with it when the pool closes: what the
+// worker was kept for would be lost.
+func (p *Pool) suspend(ctx context.Context, w *worker) error {
+	bed, _ := p.bed()
+	ctx, cancel := p.beyondClosing(ctx)
+	defer cancel()
+	began := time.Now()
+	if err := bed.Suspend(ctx, w.id); err != nil {
+		return err
+	}
+	if err := bed.Park(ctx, w.id); err != nil {
+		return err
+	}
+	record := w.record
+	record.State = string(Suspended)
+	if err := p.store.Save(record); err != nil {
+		return err
+	}
+	p.move(w, Suspending, Suspended, nil, record)
+	p.log.Info("worker is suspended", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// beyondClosing is a context that ends when the worker is to go, or when Close
+// gives up, but not when Close begins.
+func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+	beyond, cancel := context.WithTimeout(p.reaping, suspendTimeout)
+	stop := context.AfterFunc(ctx, func() {
+		if !errors.Is(context.Cause(ctx), ErrClosing) {
+			cancel()
+		}
+	})
+	return beyond, func() { stop(); cancel() }
+}
+
+// sleepOn waits until a suspended worker is asked to go on, and resumes it.
+func (p *Pool) sleepOn(ctx context.Context, w *worker) (backend.Machine, error) {
+	select {
+	case <-w.turn:
+	case <-ctx.Done():
+		if p.is(w, Suspended) {
+			return nil, errKept
+		}
+		return nil, context.Cause(ctx)
+	}
+	began, err := p.starts.acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for a start slot: %w", err)
+	}
+	defer p.starts.release()
+	machine, record, err := p.resume(ctx, w.record)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.starts.failed(began)
+		}
+		return nil, fmt.Errorf("resuming %s: %w", w.id, err)
+	}
+	p.starts.succeeded()
+	p.move(w, Resuming, Running, machine, record)
+	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
+	return machine, nil
+}
+
+// resume takes a worker from suspended to ready. The record says so before
+// anything else: what was saved is of the past as soon as the machine runs.
+func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine, store.Record, error) {
+	bed, _ := p.bed()
+	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
+	defer cancel()
+	record.State = string(Resuming)
+	if err := p.store.Save(record); err != nil {
+		return nil, record, err
+	}
+	lease, err := bed.Unpark(ctx, record.ID)
+	if err != nil {
+		return nil, record, because(ctx, err)
+	}
+	machine, err := bed.Resume(ctx, backend.Spec{ID: record.ID, Dir: p.store.Dir(record.ID), Size: p.size(), Lease: lease})
+	if err != nil {
+		return nil, record, because(ctx, err)
+	}
+	identity := guest.Identity{Hostname: record.ID, User: record.User, HostKeyPublic: record.HostKeyPublic}
+	if err := p.ready(ctx, machine, identity, Key(record.PrivateKey)); err != nil {
+		return nil, record, because(ctx, err)
+	}
+	record.State, record.Address = string(Running), machine.Address()
+	return machine, record, p.store.Save(record)
+}
+
+// adopt takes over the workers that an earlier process suspended, and returns
+// their ids. One that cannot be resumed here is an orphan like any other.
+func (p *Pool) adopt() (map[string]bool, error) {
+	ids, err := p.store.List()
+	if err != nil {
+		return nil, err
+	}
+	adopted := make(map[string]bool)
+	bed, ok := p.bed()
+	for _, id := range ids {
+		record, err := p.store.Load(id)
+		if !ok || err != nil || State(record.State) != Suspended {
+			continue
+		}
+		if err := bed.Resumable(p.store.Dir(id)); err != nil {
+			p.log.Warn("suspended worker cannot be resumed, and is removed", "worker", id, "reason", err)
+			continue
+		}
+		p.log.Info("suspended worker is taken over", "worker", id)
+		p.admitSuspended(record)
+		adopted[id] = true
+	}
+	return adopted, nil
+}
+
+func (p *Pool) admitSuspended(record store.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ctx, w := p.newWorker(record.ID, Suspended, record.CreatedAt)
+	w.record = record
+	p.running.Go(func() { p.liveAgain(ctx, w) })
+}
