@@ -84,6 +84,9 @@ func serve(o options) error {
 		return fmt.Errorf("serving the API: %w", err)
 	}
 	v := &vmm{schemas: schemas, end: make(chan struct{}), start: make(chan func())}
+	if o.logFile != "" {
+		v.dir = filepath.Dir(o.logFile)
+	}
 	if o.eventFD >= 0 {
 		v.events = os.NewFile(uintptr(o.eventFD), "events")
 	}

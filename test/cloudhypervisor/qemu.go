@@ -39,7 +39,7 @@ func (v *vmm) run(c *vmConfig, incoming string) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "mf-ch-")
+	dir, err := os.MkdirTemp(v.dir, "q")
 	if err != nil {
 		return err
 	}

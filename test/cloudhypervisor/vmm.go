@@ -16,6 +16,8 @@ import (
 type vmm struct {
 	schemas Schemas
 	events  *os.File
+	// dir is where the log is: what a killed program leaves goes with it.
+	dir string
 	// end is closed when the program is to end. start runs functions on the
 	// program's main thread.
 	end   chan struct{}
