@@ -1,3 +1,5 @@
+//go:build linux
+
 package cloudhypervisor
 
 import (
@@ -49,13 +51,19 @@ var calls = map[string]call{
 	"vm.power-button": {http.MethodPut, "", (*vmm).powerButton},
 }
 
+// reason is an error in the real program's own words.
+type reason string
+
+func (r reason) Error() string { return string(r) }
+
 // Errors that the real program tells from others by their status.
-var (
-	errNotCreated = errors.New("VM is not created")
-	errCreated    = errors.New("VM is already created")
-	errNotBooted  = errors.New("VM is not running")
-	errBadRequest = errors.New("Bad Request")
-	errBadBody    = errors.New("Failed to deserialize JSON")
+const (
+	errNotCreated  reason = "VM is not created"
+	errCreated     reason = "VM is already created"
+	errNotBooted   reason = "VM is not running"
+	errBadRequest  reason = "Bad Request"
+	errBadBody     reason = "Failed to deserialize JSON"
+	errUnknownCall reason = "Not Found"
 )
 
 // ServeHTTP answers as the real program does: 404 for what it does not know and
@@ -71,9 +79,6 @@ func (v *vmm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	record(name, body, status)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Server", "Cloud Hypervisor API")
-	if status == http.StatusNotFound && err == nil {
-		err = errors.New("Not Found")
-	}
 	text, _ := json.Marshal(answer)
 	if err != nil {
 		text, _ = json.Marshal(append([]string{"Error from API"}, strings.Split(err.Error(), ": ")...))
@@ -86,8 +91,6 @@ func (v *vmm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(text)
 	}
 }
-
-var errUnknownCall = errors.New("Not Found")
 
 func (v *vmm) handle(name, method string, body []byte) (any, error) {
 	c, ok := calls[name]

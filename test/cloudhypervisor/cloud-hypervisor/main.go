@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command cloud-hypervisor stands in for the real one in tests; see the
 // package above.
 package main
