@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -213,56 +212,6 @@ func (s started) ready(ctx context.Context) error {
 	return access.SSH{}.Ready(ctx, s.Address(), s.spec.Identity, s.key)
 }
 
-// TestSuspendedForkGoesOn puts a fork away and brings it back with a backend
-// without memory, as after a restart of the plugin, while its template is gone.
-func TestSuspendedForkGoesOn(t *testing.T) {
-	w := newWorld(t, "suspend")
-	golden := w.opened(t)
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
-	s, err := w.start(t, golden, "aaaaaaaa")
-	require.NoError(t, err)
-	require.Equal(t, backend.Fork, s.How())
-	require.NoError(t, os.Rename(w.options.TemplatesDir, w.options.TemplatesDir+"-away"))
-	defer func() { require.NoError(t, os.Rename(w.options.TemplatesDir+"-away", w.options.TemplatesDir)) }()
-
-	dir := s.spec.Dir
-	for range 3 {
-		old := s.Machine
-		require.ErrorContains(t, w.Resumable(dir), "nothing was saved")
-		require.NoError(t, w.Suspend(t.Context(), old.ID()))
-		<-old.Done()
-		w.Backend = newBackend(w.options.Pool, w.dir, w.network)
-		require.NoError(t, w.Resumable(dir))
-		s.Machine, err = w.Resume(t.Context(), backend.Spec{ID: old.ID(), Dir: dir, Lease: s.spec.Lease})
-		require.NoError(t, err)
-		require.Equal(t, backend.Fork, s.How())
-		require.Equal(t, old.Address(), s.Address())
-		require.NoError(t, s.ready(t.Context()))
-		left, err := os.ReadDir(savedPath(dir))
-		require.NoError(t, err)
-		require.Empty(t, left, "what was saved is of the past now")
-	}
-	require.ErrorContains(t, w.Suspend(t.Context(), "suspend-unknown1"), "no machine of this process")
-
-	file := filepath.Join(dir, suspendedFile)
-	require.NoError(t, os.WriteFile(file, []byte(`{"platform": {"binary": "/another"}}`), 0o600))
-	require.ErrorContains(t, w.Resumable(dir), "another Cloud Hypervisor")
-}
-
-// requireNoCapabilities also looks at QEMU behind the stand-in, which attaches
-// to the TAP device without any.
-func requireNoCapabilities(t *testing.T, w world, id string) {
-	t.Helper()
-	found, err := w.tag.Find(id)
-	require.NoError(t, err)
-	require.Len(t, found, 1)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", found[0].PID))
-	require.NoError(t, err)
-	for _, line := range []string{"CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n", "CapBnd:\t0000000000000000\n", "NoNewPrivs:\t1\n"} {
-		require.Contains(t, string(status), line)
-	}
-}
-
 // TestAMachineTellsWhyItEnded has machines whose guest does what ends a worker.
 func TestAMachineTellsWhyItEnded(t *testing.T) {
 	w := newWorld(t, "ends")
@@ -281,70 +230,4 @@ func TestAMachineTellsWhyItEnded(t *testing.T) {
 		require.NoError(t, w.network.Release(t.Context(), "ends-eaaaaaaa"))
 		require.NoError(t, os.RemoveAll(filepath.Join(w.dir, "workers", "ends-eaaaaaaa")))
 	}
-}
-
-func TestCheckSaysWhatIsMissing(t *testing.T) {
-	w := newWorld(t, "check")
-	found := func() map[string]backend.Finding {
-		byName := map[string]backend.Finding{}
-		for _, finding := range w.Check(t.Context()) {
-			require.NotEmpty(t, finding.Detail)
-			require.Equal(t, finding.Level == backend.OK, finding.Mend == "", finding)
-			byName[filepath.Base(finding.What)] = finding
-		}
-		return byName
-	}
-	require.Equal(t, backend.OK, found()["cloud-hypervisor"].Level)
-	require.Contains(t, found(), "setpriv")
-	require.Contains(t, found(), "landlock")
-	for release, want := range map[string]backend.Level{"v50.2": backend.Missing, "v51.1": backend.Warning, "v53.1": backend.OK, "nonsense": backend.Missing} {
-		t.Setenv(fake.Release, release)
-		require.Equal(t, want, found()["cloud-hypervisor"].Level, release)
-	}
-	w.options.Binary = filepath.Join(t.TempDir(), "none")
-	require.Equal(t, backend.Missing, found()["none"].Level)
-	w.options.Source = image.HTTPS
-	require.Equal(t, backend.Warning, found()["image.source"].Level)
-}
-
-// TestWithoutKVMNothingHangs has a probe in which no kernel boots.
-func TestWithoutKVMNothingHangs(t *testing.T) {
-	w := newWorld(t, "nokvm")
-	t.Setenv(fake.Fails, "probe")
-	w.prober.Memory = filepath.Join(t.TempDir(), "answer")
-	kernel := filepath.Join(t.TempDir(), image.KernelFile)
-	require.NoError(t, os.WriteFile(kernel, nil, 0o600))
-	_, err := w.Start(t.Context(), image.Golden{Dir: filepath.Dir(kernel)}, backend.Spec{ID: "nokvm-aaaaaaaa", Dir: t.TempDir(), Size: size()})
-	require.ErrorContains(t, err, "a kernel did not boot on it")
-}
-
-// TestBrokenTemplatesMeanClones comes last: it removes the template.
-func TestBrokenTemplatesMeanClones(t *testing.T) {
-	w := newWorld(t, "broken")
-	golden := w.opened(t)
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
-	good, ok := w.template(golden, size())
-	require.True(t, ok)
-	require.NoFileExists(t, filepath.Join(good.State(), "memory-ranges"), "the memory is in a file of its own")
-
-	w.options.ShareMemory = false
-	m, err := w.start(t, golden, "aaaaaaaa")
-	require.NoError(t, err)
-	require.Equal(t, backend.Fork, m.How())
-	maps, err := exec.Command("sh", "-c", "cat /proc/*/maps 2>/dev/null | grep -F "+stateDir+" || true").Output()
-	require.NoError(t, err)
-	require.Contains(t, string(maps), filepath.Join(w.dir, "workers", m.ID(), memoryFile))
-	require.NotContains(t, string(maps), good.Memory(), "no page is shared")
-	requireNoCapabilities(t, w, m.ID())
-
-	t.Setenv(fake.Fails, "vm.restore")
-	m, err = w.start(t, golden, "bbbbbbbb")
-	require.NoError(t, err)
-	require.Equal(t, backend.Clone, m.How())
-	require.NoError(t, w.Destroy(t.Context(), m.ID()))
-	require.ErrorContains(t, m.Err(), "Cloud Hypervisor")
-
-	w.options.Fork = false
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
-	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }

@@ -94,8 +94,8 @@ func (m *machine) putAway(ctx context.Context) error {
 	return nil
 }
 
-// ownMemory has the snapshot go without the template: a fork's memory was saved
-// whole, and is its own from then on.
+// ownMemory has the snapshot go without the file that a fork's memory began
+// with: it was saved whole, and is its own from then on.
 func (m *machine) ownMemory() error {
 	path := filepath.Join(savedPath(m.dir), snapshotConfig)
 	config, err := os.ReadFile(path)
@@ -106,7 +106,7 @@ func (m *machine) ownMemory() error {
 	if config, err = place(config, own); err != nil {
 		return err
 	}
-	return os.WriteFile(path, config, 0o600)
+	return errors.Join(os.WriteFile(path, config, 0o600), os.RemoveAll(filepath.Join(m.dir, memoryFile)))
 }
 
 // sync has what was saved survive a crash of the host.

@@ -25,11 +25,20 @@ func (b *Backend) template(golden image.Golden, size backend.Size) (template.Tem
 	if !b.options.Fork {
 		return template.Template{}, false
 	}
-	wanted, err := template.NewBasis(golden, size, kvm.KVM, b.options.Binary)
+	wanted, err := b.basis(golden, size)
 	if err != nil {
 		return template.Template{}, false // and Start says why, when the binary is not there
 	}
 	return b.templates.Load(wanted)
+}
+
+// basis counts the limits in: a fork has those of its template.
+func (b *Backend) basis(golden image.Golden, size backend.Size) (template.Basis, error) {
+	basis, err := template.NewBasis(golden, size, kvm.KVM, b.options.Binary)
+	if b.options.Limits != (Limits{}) {
+		basis.More = fmt.Sprintf("%+v", b.options.Limits)
+	}
+	return basis, err
 }
 
 // Prepare makes the template, unless it is there. Where there are to be no
@@ -46,7 +55,7 @@ func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend
 	if err := b.needKVM(ctx, golden.Kernel()); err != nil {
 		return err
 	}
-	wanted, err := template.NewBasis(golden, size, kvm.KVM, b.options.Binary)
+	wanted, err := b.basis(golden, size)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,8 @@ type Basis struct {
 	Size   backend.Size `json:"size"`
 	Host   string       `json:"host_kernel"`
 	Platform
+	// More is what else the backend's templates depend on.
+	More string `json:"more,omitempty"`
 }
 
 // Platform is what saved memory of any kind depends on.

@@ -46,7 +46,7 @@ func TestAnotherBasisMeansAnotherTemplate(t *testing.T) {
 	require.True(t, ok)
 	for _, change := range []func(*Basis){
 		func(b *Basis) { b.Accel = "tcg" }, func(b *Basis) { b.Size.CPUs++ }, func(b *Basis) { b.Host += "x" },
-		func(b *Basis) { b.CPU += "x" }, func(b *Basis) { b.Binary += "x" }, func(b *Basis) { b.Changed = b.Changed.Add(1) },
+		func(b *Basis) { b.CPU += "x" }, func(b *Basis) { b.Binary += "x" }, func(b *Basis) { b.Changed = b.Changed.Add(1) }, func(b *Basis) { b.More = "x" },
 	} {
 		changed := other
 		change(&changed)
