@@ -17,6 +17,7 @@ import (
 // systemBuilders are the backends that only Linux has.
 var systemBuilders = []builder{
 	{name: config.BackendQEMU, automatic: true, build: buildQEMU},
+	{name: config.BackendCloudHypervisor, build: buildCloudHypervisor},
 }
 
 func buildQEMU(c config.Config, log *slog.Logger) (assembly, error) {

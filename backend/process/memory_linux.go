@@ -3,6 +3,7 @@ package process
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,6 +54,26 @@ func parseRollup(text []byte) (backend.Memory, error) {
 	}
 	if !found {
 		return backend.Memory{}, fmt.Errorf("smaps_rollup has no Pss in its %d bytes", len(text))
+	}
+	return used, nil
+}
+
+// Memory is what the tagged processes of each worker take.
+func (t Tag) Memory() (map[string]backend.Memory, error) {
+	running, err := t.Find("")
+	if err != nil {
+		return nil, err
+	}
+	used := make(map[string]backend.Memory)
+	for _, child := range running {
+		one, err := child.Memory()
+		if errors.Is(err, ErrNotRunning) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		used[child.Worker] = used[child.Worker].Plus(one)
 	}
 	return used, nil
 }

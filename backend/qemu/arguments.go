@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -37,7 +39,7 @@ const (
 type machineSpec struct {
 	// Name is the tag by which the process is found again.
 	Name   string
-	Accel  string // KVM or TCG
+	Accel  string // kvm.KVM or kvm.TCG
 	CPUs   int
 	Memory int64 // bytes
 	// Kernel, Initrd and Root are booted directly; without a kernel the disk's
@@ -97,7 +99,8 @@ func (s machineSpec) arguments() []string {
 		args = append(args, "-incoming", "defer")
 	}
 	if s.Kernel != "" {
-		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.kernelCommandLine())
+		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append",
+			booting.KernelCommandLine(s.Root, s.Accel == kvm.TCG, s.KernelArguments...))
 	}
 	if s.Network {
 		args = append(args,
@@ -122,24 +125,20 @@ func (s machineSpec) machine() string {
 }
 
 func (s machineSpec) cpu() string {
-	if s.Accel == KVM {
+	if s.Accel == kvm.KVM {
 		return "host"
 	}
 	return "max"
 }
 
-func (s machineSpec) kernelCommandLine() string {
-	words := []string{
-		"console=" + consoleDevice(), s.Root, "rw",
-		"quiet", "loglevel=3", "systemd.show_status=false",
-		"panic=-1", "fsck.mode=skip", "net.ifnames=0", "random.trust_cpu=on",
+// probeArguments boot a kernel with KVM, up to its panic.
+func probeArguments(kernel, console string) []string {
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", machineType() + ",accel=kvm", "-cpu", "host", "-m", "256",
+		"-kernel", kernel, "-append", "console=" + booting.ConsoleDevice() + " panic=-1",
+		"-serial", "file:" + console,
 	}
-	if s.Accel == TCG {
-		// Without hardware help these cost far more than they give: the guest
-		// is no side-channel risk beyond its own process.
-		words = append(words, "mitigations=off", "nokaslr", "tsc=reliable", "no_timer_check")
-	}
-	return strings.Join(append(words, s.KernelArguments...), " ")
 }
 
 // escape doubles commas, which separate QEMU's options.

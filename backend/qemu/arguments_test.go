@@ -3,7 +3,6 @@
 package qemu
 
 import (
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -12,13 +11,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func worker() machineSpec {
 	return machineSpec{
-		Name: "mayfly:/var/lib/mayfly/pools/default/workers/default-abcdefgh", Accel: KVM, CPUs: 2, Memory: 2 << 30,
+		Name: "mayfly:/var/lib/mayfly/pools/default/workers/default-abcdefgh", Accel: kvm.KVM, CPUs: 2, Memory: 2 << 30,
 		Kernel: "/images/d/kernel", Initrd: "/images/d/initrd", Root: "root=/dev/vda",
 		Disk: "/w/disk.raw", Format: "raw", Console: "/w/console.log", Network: true,
 	}
@@ -29,7 +30,7 @@ func TestArguments(t *testing.T) {
 		t.Skip("the golden files are of amd64")
 	}
 	emulated := worker()
-	emulated.Accel, emulated.Format = TCG, "qcow2"
+	emulated.Accel, emulated.Format = kvm.TCG, "qcow2"
 	prebuild := emulated
 	prebuild.Format, prebuild.Seed, prebuild.KernelArguments = "raw", "/w/seed,1.iso", []string{"ds=nocloud"}
 	firmware := prebuild
@@ -75,36 +76,4 @@ func golden(t *testing.T, name, got string) {
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, string(want), got)
-}
-
-func TestTaggedID(t *testing.T) {
-	b := New(Options{Pool: "default", WorkersDir: "/var/lib/mayfly/pools/default/workers"})
-	id, ours := b.taggedID([]string{"qemu", "-name", b.tag("default-abcdefgh"), "-nodefaults"})
-	require.True(t, ours)
-	require.Equal(t, "default-abcdefgh", id)
-	for _, foreign := range [][]string{
-		{},
-		{"qemu", "-name"},
-		{"qemu", "-name", "somebody's"},
-		{"qemu", "-name", "mayfly:/var/lib/mayfly/pools/default2/workers/default2-abcdefgh"},
-		{"grep", b.tag("default-abcdefgh")},
-	} {
-		_, ours := b.taggedID(foreign)
-		require.False(t, ours, foreign)
-	}
-}
-
-func TestKVMIsTakenOnlyWhenAKernelBootsOnIt(t *testing.T) {
-	panicked := []byte("Linux version 6.1\r\nKernel panic - not syncing: VFS: Unable to mount root fs\r\n")
-	require.Equal(t, KVM, judge(panicked, nil, nil).Name)
-	for name, refused := range map[string]Acceleration{
-		"hangs":                 judge([]byte("Booting from ROM.."), errors.New("killed"), errors.New("late")),
-		"aborts":                judge([]byte("x\nerror: failed to set MSR 0x4b564d06\n"), errors.New("exit 1"), nil),
-		"ends without a kernel": judge([]byte("Booting from ROM.."), nil, nil),
-		"late after all":        judge(panicked, nil, errors.New("late")),
-	} {
-		require.Equal(t, TCG, refused.Name, name)
-		require.Contains(t, refused.Reason, "KVM is there", name)
-	}
-	require.Contains(t, judge([]byte("x\nerror: failed to set MSR\n"), errors.New("exit 1"), nil).Reason, "failed to set MSR")
 }

@@ -11,24 +11,31 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 )
 
+// forkLimit bounds a fork up to its new identity. It takes well under a second
+// where nothing else runs.
+const forkLimit = time.Minute
+
+// Files of a fork, in the worker's directory.
 const (
-	// forkLimit bounds a fork up to its new identity. It takes well under a
-	// second where nothing else runs.
-	forkLimit = time.Minute
-	// forkFailures in a row take a template out of use: one may have had other
-	// reasons, such as a host that was too busy.
-	forkFailures = 2
+	diskFile   = "disk"
+	memoryFile = "memory"
+	// baseFile is the worker's own name for the template's disk, and stateFile
+	// the state of a machine that was put away.
+	baseFile  = "base"
+	stateFile = "state"
 )
 
 // fork starts a worker from the template, or goes on with the one in stock.
 // After an error nothing of it runs, and nothing of it is left in its
 // directory.
-func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
+func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec) (*machine, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, b.forkLimit, fmt.Errorf("not done within %s", b.forkLimit))
 	defer cancel()
 	m, err := b.fromStock(limited, t, spec.ID)
@@ -43,36 +50,36 @@ func (b *Backend) fork(ctx context.Context, t template, golden image.Golden, spe
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
-	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
+	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), booting.RemoveLimit)
 	defer cancelUndo()
 	return nil, errors.Join(err, b.Destroy(undo, spec.ID), removeMachineFiles(spec.Dir))
 }
 
 // restoreFork makes a fork that waits to go on.
-func (b *Backend) restoreFork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
+func (b *Backend) restoreFork(ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec) (*machine, error) {
 	m, err := b.launchFork(ctx, t, golden, spec)
 	if err != nil {
 		return nil, err
 	}
 	m.address = sshAddress(spec.Lease)
 	b.keep(m)
-	return m, m.explain(m.restore(ctx, t.state()))
+	return m, m.explain(m.restore(ctx, t.State()))
 }
 
 // launchFork starts QEMU with the template's memory, mapped so that what the
 // fork writes stays its own, and a disk of its own on top of the template's.
-func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golden, spec backend.Spec) (*machine, error) {
-	fork := t.machine(golden)
+func (b *Backend) launchFork(ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec) (*machine, error) {
+	fork := templateSpec(t, golden)
 	fork.MemoryUse, fork.Incoming = forked, true
 	fork.Console = filepath.Join(spec.Dir, consoleFile)
 	var err error
-	if fork.Disk, fork.Format, err = t.cloneDisk(ctx, spec.Dir); err != nil {
+	if fork.Disk, fork.Format, err = cloneDisk(ctx, t, spec.Dir); err != nil {
 		return nil, err
 	}
 	backend.PhaseEnded(ctx, backend.PhaseDisk)
 	if !b.options.ShareMemory {
 		fork.MemoryFile = filepath.Join(spec.Dir, memoryFile)
-		if err := disk.SparseCopy(ctx, t.memory(), fork.MemoryFile); err != nil {
+		if err := disk.SparseCopy(ctx, t.Memory(), fork.MemoryFile); err != nil {
 			return nil, fmt.Errorf("copying the template's memory: %w", err)
 		}
 	}
@@ -85,13 +92,13 @@ func (b *Backend) launchFork(ctx context.Context, t template, golden image.Golde
 	return m, nil
 }
 
-func (t template) cloneDisk(ctx context.Context, dir string) (path, format string, err error) {
+func cloneDisk(ctx context.Context, t template.Template, dir string) (path, format string, err error) {
 	path = filepath.Join(dir, diskFile)
 	if t.Format == disk.Reflink.Format() {
-		method, err := disk.Clone(ctx, t.disk(), path)
+		method, err := disk.Clone(ctx, t.Disk(), path)
 		return path, method.Format(), err
 	}
-	base, err := keepBase(t.disk(), dir)
+	base, err := keepBase(t.Disk(), dir)
 	if err != nil {
 		return path, "", err
 	}

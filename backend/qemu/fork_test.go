@@ -219,10 +219,11 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	_, ok = f.template(f.golden, backend.Size{CPUs: 2, Memory: f.size.Memory}, acceleration)
 	require.False(t, ok, "a template of another size must not be used")
 
-	state, err := os.ReadFile(good.state())
+	state, err := os.ReadFile(good.State())
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(good.state(), bytes.Repeat([]byte("rubbish"), len(state)/7), 0o600))
-	for n := range forkFailures {
+	require.NoError(t, os.WriteFile(good.State(), bytes.Repeat([]byte("rubbish"), len(state)/7), 0o600))
+	const failures = 2
+	for n := range failures {
 		w, err := f.start(t, n)
 		require.NoError(t, err)
 		require.Equal(t, backend.Clone, w.How())
@@ -231,13 +232,13 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	require.False(t, ok, "a broken template must not be used again")
 
 	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
-	w, err := f.start(t, forkFailures)
+	w, err := f.start(t, failures)
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, w.How(), "and is made anew")
 
 	f.options.Fork = false
 	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
-	require.NoDirExists(t, good.dir, "without forks nothing is kept for them")
+	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
 
 // interrupt waits for the first file that a rekey writes, and then does
@@ -278,7 +279,7 @@ func TestForksFailClosed(t *testing.T) {
 
 func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	f := newForks(t, "cancelled")
-	require.NoError(t, f.removeTemplates(""))
+	require.NoError(t, f.templates.Clear())
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	require.ErrorIs(t, f.Prepare(ctx, f.golden, f.size, func(string, string) {}), context.DeadlineExceeded)

@@ -18,10 +18,3 @@ func machineType() string {
 	}
 	return "q35"
 }
-
-func consoleDevice() string {
-	if runtime.GOARCH == "arm64" {
-		return "ttyAMA0"
-	}
-	return "ttyS0"
-}

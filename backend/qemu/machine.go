@@ -10,15 +10,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // Names of the files of a machine, in the worker's directory.
@@ -67,7 +66,7 @@ func (m *machine) explanation() string {
 	if words := m.lastWords.Load(); words != nil {
 		return ": " + *words
 	}
-	if lines := lastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
+	if lines := bootlog.LastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
 		return ": " + lines[0]
 	}
 	return ""
@@ -106,24 +105,6 @@ func (m *machine) explain(err error) error {
 // connections.
 const endDelay = 100 * time.Millisecond
 
-// tagPrefix begins the -name of all our machines.
-const tagPrefix = "mayfly:"
-
-// tag is the -name of a worker's machine: it says whose it is to everybody
-// who looks at the list of processes, us after a crash among them.
-func (b *Backend) tag(id string) string { return tagPrefix + filepath.Join(b.options.WorkersDir, id) }
-
-// taggedID is the worker that a command line belongs to.
-func (b *Backend) taggedID(arguments []string) (string, bool) {
-	for i, argument := range arguments[:max(len(arguments)-1, 0)] {
-		if argument == "-name" {
-			id, ours := strings.CutPrefix(arguments[i+1], b.tag("")+"/")
-			return id, ours && workerid.Valid(id)
-		}
-	}
-	return "", false
-}
-
 // launch starts QEMU with the sockets that it inherits, which lie in dir.
 func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine, error) {
 	var files []*os.File
@@ -133,13 +114,13 @@ func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine,
 		}
 	}()
 	for _, name := range []string{agentSocket, qmpSocket} { // agentFD, qmpFD
-		file, err := listen(filepath.Join(dir, name))
+		file, err := process.Listen(filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, file)
 	}
-	spec.Name = b.tag(id)
+	spec.Name = b.tag.Value(id)
 	command := process.Command{
 		Path:      b.options.Binary,
 		Arguments: spec.arguments(),
@@ -152,24 +133,8 @@ func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine,
 		return nil, err
 	}
 	m := &machine{id: id, dir: dir, how: backend.Clone, spec: spec, process: child, migrated: make(chan string, 1)}
-	go m.boundLogs(spec.Console, command.Output)
+	go bootlog.Bound(m.Done(), spec.Console, command.Output)
 	return m, nil
-}
-
-// listen opens a listening socket that outlives the listener here: QEMU takes
-// it over.
-func listen(path string) (*os.File, error) {
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", path, err)
-	}
-	listener.SetUnlinkOnClose(false)
-	defer listener.Close()
-	file, err := listener.File()
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", path, err)
-	}
-	return file, nil
 }
 
 // reach follows the machine's events from now on, and opens the line to its

@@ -97,7 +97,7 @@ func TestConformance(t *testing.T) {
 		return backendtest.Harness{
 			Backend: w.Backend,
 			Again:   func(*testing.T) backend.Backend { return newBackend(pool, w.dir, w.network) },
-			Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag(id)) },
+			Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag.Value(id)) },
 			Name:    pool, Dir: w.dir, Network: w.network,
 			Recipe: recipe(t), CPUs: 1, Memory: 512 << 20, Patience: 3 * time.Minute,
 		}

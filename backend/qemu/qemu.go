@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
@@ -43,15 +45,16 @@ type Options struct {
 
 // Backend runs workers as QEMU machines.
 type Backend struct {
-	options Options
-	prober  prober
-	say     sync.Once
-	// settle and forkLimit are the constants of these names but in tests.
+	options   Options
+	prober    kvm.Prober
+	templates template.Shelf
+	// tag is the -name of our machines.
+	tag process.Tag
+	say sync.Once
+	// settle and forkLimit are template.Settle and the constant of that name but
+	// in tests.
 	settle    string
 	forkLimit time.Duration
-
-	// failures counts the forks that failed in a row.
-	failures atomic.Int32
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -65,6 +68,7 @@ var (
 	_ backend.Suspender   = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
+	_ backend.Metered     = (*Backend)(nil)
 )
 
 // New returns the backend of one pool. It touches nothing.
@@ -73,10 +77,15 @@ func New(options Options) *Backend {
 		options.Binary = binaryName()
 	}
 	return &Backend{
-		options:  options,
-		prober:   prober{binary: options.Binary, memory: filepath.Join(options.StateDir, "acceleration.json"), log: options.Log},
-		machines: map[string]*machine{}, stock: map[string]stocked{},
-		settle: settle, forkLimit: forkLimit,
+		options: options,
+		prober: kvm.Prober{
+			Binary: options.Binary, Arguments: probeArguments, EndsByItself: true,
+			Memory: filepath.Join(options.StateDir, "acceleration.json"), Log: options.Log,
+		},
+		templates: template.Shelf{Dir: options.TemplatesDir},
+		tag:       process.Tag{Option: "-name", Prefix: "mayfly:", WorkersDir: options.WorkersDir},
+		machines:  map[string]*machine{}, stock: map[string]stocked{},
+		settle: template.Settle, forkLimit: forkLimit,
 	}
 }
 
@@ -90,32 +99,22 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	if t, ok := b.template(golden, spec.Size, acceleration); ok {
 		m, err := b.fork(ctx, t, golden, spec)
 		if err == nil {
-			b.failures.Store(0)
+			b.templates.Worked()
 			return m, nil
 		}
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		b.options.Log.Warn("booting a clone in place of a fork", "worker", spec.ID, "error", errors.Join(err, b.blame(t)))
+		b.options.Log.Warn("booting a clone in place of a fork", "worker", spec.ID, "error", errors.Join(err, b.templates.Failed(t)))
 	}
-	if _, err := b.fromStock(ctx, template{}, spec.ID); err != nil { // of a template that is gone
+	if _, err := b.fromStock(ctx, template.Template{}, spec.ID); err != nil { // of a template that is gone
 		return nil, err
 	}
 	return b.clone(ctx, golden, spec, acceleration)
 }
 
-// blame counts a fork that failed, and takes its template out of use when it
-// is not the first.
-func (b *Backend) blame(t template) error {
-	if b.failures.Add(1) < forkFailures {
-		return nil
-	}
-	b.failures.Store(0)
-	return b.discard(t)
-}
-
 // clone clones the golden disk, boots it and gives it the worker's identity.
-func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.Spec, acceleration Acceleration) (backend.Machine, error) {
+func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.Spec, acceleration kvm.Acceleration) (backend.Machine, error) {
 	path := filepath.Join(spec.Dir, diskFile)
 	method, err := disk.Clone(ctx, golden.Disk(), path)
 	if err != nil {
@@ -136,7 +135,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	m.address = sshAddress(spec.Lease)
 	b.keep(m)
 	if err := m.explain(m.boot(ctx, spec)); err != nil {
-		return nil, fmt.Errorf("%w%s", err, consoleTail(b.ConsolePath(spec.Dir)))
+		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
 	}
 	backend.PhaseEnded(ctx, backend.PhaseIdentity)
 	return m, nil
@@ -157,20 +156,13 @@ func (m *machine) boot(ctx context.Context, spec backend.Spec) error {
 
 // Find looks at the host's processes.
 func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
-	running, err := b.processes(func(string) bool { return true })
+	running, err := b.tag.Find("")
 	if err != nil {
 		return nil, err
 	}
-	var machines []backend.Machine
-	for _, f := range running {
-		child, err := process.Adopt(f.running)
-		if errors.Is(err, process.ErrNotRunning) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("adopting the machine of %s: %w", f.id, err)
-		}
-		machines = append(machines, &machine{id: f.id, dir: filepath.Join(b.options.WorkersDir, f.id), process: child})
+	machines := make([]backend.Machine, len(running))
+	for i, found := range running {
+		machines[i] = &machine{id: found.Worker, dir: filepath.Join(b.options.WorkersDir, found.Worker), process: found.Process}
 	}
 	return machines, nil
 }
@@ -180,49 +172,7 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	if known := b.forget(id); known != nil {
 		return known.process.Kill(ctx)
 	}
-	running, err := b.processes(func(other string) bool { return other == id })
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for _, f := range running {
-		failed = append(failed, kill(ctx, f.running))
-	}
-	return errors.Join(failed...)
-}
-
-func kill(ctx context.Context, running process.Identity) error {
-	child, err := process.Adopt(running)
-	if errors.Is(err, process.ErrNotRunning) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return child.Kill(ctx)
-}
-
-// found is a process with a tag of ours. There is one for each worker, unless
-// QEMU is started by a script or traced: then there are more.
-type found struct {
-	id      string
-	running process.Identity
-}
-
-func (b *Backend) processes(wanted func(id string) bool) ([]found, error) {
-	tagged, err := process.Find(func(arguments []string) bool {
-		id, ours := b.taggedID(arguments)
-		return ours && wanted(id)
-	})
-	if err != nil {
-		return nil, err
-	}
-	var all []found
-	for running, arguments := range tagged {
-		id, _ := b.taggedID(arguments)
-		all = append(all, found{id, running})
-	}
-	return all, nil
+	return b.tag.Kill(ctx, id)
 }
 
 // forget returns the machine that this process has of a worker, if any, and
@@ -245,27 +195,32 @@ func (b *Backend) keep(m *machine) {
 	b.machines[m.id] = m
 }
 
+// Memory looks at the host's processes. Pages of the template that no fork has
+// written to are in the PSS of each fork by its share, and in Private only as
+// long as there is a single fork.
+func (b *Backend) Memory(context.Context) (map[string]backend.Memory, error) { return b.tag.Memory() }
+
 // ConsolePath is the boot log of a worker.
 func (b *Backend) ConsolePath(dir string) string { return filepath.Join(dir, consoleFile) }
 
 // Acceleration is empty until a first machine, or one of an earlier process,
 // has asked for it.
 func (b *Backend) Acceleration() (name, reason string) {
-	known := b.prober.answer()
+	known := b.prober.Answer()
 	return known.Name, known.Reason
 }
 
 // acceleration says once in the log what it is.
-func (b *Backend) acceleration(ctx context.Context, kernel string) (Acceleration, error) {
+func (b *Backend) acceleration(ctx context.Context, kernel string) (kvm.Acceleration, error) {
 	if kernel == "" {
-		return Acceleration{TCG, "there is no kernel to probe KVM with before the first image is built"}, nil
+		return kvm.Acceleration{Name: kvm.TCG, Reason: "there is no kernel to probe KVM with before the first image is built"}, nil
 	}
-	known, err := b.prober.acceleration(ctx, kernel)
+	known, err := b.prober.Acceleration(ctx, kernel)
 	if err != nil {
-		return Acceleration{}, err
+		return kvm.Acceleration{}, err
 	}
 	b.say.Do(func() {
-		if known.Name == TCG {
+		if known.Name == kvm.TCG {
 			b.options.Log.Warn("machines run by emulation, which is several times slower than KVM", "reason", known.Reason)
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -39,7 +40,7 @@ func (b *Backend) Stock(ctx context.Context, golden image.Golden, spec backend.S
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.stock[spec.ID] = stocked{m, t.Basis.key()}
+	b.stock[spec.ID] = stocked{m, t.Basis.Key()}
 	return nil
 }
 
@@ -53,7 +54,7 @@ type stocked struct {
 // fromStock returns the worker's machine if it is in stock, and of this
 // template. One that has ended meanwhile, or is of another template, is
 // removed as if it had never been.
-func (b *Backend) fromStock(ctx context.Context, t template, id string) (*machine, error) {
+func (b *Backend) fromStock(ctx context.Context, t template.Template, id string) (*machine, error) {
 	b.mu.Lock()
 	s, ok := b.stock[id]
 	delete(b.stock, id)
@@ -61,7 +62,7 @@ func (b *Backend) fromStock(ctx context.Context, t template, id string) (*machin
 	if !ok {
 		return nil, nil
 	}
-	if s.machine.Err() == nil && s.template == t.Basis.key() {
+	if s.machine.Err() == nil && s.template == t.Basis.Key() {
 		return s.machine, nil
 	}
 	return nil, errors.Join(s.machine.agent.Close(), b.Destroy(ctx, id), removeMachineFiles(s.machine.dir))

@@ -22,8 +22,8 @@ func TestStock(t *testing.T) {
 		how   string
 	}{
 		{"as it should be", func(string) {}, backend.Fork},
-		{"killed", func(id string) { killFromOutside(t, f.tag(id)) }, backend.Fork},
-		{"without a template", func(string) { require.NoError(t, f.removeTemplates("")) }, backend.Clone},
+		{"killed", func(id string) { killFromOutside(t, f.tag.Value(id)) }, backend.Fork},
+		{"without a template", func(string) { require.NoError(t, f.templates.Clear()) }, backend.Clone},
 	} {
 		spec, key := f.spec(t, n)
 		identity := spec.Identity

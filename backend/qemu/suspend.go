@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
@@ -28,9 +29,9 @@ const (
 // suspended is a machine that was put away: its state, memory included, is in
 // stateFile, its disk where it was.
 type suspended struct {
-	How      string      `json:"how"`
-	Spec     machineSpec `json:"spec"`
-	Platform platform    `json:"platform"`
+	How      string            `json:"how"`
+	Spec     machineSpec       `json:"spec"`
+	Platform template.Platform `json:"platform"`
 }
 
 // Suspend saves the machine with its memory, and ends it.
@@ -47,7 +48,7 @@ func (b *Backend) Suspend(ctx context.Context, id string) error {
 }
 
 func (b *Backend) suspend(ctx context.Context, m *machine) error {
-	platform, err := b.platform(m.spec.Accel)
+	platform, err := template.NewPlatform(m.spec.Accel, b.options.Binary)
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 	if err := json.Unmarshal(text, &saved); err != nil {
 		return saved, fmt.Errorf("%s: %w", suspendedFile, err)
 	}
-	here, err := b.platform(saved.Spec.Accel)
+	here, err := template.NewPlatform(saved.Spec.Accel, b.options.Binary)
 	if err == nil && here != saved.Platform {
 		err = fmt.Errorf("its memory was saved by another QEMU or on another processor: %+v, here is %+v", saved.Platform, here)
 	}

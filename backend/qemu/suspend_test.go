@@ -67,7 +67,7 @@ func TestSuspendedWorkerGoesOnWhereItWas(t *testing.T) {
 	for round := range suspendRounds {
 		f.putAwayAndBringBack(t, &w)
 		if round == 0 {
-			require.NoError(t, f.removeTemplates(""), "it depends on no template any more")
+			require.NoError(t, f.templates.Clear(), "it depends on no template any more")
 		}
 		if round%10 > 0 && round != suspendRounds-1 {
 			continue

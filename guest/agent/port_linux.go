@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,14 +20,15 @@ const (
 )
 
 // errNoPort says that this machine has no port for the agent.
-var errNoPort = errors.New("no virtio-serial port named " + portLabel)
+var errNoPort = errors.New("no virtio-serial port named " + portLabel + ", and no vsock device")
 
-// openPort opens the agent's port as soon as it is there. It reads sysfs, not
-// the names that udev makes, so that it need not wait for udev.
-func openPort(ctx context.Context) (*os.File, error) {
-	// The driver is loaded by the initial RAM disk or by udev; asking for it
-	// as well costs nothing, and shortens the wait where neither has yet.
-	_ = exec.CommandContext(ctx, "modprobe", "-q", "virtio_console").Run()
+// openPort opens the agent's port as soon as it is there: a machine has either
+// a virtio-serial port of that name or a vsock device. It reads sysfs, not the
+// names that udev makes, so that it need not wait for udev.
+func openPort(ctx context.Context) (io.ReadWriteCloser, error) {
+	// The drivers are loaded by the initial RAM disk or by udev; asking for
+	// them as well costs nothing, and shortens the wait where neither has yet.
+	_ = exec.CommandContext(ctx, "modprobe", "-qa", "virtio_console", "vmw_vsock_virtio_transport").Run()
 
 	ctx, cancel := context.WithTimeout(ctx, portWait)
 	defer cancel()
@@ -34,6 +36,9 @@ func openPort(ctx context.Context) (*os.File, error) {
 		port, err := findPort("/sys/class/virtio-ports")
 		if err == nil {
 			return os.OpenFile(port, os.O_RDWR, 0)
+		}
+		if errors.Is(err, errNoPort) && hasVsock() {
+			return listenVsock()
 		}
 		if !errors.Is(err, errNoPort) || ctx.Err() != nil {
 			return nil, fmt.Errorf("opening the agent's port: %w", err)

@@ -30,6 +30,7 @@ var wanted = []want{
 	{name: "virtio_net", optional: true},
 	{name: "virtio_console", optional: true},
 	{name: "virtio_rng", optional: true},
+	{name: "vmw_vsock_virtio_transport", optional: true},
 	// ext4 asks the kernel's crypto for crc32c by name, which modules.dep
 	// does not tell.
 	{name: "crc32c_generic", optional: true},

@@ -51,6 +51,8 @@ type Config struct {
 	Network  Network
 	Fork     Fork
 	Host     Host
+	// CloudHypervisor is for that backend only.
+	CloudHypervisor CloudHypervisor
 }
 
 // Image says what workers are made from.
@@ -117,6 +119,8 @@ func Default() Config {
 		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
 		Fork:     Fork{Enabled: true, ShareMemory: true, Spares: 2},
 		Host:     Host{ConcurrentStarts: 4},
+
+		CloudHypervisor: CloudHypervisor{Binary: "cloud-hypervisor"},
 	}
 }
 

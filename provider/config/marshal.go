@@ -20,6 +20,8 @@ type written struct {
 	Network  writtenNetwork `json:"network"`
 	Fork     writtenFork    `json:"fork"`
 	Host     writtenHost    `json:"host"`
+
+	CloudHypervisor writtenCloudHypervisor `json:"cloud_hypervisor"`
 }
 
 type writtenImage struct {
@@ -81,6 +83,8 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		Network: writtenNetwork(c.Network),
 		Fork:    writtenFork(c.Fork),
 		Host:    writtenHost(c.Host),
+
+		CloudHypervisor: c.CloudHypervisor.written(),
 	})
 }
 

@@ -64,6 +64,7 @@ func (r raw) parse(m *Errors) Config {
 	r.network.parse(m, &c.Network)
 	r.fork.parse(m, &c.Fork)
 	r.host.parse(m, &c.Host)
+	r.cloudHypervisor.parse(m, &c.CloudHypervisor)
 	r.checkCapacity(m, c)
 	return c
 }

@@ -13,7 +13,10 @@ import (
 // room for 108, the last of them zero.
 const maxSocketPath = 107
 
-var backends = []string{BackendAuto, BackendQEMU, BackendSynthetic}
+var backends = []string{
+	BackendAuto, BackendQEMU, BackendSynthetic,
+	BackendCloudHypervisor,
+}
 
 // Pools that belong to commands: image builds outside a plugin process, and
 // the workers of `try`.

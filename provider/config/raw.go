@@ -11,6 +11,8 @@ type raw struct {
 	network  rawNetwork
 	fork     rawFork
 	host     rawHost
+
+	cloudHypervisor rawCloudHypervisor
 }
 
 type rawImage struct {
@@ -49,6 +51,8 @@ func readRaw(t *table) raw {
 		network:  readNetwork(t.table("network")),
 		fork:     readFork(t.table("fork")),
 		host:     readHost(t.table("host")),
+
+		cloudHypervisor: readCloudHypervisor(t.table("cloud_hypervisor")),
 	}
 	readFleetingd(t, &r)
 	t.refuseRest()

@@ -28,6 +28,9 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network", "w
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/filelock", "image/initrd", "image/lines"}
 
+// machineParts are what backends of virtual machines are made with.
+var machineParts = []string{"backend/bootlog", "backend/booting", "backend/kvm", "backend/template"}
+
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
 	// The contracts, and the pool that works with nothing else.
@@ -56,8 +59,13 @@ var rooms = []room{
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/process", imports: contracts},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
+	// What backends of virtual machines have in common.
+	{pattern: "backend/bootlog"},
+	{pattern: "backend/kvm", imports: []string{"backend/process"}},
+	{pattern: "backend/template", imports: union(contracts, "image/filelock")},
+	{pattern: "backend/booting", imports: union(contracts, "backend/bootlog", "image/cache", "image/draft", "image/prebuild")},
 	// A backend builds images, and starts processes.
-	{pattern: "backend/...", imports: union(contracts, union(imageParts, "backend/process", "image/cache", "image/draft", "image/prebuild")...)},
+	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "image/cache", "image/draft", "image/prebuild")...)...)},
 
 	// What is on top, and the wiring.
 	{pattern: "provider/wire", imports: []string{"backend/...", "cloudinit", "guest/...", "image/...", "network/...", "pool/...", "provider/...", "templates"}},

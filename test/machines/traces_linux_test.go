@@ -83,11 +83,14 @@ func seeProcesses(found traces) error {
 
 // machineOf returns the worker's directory that a command line names.
 func machineOf(arguments []string) (dir string, ok bool) {
-	at := slices.Index(arguments, "-name") + 1
-	if at == 0 || at == len(arguments) {
-		return "", false
+	for i, argument := range arguments[:max(len(arguments)-1, 0)] {
+		switch argument {
+		case "-name":
+			dir, ok = strings.CutPrefix(arguments[i+1], tag)
+		case "--log-file": // Cloud Hypervisor's
+			dir, ok = filepath.Dir(arguments[i+1]), true
+		}
 	}
-	dir, ok = strings.CutPrefix(arguments[at], tag)
 	return dir, ok && strings.HasPrefix(dir, stateDir()+"/")
 }
 

@@ -1,6 +1,4 @@
-//go:build linux
-
-package qemu
+package template
 
 import (
 	"bufio"

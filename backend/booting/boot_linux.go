@@ -1,0 +1,64 @@
+package booting
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+)
+
+// ConsoleDevice is the guest's serial port, as its kernel names it.
+func ConsoleDevice() string {
+	if runtime.GOARCH == "arm64" {
+		return "ttyAMA0"
+	}
+	return "ttyS0"
+}
+
+// KernelCommandLine is what the kernel of a golden image is told. Root says
+// where its root file system is. A guest that is emulated is told more.
+func KernelCommandLine(root string, emulated bool, more ...string) string {
+	words := []string{
+		"console=" + ConsoleDevice(), root, "rw",
+		"quiet", "loglevel=3", "systemd.show_status=false",
+		"panic=-1", "fsck.mode=skip", "net.ifnames=0", "random.trust_cpu=on",
+	}
+	if emulated {
+		// Without hardware help these cost far more than they give: the guest
+		// is no side-channel risk beyond its own process.
+		words = append(words, "mitigations=off", "nokaslr", "tsc=reliable", "no_timer_check")
+	}
+	return strings.Join(append(words, more...), " ")
+}
+
+// ProbeKernel is a kernel to try a machine with, while an image is being made:
+// the image's own, or else one of the host's. What matters is that it is a
+// real one.
+func ProbeKernel(golden image.Golden) string {
+	if _, err := os.Stat(golden.Kernel()); err == nil {
+		return golden.Kernel()
+	}
+	return hostKernel()
+}
+
+// AnyKernel is a kernel to try a machine with: that of some image, or else one
+// of the host's. It is empty when there is none.
+func AnyKernel(imagesDir string) string {
+	images, _ := cache.New(imagesDir).List() // none is as good as unreadable ones
+	for _, golden := range images {
+		return golden.Kernel()
+	}
+	return hostKernel()
+}
+
+// hostKernel is empty on a host that keeps no kernel, such as a container.
+func hostKernel() string {
+	kernels, err := filepath.Glob("/boot/vmlinuz-*")
+	if err != nil || len(kernels) == 0 {
+		return ""
+	}
+	return kernels[len(kernels)-1]
+}

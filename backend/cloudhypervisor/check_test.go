@@ -1,0 +1,50 @@
+//go:build linux
+
+package cloudhypervisor
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+)
+
+func TestCheckSaysWhatIsMissing(t *testing.T) {
+	w := newWorld(t, "check")
+	found := func() map[string]backend.Finding {
+		byName := map[string]backend.Finding{}
+		for _, finding := range w.Check(t.Context()) {
+			require.NotEmpty(t, finding.Detail)
+			require.Equal(t, finding.Level == backend.OK, finding.Mend == "", finding)
+			byName[filepath.Base(finding.What)] = finding
+		}
+		return byName
+	}
+	require.Equal(t, backend.OK, found()["cloud-hypervisor"].Level)
+	require.Contains(t, found(), "setpriv")
+	require.Contains(t, found(), "landlock")
+	for release, want := range map[string]backend.Level{"v50.2": backend.Missing, "v51.1": backend.Warning, "v53.1": backend.OK, "nonsense": backend.Missing} {
+		t.Setenv(fake.Release, release)
+		require.Equal(t, want, found()["cloud-hypervisor"].Level, release)
+	}
+	w.options.Binary = filepath.Join(t.TempDir(), "none")
+	require.Equal(t, backend.Missing, found()["none"].Level)
+	w.options.Source = image.HTTPS
+	require.Equal(t, backend.Warning, found()["image.source"].Level)
+}
+
+// TestWithoutKVMNothingHangs has a probe in which no kernel boots.
+func TestWithoutKVMNothingHangs(t *testing.T) {
+	w := newWorld(t, "nokvm")
+	t.Setenv(fake.Fails, "probe")
+	w.prober.Memory = filepath.Join(t.TempDir(), "answer")
+	kernel := filepath.Join(t.TempDir(), image.KernelFile)
+	require.NoError(t, os.WriteFile(kernel, nil, 0o600))
+	_, err := w.Start(t.Context(), image.Golden{Dir: filepath.Dir(kernel)}, backend.Spec{ID: "nokvm-aaaaaaaa", Dir: t.TempDir(), Size: size()})
+	require.ErrorContains(t, err, "a kernel did not boot on it")
+}

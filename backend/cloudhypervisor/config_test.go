@@ -1,0 +1,118 @@
+//go:build linux
+
+package cloudhypervisor
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func worker() machineSpec {
+	return machineSpec{
+		CPUs: 2, Memory: 5 << 30,
+		Kernel: "/images/d/kernel", Initrd: "/images/d/initrd", Root: "root=/dev/vda",
+		Disk: "/w/disk", Format: "raw", Console: "/w/console.log", Vsock: "/w/run/agent", Saved: "/w/saved",
+	}
+}
+
+// specs are all kinds of machines.
+func specs() map[string]machineSpec {
+	overlay := worker()
+	overlay.Format, overlay.Readable = "qcow2", []string{"/images/d"}
+	prebuild := worker()
+	prebuild.Seed, prebuild.KernelArguments = "/images/d/seed.iso", []string{"ds=nocloud"}
+	template := worker()
+	template.MemoryFile, template.Saved = "/t/memory", "/t/state"
+	limited := worker()
+	limited.Limits = Limits{DiskBandwidth: 200 << 20, DiskOperations: 5000, NetworkBandwidth: 100 << 20}
+	return map[string]machineSpec{
+		"reflink": worker(), "overlay": overlay, "prebuild": prebuild, "template": template, "limited": limited,
+	}
+}
+
+func TestConfig(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the golden files are of amd64")
+	}
+	for name, spec := range specs() {
+		t.Run(name, func(t *testing.T) { golden(t, name+".json", encode(t, spec.config())) })
+	}
+}
+
+func encode(t *testing.T, value any) string {
+	t.Helper()
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	require.NoError(t, encoder.Encode(value))
+	return text.String()
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
+// TestRequestsAreAsTheAPIDocumentHasThem is about every body that is sent.
+func TestRequestsAreAsTheAPIDocumentHasThem(t *testing.T) {
+	schemas, err := fake.ReadSchemas()
+	require.NoError(t, err)
+	for name, spec := range specs() {
+		require.NoError(t, schemas.Check("VmConfig", []byte(encode(t, spec.config()))), name)
+		wrong := bytes.Replace([]byte(encode(t, spec.config())), []byte(`"pvpanic"`), []byte(`"pvpannic"`), 1)
+		require.ErrorContains(t, schemas.Check("VmConfig", wrong), "unknown field `pvpannic`", name)
+	}
+	require.NoError(t, schemas.Check("VmSnapshotConfig", []byte(encode(t, api.SnapshotConfig{DestinationURL: "file:///t/state"}))))
+	restore := api.RestoreConfig{SourceURL: "file:///w/saved", MemoryRestoreMode: api.Copy, Resume: true}
+	require.NoError(t, schemas.Check("RestoreConfig", []byte(encode(t, restore))))
+}
+
+func TestAForkIsPlaced(t *testing.T) {
+	saved, err := os.ReadFile(filepath.Join("testdata", "snapshot.json"))
+	require.NoError(t, err)
+	own := placement{Disk: "/w/disk", Console: "/w/console.log", Vsock: "/w/run/agent", Memory: "/t/memory", Rules: worker().rules()}
+	placed, err := place(saved, own)
+	require.NoError(t, err)
+	var indented bytes.Buffer
+	require.NoError(t, json.Indent(&indented, placed, "", "  "))
+	golden(t, "placed.json", indented.String()+"\n")
+
+	for what, broken := range map[string]string{
+		"reading":        `{`,
+		"no serial":      `{}`,
+		`"root" among`:   `{"serial": {}, "vsock": {}, "disks": [{"id": "other"}], "net": [{"id": "net"}]}`,
+		`"net" among`:    `{"serial": {}, "vsock": {}, "disks": [{"id": "root"}], "net": []}`,
+		`"memory" among`: `{"serial": {}, "vsock": {}, "disks": [{"id": "root"}], "net": [{"id": "net"}], "memory": {"zones": []}}`,
+		"configuration":  `[]`,
+		"no vsock":       `{"serial": {}, "vsock": null}`,
+	} {
+		_, err := place([]byte(broken), own)
+		require.ErrorContains(t, err, what, broken)
+	}
+}
+
+func TestTheLogsPathIsATag(t *testing.T) {
+	b := New(Options{WorkersDir: "/var/lib/mayfly/pools/default/workers"})
+	id, ours := b.tag.ID(append([]string{"cloud-hypervisor"}, arguments(b.tag.Value("default-abcdefgh"))...))
+	require.True(t, ours)
+	require.Equal(t, "default-abcdefgh", id)
+}

@@ -1,0 +1,233 @@
+//go:build linux
+
+package cloudhypervisor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+)
+
+// stateDir is what the tests share, so that the golden image is built once. It
+// is new for each run.
+var stateDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(sandbox.Main(m, func() func() {
+		dir, err := os.MkdirTemp("", "mf-") // short: it holds sockets
+		if err != nil {
+			panic(err)
+		}
+		stateDir = dir
+		return func() { _ = os.RemoveAll(dir) }
+	}))
+}
+
+// once makes something in stateDir at the first call.
+func once(t testing.TB, name string, makeIt func() error) string {
+	t.Helper()
+	path := filepath.Join(stateDir, name)
+	if _, err := os.Stat(path); err != nil {
+		require.NoError(t, makeIt())
+	}
+	return path
+}
+
+func recipe(t testing.TB) image.Recipe {
+	t.Helper()
+	agent := once(t, "fleeting-plugin-mayfly", func() error {
+		build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(stateDir, "fleeting-plugin-mayfly"), "../../cmd/fleeting-plugin-mayfly")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		return build.Run()
+	})
+	return image.Recipe{
+		Source: image.Source{Kind: image.Debootstrap}, Run: []string{"echo 'a: b' > /etc/mayfly-step"},
+		User: "mayfly", Disk: 4 << 30, CPUs: 2, Memory: 1 << 30, Agent: agent,
+	}
+}
+
+func size() backend.Size { return backend.Size{CPUs: 1, Memory: 512 << 20} }
+
+// world is a backend with a real network, in the sandbox's namespace, and the
+// stand-in for Cloud Hypervisor with QEMU behind it.
+type world struct {
+	*Backend
+	dir     string
+	network *island.Island
+}
+
+func newWorld(t testing.TB, name string) world {
+	t.Helper()
+	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "setpriv", "go")
+	if device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
+		t.Skip("the probe wants a device to try, although nothing is run with it: ", err)
+	} else {
+		require.NoError(t, device.Close())
+	}
+	once(t, "cloud-hypervisor", func() error {
+		_, err := fake.Build(stateDir)
+		return err
+	})
+	dir := filepath.Join(stateDir, "pools", name)
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	net, err := island.New(island.Options{
+		PoolDir: dir, Pool: name, AddressDir: filepath.Join(stateDir, "addresses"),
+		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Log: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	return world{newBackend(name, dir, net), dir, net}
+}
+
+func newBackend(name, dir string, net *island.Island) *Backend {
+	return New(Options{
+		Pool: name, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
+		// One template serves all tests: each takes a boot.
+		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(stateDir, "templates"),
+		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
+		Binary: filepath.Join(stateDir, "cloud-hypervisor"),
+	})
+}
+
+// opened is a world whose network is open, with the golden image.
+func (w world) opened(t testing.TB) image.Golden {
+	t.Helper()
+	require.NoError(t, w.network.Open(t.Context()))
+	t.Cleanup(func() { require.NoError(t, w.network.Close(context.Background())) })
+	golden, err := w.Build(t.Context(), recipe(t), func(stage, line string) { t.Log(stage, line) })
+	require.NoError(t, err)
+	return golden
+}
+
+func quiet(string, string) {}
+
+// TestConformance has workers that are forks, since those take no boot; the
+// clones are in TestAMachineTellsWhyItEnded and in the prebuild.
+func TestConformance(t *testing.T) {
+	const name = "conform"
+	prepared := false
+	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
+		w := newWorld(t, name)
+		if !prepared {
+			t.Setenv(fake.Requests, filepath.Join(stateDir, "requests"))
+			require.NoError(t, w.Prepare(t.Context(), w.opened(t), size(), quiet))
+			requireOnlyGoodRequests(t)
+			prepared = true
+		}
+		return backendtest.Harness{
+			Backend: w.Backend,
+			Again:   func(*testing.T) backend.Backend { return newBackend(name, w.dir, w.network) },
+			Kill:    func(t *testing.T, id string) { killFromOutside(t, w, id) },
+			Name:    name, Dir: w.dir, Network: w.network,
+			Recipe: recipe(t), CPUs: size().CPUs, Memory: size().Memory, Patience: 3 * time.Minute,
+		}
+	})
+}
+
+func killFromOutside(t *testing.T, w world, id string) {
+	t.Helper()
+	found, err := w.tag.Find(id)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	require.NoError(t, found[0].Kill(ctx))
+}
+
+// requireOnlyGoodRequests reads what a prebuild and a template have sent.
+func requireOnlyGoodRequests(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(stateDir, "requests"))
+	require.NoError(t, err)
+	schemas, err := fake.ReadSchemas()
+	require.NoError(t, err)
+	bodies := map[string]string{"vm.create": "VmConfig", "vm.snapshot": "VmSnapshotConfig", "vm.restore": "RestoreConfig"}
+	var calls []string
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		var request fake.Request
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &request))
+		require.Equal(t, 204, request.Status, request)
+		calls = append(calls, request.Call)
+		if schema := bodies[request.Call]; schema != "" {
+			require.NoError(t, schemas.Check(schema, []byte(request.Body)))
+		} else {
+			require.Empty(t, request.Body, request.Call)
+		}
+	}
+	require.Equal(t, []string{"vm.create", "vm.boot", "vm.create", "vm.boot", "vm.pause", "vm.snapshot"}, calls)
+}
+
+// started is a worker with what it takes to log in.
+type started struct {
+	backend.Machine
+	spec backend.Spec
+	key  pool.Key
+}
+
+// start makes a worker that the end of the test removes.
+func (w world) start(t *testing.T, golden image.Golden, end string) (s started, err error) {
+	t.Helper()
+	id := filepath.Base(w.dir) + "-" + end
+	dir := filepath.Join(w.dir, "workers", id)
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	lease, err := w.network.Acquire(t.Context(), id)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, w.tag.Kill(context.Background(), id))
+		require.NoError(t, w.network.Release(context.Background(), id))
+		require.NoError(t, os.RemoveAll(dir))
+	})
+	s.spec = backend.Spec{ID: id, Dir: dir, Size: size(), Lease: lease}
+	s.spec.Identity, s.key, err = access.SSH{}.New(id, "mayfly")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if s.Machine, err = w.Start(ctx, golden, s.spec); err != nil {
+		return s, err
+	}
+	return s, s.ready(ctx)
+}
+
+func (s started) ready(ctx context.Context) error {
+	return access.SSH{}.Ready(ctx, s.Address(), s.spec.Identity, s.key)
+}
+
+// TestAMachineTellsWhyItEnded has machines whose guest does what ends a worker.
+func TestAMachineTellsWhyItEnded(t *testing.T) {
+	w := newWorld(t, "ends")
+	w.options.Fork = false
+	golden := w.opened(t)
+	for what, want := range map[string]string{
+		"panic":     "the guest's kernel panicked",
+		"reboot":    "the guest rebooted",
+		"vm.boot":   "vm.boot: status 500",
+		"vm.create": "vm.create: status 500",
+	} {
+		t.Setenv(fake.Fails, what)
+		_, err := w.start(t, golden, "e"+strings.Repeat("a", 7))
+		require.ErrorContains(t, err, want)
+		require.NoError(t, w.Destroy(t.Context(), "ends-eaaaaaaa"))
+		require.NoError(t, w.network.Release(t.Context(), "ends-eaaaaaaa"))
+		require.NoError(t, os.RemoveAll(filepath.Join(w.dir, "workers", "ends-eaaaaaaa")))
+	}
+}

@@ -1,0 +1,97 @@
+//go:build linux
+
+package cloudhypervisor
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+)
+
+// TestSuspendedForkGoesOn puts a fork away and brings it back with a backend
+// without memory, as after a restart of the plugin, while its template is gone.
+func TestSuspendedForkGoesOn(t *testing.T) {
+	w := newWorld(t, "suspend")
+	golden := w.opened(t)
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	s, err := w.start(t, golden, "aaaaaaaa")
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, s.How())
+	require.NoError(t, os.Rename(w.options.TemplatesDir, w.options.TemplatesDir+"-away"))
+	defer func() { require.NoError(t, os.Rename(w.options.TemplatesDir+"-away", w.options.TemplatesDir)) }()
+
+	dir := s.spec.Dir
+	for range 3 {
+		old := s.Machine
+		require.ErrorContains(t, w.Resumable(dir), "nothing was saved")
+		require.NoError(t, w.Suspend(t.Context(), old.ID()))
+		<-old.Done()
+		w.Backend = newBackend(w.options.Pool, w.dir, w.network)
+		require.NoError(t, w.Resumable(dir))
+		s.Machine, err = w.Resume(t.Context(), backend.Spec{ID: old.ID(), Dir: dir, Lease: s.spec.Lease})
+		require.NoError(t, err)
+		require.Equal(t, backend.Fork, s.How())
+		require.Equal(t, old.Address(), s.Address())
+		require.NoError(t, s.ready(t.Context()))
+		left, err := os.ReadDir(savedPath(dir))
+		require.NoError(t, err)
+		require.Empty(t, left, "what was saved is of the past now")
+	}
+	require.ErrorContains(t, w.Suspend(t.Context(), "suspend-unknown1"), "no machine of this process")
+
+	file := filepath.Join(dir, suspendedFile)
+	require.NoError(t, os.WriteFile(file, []byte(`{"platform": {"binary": "/another"}}`), 0o600))
+	require.ErrorContains(t, w.Resumable(dir), "another Cloud Hypervisor")
+}
+
+// TestBrokenTemplatesMeanClones comes last: it removes the template.
+func TestBrokenTemplatesMeanClones(t *testing.T) {
+	w := newWorld(t, "broken")
+	golden := w.opened(t)
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	good, ok := w.template(golden, size())
+	require.True(t, ok)
+	require.NoFileExists(t, filepath.Join(good.State(), "memory-ranges"), "the memory is in a file of its own")
+
+	w.options.ShareMemory = false
+	m, err := w.start(t, golden, "aaaaaaaa")
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, m.How())
+	maps, err := exec.Command("sh", "-c", "cat /proc/*/maps 2>/dev/null | grep -F "+stateDir+" || true").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(maps), filepath.Join(w.dir, "workers", m.ID(), memoryFile))
+	require.NotContains(t, string(maps), good.Memory(), "no page is shared")
+	requireNoCapabilities(t, w, m.ID())
+
+	t.Setenv(fake.Fails, "vm.restore")
+	m, err = w.start(t, golden, "bbbbbbbb")
+	require.NoError(t, err)
+	require.Equal(t, backend.Clone, m.How())
+	require.NoError(t, w.Destroy(t.Context(), m.ID()))
+	require.ErrorContains(t, m.Err(), "Cloud Hypervisor")
+
+	w.options.Fork = false
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
+}
+
+// requireNoCapabilities also looks at QEMU behind the stand-in, which attaches
+// to the TAP device without any.
+func requireNoCapabilities(t *testing.T, w world, id string) {
+	t.Helper()
+	found, err := w.tag.Find(id)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", found[0].PID))
+	require.NoError(t, err)
+	for _, line := range []string{"CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n", "CapBnd:\t0000000000000000\n", "NoNewPrivs:\t1\n"} {
+		require.Contains(t, string(status), line)
+	}
+}

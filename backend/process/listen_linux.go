@@ -1,0 +1,23 @@
+package process
+
+import (
+	"fmt"
+	"net"
+	"os"
+)
+
+// Listen opens a listening socket for a process to inherit, so that nobody has
+// to wait until it has opened one. It outlives the listener here.
+func Listen(path string) (*os.File, error) {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	listener.SetUnlinkOnClose(false)
+	defer listener.Close()
+	file, err := listener.File()
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return file, nil
+}

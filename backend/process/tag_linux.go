@@ -1,0 +1,83 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
+)
+
+// Tag tells whose a process is, to everybody who looks at the list of
+// processes, us after a crash among them: an option among its arguments, the
+// value of which holds the worker's directory.
+type Tag struct {
+	// Option is the option, whose value is the next argument: Prefix, the
+	// directory of a worker below WorkersDir, and Suffix.
+	Option, Prefix, WorkersDir, Suffix string
+}
+
+// Value is the option's value for a worker's process.
+func (t Tag) Value(id string) string {
+	return t.Prefix + filepath.Join(t.WorkersDir, id) + t.Suffix
+}
+
+// ID is the worker that a command line belongs to.
+func (t Tag) ID(arguments []string) (string, bool) {
+	for i, argument := range arguments[:max(len(arguments)-1, 0)] {
+		if argument == t.Option {
+			rest, ours := strings.CutPrefix(arguments[i+1], t.Prefix+filepath.Clean(t.WorkersDir)+"/")
+			id, whole := strings.CutSuffix(rest, t.Suffix)
+			return id, ours && whole && workerid.Valid(id)
+		}
+	}
+	return "", false
+}
+
+// Tagged is a running process with a tag.
+type Tagged struct {
+	*Process
+	// Worker is the worker's id.
+	Worker string
+}
+
+// Find adopts the running processes with the tag; only those of one worker
+// when id is not empty. There is one for each worker, unless its program is
+// started by a script or traced: then there are more.
+func (t Tag) Find(id string) ([]Tagged, error) {
+	found, err := Find(func(arguments []string) bool {
+		other, ours := t.ID(arguments)
+		return ours && (id == "" || other == id)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var tagged []Tagged
+	for running, arguments := range found {
+		worker, _ := t.ID(arguments)
+		child, err := Adopt(running)
+		if errors.Is(err, ErrNotRunning) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("adopting the machine of %s: %w", worker, err)
+		}
+		tagged = append(tagged, Tagged{child, worker})
+	}
+	return tagged, nil
+}
+
+// Kill ends a worker's processes, whoever started them.
+func (t Tag) Kill(ctx context.Context, id string) error {
+	running, err := t.Find(id)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, child := range running {
+		failed = append(failed, child.Kill(ctx))
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,61 @@
+//go:build linux
+
+package process
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTagTellsWhoseACommandLineIs(t *testing.T) {
+	const id, dir = "default-abcdefgh", "/var/lib/mayfly/pools/default/workers"
+	for _, tag := range []Tag{
+		{Option: "-name", Prefix: "mayfly:", WorkersDir: dir},
+		{Option: "--log-file", WorkersDir: dir, Suffix: "/vmm.log"},
+	} {
+		got, ours := tag.ID([]string{"vmm", tag.Option, tag.Value(id), "-nodefaults"})
+		require.True(t, ours)
+		require.Equal(t, id, got)
+		other := tag
+		other.WorkersDir += "2"
+		for _, foreign := range [][]string{
+			{},
+			{"vmm", tag.Option},
+			{"vmm", tag.Option, "somebody's"},
+			{"vmm", tag.Option, other.Value(id)},
+			{"vmm", tag.Option, tag.Value("../" + id)},
+			{"vmm", tag.Option, tag.Value(id) + "x"},
+			{"grep", tag.Value(id)},
+		} {
+			_, ours := tag.ID(foreign)
+			require.False(t, ours, foreign)
+		}
+	}
+}
+
+func TestTaggedProcessesAreFoundAndKilled(t *testing.T) {
+	tag := Tag{Option: "-x", WorkersDir: t.TempDir()}
+	const one, other = "p-aaaaaaaa", "p-bbbbbbbb"
+	var children []*Process
+	for _, id := range []string{one, other} {
+		p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", "sleep 60; :", "-x", tag.Value(id)}, Output: "/dev/null"})
+		require.NoError(t, err)
+		t.Cleanup(func() { kill(t, p) })
+		children = append(children, p)
+	}
+	found, err := tag.Find("")
+	require.NoError(t, err)
+	require.Len(t, found, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, tag.Kill(ctx, one))
+	<-children[0].Done()
+	require.NoError(t, children[1].Err())
+	found, err = tag.Find("")
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, other, found[0].Worker)
+}

@@ -1,0 +1,77 @@
+package template
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// Basis is everything that a template depends on. Saved memory only fits a
+// machine of the same make: another binary, processor, kernel of the host,
+// image or size means another template.
+type Basis struct {
+	Golden string       `json:"golden"`
+	Size   backend.Size `json:"size"`
+	Host   string       `json:"host_kernel"`
+	Platform
+	// More is what else the backend's templates depend on.
+	More string `json:"more,omitempty"`
+}
+
+// Platform is what saved memory of any kind depends on.
+type Platform struct {
+	Accel   string    `json:"acceleration"`
+	CPU     string    `json:"cpu"`
+	Binary  string    `json:"binary"`
+	Changed time.Time `json:"binary_changed"`
+}
+
+// NewBasis is what a template of such a machine, run by the binary on this
+// host, would depend on now.
+func NewBasis(golden image.Golden, size backend.Size, accel, binary string) (Basis, error) {
+	platform, err := NewPlatform(accel, binary)
+	if err != nil {
+		return Basis{}, err
+	}
+	var host unix.Utsname
+	if err := unix.Uname(&host); err != nil {
+		return Basis{}, fmt.Errorf("asking for the host's kernel: %w", err)
+	}
+	return Basis{
+		Golden: golden.Digest, Size: size, Platform: platform,
+		Host: unix.ByteSliceToString(host.Release[:]) + " " + unix.ByteSliceToString(host.Version[:]),
+	}, nil
+}
+
+// NewPlatform is this host's, for machines that the binary runs.
+func NewPlatform(accel, binary string) (Platform, error) {
+	path, err := exec.LookPath(binary)
+	if err != nil {
+		return Platform{}, fmt.Errorf("finding what runs machines: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return Platform{}, fmt.Errorf("finding what runs machines: %w", err)
+	}
+	cpu, err := processor()
+	return Platform{Accel: accel, CPU: cpu, Binary: path, Changed: info.ModTime().UTC()}, err
+}
+
+// Key names the template's directory.
+func (b Basis) Key() string {
+	text, err := json.Marshal(b)
+	if err != nil {
+		panic(err) // a basis holds only strings, numbers and a time
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}

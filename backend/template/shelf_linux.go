@@ -1,0 +1,121 @@
+package template
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
+)
+
+const (
+	// makeLimit bounds the making of a template.
+	makeLimit = 10 * time.Minute
+	// forkFailures in a row take a template out of use: one may have had other
+	// reasons, such as a host that was too busy.
+	forkFailures = 2
+)
+
+// Shelf is the directory of a pool's templates, at most one of which is valid.
+type Shelf struct {
+	Dir string
+
+	// failures counts the forks that failed in a row.
+	failures atomic.Int32
+}
+
+// Load returns the template with that basis, if there is one.
+func (s *Shelf) Load(wanted Basis) (Template, bool) {
+	t := Template{Dir: filepath.Join(s.Dir, wanted.Key())}
+	text, err := os.ReadFile(filepath.Join(t.Dir, templateFile))
+	if err != nil || json.Unmarshal(text, &t) != nil {
+		return Template{}, false
+	}
+	return t, t.Basis.Key() == wanted.Key()
+}
+
+// Prepare has the template made, unless it is there, and removes others. save
+// fills the directory of the template that it gets, under a temporary name,
+// and sets the template's Format.
+func (s *Shelf) Prepare(ctx context.Context, wanted Basis, save func(context.Context, *Template) error) (err error) {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return fmt.Errorf("directory of templates: %w", err)
+	}
+	lock, err := filelock.Acquire(ctx, filepath.Join(s.Dir, ".lock"))
+	if err != nil {
+		return fmt.Errorf("waiting for another template: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := s.remove(wanted.Key()); err != nil {
+		return err
+	}
+	if _, ok := s.Load(wanted); ok {
+		return nil
+	}
+	if err := s.make(ctx, wanted, save); err != nil {
+		return errors.Join(fmt.Errorf("making the template: %w", err), s.Clear())
+	}
+	return nil
+}
+
+func (s *Shelf) make(ctx context.Context, wanted Basis, save func(context.Context, *Template) error) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, makeLimit, fmt.Errorf("not done within %s", makeLimit))
+	defer cancel()
+	work, err := os.MkdirTemp(s.Dir, ".making-")
+	if err != nil {
+		return err
+	}
+	t := Template{Dir: work, Basis: wanted}
+	if err := save(ctx, &t); err != nil {
+		return err
+	}
+	t.MadeAt, t.MadeSeconds = time.Now().UTC().Truncate(time.Second), time.Since(began).Seconds()
+	if err := t.write(); err != nil {
+		return err
+	}
+	final := filepath.Join(s.Dir, wanted.Key())
+	return errors.Join(os.RemoveAll(final), os.Rename(work, final)) // one that is there was discarded
+}
+
+// Clear removes all templates, and what killed makers left.
+func (s *Shelf) Clear() error { return s.remove("") }
+
+func (s *Shelf) remove(except string) error {
+	entries, err := os.ReadDir(s.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listing templates: %w", err)
+	}
+	var failed []error
+	for _, entry := range entries {
+		if entry.IsDir() && entry.Name() != except {
+			failed = append(failed, os.RemoveAll(filepath.Join(s.Dir, entry.Name())))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// Worked says that a fork of the template is well.
+func (s *Shelf) Worked() { s.failures.Store(0) }
+
+// Failed counts a fork that failed, and takes its template out of use when it
+// is not the first in a row. The forks that use it already keep its files open.
+func (s *Shelf) Failed(t Template) error {
+	if s.failures.Add(1) < forkFailures {
+		return nil
+	}
+	s.failures.Store(0)
+	if err := os.Remove(filepath.Join(t.Dir, templateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("discarding a template: %w", err)
+	}
+	return nil
+}

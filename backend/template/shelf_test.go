@@ -1,0 +1,92 @@
+//go:build linux
+
+package template
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+func basis(t *testing.T, digest string) Basis {
+	t.Helper()
+	golden := image.Golden{Manifest: image.Manifest{Digest: digest}}
+	b, err := NewBasis(golden, backend.Size{CPUs: 1, Memory: 1 << 30}, "kvm", "/bin/sh")
+	require.NoError(t, err)
+	return b
+}
+
+func save(_ context.Context, t *Template) error {
+	t.Format = "raw"
+	return os.WriteFile(t.Memory(), nil, 0o600)
+}
+
+func TestAnotherBasisMeansAnotherTemplate(t *testing.T) {
+	s := &Shelf{Dir: filepath.Join(t.TempDir(), "templates")}
+	one, other := basis(t, "one"), basis(t, "other")
+	_, ok := s.Load(one)
+	require.False(t, ok)
+	require.NoError(t, s.Prepare(t.Context(), one, save))
+	made, ok := s.Load(one)
+	require.True(t, ok)
+	require.Equal(t, "raw", made.Format)
+	require.FileExists(t, made.Memory())
+
+	require.NoError(t, s.Prepare(t.Context(), one, func(context.Context, *Template) error { panic("it is there") }))
+	require.NoError(t, s.Prepare(t.Context(), other, save))
+	require.NoDirExists(t, made.Dir)
+	_, ok = s.Load(other)
+	require.True(t, ok)
+	for _, change := range []func(*Basis){
+		func(b *Basis) { b.Accel = "tcg" }, func(b *Basis) { b.Size.CPUs++ }, func(b *Basis) { b.Host += "x" },
+		func(b *Basis) { b.CPU += "x" }, func(b *Basis) { b.Binary += "x" }, func(b *Basis) { b.Changed = b.Changed.Add(1) }, func(b *Basis) { b.More = "x" },
+	} {
+		changed := other
+		change(&changed)
+		_, ok := s.Load(changed)
+		require.False(t, ok, changed)
+	}
+}
+
+func TestFailedTemplateLeavesNothing(t *testing.T) {
+	s := &Shelf{Dir: t.TempDir()}
+	reason := errors.New("the machine hangs")
+	require.NoError(t, os.Mkdir(filepath.Join(s.Dir, ".making-killed"), 0o700))
+	err := s.Prepare(t.Context(), basis(t, "one"), func(context.Context, *Template) error { return reason })
+	require.ErrorIs(t, err, reason)
+	entries, err := os.ReadDir(s.Dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "nothing but the lock")
+}
+
+func TestTwoFailedForksInARowTakeATemplateOutOfUse(t *testing.T) {
+	s := &Shelf{Dir: t.TempDir()}
+	wanted := basis(t, "one")
+	require.NoError(t, s.Prepare(t.Context(), wanted, save))
+	made, _ := s.Load(wanted)
+	require.NoError(t, s.Failed(made))
+	s.Worked()
+	require.NoError(t, s.Failed(made))
+	_, ok := s.Load(wanted)
+	require.True(t, ok)
+	require.NoError(t, s.Failed(made))
+	_, ok = s.Load(wanted)
+	require.False(t, ok)
+	require.NoError(t, s.Prepare(t.Context(), wanted, save), "and it is made anew")
+	_, ok = s.Load(wanted)
+	require.True(t, ok)
+	require.NoError(t, s.Clear())
+	require.NoDirExists(t, made.Dir)
+}
+
+func TestABinaryThatIsMissingIsNamed(t *testing.T) {
+	_, err := NewBasis(image.Golden{}, backend.Size{}, "kvm", "no-such-monitor")
+	require.ErrorContains(t, err, "no-such-monitor")
+}

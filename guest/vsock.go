@@ -1,0 +1,90 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// VsockPort is the vsock port that the agent listens on, in guests that have
+// no virtio-serial port. It is a privileged one: nobody but root can take it
+// while the agent is not there.
+const VsockPort = 700
+
+const (
+	// vsockPause is how long the host waits before it asks again for an agent
+	// that does not listen yet. A clone waits for it.
+	vsockPause = 20 * time.Millisecond
+	// maxAnswer is the longest answer to the handshake, in bytes: "OK ", ten
+	// digits, a line feed.
+	maxAnswer = 14
+)
+
+// ErrRefused says that nobody listened in the guest.
+var ErrRefused = errors.New("nobody listens in the guest yet")
+
+// DialVsock reaches the agent through a hybrid vsock socket, as Firecracker
+// and Cloud Hypervisor have them: a unix socket on the host, on which the port
+// in the guest is named first. It tries until the agent listens or ctx ends.
+func DialVsock(ctx context.Context, path string) (net.Conn, error) {
+	for {
+		conn, err := dialVsock(ctx, path)
+		if err == nil {
+			return conn, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("reaching the agent by vsock: %w", errors.Join(context.Cause(ctx), err))
+		case <-time.After(vsockPause):
+		}
+	}
+}
+
+func dialVsock(ctx context.Context, path string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	release := bind(ctx, conn)
+	defer release()
+	if err := shakeHands(conn, VsockPort); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// shakeHands asks for a port of the guest. The connection is closed without an
+// answer when nobody listens there.
+func shakeHands(conn io.ReadWriter, port uint32) error {
+	if _, err := fmt.Fprintf(conn, "CONNECT %d\n", port); err != nil {
+		return errors.Join(ErrRefused, err)
+	}
+	return readAnswer(conn)
+}
+
+// readAnswer takes exactly one line, "OK " and the port on the host's side:
+// what comes after it is the agent's.
+func readAnswer(in io.Reader) error {
+	line := make([]byte, 0, maxAnswer)
+	for len(line) < maxAnswer {
+		if _, err := io.ReadFull(in, line[len(line):len(line)+1]); err != nil {
+			return errors.Join(ErrRefused, err)
+		}
+		line = line[:len(line)+1]
+		if line[len(line)-1] == '\n' {
+			break
+		}
+	}
+	port, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), "OK ")
+	if _, err := strconv.ParseUint(port, 10, 32); !ok || err != nil || line[len(line)-1] != '\n' {
+		return fmt.Errorf("vsock: want \"OK PORT\", got %q", line)
+	}
+	return nil
+}
