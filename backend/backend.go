@@ -105,6 +105,12 @@ type Accelerated interface {
 	Acceleration() (name, reason string)
 }
 
+// Foreign is a machine whose guest may be something else than Linux.
+type Foreign interface {
+	// OS is the guest's system, as Go names it: linux, darwin, freebsd.
+	OS() string
+}
+
 // Level says how grave a finding is.
 type Level string
 

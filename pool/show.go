@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 )
 
 // Workers says how all workers are doing, the oldest first. It belongs to
@@ -51,6 +53,7 @@ type Connection struct {
 	Address    netip.AddrPort
 	User       string
 	PrivateKey string // in PEM form, without a passphrase
+	OS         string // the guest's system, as Go names it
 }
 
 // Connection says how a job gets into a worker, which must be running.
@@ -59,7 +62,16 @@ func (p *Pool) Connection(id string) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
-	return Connection{Address: w.record.Address, User: w.record.User, PrivateKey: w.record.PrivateKey}, nil
+	return Connection{
+		Address: w.record.Address, User: w.record.User, PrivateKey: w.record.PrivateKey, OS: system(w.machine),
+	}, nil
+}
+
+func system(machine backend.Machine) string {
+	if foreign, ok := machine.(backend.Foreign); ok {
+		return foreign.OS()
+	}
+	return "linux"
 }
 
 // Heartbeat returns an error unless a worker is running. It asks nothing of
