@@ -25,8 +25,7 @@ const (
 	stubsDir     = "stubs"
 	systemFile   = "etc/fake-system"
 	passwordFile = "etc/fake-passwords"
-	shadowedKeys = "etc/fake-first-key" // what cloud-init would put in authorized_keys
-	sharesFile   = "run/fake-shares"    // the tags that the host offers
+	sharesFile   = "run/fake-shares" // the tags that the host offers
 	powerFile    = "run/fake-poweroff"
 	reloadFile   = "run/fake-reload"
 	agentFile    = "etc/fake-agent"
@@ -113,10 +112,13 @@ func installStubs(root, system string) error {
 // Clone copies a root, as a clone of a disk would.
 func Clone(from, to string) error { return run("cp", "-a", from, to) }
 
-// FirstKey is a key that the first boot lets in, as cloud-init does for the
-// key of its user-data.
-func FirstKey(root, line string) error {
-	return os.WriteFile(filepath.Join(root, shadowedKeys), []byte(line), 0o644)
+// FirstKey lets a key in, as cloud-init does with the one of its user-data.
+func (d Disk) FirstKey(root, line string) error {
+	dir := filepath.Join(root, homes[d.System], d.User, ".ssh")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "authorized_keys"), []byte(line), 0o600)
 }
 
 // Share offers shares to the guest's next boot, by their tags.

@@ -126,7 +126,7 @@ func (s *server) checkKey(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permis
 	if home == "" {
 		return nil, errors.New("no such user")
 	}
-	rest := []byte(s.file(filepath.Join(home, ".ssh/authorized_keys")) + s.file(shadowedKeys))
+	rest := []byte(s.file(filepath.Join(home, ".ssh/authorized_keys")))
 	for len(rest) > 0 {
 		allowed, _, _, after, err := ssh.ParseAuthorizedKey(rest)
 		if err != nil {

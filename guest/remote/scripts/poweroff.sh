@@ -4,4 +4,4 @@ Linux) off=poweroff ;;
 *) off="shutdown -h now" ;;
 esac
 # Later, so that this is answered first.
-nohup sh -c "sleep 1; $off" >/dev/null 2>&1 &
+nohup sh -c "sleep 0.3; $off" >/dev/null 2>&1 &
