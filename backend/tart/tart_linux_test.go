@@ -56,6 +56,23 @@ func (m *mac) started(b *Backend, golden image.Golden, id string) (backend.Machi
 	return machine, login
 }
 
+// shortlyAfterBoot is a context that ends when a machine has run for a moment.
+func (m *mac) shortlyAfterBoot(id string) context.Context {
+	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
+	m.t.Cleanup(cancel)
+	go func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			if pid, err := (tool{home: m.home()}).pid(id); err == nil && pid != 0 {
+				time.Sleep(time.Second)
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	return ctx
+}
+
 // inside runs a command in a worker as root, as a job would.
 func inside(t *testing.T, machine backend.Machine, login remote.Login, command string) string {
 	t.Helper()
@@ -272,7 +289,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	for what, want := range map[string]string{"ip": "no IP address found", "run": "Softnet failed", "clone": "no space left"} {
 		t.Run(what, func(t *testing.T) {
 			defer m.fails(what)()
-			_, _, err := m.start(limit(t, 3*time.Second), b, golden, "p-aaaaaaaa")
+			_, _, err := m.start(m.shortlyAfterBoot("p-aaaaaaaa"), b, golden, "p-aaaaaaaa")
 			require.ErrorContains(t, err, want)
 			require.NoError(t, b.Destroy(t.Context(), "p-aaaaaaaa"))
 			require.Equal(t, []string{name}, m.machines())
