@@ -65,6 +65,10 @@ func (r raw) parse(m *Errors) Config {
 	r.fork.parse(m, &c.Fork)
 	r.host.parse(m, &c.Host)
 	r.checkCapacity(m, c)
+	r.tart.parse(m, &c.Tart)
+	r.bhyve.parse(m, &c.Bhyve)
+	r.checkHome(m, c)
+	r.checkSource(m, c)
 	return c
 }
 

@@ -158,7 +158,7 @@ func TestBadValues(t *testing.T) {
 		{"empty source", `{"image":{"source":""}}`,
 			`plugin_config.image.source: empty: write "debootstrap", an https:// URL or the absolute path of a file`},
 		{"unknown backend", `{"backend":"cloudhypervisor"}`,
-			`plugin_config.backend: unknown backend "cloudhypervisor": use one of auto, qemu, synthetic`},
+			`plugin_config.backend: unknown backend "cloudhypervisor": use one of auto, qemu, tart, bhyve, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
 			`plugin_config.network.subnet: the subnet 10.1.2.0/30 is too small, as it takes three addresses beside the workers': write a prefix of /29 or shorter`},
 

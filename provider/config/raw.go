@@ -11,6 +11,8 @@ type raw struct {
 	network  rawNetwork
 	fork     rawFork
 	host     rawHost
+	tart     rawTart
+	bhyve    rawBhyve
 }
 
 type rawImage struct {
@@ -48,6 +50,8 @@ func readRaw(t *table) raw {
 		network:  readNetwork(t.table("network")),
 		fork:     readFork(t.table("fork")),
 		host:     readHost(t.table("host")),
+		tart:     readTart(t.table("tart")),
+		bhyve:    readBhyve(t.table("bhyve")),
 	}
 	readFleetingd(t, &r)
 	t.refuseRest()

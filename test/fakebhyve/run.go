@@ -88,7 +88,7 @@ func live(name string, c conf) error {
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	made := world("vmm-" + name) // the device is there at once, and whole
+	made := vmm("." + name) // the device is there at once, and whole
 	if err := errors.Join(os.WriteFile(made, []byte(pid), 0o600), os.Rename(made, vmm(name))); err != nil {
 		return err
 	}
