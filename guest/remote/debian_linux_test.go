@@ -2,7 +2,6 @@ package remote
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -102,13 +101,6 @@ func freePort(t *testing.T) netip.AddrPort {
 	require.NoError(t, err)
 	defer listener.Close()
 	return netip.MustParseAddrPort(listener.Addr().String())
-}
-
-func limit(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // enter logs in within a generous time.

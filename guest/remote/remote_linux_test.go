@@ -8,31 +8,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var password = Login{User: "admin", Password: "secret"}
 
 func recipe(t *testing.T, run ...string) image.Recipe {
 	return image.Recipe{User: "jobs", Run: run, GitLabRunner: testdata(t, "gitlab-runner", "#!/bin/sh\necho the runner\n")}
-}
-
-func identity(t *testing.T, hostname string) (guest.Identity, string) {
-	t.Helper()
-	host, err := newPair("host")
-	require.NoError(t, err)
-	user, err := newPair("user")
-	require.NoError(t, err)
-	return guest.Identity{
-		Hostname: hostname, MachineID: "0123456789abcdef0123456789abcdef",
-		HostKey: host.private, HostKeyPublic: host.public,
-		User: "jobs", AuthorizedKey: user.public,
-	}, user.private
 }
 
 // TestWholeWay takes a real machine from its first login by password to a
