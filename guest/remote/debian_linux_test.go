@@ -49,7 +49,7 @@ END
   echo admin:secret | chpasswd
   echo "admin ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/admin
   rm -rf /etc/ssh/ssh_host_* /etc/netplan && mkdir /etc/netplan && echo old >/etc/netplan/50-cloud-init.yaml
-  ssh-keygen -q -A
+  for kind in ecdsa ed25519; do ssh-keygen -q -N "" -t $kind -f /etc/ssh/ssh_host_${kind}_key; done
   printf "%s\n" "PasswordAuthentication yes" "UsePAM yes" "PermitRootLogin yes" >/etc/ssh/sshd_config
   exec /usr/sbin/sshd -D -e -o ListenAddress=127.0.0.1 -p "$1"
 ' sh "$2"

@@ -88,36 +88,36 @@ func TestStepsThatEndTheBuild(t *testing.T) {
 	require.Less(t, time.Since(began), time.Minute)
 }
 
-func TestIdentityIsTakenWholeOrNotAtAll(t *testing.T) {
+func TestAGuestThatWasNotPrebuilt(t *testing.T) {
 	d := startDebian(t)
 	g := d.enter(t, password)
-	id, _ := identity(t, "worker-b")
-	err := g.Rekey(limit(t, time.Minute), id) // there is no account called jobs
-	require.ErrorContains(t, err, "giving worker-b its identity")
+	t.Run("an identity is taken whole or not at all", func(t *testing.T) {
+		id, _ := identity(t, "worker-b")
+		err := g.Rekey(limit(t, time.Minute), id) // there is no account called jobs
+		require.ErrorContains(t, err, "giving worker-b its identity")
 
-	id.Hostname = "a b; reboot"
-	id.AuthorizedKey = "one\ntwo"
-	err = g.Rekey(limit(t, time.Minute), id)
-	require.ErrorContains(t, err, "hostname is missing or malformed")
-	require.ErrorContains(t, err, "authorized_key is missing or malformed")
-}
-
-func TestMuchOutputIsStreamed(t *testing.T) {
-	d := startDebian(t)
-	g := d.enter(t, password)
-	lines := make(chan struct{}, 2)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- g.Run(ctx, "echo first; echo second >&2; sleep 600", signal{lines}) }()
-	for range 2 {
-		select {
-		case <-lines:
-		case <-time.After(time.Minute):
-			t.Fatal("no output while the command runs")
+		id.Hostname = "a b; reboot"
+		id.AuthorizedKey = "one\ntwo"
+		err = g.Rekey(limit(t, time.Minute), id)
+		require.ErrorContains(t, err, "hostname is missing or malformed")
+		require.ErrorContains(t, err, "authorized_key is missing or malformed")
+	})
+	t.Run("output is streamed", func(t *testing.T) {
+		lines := make(chan struct{}, 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- g.Run(ctx, "echo first; echo second >&2; sleep 600", signal{lines}) }()
+		for range 2 {
+			select {
+			case <-lines:
+			case <-time.After(time.Minute):
+				t.Fatal("no output while the command runs")
+			}
 		}
-	}
-	cancel()
-	require.ErrorIs(t, <-done, context.Canceled)
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	})
 }
 
 // signal tells of each line.

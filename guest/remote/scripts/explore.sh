@@ -3,9 +3,9 @@ uname -m
 if [ "$(id -u)" = 0 ]; then
   echo "sh -s"
 elif sudo -n true >/dev/null 2>&1; then
-  echo "sudo -n sh -s"
+  echo "$(command -v sudo) -n sh -s"
 elif doas -n true >/dev/null 2>&1; then
-  echo "doas -n sh -s"
+  echo "$(command -v doas) -n sh -s"
 elif su root -c true >/dev/null 2>&1; then # FreeBSD's images have a root without a password, for the group wheel
   echo 'su root -c "sh -s"'
 else
