@@ -157,6 +157,12 @@ func (m Memory) Plus(other Memory) Memory {
 	return Memory{PSS: m.PSS + other.PSS, Private: m.Private + other.Private}
 }
 
+// Foreign is a machine whose guest may be something else than Linux.
+type Foreign interface {
+	// OS is the guest's system, as Go names it: linux, darwin, freebsd.
+	OS() string
+}
+
 // Level says how grave a finding is.
 type Level string
 

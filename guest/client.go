@@ -25,16 +25,17 @@ func NewClient(conn net.Conn) *Client {
 
 // Rekey gives the guest its identity, with fresh entropy and the time.
 func (c *Client) Rekey(ctx context.Context, identity Identity) error {
-	return c.do(ctx, Request{Op: OpRekey, Rekey: &Rekey{Identity: identity, Fresh: newFresh()}}, io.Discard)
+	return c.do(ctx, Request{Op: OpRekey, Rekey: &Rekey{Identity: identity, Fresh: NewFresh()}}, io.Discard)
 }
 
 // Wake gives a guest that was suspended fresh entropy and the time.
 func (c *Client) Wake(ctx context.Context) error {
-	fresh := newFresh()
+	fresh := NewFresh()
 	return c.do(ctx, Request{Op: OpWake, Wake: &fresh}, io.Discard)
 }
 
-func newFresh() Fresh {
+// NewFresh draws entropy and takes the time.
+func NewFresh() Fresh {
 	entropy := make([]byte, 2*MinEntropy)
 	_, _ = rand.Read(entropy) // never fails, see crypto/rand
 	return Fresh{Entropy: entropy, Time: time.Now()}

@@ -21,13 +21,19 @@ const (
 	HTTPS = "https"
 	// Local takes a cloud image from a path of this host.
 	Local = "local"
+	// OCI takes a machine out of a registry, by its reference.
+	OCI = "oci"
+	// VM takes a machine that the backend's own tool has on this host already,
+	// by its name there.
+	VM = "vm"
 )
 
 // Source says where an image comes from.
 type Source struct {
-	// Kind is Debootstrap, HTTPS or Local.
+	// Kind is Debootstrap, HTTPS, Local, OCI or VM.
 	Kind string `json:"kind"`
-	// Location is a URL for HTTPS, an absolute path for Local, else empty.
+	// Location is a URL for HTTPS, an absolute path for Local, a reference for
+	// OCI, a name for VM, else empty.
 	Location string `json:"location,omitempty"`
 	// SHA256 is the expected digest of what Location names, in lower-case
 	// hexadecimal; empty means that it is not checked.

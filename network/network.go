@@ -90,7 +90,9 @@ func (None) Acquire(_ context.Context, worker string) (Lease, error) {
 func (None) Park(context.Context, string) error { return nil }
 
 // Unpark returns what Acquire does.
-func (n None) Unpark(ctx context.Context, worker string) (Lease, error) { return n.Acquire(ctx, worker) }
+func (n None) Unpark(ctx context.Context, worker string) (Lease, error) {
+	return n.Acquire(ctx, worker)
+}
 
 // Release does nothing.
 func (None) Release(context.Context, string) error { return nil }

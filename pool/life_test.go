@@ -41,7 +41,7 @@ func TestLifeOfAWorker(t *testing.T) {
 		connection, err := p.Connection(id)
 		require.NoError(t, err)
 		assert.Equal(t, pool.Connection{
-			Address: netip.MustParseAddrPort("192.0.2.7:22"), User: "runner", PrivateKey: "key of " + id,
+			Address: netip.MustParseAddrPort("192.0.2.7:22"), User: "runner", PrivateKey: "key of " + id, OS: "linux",
 		}, connection)
 		assert.NoError(t, p.Heartbeat(id))
 		record, err := s.Load(id)

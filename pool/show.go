@@ -54,15 +54,25 @@ type Connection struct {
 	Address    netip.AddrPort
 	User       string
 	PrivateKey string // in PEM form, without a passphrase
+	OS         string // the guest's system, as Go names it
 }
 
 // Connection says how a job gets into a worker, which must be running.
 func (p *Pool) Connection(id string) (Connection, error) {
-	_, record, err := p.find(id)
+	machine, record, err := p.find(id)
 	if err != nil {
 		return Connection{}, err
 	}
-	return Connection{Address: record.Address, User: record.User, PrivateKey: record.PrivateKey}, nil
+	return Connection{
+		Address: record.Address, User: record.User, PrivateKey: record.PrivateKey, OS: system(machine),
+	}, nil
+}
+
+func system(machine backend.Machine) string {
+	if foreign, ok := machine.(backend.Foreign); ok {
+		return foreign.OS()
+	}
+	return "linux"
 }
 
 // Heartbeat returns an error unless a worker is running. It asks nothing of

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -47,7 +48,7 @@ func checkStateDir(dir string) backend.Finding {
 	if probe.dir != dir {
 		finding.Detail = dir + " will be made; " + finding.Detail
 	}
-	if !probe.reflink {
+	if !probe.reflink && runtime.GOOS == "linux" { // elsewhere a backend's tool has its own disks
 		finding.Level = backend.Warning
 		finding.Mend = "for the fastest clones put state_dir on XFS (mkfs.xfs -m reflink=1) or btrfs"
 	}

@@ -50,7 +50,7 @@ type builder struct {
 
 // builders are the backends that this system has, the best first.
 func builders() []builder {
-	return slices.Concat(systemBuilders, []builder{{name: config.BackendSynthetic, build: buildSynthetic}})
+	return slices.Concat(systemBuilders, remoteBuilders, []builder{{name: config.BackendSynthetic, build: buildSynthetic}})
 }
 
 func buildSynthetic(config.Config, *slog.Logger) (assembly, error) {

@@ -81,7 +81,7 @@ func (g *InstanceGroup) ConnectInfo(_ context.Context, id string) (fleeting.Conn
 // address has its port in it, since older runners dial port 0 without. The key
 // never expires, as it dies with its worker.
 func connectInfo(id string, settings fleeting.ConnectorConfig, c pool.Connection) fleeting.ConnectInfo {
-	settings.OS, settings.Arch = "linux", runtime.GOARCH
+	settings.OS, settings.Arch = c.OS, runtime.GOARCH
 	settings.Protocol = fleeting.ProtocolSSH
 	settings.ProtocolPort = int(c.Address.Port())
 	settings.Username, settings.Password = c.User, ""

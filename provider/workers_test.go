@@ -114,7 +114,7 @@ func TestConnectInfoLetsJobsIn(t *testing.T) {
 
 func TestConnectInfoStartsFromTheRunnersSettings(t *testing.T) {
 	connection := pool.Connection{
-		Address: netip.MustParseAddrPort("10.210.0.2:22"), User: "mayfly", PrivateKey: "PEM",
+		Address: netip.MustParseAddrPort("10.210.0.2:22"), User: "mayfly", PrivateKey: "PEM", OS: "linux",
 	}
 	want := fleeting.ConnectInfo{
 		ConnectorConfig: fleeting.ConnectorConfig{

@@ -99,7 +99,7 @@ func (m Maker) fetch(ctx context.Context, from image.Source, show func(string)) 
 	case image.Local:
 		return source.Local{}.Fetch(ctx, from, show)
 	}
-	return "", fmt.Errorf("unknown kind of image source %q", from.Kind)
+	return "", fmt.Errorf("image.source: no disk is made of %q here: write \"debootstrap\", an https:// URL or the absolute path of a file", from.Kind)
 }
 
 func writeSeed(ctx context.Context, recipe image.Recipe, path string) error {

@@ -22,6 +22,10 @@ const (
 	BackendAuto = "auto"
 	// BackendQEMU runs workers as QEMU virtual machines.
 	BackendQEMU = "qemu"
+	// BackendTart runs workers as Tart's machines on macOS.
+	BackendTart = "tart"
+	// BackendBhyve runs workers as guests of vm-bhyve on FreeBSD.
+	BackendBhyve = "bhyve"
 	// BackendSynthetic only plays workers, for tests and load.
 	BackendSynthetic = "synthetic"
 )
@@ -51,6 +55,8 @@ type Config struct {
 	Network  Network
 	Fork     Fork
 	Host     Host
+	Tart     Tart
+	Bhyve    Bhyve
 	// CloudHypervisor is for that backend only.
 	CloudHypervisor CloudHypervisor
 }
@@ -119,17 +125,20 @@ func Default() Config {
 		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
 		Fork:     Fork{Enabled: true, ShareMemory: true, Spares: 2},
 		Host:     Host{ConcurrentStarts: 4},
+		Tart:     defaultTart(),
+		Bhyve:    defaultBhyve(),
 
 		CloudHypervisor: CloudHypervisor{Binary: "cloud-hypervisor"},
 	}
 }
 
 // Recipe is the image that the configuration asks for, with user as the
-// account that jobs log in to, or DefaultUser when that is empty. The
+// account that jobs log in to; when that is empty it is DefaultUser, or the
+// account that the image has. The
 // binaries to copy in are not configuration: the wiring adds them.
 func (c Config) Recipe(user string) image.Recipe {
 	if user == "" {
-		user = DefaultUser
+		user = c.defaultUser()
 	}
 	return image.Recipe{
 		Source:   c.Image.Source,

@@ -35,6 +35,9 @@ func (r rawImage) checkContradictions(m *Errors, kind string) {
 	if kind != image.Debootstrap && r.suite.set {
 		m.add(r.suite.path, "contradicts image.source, which is no %q: remove one of the two", image.Debootstrap)
 	}
+	if (kind == image.OCI || kind == image.VM) && r.digest.set {
+		m.add(r.digest.path, "contradicts image.source, which is no file: remove it; a reference may end in @sha256:DIGEST")
+	}
 	if kind == image.Debootstrap && r.digest.set {
 		m.add(r.digest.path, "contradicts image.source %q, which is no file: "+
 			"remove it, or name a file or a URL as image.source", kind)
@@ -53,6 +56,10 @@ func parseSource(text string) (image.Source, error) {
 	case strings.HasPrefix(text, "http://"):
 		return image.Source{}, fmt.Errorf("%q could be changed on its way: use https://, "+
 			"or download it yourself and write its path", text)
+	case strings.HasPrefix(text, image.OCI+":"):
+		return parseReference(strings.TrimPrefix(text, image.OCI+":"))
+	case strings.HasPrefix(text, image.VM+":"):
+		return parseMachine(strings.TrimPrefix(text, image.VM+":"))
 	case local || filepath.IsAbs(text):
 		return parseFile(path)
 	default:

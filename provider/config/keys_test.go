@@ -22,6 +22,8 @@ func TestExampleNamesEveryKey(t *testing.T) {
 		"network": known(readNetwork),
 		"fork":    known(readFork),
 		"host":    known(readHost),
+		"tart":    known(readTart),
+		"bhyve":   known(readBhyve),
 	}
 	for name, keys := range nested {
 		assert.Contains(t, templates.RunnerConfig, "[runners.autoscaler.plugin_config."+name+"]")

@@ -20,6 +20,8 @@ type written struct {
 	Network  writtenNetwork `json:"network"`
 	Fork     writtenFork    `json:"fork"`
 	Host     writtenHost    `json:"host"`
+	Tart     writtenTart    `json:"tart"`
+	Bhyve    writtenBhyve   `json:"bhyve"`
 
 	CloudHypervisor writtenCloudHypervisor `json:"cloud_hypervisor"`
 }
@@ -83,14 +85,19 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		Network: writtenNetwork(c.Network),
 		Fork:    writtenFork(c.Fork),
 		Host:    writtenHost(c.Host),
+		Tart:    writtenTart(c.Tart),
+		Bhyve:   writtenBhyve(c.Bhyve),
 
 		CloudHypervisor: c.CloudHypervisor.written(),
 	})
 }
 
 func writeSource(source image.Source) string {
-	if source.Location == "" {
+	switch {
+	case source.Location == "":
 		return source.Kind
+	case source.Kind == image.OCI || source.Kind == image.VM:
+		return source.Kind + ":" + source.Location
 	}
 	return source.Location
 }

@@ -66,6 +66,10 @@ func (r raw) parse(m *Errors) Config {
 	r.host.parse(m, &c.Host)
 	r.cloudHypervisor.parse(m, &c.CloudHypervisor)
 	r.checkCapacity(m, c)
+	r.tart.parse(m, &c.Tart)
+	r.bhyve.parse(m, &c.Bhyve)
+	r.checkHome(m, c)
+	r.checkSource(m, c)
 	return c
 }
 

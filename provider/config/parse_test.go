@@ -159,7 +159,7 @@ func TestBadValues(t *testing.T) {
 		{"empty source", `{"image":{"source":""}}`,
 			`plugin_config.image.source: empty: write "debootstrap", an https:// URL or the absolute path of a file`},
 		{"unknown backend", `{"backend":"firecracker"}`,
-			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, synthetic`},
+			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, tart, bhyve, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
 			`plugin_config.network.subnet: the subnet 10.1.2.0/30 is too small, as it takes three addresses beside the workers': write a prefix of /29 or shorter`},
 

@@ -14,8 +14,7 @@ import (
 const maxSocketPath = 107
 
 var backends = []string{
-	BackendAuto, BackendQEMU, BackendSynthetic,
-	BackendCloudHypervisor,
+	BackendAuto, BackendQEMU, BackendCloudHypervisor, BackendTart, BackendBhyve, BackendSynthetic,
 }
 
 // Pools that belong to commands: image builds outside a plugin process, and

@@ -11,6 +11,8 @@ type raw struct {
 	network  rawNetwork
 	fork     rawFork
 	host     rawHost
+	tart     rawTart
+	bhyve    rawBhyve
 
 	cloudHypervisor rawCloudHypervisor
 }
@@ -51,6 +53,8 @@ func readRaw(t *table) raw {
 		network:  readNetwork(t.table("network")),
 		fork:     readFork(t.table("fork")),
 		host:     readHost(t.table("host")),
+		tart:     readTart(t.table("tart")),
+		bhyve:    readBhyve(t.table("bhyve")),
 
 		cloudHypervisor: readCloudHypervisor(t.table("cloud_hypervisor")),
 	}

@@ -44,7 +44,8 @@ var rooms = []room{
 
 	// The implementations.
 	{pattern: "pool/store", imports: contracts},
-	{pattern: "pool/access", imports: union(contracts, "pool")}, // what the pool asks for, done
+	{pattern: "pool/access", imports: union(contracts, "pool")},         // what the pool asks for, done
+	{pattern: "guest/remote", imports: union(contracts, "image/lines")}, // a prebuild's steps have output
 	{pattern: "guest/...", imports: contracts},
 	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: contracts},
@@ -58,6 +59,9 @@ var rooms = []room{
 	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source", "cloudinit/seed")...)},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/process", imports: contracts},
+	// Machines without our agent: they are prebuilt over SSH, and disk images are their tools' to import.
+	{pattern: "backend/tart", imports: union(contracts, "guest/remote", "image/cache", "image/filelock", "image/lines")},
+	{pattern: "backend/bhyve", imports: union(contracts, "guest/remote", "image/cache", "image/lines", "image/source")},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
 	// What backends of virtual machines have in common.
 	{pattern: "backend/bootlog"},

@@ -1,0 +1,141 @@
+package bhyve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
+)
+
+const (
+	// bootLimit bounds an image's first boot, powerOffLimit its end.
+	bootLimit     = 10 * time.Minute
+	powerOffLimit = 3 * time.Minute
+	// removeLimit bounds the removal of what a failed build made.
+	removeLimit = 30 * time.Second
+)
+
+// aboutFile is what is known of a golden image beside its manifest. It holds
+// the keys of its guests.
+const aboutFile = "bhyve.json"
+
+type about struct {
+	OS   string      `json:"os"`
+	Keys remote.Keys `json:"keys"`
+}
+
+func readAbout(dir string) (about, error) {
+	text, err := os.ReadFile(filepath.Join(dir, aboutFile))
+	if err != nil {
+		return about{}, fmt.Errorf("golden image: %w", err)
+	}
+	var a about
+	if err := json.Unmarshal(text, &a); err != nil {
+		return about{}, fmt.Errorf("golden image: reading %s: %w", aboutFile, err)
+	}
+	return a, nil
+}
+
+func (a about) write(dir string) error {
+	text, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, aboutFile), text, 0o600)
+}
+
+// checkSource refuses what no guest can be made of.
+func checkSource(source image.Source) error {
+	switch source.Kind {
+	case image.HTTPS, image.Local:
+		return nil
+	case image.VM:
+		name, snapshot, ok := strings.Cut(source.Location, "@")
+		if ok && name != "" && snapshot != "" {
+			return nil
+		}
+		return fmt.Errorf("image.source \"vm:%s\" names no snapshot, without which every clone would leave one: "+
+			"make one with `vm snapshot %s@mayfly` and write \"vm:%s@mayfly\"", source.Location, name, name)
+	}
+	return fmt.Errorf("image.source %q is nothing that vm-bhyve makes guests of: write an https:// URL, the absolute path of "+
+		"a disk image, or \"vm:NAME@SNAPSHOT\" of a guest that is there", source.Kind)
+}
+
+// Build makes the golden guest and its snapshot unless they are there. The
+// guest is vm-bhyve's; the image's directory holds what we know of it.
+func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
+	if err := checkSource(recipe.Source); err != nil {
+		return image.Golden{}, err
+	}
+	dir, err := b.host.directory(ctx)
+	if err != nil {
+		return image.Golden{}, err
+	}
+	images := cache.New(b.options.ImagesDir)
+	golden, found, err := images.Get(recipe.Digest())
+	if err != nil {
+		return image.Golden{}, err
+	}
+	if found && !exists(filepath.Join(dir, goldenName(golden.Digest))) { // somebody destroyed it
+		if err := os.RemoveAll(golden.Dir); err != nil {
+			return image.Golden{}, err
+		}
+	}
+	return images.Build(ctx, recipe.Digest(), func(ctx context.Context, work string) (image.Manifest, error) {
+		began := time.Now()
+		err := b.build(ctx, recipe, work, progress)
+		return image.Manifest{
+			Recipe: recipe, BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
+		}, err
+	})
+}
+
+// build works on a guest that has a worker's name and directory until it is
+// finished, so that what a killed process leaves of it is found like a worker.
+func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) (err error) {
+	id := workerid.Derived(b.options.Pool, "image "+recipe.Digest())
+	dir := filepath.Join(b.options.WorkersDir, id)
+	clean := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
+		defer cancel()
+		return errors.Join(b.Destroy(ctx, id), os.RemoveAll(dir))
+	}
+	if err := clean(); err != nil { // of an earlier try
+		return err
+	}
+	defer func() { err = errors.Join(err, clean()) }()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("directory of the prebuild: %w", err)
+	}
+	p := prebuilder{b, recipe, progress, id, dir}
+	made, err := p.prebuild(ctx)
+	if err != nil {
+		return err
+	}
+	if err := made.write(work); err != nil {
+		return err
+	}
+	return p.finish(ctx)
+}
+
+// finish gives the guest its name, and then makes the snapshot: clones of a
+// snapshot that is older than its guest's name fail.
+func (p prebuilder) finish(ctx context.Context) error {
+	name := goldenName(p.recipe.Digest())
+	if err := p.remove(ctx, name); err != nil { // of an image that nobody knows any more
+		return err
+	}
+	if err := p.host.whole(ctx, "vm", "rename", p.id, name); err != nil {
+		return err
+	}
+	return p.host.whole(ctx, "vm", "snapshot", name+"@"+snapshotName)
+}

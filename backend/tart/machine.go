@@ -1,0 +1,140 @@
+package tart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+)
+
+// outputFile takes what `tart run` prints, in the worker's directory.
+const outputFile = "tart.log"
+
+// machine is a process of `tart run`: the process is the machine.
+type machine struct {
+	id, dir string
+	os      string
+	address netip.AddrPort
+	child   *exec.Cmd
+	done    chan struct{}
+	reason  error // once done is closed
+	release func()
+}
+
+var (
+	_ backend.Machine = (*machine)(nil)
+	_ backend.Foreign = (*machine)(nil)
+)
+
+func (m *machine) ID() string              { return m.id }
+func (m *machine) Address() netip.AddrPort { return m.address }
+func (m *machine) How() string             { return backend.Clone }
+func (m *machine) Done() <-chan struct{}   { return m.done }
+func (m *machine) OS() string              { return m.os }
+
+func (m *machine) Err() error {
+	select {
+	case <-m.done:
+		return m.reason
+	default:
+		return nil
+	}
+}
+
+// launch starts a machine in a session of its own, so that it outlives this
+// process and no signal to our process group ends it. release is called when
+// it has ended.
+func (b *Backend) launch(id, dir string, args []string, release func()) (*machine, error) {
+	output, err := os.OpenFile(filepath.Join(dir, outputFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("opening Tart's output: %w", err)
+	}
+	defer output.Close()
+	cmd := exec.Command(b.tool.binary, args...)
+	cmd.Env = b.tool.environment()
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		release()
+		return nil, fmt.Errorf("starting tart %s: %w", strings.Join(args, " "), err)
+	}
+	m := &machine{id: id, dir: dir, child: cmd, done: make(chan struct{}), release: release}
+	go m.wait()
+	b.keep(m)
+	return m, nil
+}
+
+func (m *machine) wait() {
+	defer close(m.done)
+	defer m.release()
+	ended := "ended"
+	if err := m.child.Wait(); err != nil {
+		ended = "ended: " + err.Error()
+	}
+	m.reason = fmt.Errorf("%w: tart run %s", backend.ErrGone, ended)
+	said := lastLine(filepath.Join(m.dir, outputFile))
+	switch {
+	case strings.Contains(said, limitWords):
+		m.reason = fmt.Errorf("%w: %w", m.reason, errLimit)
+	case said != "":
+		m.reason = fmt.Errorf("%w: %s", m.reason, said)
+	}
+}
+
+// succeeded says whether the guest shut down by itself.
+func (m *machine) succeeded() bool { return m.child.ProcessState.Success() }
+
+// whileRunning is ctx, ended as well when the machine ends, with its reason.
+func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-m.done:
+			cancel(m.reason)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// grace is how long Tart may take to end by SIGINT before it is killed.
+const grace = 5 * time.Second
+
+// end pulls the machine's plug and waits until it is gone.
+func (m *machine) end(ctx context.Context) error {
+	for _, step := range []struct {
+		signal os.Signal
+		wait   time.Duration
+	}{{syscall.SIGINT, grace}, {syscall.SIGKILL, time.Minute}} {
+		if err := m.child.Process.Signal(step.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("ending tart run %s: %w", m.id, err)
+		}
+		select {
+		case <-m.done:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the end of tart run %s: %w", m.id, context.Cause(ctx))
+		case <-time.After(step.wait):
+		}
+	}
+	return fmt.Errorf("tart run %s does not end", m.id)
+}
+
+// lastLine is the last line of a file; empty when it cannot be read.
+func lastLine(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}

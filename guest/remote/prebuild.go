@@ -1,0 +1,162 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
+)
+
+// Nothing that a guest does is waited for without end.
+const (
+	// stepLimit bounds each of the user's steps.
+	stepLimit = 2 * time.Hour
+	// choreLimit bounds each of our own.
+	choreLimit = 30 * time.Minute
+)
+
+// chore is one thing to be done in the guest, with its output shown.
+type chore struct {
+	stage, shown string
+	// what says it in an error.
+	what  string
+	text  string // for sh, as root
+	limit time.Duration
+}
+
+// Prebuild makes a booted guest a golden one: the account that jobs log in to,
+// packages, the user's steps, a look at what jobs need, and then the seal:
+// from its next boot on it is entered with the keys that are returned, and
+// with no password. The guest still runs then; see PowerOff.
+func (g *Guest) Prebuild(ctx context.Context, recipe image.Recipe, progress image.Progress) (Keys, error) {
+	for _, c := range g.chores(recipe) {
+		progress(c.stage, c.shown)
+		if err := g.do(ctx, c, progress); err != nil {
+			return Keys{}, err
+		}
+	}
+	if err := g.copyRunner(ctx, recipe, progress); err != nil {
+		return Keys{}, err
+	}
+	progress("seal", "")
+	return g.seal(ctx)
+}
+
+func (g *Guest) chores(recipe image.Recipe) []chore {
+	about := []value{{"system", g.system}, {"login_user", g.user}, {"user", recipe.User}}
+	chores := []chore{{stage: "account", what: "making the account " + recipe.User, text: script("account", about...), limit: choreLimit}}
+	if len(recipe.Packages) > 0 {
+		packages := value{"packages", strings.Join(recipe.Packages, " ")}
+		chores = append(chores, chore{stage: "packages", what: "installing image.packages",
+			text: script("packages", append(about, packages)...), limit: choreLimit})
+	}
+	for i, command := range recipe.Run {
+		stage := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
+		chores = append(chores, chore{stage: stage, shown: "$ " + command, text: shell(command), limit: stepLimit,
+			what: fmt.Sprintf("prebuild %s (image.run[%d]: %s)", stage, i, command)})
+	}
+	return append(chores, chore{stage: "check", what: "checking for what jobs need",
+		text: script("check", about...), limit: choreLimit})
+}
+
+// do does a chore; when it fails, the error has its last lines.
+func (g *Guest) do(ctx context.Context, c chore, progress image.Progress) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.limit, fmt.Errorf("it took longer than %s", c.limit))
+	defer cancel()
+	output := lines.New(func(line string) { progress(c.stage, line) })
+	if err := g.asRoot(ctx, c.text, output); err != nil {
+		return fmt.Errorf("%s: %w%s", c.what, err, output.Quote())
+	}
+	output.Flush()
+	return nil
+}
+
+// uploaded is where a binary waits in the guest to be installed.
+const uploaded = "/tmp/mayfly-gitlab-runner"
+
+// copyRunner puts this host's gitlab-runner into a guest that can run it. In
+// others image.run may install one.
+func (g *Guest) copyRunner(ctx context.Context, recipe image.Recipe, progress image.Progress) error {
+	if recipe.GitLabRunner == "" {
+		return nil
+	}
+	if g.OS() != runtime.GOOS || g.arch != runtime.GOARCH {
+		progress("gitlab-runner", fmt.Sprintf("not copied: it is for %s/%s, the guest is %s/%s", runtime.GOOS, runtime.GOARCH, g.OS(), g.arch))
+		return nil
+	}
+	progress("gitlab-runner", "")
+	ctx, cancel := context.WithTimeout(ctx, choreLimit)
+	defer cancel()
+	binary, err := os.Open(recipe.GitLabRunner)
+	if err != nil {
+		return fmt.Errorf("copying gitlab-runner: %w", err)
+	}
+	defer binary.Close()
+	if err := g.stream(ctx, "tee "+uploaded, binary, discard{}); err != nil {
+		return fmt.Errorf("copying gitlab-runner: %w", err)
+	}
+	if err := g.ours(ctx, "runner", value{"uploaded", uploaded}); err != nil {
+		return fmt.Errorf("installing gitlab-runner: %w", err)
+	}
+	return nil
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// seal makes the keys that open the golden image's machines, and shuts every
+// other way in.
+func (g *Guest) seal(ctx context.Context) (Keys, error) {
+	ctx, cancel := context.WithTimeout(ctx, choreLimit)
+	defer cancel()
+	login, err := newPair("mayfly-golden")
+	if err != nil {
+		return Keys{}, err
+	}
+	host, err := newPair("mayfly-golden")
+	if err != nil {
+		return Keys{}, err
+	}
+	err = g.ours(ctx, "seal",
+		value{"system", g.system},
+		value{"login_user", g.user},
+		value{"login_key", login.public},
+		value{"host_key", strings.TrimSpace(host.private)},
+		value{"host_key_public", host.public},
+	)
+	if err != nil {
+		return Keys{}, fmt.Errorf("sealing the image: %w", err)
+	}
+	return Keys{User: g.user, Key: login.private, HostKey: host.public}, nil
+}
+
+// PowerOff has the guest shut down, and returns when it has agreed.
+func (g *Guest) PowerOff(ctx context.Context) error {
+	err := g.ours(ctx, "poweroff", value{"system", g.system})
+	var missing *ssh.ExitMissingError
+	if errors.As(err, &missing) { // it was faster than its own answer
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("powering the guest off: %w", err)
+	}
+	return nil
+}
+
+// Mount mounts a shared directory that the host offers under a tag.
+func (g *Guest) Mount(ctx context.Context, tag, dir string) error {
+	err := g.ours(ctx, "mount", value{"system", g.system}, value{"login_user", g.user}, value{"tag", tag}, value{"dir", dir})
+	if err != nil {
+		return fmt.Errorf("mounting the share %s at %s in the guest: %w", tag, dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package provider
+
+import (
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bhyve"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/tart"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// remoteBuilders are the backends whose guests are reached by SSH alone. They
+// call a tool of the host's, so they can be put together everywhere, and are
+// chosen by themselves only on the system that the tool is for.
+var remoteBuilders = []builder{
+	{name: config.BackendTart, automatic: runtime.GOOS == "darwin", build: buildTart},
+	{name: config.BackendBhyve, automatic: runtime.GOOS == "freebsd", build: buildBhyve},
+}
+
+func buildTart(c config.Config, log *slog.Logger) (assembly, error) {
+	mounts := make([]tart.Mount, len(c.Tart.Mounts))
+	for i, text := range c.Tart.Mounts {
+		mounts[i].Tag, mounts[i].Dir, _ = strings.Cut(text, ":")
+	}
+	return remotely(tart.New(tart.Options{
+		Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
+		ImagesDir: c.ImagesDir(), StateDir: c.StateDir, Home: c.TartHome(),
+		Source: c.Image.Source, MaxWorkers: c.Host.MaxWorkers,
+		Registry: tart.Registry{Always: c.Tart.Pull == "always", Insecure: c.Tart.Insecure, Concurrency: c.Tart.Concurrency},
+		Settings: tart.Settings{
+			Dirs: c.Tart.Dirs, Disks: c.Tart.Disks, RootDisk: c.Tart.RootDisk,
+			Network: c.Tart.Network, Bridged: c.Tart.Bridged,
+			SoftnetAllow: c.Tart.SoftnetAllow, SoftnetBlock: c.Tart.SoftnetBlock, Nested: c.Tart.Nested,
+		},
+		User: c.Tart.User, Password: c.Tart.Password, Mounts: mounts,
+		AutoCPU: c.Tart.CPU != "", AutoMemory: c.Tart.Memory != "", RandomSerial: c.Tart.RandomSerial,
+		Resolver: c.Tart.Resolver, Suspendable: c.Tart.Suspendable, Log: log,
+	})), nil
+}
+
+func buildBhyve(c config.Config, log *slog.Logger) (assembly, error) {
+	return remotely(bhyve.New(bhyve.Options{
+		Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
+		ImagesDir: c.ImagesDir(), StateDir: c.StateDir, Source: c.Image.Source,
+		Sudo: c.Bhyve.Sudo, Template: c.Bhyve.Template, User: c.Bhyve.User, Password: c.Bhyve.Password,
+		Leases: c.Bhyve.Leases, LeasesFile: c.Bhyve.LeasesFile, Log: log,
+	})), nil
+}
+
+// remotely is a backend that brings its own network.
+func remotely(b backend.Backend) assembly {
+	return assembly{backend: b, network: network.None{}, access: access.SSH{}}
+}
