@@ -12,8 +12,13 @@ STATE_DIR   ?=
 DEMO_JOBS   ?= 3
 DEMO_SCRIPT ?= echo "hello from $$(hostname)"; uname -srm; nproc
 
+# make bench: how many workers at once, and how many rounds with one and with several of them.
+BENCH_COUNTS         ?= 1 4 8
+BENCH_ROUNDS         ?= 5
+BENCH_ROUNDS_SEVERAL ?= 2
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint cross bench generate packages clean
+.PHONY: help build demo test lint cross bench bench-go generate packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +44,10 @@ lint: ## Check formatting; vet for every system; staticcheck
 cross: ## Build and vet for Linux, macOS and FreeBSD, amd64 and arm64
 	$(call each_platform,go build ./... && go vet ./...)
 
-bench: ## Run the benchmarks
+bench: packages ## Measure clone, fork and the old way side by side; writes README.md, docs (BENCH_COUNTS, BENCH_ROUNDS, …)
+	go run ./test/bench -counts '$(BENCH_COUNTS)' -rounds '$(BENCH_ROUNDS)' -rounds-several '$(BENCH_ROUNDS_SEVERAL)' -state-dir '$(STATE_DIR)'
+
+bench-go: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 
 generate: ## Write the checked-in generated files anew

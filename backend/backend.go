@@ -85,6 +85,17 @@ type Forker interface {
 	Prepare(ctx context.Context, golden image.Golden, size Size, progress image.Progress) error
 }
 
+// Stocker is a backend that can do a part of a start ahead of time.
+type Stocker interface {
+	// Stockable says whether Stock has what it needs, such as a template. It is
+	// cheap.
+	Stockable(ctx context.Context, golden image.Golden, size Size) bool
+	// Stock does all of a start that needs no identity; a Start with the same
+	// id goes on from there. Spec has none yet. After an error the caller calls
+	// Destroy; so it does with a worker that nobody has asked for.
+	Stock(ctx context.Context, golden image.Golden, spec Spec) error
+}
+
 // Suspender is a backend that can put a machine away in its worker's
 // directory, memory included, and bring it back.
 type Suspender interface {
@@ -120,6 +131,30 @@ type Console interface {
 type Accelerated interface {
 	// Acceleration is "kvm" or "tcg" (emulation), once it is known, and why.
 	Acceleration() (name, reason string)
+}
+
+// Metered is a backend that can tell what its machines take of the host's
+// memory.
+type Metered interface {
+	// Memory is what each machine of this pool takes now, by its worker's id,
+	// found without our memory, as Find finds them.
+	Memory(ctx context.Context) (map[string]Memory, error)
+}
+
+// Memory is what a machine's processes take of the host's memory, in bytes, as
+// proc_pid_smaps(5) counts it. What is swapped out is not in it.
+type Memory struct {
+	// PSS is the proportional set size: all pages that a process has mapped,
+	// those that n processes map counted as one n-th. So the sum over all
+	// processes is what they take together.
+	PSS int64
+	// Private is the part of it that no other process maps.
+	Private int64
+}
+
+// Plus is the memory of both.
+func (m Memory) Plus(other Memory) Memory {
+	return Memory{PSS: m.PSS + other.PSS, Private: m.Private + other.Private}
 }
 
 // Level says how grave a finding is.

@@ -1,7 +1,7 @@
 // Package cloudinit holds what a guest is told through cloud-init's NoCloud
 // data source, as data. How it becomes the volume that a guest reads lives in
 // seed/; what is told, and to whom, is decided elsewhere. Only the fields that
-// a prebuild needs are here.
+// somebody fills in are here.
 package cloudinit
 
 import "net/netip"
@@ -21,11 +21,14 @@ type UserData struct {
 	// PreserveHostname keeps cloud-init away from the host name.
 	PreserveHostname bool `yaml:"preserve_hostname,omitempty"`
 	// SSHPasswordLogin is written always: silence means what the image says.
-	SSHPasswordLogin bool     `yaml:"ssh_pwauth"`
-	Users            []User   `yaml:"users,omitempty"`
-	PackageUpdate    bool     `yaml:"package_update,omitempty"`
-	PackageUpgrade   bool     `yaml:"package_upgrade,omitempty"`
-	Packages         []string `yaml:"packages,omitempty"`
+	SSHPasswordLogin bool   `yaml:"ssh_pwauth"`
+	Users            []User `yaml:"users,omitempty"`
+	// SSHKeys are host keys: "ed25519_private", "ed25519_public" and so on to
+	// the text of the key.
+	SSHKeys        map[string]string `yaml:"ssh_keys,omitempty"`
+	PackageUpdate  bool              `yaml:"package_update,omitempty"`
+	PackageUpgrade bool              `yaml:"package_upgrade,omitempty"`
+	Packages       []string          `yaml:"packages,omitempty"`
 	// RunCmd runs at the end of the first boot: a list of commands, each a
 	// list of arguments, so that no shell takes a value apart.
 	RunCmd [][]string `yaml:"runcmd,omitempty"`
@@ -44,6 +47,8 @@ type User struct {
 	Shell string `yaml:"shell,omitempty"`
 	// LockPasswd is written always: cloud-init locks what it is not told about.
 	LockPasswd bool `yaml:"lock_passwd"`
+	// SSHAuthorizedKeys are lines of the file of that name.
+	SSHAuthorizedKeys []string `yaml:"ssh_authorized_keys,omitempty"`
 }
 
 // MetaData is the identity of the guest. Another instance id makes cloud-init

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -18,8 +21,10 @@ import (
 // ran.
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	clock := newStopwatch()
-	if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
-		return nil, err
+	if w.spare == nil {
+		if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
+			return nil, err
+		}
 	}
 	golden, err := p.golden.wait(ctx)
 	if err != nil {
@@ -58,11 +63,11 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
 		ImageDigest: golden.Digest, User: p.config.Recipe.User,
 	}
-	machine, err := p.startMachine(ctx, golden, &record, clock)
+	machine, err := p.startMachine(ctx, w, golden, &record, clock)
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
-	record.State, record.ReadyAt, record.Phases = string(Running), time.Now(), clock.laps
+	record.State, record.ReadyAt, record.Phases = string(Running), time.Now(), clock.phases()
 	if err := p.store.Save(record); err != nil {
 		return nil, record, err
 	}
@@ -71,14 +76,14 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 
 // startMachine makes all that a worker consists of, in the order that teardown
 // turns round, and fills in its record.
-func (p *Pool) startMachine(ctx context.Context, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
-	spec, key, err := p.prepare(ctx, record)
+func (p *Pool) startMachine(ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
+	spec, key, err := p.prepare(ctx, w, record)
 	if err != nil {
 		return nil, err
 	}
 	clock.lap(PhaseLease)
 
-	machine, err := p.backend.Start(ctx, golden, spec)
+	machine, err := p.backend.Start(clock.parts(ctx, PhaseStart), golden, spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, err)
 	}
@@ -88,7 +93,7 @@ func (p *Pool) startMachine(ctx context.Context, golden image.Golden, record *st
 	}
 	clock.lap(PhaseStart)
 
-	if err := p.ready(ctx, machine, spec.Identity, key); err != nil {
+	if err := p.ready(clock.parts(ctx, PhaseReady), machine, spec.Identity, key); err != nil {
 		return nil, err
 	}
 	clock.lap(PhaseReady)
@@ -97,8 +102,8 @@ func (p *Pool) startMachine(ctx context.Context, golden image.Golden, record *st
 
 // prepare makes what a machine needs before it can start: a lease, keys, and
 // a record that holds them.
-func (p *Pool) prepare(ctx context.Context, record *store.Record) (backend.Spec, Key, error) {
-	lease, err := p.network.Acquire(ctx, record.ID)
+func (p *Pool) prepare(ctx context.Context, w *worker, record *store.Record) (backend.Spec, Key, error) {
+	lease, err := p.lease(ctx, w)
 	if err != nil {
 		return backend.Spec{}, "", fmt.Errorf("acquiring the lease of %s: %w", record.ID, err)
 	}
@@ -115,6 +120,14 @@ func (p *Pool) prepare(ctx context.Context, record *store.Record) (backend.Spec,
 		Size:  p.size(),
 		Lease: lease, Identity: identity,
 	}, key, nil
+}
+
+// lease is the one that was made ahead of time, or a new one.
+func (p *Pool) lease(ctx context.Context, w *worker) (network.Lease, error) {
+	if w.spare != nil {
+		return w.spare.lease, nil
+	}
+	return p.network.Acquire(ctx, w.id)
 }
 
 // ready waits for SSH to answer, but not for a machine that has ended.
@@ -158,7 +171,10 @@ func (b brief) Unwrap() error { return b.error }
 // stopwatch measures the phases of a creation, one after the other.
 type stopwatch struct {
 	since time.Time
-	laps  map[string]float64
+	// mu guards laps and each since of parts, which may end in goroutines of
+	// their own.
+	mu   sync.Mutex
+	laps map[string]float64
 	// fields are the laps in order, and rounded, for the log.
 	fields []any
 }
@@ -171,7 +187,29 @@ func newStopwatch() *stopwatch {
 func (s *stopwatch) lap(phase string) {
 	now := time.Now()
 	took := now.Sub(s.since)
+	s.mu.Lock()
 	s.laps[phase] = took.Seconds()
+	s.mu.Unlock()
 	s.fields = append(s.fields, phase, took.Round(10*time.Millisecond))
 	s.since = now
+}
+
+// parts returns a context that has what is done with it in a phase noted part
+// by part, as "start.disk". The log is spared them.
+func (s *stopwatch) parts(ctx context.Context, phase string) context.Context {
+	since := s.since
+	return backend.WithPhases(ctx, func(part string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now := time.Now()
+		s.laps[phase+"."+part] += now.Sub(since).Seconds()
+		since = now
+	})
+}
+
+// phases are all that were noted up to now.
+func (s *stopwatch) phases() map[string]float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.laps)
 }

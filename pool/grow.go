@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -37,11 +38,23 @@ func (p *Pool) admit(n int) (int, error) {
 	if room <= 0 {
 		return 0, fmt.Errorf("%w: it has its %d workers", ErrFull, p.config.Max)
 	}
+	defer p.restock()
 	for range room {
-		ctx, w := p.newWorker(p.newID(), Creating, time.Now())
+		ctx, w := p.newWorkerToGrow()
 		p.running.Go(func() { p.live(ctx, w) })
 	}
 	return room, nil
+}
+
+// newWorkerToGrow takes one from stock if it can. The caller holds the mutex.
+func (p *Pool) newWorkerToGrow() (context.Context, *worker) {
+	s, stocked := p.takeSpare()
+	if !stocked {
+		return p.newWorker(p.newID(), Creating, time.Now())
+	}
+	ctx, w := p.newWorker(s.id, Creating, time.Now())
+	w.spare = &s
+	return ctx, w
 }
 
 // newID is one that no worker has. The caller holds the mutex.

@@ -13,6 +13,8 @@ import (
 type worker struct {
 	id        string
 	createdAt time.Time
+	// spare is what was made of it ahead of time, if it came from stock.
+	spare *spare
 	// end asks the worker to end, and says why.
 	end context.CancelCauseFunc
 	// turn asks a worker that runs to be suspended, and a suspended one to go
@@ -67,6 +69,7 @@ func (p *Pool) goOn(ctx context.Context, w *worker, machine backend.Machine, err
 	err = p.teardown(w.id)
 	if err == nil || p.teardownAgain(w.id, err) {
 		p.forget(w)
+		p.restock() // there may have been no room before
 	}
 }
 
@@ -101,6 +104,7 @@ func (p *Pool) move(w *worker, from, to State, machine backend.Machine, record s
 	if w.state == from {
 		w.state = to
 	}
+	p.restock() // the host may have time for it now
 }
 
 func (p *Pool) is(w *worker, state State) bool {

@@ -32,7 +32,7 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
-	if !p.spawn(p.buildGolden) || !p.spawn(p.keepTemplate) {
+	if !p.spawn(p.buildGolden) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
 		return ErrClosing
 	}
 	return nil

@@ -41,6 +41,9 @@ type Config struct {
 	// wait. StartTimeout is how long one may take, waiting not counted.
 	ConcurrentStarts int
 	StartTimeout     time.Duration
+	// Spares is how many workers are kept almost ready, beside those that were
+	// asked for, where the backend can do that.
+	Spares int
 }
 
 // Parts are what a pool is put together from.
@@ -79,6 +82,8 @@ type Pool struct {
 
 	golden *golden
 	starts *starts
+	// demand says that spares may be wanted.
+	demand chan struct{}
 
 	// growing is the context of all that makes and watches workers; Close ends
 	// it first. reaping is the context of all teardown: no caller's hurry ends
@@ -91,6 +96,7 @@ type Pool struct {
 
 	mu      sync.Mutex // guards all below; nothing waits while it is held
 	workers map[string]*worker
+	spares  []spare // the oldest first
 	closing bool
 }
 
@@ -106,6 +112,7 @@ func New(config Config, parts Parts) *Pool {
 		store:   parts.Store,
 		log:     parts.Log,
 		starts:  newStarts(config.ConcurrentStarts),
+		demand:  make(chan struct{}, 1),
 		growing: growing,
 		stop:    stop,
 		reaping: reaping,

@@ -18,6 +18,8 @@ const (
 	Resuming   State = "resuming"
 	Deleting   State = "deleting"
 	Deleted    State = "deleted"
+	// Spare is a worker that nobody has asked for yet; the runner never sees it.
+	Spare State = "spare"
 )
 
 // What may be wrong with a request.

@@ -23,6 +23,7 @@ func (p *Pool) keepTemplate() {
 		golden, err := p.golden.wait(p.growing)
 		if err == nil {
 			p.prepareTemplate(p.growing, forker, golden)
+			p.restock()
 		}
 		if sleep(p.growing, templateCheck) != nil {
 			return

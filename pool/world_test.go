@@ -35,17 +35,19 @@ type world struct {
 	leases   map[string]bool
 	saved    map[string]bool // machines that were put away
 	parked   map[string]bool // leases that were put away
+	stocked  map[string]bool // machines that wait for their identity
+	template bool            // what it takes to stock
 	open     bool            // the network
 	images   string          // the directory of the golden image, if it is to have one
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// destroy, release, suspend, resume or close.
+// destroy, release, stock, suspend, resume or close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {
 	return &world{hooks: map[string]hook{}, machines: map[string]*machine{}, leases: map[string]bool{},
-		saved: map[string]bool{}, parked: map[string]bool{}}
+		saved: map[string]bool{}, parked: map[string]bool{}, stocked: map[string]bool{}}
 }
 
 // on sets the hook of an operation; nil removes it.
@@ -124,9 +126,10 @@ func (w worldBackend) Build(ctx context.Context, r image.Recipe, progress image.
 func (w worldBackend) Start(ctx context.Context, _ image.Golden, spec backend.Spec) (backend.Machine, error) {
 	m := &machine{id: spec.ID, done: make(chan struct{})}
 	w.mu.Lock()
-	if w.machines[spec.ID] != nil || !w.leases[spec.ID] {
+	if w.machines[spec.ID] != nil && !w.stocked[spec.ID] || !w.leases[spec.ID] {
 		panic("started twice, or without a lease")
 	}
+	delete(w.stocked, spec.ID)
 	w.machines[spec.ID] = m
 	w.mu.Unlock()
 	if err := w.meet(ctx, "start", spec.ID); err != nil {
@@ -156,7 +159,33 @@ func (w worldBackend) Destroy(ctx context.Context, id string) error {
 		delete(w.machines, id)
 	}
 	delete(w.saved, id)
+	delete(w.stocked, id)
 	return nil
+}
+
+func (w worldBackend) Stockable(context.Context, image.Golden, backend.Size) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.template
+}
+
+// Stock makes the machine before it meets its hook, as Start does.
+func (w worldBackend) Stock(ctx context.Context, _ image.Golden, spec backend.Spec) error {
+	w.mu.Lock()
+	if w.machines[spec.ID] != nil || !w.leases[spec.ID] || spec.Identity != (guest.Identity{}) {
+		panic("stocked twice, without a lease, or with an identity")
+	}
+	w.stocked[spec.ID] = true
+	w.machines[spec.ID] = &machine{id: spec.ID, done: make(chan struct{})}
+	w.mu.Unlock()
+	return w.meet(ctx, "stock", spec.ID)
+}
+
+// inStock lists the machines that wait for their identity.
+func (w *world) inStock() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.stocked))
 }
 
 func (w worldBackend) Suspend(ctx context.Context, id string) error {

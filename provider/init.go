@@ -73,7 +73,7 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
 		Max: maxWorkers(c), ConcurrentStarts: c.Host.ConcurrentStarts,
-		StartTimeout: c.Machine.StartTimeout,
+		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
 	}, pool.Parts{Backend: a.backend, Network: a.network, Access: a.access, Store: records, Log: log})
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)

@@ -58,6 +58,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"Destroy may be called twice", testDestroyTwice},
 		{"Destroy knows no unknown worker", testDestroyUnknown},
 		{"a machine that ends says so", testKilled},
+		{"memory is told while a machine runs", testMemory},
 		{"a cancelled start leaves nothing", testCancelledStart},
 		{"a cancelled build fails", testCancelledBuild},
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
@@ -47,16 +48,12 @@ type Tagged struct {
 // when id is not empty. There is one for each worker, unless its program is
 // started by a script or traced: then there are more.
 func (t Tag) Find(id string) ([]Tagged, error) {
-	found, err := Find(func(arguments []string) bool {
-		other, ours := t.ID(arguments)
-		return ours && (id == "" || other == id)
-	})
+	found, err := t.find(id)
 	if err != nil {
 		return nil, err
 	}
 	var tagged []Tagged
-	for running, arguments := range found {
-		worker, _ := t.ID(arguments)
+	for running, worker := range found {
 		child, err := Adopt(running)
 		if errors.Is(err, ErrNotRunning) {
 			continue
@@ -67,6 +64,40 @@ func (t Tag) Find(id string) ([]Tagged, error) {
 		tagged = append(tagged, Tagged{child, worker})
 	}
 	return tagged, nil
+}
+
+// find returns the workers that processes with the tag belong to.
+func (t Tag) find(id string) (map[Identity]string, error) {
+	found, err := Find(func(arguments []string) bool {
+		other, ours := t.ID(arguments)
+		return ours && (id == "" || other == id)
+	})
+	workers := make(map[Identity]string, len(found))
+	for running, arguments := range found {
+		workers[running], _ = t.ID(arguments)
+	}
+	return workers, err
+}
+
+// Memory is what the processes with the tag take of the host's memory, by their
+// workers' ids.
+func (t Tag) Memory() (map[string]backend.Memory, error) {
+	found, err := t.find("")
+	if err != nil {
+		return nil, err
+	}
+	used := make(map[string]backend.Memory)
+	for running, worker := range found {
+		one, err := running.Memory()
+		if errors.Is(err, ErrNotRunning) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		used[worker] = used[worker].Plus(one)
+	}
+	return used, nil
 }
 
 // Kill ends a worker's processes, whoever started them.

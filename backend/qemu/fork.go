@@ -32,24 +32,38 @@ const (
 	stateFile = "state"
 )
 
-// fork starts a worker from the template. After an error nothing of it runs,
-// and nothing of it is left in its directory.
+// fork starts a worker from the template, or goes on with the one in stock.
+// After an error nothing of it runs, and nothing of it is left in its
+// directory.
 func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec) (*machine, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, b.forkLimit, fmt.Errorf("not done within %s", b.forkLimit))
 	defer cancel()
-	m, err := b.launchFork(limited, t, golden, spec)
-	if err == nil {
-		m.address = sshAddress(spec.Lease)
-		b.keep(m)
-		err = m.explain(m.wake(limited, t.State(), rekey(spec.Identity)))
+	m, err := b.fromStock(limited, t, spec.ID)
+	if m == nil && err == nil {
+		m, err = b.restoreFork(limited, t, golden, spec)
 	}
 	if err == nil {
+		err = m.explain(m.goOn(limited, rekey(spec.Identity)))
+	}
+	if err == nil {
+		backend.PhaseEnded(ctx, backend.PhaseIdentity)
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
 	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), booting.RemoveLimit)
 	defer cancelUndo()
 	return nil, errors.Join(err, b.Destroy(undo, spec.ID), removeMachineFiles(spec.Dir))
+}
+
+// restoreFork makes a fork that waits to go on.
+func (b *Backend) restoreFork(ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec) (*machine, error) {
+	m, err := b.launchFork(ctx, t, golden, spec)
+	if err != nil {
+		return nil, err
+	}
+	m.address = sshAddress(spec.Lease)
+	b.keep(m)
+	return m, m.explain(m.restore(ctx, t.State()))
 }
 
 // launchFork starts QEMU with the template's memory, mapped so that what the
@@ -62,6 +76,7 @@ func (b *Backend) launchFork(ctx context.Context, t template.Template, golden im
 	if fork.Disk, fork.Format, err = cloneDisk(ctx, t, spec.Dir); err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseDisk)
 	if !b.options.ShareMemory {
 		fork.MemoryFile = filepath.Join(spec.Dir, memoryFile)
 		if err := disk.SparseCopy(ctx, t.Memory(), fork.MemoryFile); err != nil {
@@ -72,6 +87,7 @@ func (b *Backend) launchFork(ctx context.Context, t template.Template, golden im
 	if err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseProcess)
 	m.how = backend.Fork
 	return m, nil
 }
@@ -99,9 +115,9 @@ func keepBase(path, dir string) (string, error) {
 	return base, nil
 }
 
-// wake restores the machine's state, lets it run, and tells its agent what to
-// do first.
-func (m *machine) wake(ctx context.Context, statePath string, first func(*guest.Client, context.Context) error) error {
+// restore restores the machine's state, and opens the line to its agent. It
+// runs on with goOn.
+func (m *machine) restore(ctx context.Context, statePath string) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
 	state, err := os.Open(statePath)
@@ -109,18 +125,26 @@ func (m *machine) wake(ctx context.Context, statePath string, first func(*guest.
 		return err
 	}
 	defer state.Close()
-	agent, err := m.reach(ctx)
-	if err != nil {
+	if m.agent, err = m.reach(ctx); err != nil {
 		return err
 	}
-	defer agent.Close()
 	if err := m.migrate(ctx, restore, state); err != nil {
-		return err
+		return errors.Join(err, m.agent.Close())
 	}
+	backend.PhaseEnded(ctx, backend.PhaseRestore)
+	return nil
+}
+
+// goOn lets a restored machine run, and tells its agent what to do first.
+func (m *machine) goOn(ctx context.Context, first func(*guest.Client, context.Context) error) error {
+	ctx, cancel := m.whileRunning(ctx)
+	defer cancel()
+	defer m.agent.Close()
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	return first(guest.NewClient(agent), ctx)
+	backend.PhaseEnded(ctx, backend.PhaseContinue)
+	return first(guest.NewClient(m.agent), ctx)
 }
 
 // rekey gives a guest its identity.

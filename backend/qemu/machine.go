@@ -40,6 +40,8 @@ type machine struct {
 	// migration.
 	qmp      *qmp.Client
 	migrated chan string
+	// agent is there from restore to goOn.
+	agent net.Conn
 	// lastWords is what QMP said last about the end of the machine.
 	lastWords atomic.Pointer[string]
 }

@@ -58,11 +58,13 @@ type Backend struct {
 
 	mu       sync.Mutex
 	machines map[string]*machine
+	stock    map[string]stocked
 }
 
 var (
 	_ backend.Backend     = (*Backend)(nil)
 	_ backend.Forker      = (*Backend)(nil)
+	_ backend.Stocker     = (*Backend)(nil)
 	_ backend.Suspender   = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
@@ -82,6 +84,7 @@ func New(options Options) *Backend {
 		templates: template.Shelf{Dir: options.TemplatesDir},
 		tag:       process.Tag{Option: "-name", Prefix: "mayfly:", WorkersDir: options.WorkersDir},
 		machines:  map[string]*machine{},
+		stock:     map[string]stocked{},
 		settle:    template.Settle, forkLimit: forkLimit,
 	}
 }
@@ -104,6 +107,9 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 		}
 		b.options.Log.Warn("booting a clone in place of a fork", "worker", spec.ID, "error", errors.Join(err, b.templates.Failed(t)))
 	}
+	if _, err := b.fromStock(ctx, template.Template{}, spec.ID); err != nil { // of a template that is gone
+		return nil, err
+	}
 	return b.clone(ctx, golden, spec, acceleration)
 }
 
@@ -114,6 +120,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, fmt.Errorf("cloning the golden disk for %s: %w", spec.ID, err)
 	}
+	backend.PhaseEnded(ctx, backend.PhaseDisk)
 	m, err := b.launch(spec.ID, spec.Dir, spec.Lease.Namespace, machineSpec{
 		Accel: acceleration.Name, CPUs: spec.CPUs, Memory: spec.Memory,
 		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
@@ -124,11 +131,13 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, err
 	}
+	backend.PhaseEnded(ctx, backend.PhaseProcess)
 	m.address = sshAddress(spec.Lease)
 	b.keep(m)
 	if err := m.explain(m.boot(ctx, spec)); err != nil {
 		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
 	}
+	backend.PhaseEnded(ctx, backend.PhaseIdentity)
 	return m, nil
 }
 
@@ -173,6 +182,10 @@ func (b *Backend) forget(id string) *machine {
 	defer b.mu.Unlock()
 	known := b.machines[id]
 	delete(b.machines, id)
+	if s, ok := b.stock[id]; ok {
+		_ = s.machine.agent.Close()
+		delete(b.stock, id)
+	}
 	return known
 }
 

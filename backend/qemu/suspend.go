@@ -123,7 +123,10 @@ func (m *machine) resume(ctx context.Context) error {
 	if err := os.Remove(filepath.Join(m.dir, suspendedFile)); err != nil {
 		return err
 	}
-	if err := m.wake(ctx, filepath.Join(m.dir, stateFile), (*guest.Client).Wake); err != nil {
+	if err := m.restore(ctx, filepath.Join(m.dir, stateFile)); err != nil {
+		return err
+	}
+	if err := m.goOn(ctx, (*guest.Client).Wake); err != nil {
 		return err
 	}
 	return os.Remove(filepath.Join(m.dir, stateFile))

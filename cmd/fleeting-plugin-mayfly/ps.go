@@ -2,14 +2,17 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
@@ -34,10 +37,14 @@ type listedWorker struct {
 	ReadySeconds float64 `json:"ready_seconds,omitempty"`
 	Address      string  `json:"address,omitempty"`
 	Reason       string  `json:"reason,omitempty"`
+	// PSSBytes and PrivateBytes are what its processes take of the host's
+	// memory; 0 where there are none, or the backend cannot tell.
+	PSSBytes     int64 `json:"pss_bytes,omitempty"`
+	PrivateBytes int64 `json:"private_bytes,omitempty"`
 }
 
 // Run lists the workers that have a directory, running or not.
-func (c psCommand) Run(s *streams) error {
+func (c psCommand) Run(ctx context.Context, s *streams) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
@@ -46,6 +53,7 @@ func (c psCommand) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
+	addMemory(ctx, settings, s.log(), workers)
 	if c.JSON {
 		return s.document(workers)
 	}
@@ -76,6 +84,25 @@ func listWorkers(c config.Config) ([]listedWorker, error) {
 		}
 	}
 	return workers, nil
+}
+
+// addMemory asks for it from outside the plugin processes, as all of ps. What
+// cannot be found out does not hide the list.
+func addMemory(ctx context.Context, c config.Config, log *slog.Logger, workers []listedWorker) {
+	used := make(map[string]map[string]backend.Memory) // by pool and worker
+	for i := range workers {
+		w := &workers[i]
+		of, asked := used[w.Pool]
+		if !asked {
+			var err error
+			c.Pool = w.Pool
+			if of, err = provider.Memory(ctx, c, log); err != nil {
+				log.Warn("the memory of workers is not known", "pool", w.Pool, "error", err)
+			}
+			used[w.Pool] = of
+		}
+		w.PSSBytes, w.PrivateBytes = of[w.ID].PSS, of[w.ID].Private
+	}
 }
 
 // describeWorker takes a directory without a record for what it is: empty, the
@@ -122,15 +149,19 @@ func readySeconds(record store.Record) float64 {
 
 func printWorkers(s *streams, workers []listedWorker) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tADDRESS\tREASON")
+	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tADDRESS\tREASON")
 	for _, w := range workers {
 		ready := "-"
 		if w.ReadySeconds > 0 {
 			ready = fmt.Sprintf("%.1fs", w.ReadySeconds)
 		}
+		memory := "-"
+		if w.PSSBytes > 0 {
+			memory = fmt.Sprintf("%dMiB", w.PSSBytes>>20)
+		}
 		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, cmp.Or(w.Address, "-"), w.Reason)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, cmp.Or(w.Address, "-"), w.Reason)
 	}
 	return table.Flush()
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 )
@@ -32,6 +33,14 @@ const (
 	// later shut out an address whose logins fail too often
 	// (PerSourcePenalties), and the runner's job will come from ours.
 	loginInterval = 500 * time.Millisecond
+)
+
+// Parts of a first login, in their order. What failed tries took is in them.
+const (
+	PhaseConnect        = "connect"        // something listens
+	PhaseKeyExchange    = "key_exchange"   // it has shown its host key
+	PhaseAuthentication = "authentication" // it lets the key in
+	PhaseSession        = "session"        // it has opened a session
 )
 
 // Ready returns nil once the worker answers at the address with the host key
@@ -104,24 +113,38 @@ func try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig, tim
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	backend.PhaseEnded(ctx, PhaseConnect)
 	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return dialInterval, err
 	}
-	return loginInterval, login(conn, addr.String(), config)
+	return loginInterval, login(ctx, conn, addr.String(), config)
 }
 
 // login goes as far as a job does before it runs its first command.
-func login(conn net.Conn, addr string, config *ssh.ClientConfig) error {
-	c, channels, requests, err := ssh.NewClientConn(conn, addr, config)
+func login(ctx context.Context, conn net.Conn, addr string, config *ssh.ClientConfig) error {
+	c, channels, requests, err := ssh.NewClientConn(conn, addr, timed(ctx, config))
 	if err != nil {
 		return err
 	}
+	backend.PhaseEnded(ctx, PhaseAuthentication)
 	client := ssh.NewClient(c, channels, requests)
 	defer client.Close()
 	session, err := client.NewSession()
 	if err != nil {
 		return fmt.Errorf("opening a session: %w", err)
 	}
+	backend.PhaseEnded(ctx, PhaseSession)
 	session.Close() // its result says nothing more
 	return nil
+}
+
+// timed tells ctx when the server has shown its host key, which ends the key
+// exchange but for one message.
+func timed(ctx context.Context, config *ssh.ClientConfig) *ssh.ClientConfig {
+	c := *config
+	c.HostKeyCallback = func(name string, remote net.Addr, key ssh.PublicKey) error {
+		backend.PhaseEnded(ctx, PhaseKeyExchange)
+		return config.HostKeyCallback(name, remote, key)
+	}
+	return &c
 }

@@ -40,7 +40,8 @@ type Record struct {
 	HostKeyPublic string         `json:"host_key_public,omitempty"`
 	CreatedAt     time.Time      `json:"created_at,omitzero"`
 	ReadyAt       time.Time      `json:"ready_at,omitzero"`
-	// Phases says how many seconds each phase of the creation took.
+	// Phases says how many seconds each phase of the creation took. A name with
+	// a dot is a part of the phase before the dot.
 	Phases map[string]float64 `json:"phases,omitempty"`
 }
 

@@ -96,6 +96,8 @@ type Fork struct {
 	// ShareMemory lets the forks of a pool share the pages that none of them
 	// has written to.
 	ShareMemory bool
+	// Spares is how many forks are kept ready but for their identity.
+	Spares int
 }
 
 // Host says how much of this host the pool may take.
@@ -115,7 +117,7 @@ func Default() Config {
 		Image:    Image{Source: image.Source{Kind: image.Debootstrap}},
 		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
 		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
-		Fork:     Fork{Enabled: true, ShareMemory: true},
+		Fork:     Fork{Enabled: true, ShareMemory: true, Spares: 2},
 		Host:     Host{ConcurrentStarts: 4},
 
 		CloudHypervisor: CloudHypervisor{Binary: "cloud-hypervisor"},

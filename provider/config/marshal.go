@@ -50,6 +50,7 @@ type writtenNetwork struct {
 type writtenFork struct {
 	Enabled     bool `json:"enabled"`
 	ShareMemory bool `json:"share_memory"`
+	Spares      int  `json:"spares"`
 }
 
 type writtenHost struct {

@@ -125,6 +125,7 @@ func TestGoodValues(t *testing.T) {
 			c.Host.MaxWorkers, c.Network.Subnet = 5, netip.MustParsePrefix("10.1.2.0/29")
 		}},
 		{`{"fork":{"enabled":false}}`, func(c *config.Config) { c.Fork.Enabled = false }},
+		{`{"fork":{"spares":0}}`, func(c *config.Config) { c.Fork.Spares = 0 }},
 		{`{"fork":{"share_memory":false}}`, func(c *config.Config) { c.Fork.ShareMemory = false }},
 		{`{"host":{"concurrent_starts":1}}`, func(c *config.Config) { c.Host.ConcurrentStarts = 1 }},
 	}
@@ -241,6 +242,7 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.host.max_workers: 6 is more than the 5 workers that the subnet 10.1.2.0/29 holds`},
 		{"max_workers huge", `{"host":{"max_workers":1e99}}`, `plugin_config.host.max_workers: want a whole number, have the number 1e99`},
 		{"fork.enabled no flag", `{"fork":{"enabled":"yes"}}`, `plugin_config.fork.enabled: want true or false, have the string "yes": write for instance true`},
+		{"fork.spares negative", `{"fork":{"spares":-1}}`, `plugin_config.fork.spares: -1 is out of range: write a number from 0 to 100`},
 		{"fork.share_memory no flag", `{"fork":{"share_memory":1}}`, `plugin_config.fork.share_memory: want true or false, have the number 1: write for instance true`},
 		{"concurrent_starts none", `{"host":{"concurrent_starts":0}}`, `plugin_config.host.concurrent_starts: 0 would start no worker: write at least 1`},
 	}

@@ -32,6 +32,7 @@ type rawNetwork struct {
 
 type rawFork struct {
 	enabled, shareMemory given[bool]
+	spares               given[int64]
 }
 
 type rawHost struct {
@@ -95,6 +96,7 @@ func readFork(t *table) rawFork {
 	return rawFork{
 		enabled:     t.flag("enabled", `true`),
 		shareMemory: t.flag("share_memory", `true`),
+		spares:      t.whole("spares", `2`),
 	}
 }
 

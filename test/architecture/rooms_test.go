@@ -73,6 +73,8 @@ var rooms = []room{
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "licenses", "pool/...", "provider/...", "templates")},
 	{pattern: "licenses/..."},
 	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
+	// The way that others make workers is put together from parts.
+	{pattern: "test/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "pool/...", "provider/...", "test/..."}},
 }
 

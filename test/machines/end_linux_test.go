@@ -2,6 +2,7 @@ package machines
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 func TestMachineThatEndsIsNoticed(t *testing.T) {
 	s := begin(t)
 	plugin, ids := s.startWith(t, 2)
+	t.Run("while it runs, ps tells its memory", func(t *testing.T) { requireMemory(t, s, ids) })
 	t.Run("killed from outside", func(t *testing.T) {
 		killMachine(t, ids[0])
 		requireNoticed(t, plugin, ids[0], ids[1])
@@ -26,6 +28,25 @@ func TestMachineThatEndsIsNoticed(t *testing.T) {
 		await(t, patience, "the end of the machine", func() bool { return len(findMachine(t, ids[1])) == 0 })
 		requireNoticed(t, plugin, ids[1])
 	})
+}
+
+// requireMemory wants what each machine takes to be more than nothing, and less
+// than twice what it was given.
+func requireMemory(t *testing.T, s shared, ids []string) {
+	t.Helper()
+	var listed []struct {
+		ID      string
+		PSS     int64 `json:"pss_bytes"`
+		Private int64 `json:"private_bytes"`
+	}
+	require.NoError(t, json.Unmarshal(s.command(t, "ps", "--json", "--config", configFile()), &listed))
+	require.Len(t, listed, len(ids))
+	for _, worker := range listed {
+		require.Contains(t, ids, worker.ID)
+		require.Greater(t, worker.Private, int64(1<<20))
+		require.GreaterOrEqual(t, worker.PSS, worker.Private)
+		require.Less(t, worker.PSS, int64(1<<30))
+	}
 }
 
 // requireNoticed wants a worker to be reported as deleted within moments, with

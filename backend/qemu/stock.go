@@ -1,0 +1,69 @@
+//go:build linux
+
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// Stockable says whether there is a template to fork from.
+func (b *Backend) Stockable(ctx context.Context, golden image.Golden, size backend.Size) bool {
+	acceleration, err := b.acceleration(ctx, golden.Kernel())
+	if err != nil {
+		return false
+	}
+	_, ok := b.template(golden, size, acceleration)
+	return ok
+}
+
+// Stock makes a fork that is restored and does not run yet.
+func (b *Backend) Stock(ctx context.Context, golden image.Golden, spec backend.Spec) error {
+	acceleration, err := b.acceleration(ctx, golden.Kernel())
+	if err != nil {
+		return err
+	}
+	t, ok := b.template(golden, spec.Size, acceleration)
+	if !ok {
+		return fmt.Errorf("stocking %s: there is no template", spec.ID)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, b.forkLimit, fmt.Errorf("not done within %s", b.forkLimit))
+	defer cancel()
+	m, err := b.restoreFork(ctx, t, golden, spec)
+	if err != nil {
+		return fmt.Errorf("stocking %s: %w", spec.ID, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stock[spec.ID] = stocked{m, t.Basis.Key()}
+	return nil
+}
+
+// stocked is a fork that waits for its identity, and the template that it was
+// made from.
+type stocked struct {
+	machine  *machine
+	template string
+}
+
+// fromStock returns the worker's machine if it is in stock, and of this
+// template. One that has ended meanwhile, or is of another template, is
+// removed as if it had never been.
+func (b *Backend) fromStock(ctx context.Context, t template.Template, id string) (*machine, error) {
+	b.mu.Lock()
+	s, ok := b.stock[id]
+	delete(b.stock, id)
+	b.mu.Unlock()
+	if !ok {
+		return nil, nil
+	}
+	if s.machine.Err() == nil && s.template == t.Basis.Key() {
+		return s.machine, nil
+	}
+	return nil, errors.Join(s.machine.agent.Close(), b.Destroy(ctx, id), removeMachineFiles(s.machine.dir))
+}

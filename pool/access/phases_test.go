@@ -1,0 +1,23 @@
+package access_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+)
+
+func TestReadyTellsItsParts(t *testing.T) {
+	identity, key := newIdentity(t)
+	addr := freePort(t)
+	(&door{identity: identity}).open(t, addr)
+	var parts []string
+	ctx := backend.WithPhases(limit(t, 10*time.Second), func(part string) { parts = append(parts, part) })
+	require.NoError(t, access.SSH{}.Ready(ctx, addr, identity, key))
+	require.Equal(t, []string{
+		access.PhaseConnect, access.PhaseKeyExchange, access.PhaseAuthentication, access.PhaseSession,
+	}, parts)
+}

@@ -1,0 +1,154 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// The pause after a spare could not be made.
+const (
+	firstStockPause = time.Second
+	lastStockPause  = time.Minute
+)
+
+// spare is a worker that nobody has asked for yet: it has an id, a directory, a
+// lease and as much of a machine as needs no identity.
+type spare struct {
+	id    string
+	lease network.Lease
+}
+
+// keepStock keeps as many spares as the configuration says, until the pool
+// closes, if the backend can do that.
+func (p *Pool) keepStock() {
+	stocker, ok := p.backend.(backend.Stocker)
+	if !ok || p.config.Spares == 0 {
+		return
+	}
+	defer p.clearStock()
+	pause := backoff{first: firstStockPause, limit: lastStockPause}
+	for p.awaitDemand() {
+		err := p.addSpare(p.growing, stocker)
+		if err == nil {
+			pause.reset()
+			continue
+		}
+		wait := pause.grow()
+		if p.growing.Err() == nil {
+			p.log.Warn("no spare worker", "err", err, "again_in", wait)
+		}
+		if sleep(p.growing, wait) != nil {
+			return
+		}
+	}
+}
+
+// awaitDemand waits until a spare is wanted; false says that the pool closes.
+func (p *Pool) awaitDemand() bool {
+	for !p.wantsSpare() {
+		select {
+		case <-p.demand:
+		case <-p.growing.Done():
+			return false
+		}
+	}
+	return p.growing.Err() == nil
+}
+
+// restock has keepStock look again.
+func (p *Pool) restock() {
+	select {
+	case p.demand <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// wantsSpare leaves room for every worker that the runner may ask for, and the
+// host to those that are on their way up.
+func (p *Pool) wantsSpare() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.workers {
+		if w.state == Creating || w.state == Resuming {
+			return false
+		}
+	}
+	return len(p.spares) < p.config.Spares && p.count()+len(p.spares) < p.config.Max
+}
+
+// addSpare makes a spare when there is what it takes, and else waits for the
+// next demand.
+func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
+	golden, err := p.golden.wait(ctx)
+	if err != nil {
+		return nil // that is in the log already, and the next wait is for the next try
+	}
+	if !stocker.Stockable(ctx, golden, p.size()) {
+		select {
+		case <-p.demand:
+		case <-ctx.Done():
+		}
+		return nil
+	}
+	p.mu.Lock()
+	id := p.newID()
+	p.mu.Unlock()
+	lease, err := p.makeSpare(ctx, stocker, golden, id)
+	if err != nil {
+		if torn := p.teardown(id); torn != nil {
+			p.teardownAgain(id, torn)
+		}
+		return fmt.Errorf("making spare %s: %w", id, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spares = append(p.spares, spare{id, lease})
+	return nil
+}
+
+func (p *Pool) makeSpare(ctx context.Context, stocker backend.Stocker, golden image.Golden, id string) (network.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.config.StartTimeout)
+	defer cancel()
+	dir, err := p.store.Reserve(id)
+	if err != nil {
+		return network.Lease{}, err
+	}
+	if err := p.store.Save(store.Record{ID: id, State: string(Spare), CreatedAt: time.Now(), ImageDigest: golden.Digest}); err != nil {
+		return network.Lease{}, err
+	}
+	lease, err := p.network.Acquire(ctx, id)
+	if err != nil {
+		return network.Lease{}, err
+	}
+	return lease, stocker.Stock(ctx, golden, backend.Spec{ID: id, Dir: dir, Size: p.size(), Lease: lease})
+}
+
+// takeSpare returns the oldest spare, if there is one. The caller holds the
+// mutex.
+func (p *Pool) takeSpare() (spare, bool) {
+	if len(p.spares) == 0 {
+		return spare{}, false
+	}
+	taken := p.spares[0]
+	p.spares = p.spares[1:]
+	return taken, true
+}
+
+// clearStock tears down the spares of a pool that closes.
+func (p *Pool) clearStock() {
+	p.mu.Lock()
+	spares := p.spares
+	p.spares = nil
+	p.mu.Unlock()
+	for _, s := range spares {
+		if err := p.teardown(s.id); err != nil {
+			p.teardownAgain(s.id, err)
+		}
+	}
+}

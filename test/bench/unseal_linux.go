@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+)
+
+// unsealedDisk copies the golden disk once and gives the copy back what the
+// old way needs, and what sealing has taken: see unseal.
+func unsealedDisk(ctx context.Context, golden, work string) (path string, err error) {
+	path = filepath.Join(work, "unsealed.raw")
+	if err := disk.SparseCopy(ctx, golden, path); err != nil {
+		return "", err
+	}
+	err = mounted(ctx, path, filepath.Join(work, "unsealed"), unseal)
+	if err != nil {
+		return "", fmt.Errorf("giving the image its cloud-init back: %w", err)
+	}
+	return path, nil
+}
+
+// mounted mounts the file system in a file while it works on it.
+func mounted(ctx context.Context, path, at string, work func(root string) error) (err error) {
+	if err := os.Mkdir(at, 0o700); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "mount", "-o", "loop", path, at).CombinedOutput(); err != nil {
+		return fmt.Errorf("mounting a file: %w: %s", err, out)
+	}
+	defer func() { err = errors.Join(err, unmount(context.WithoutCancel(ctx), at)) }()
+	return work(at)
+}
+
+func unmount(ctx context.Context, at string) error {
+	ctx, cancel := context.WithTimeout(ctx, undoLimit)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "umount", at).CombinedOutput(); err != nil {
+		return fmt.Errorf("unmounting %s: %w: %s", filepath.Base(at), err, out)
+	}
+	return os.Remove(at)
+}
+
+// What keeps cloud-init from running, and our own units from leaving SSH to
+// the distribution's.
+var sealed = []string{
+	"etc/cloud/cloud-init.disabled",
+	"etc/systemd/system/ssh.service",
+	"etc/systemd/system/sshd.service",
+	"etc/systemd/system/sysinit.target.wants/mayfly-agent.service",
+}
+
+// links are what stock images have enabled, as packages and their enabling make
+// them: the SSH server, by the name too that cloud-init is ordered before, and
+// the service that sets up the network which cloud-init has configured.
+var links = map[string]string{
+	"etc/systemd/system/sshd.service":                                     "/lib/systemd/system/ssh.service",
+	"etc/systemd/system/multi-user.target.wants/ssh.service":              "/lib/systemd/system/ssh.service",
+	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/lib/systemd/system/systemd-networkd.service",
+	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":     "/lib/systemd/system/systemd-networkd.socket",
+}
+
+// unseal lets cloud-init run at the next boot, and then the distribution's
+// SSH server. What else sealing has switched off stays so: the old way boots
+// faster for it than a stock image would.
+func unseal(root string) error {
+	for _, name := range sealed {
+		if err := os.Remove(filepath.Join(root, name)); err != nil {
+			return fmt.Errorf("the image is not sealed as expected: %w", err)
+		}
+	}
+	for name, target := range links {
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.RemoveAll(path), os.Symlink(target, path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
