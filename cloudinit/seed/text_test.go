@@ -20,7 +20,9 @@ func exampleUserData() cloudinit.UserData {
 		PreserveHostname: true,
 		Users: []cloudinit.User{{
 			Name: "mayfly", Sudo: "ALL=(ALL) NOPASSWD:ALL", Shell: "/bin/bash", LockPasswd: true,
+			SSHAuthorizedKeys: []string{"ssh-ed25519 AAAA worker"},
 		}},
+		SSHKeys:        map[string]string{"ed25519_private": "-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"},
 		PackageUpdate:  true,
 		PackageUpgrade: true,
 		Packages:       []string{"make", "gcc"},

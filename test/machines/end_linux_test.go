@@ -30,8 +30,8 @@ func TestMachineThatEndsIsNoticed(t *testing.T) {
 	})
 }
 
-// requireMemory wants what each machine takes to be more than nothing, and less
-// than twice what it was given.
+// requireMemory wants what each machine takes to be more than nothing, and of
+// the order of what it was given: by emulation QEMU adds translated code.
 func requireMemory(t *testing.T, s shared, ids []string) {
 	t.Helper()
 	var listed []struct {
@@ -45,7 +45,7 @@ func requireMemory(t *testing.T, s shared, ids []string) {
 		require.Contains(t, ids, worker.ID)
 		require.Greater(t, worker.Private, int64(1<<20))
 		require.GreaterOrEqual(t, worker.PSS, worker.Private)
-		require.Less(t, worker.PSS, int64(1<<30))
+		require.Less(t, worker.PSS, int64(4<<30))
 	}
 }
 
