@@ -85,10 +85,11 @@ func execute(ctx context.Context, show io.Writer, command []string) (string, err
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = killDelay
-	var stdout, both bytes.Buffer
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, &both), &both
-	if show != nil {
-		cmd.Stdout, cmd.Stderr = io.MultiWriter(show, &stdout, &both), io.MultiWriter(show, &both)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if show != nil { // one writer for both, so that they take turns
+		all := io.MultiWriter(show, &stdout)
+		cmd.Stdout, cmd.Stderr = all, all
 	}
 	err := cmd.Run()
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // what vm start leaves running holds no output of ours
@@ -97,7 +98,7 @@ func execute(ctx context.Context, show io.Writer, command []string) (string, err
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	if said := strings.TrimSpace(both.String()); said != "" {
+	if said := strings.TrimSpace(stdout.String() + stderr.String()); said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
 	return stdout.String(), fmt.Errorf("%s: %w", strings.Join(command, " "), err)

@@ -51,8 +51,8 @@ func (t tool) environment() []string {
 // killDelay is how long Tart may take to stop when its context has ended.
 const killDelay = 10 * time.Second
 
-// do runs Tart to its end. What it prints on stdout is returned; all of it goes
-// to show as well, if that is not nil.
+// do runs Tart to its end and returns what it prints on stdout. If show is not
+// nil, everything goes there instead.
 func (t tool) do(ctx context.Context, show io.Writer, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, t.binary, args...)
 	cmd.Env = t.environment()
@@ -60,8 +60,9 @@ func (t tool) do(ctx context.Context, show io.Writer, args ...string) (string, e
 	cmd.WaitDelay = killDelay
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if show != nil {
-		cmd.Stdout, cmd.Stderr = show, io.MultiWriter(show, &stderr)
+	if show != nil { // one writer for both, so that they take turns
+		all := io.MultiWriter(show, &stderr)
+		cmd.Stdout, cmd.Stderr = all, all
 	}
 	err := cmd.Run()
 	if err == nil {
@@ -73,10 +74,15 @@ func (t tool) do(ctx context.Context, show io.Writer, args ...string) (string, e
 	return "", fmt.Errorf("tart %s: %w", strings.Join(args, " "), explain(err, stderr.String()))
 }
 
+// errorLines is how many last lines of Tart's an error shows: before them may
+// be a pull's progress.
+const errorLines = 10
+
 // explain puts what Tart said beside how it ended. Exit codes alone say too
 // little: 2 has three meanings.
 func explain(err error, said string) error {
-	said = strings.TrimSpace(said)
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	said = strings.Join(lines[max(0, len(lines)-errorLines):], "\n")
 	var exit *exec.ExitError
 	switch {
 	case !errors.As(err, &exit):
