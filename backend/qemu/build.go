@@ -52,7 +52,7 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 	p := prebuilder{Backend: b, recipe: recipe, golden: golden, draft: made, progress: progress, id: workerid.Derived(b.options.Pool, "image "+recipe.Digest())}
 	progress("boot", "")
 	if root, err = p.run(ctx); err != nil {
-		return "", fmt.Errorf("%w%s", err, consoleTail(filepath.Join(golden.Dir, buildLog)))
+		return "", fmt.Errorf("%w%s", err, process.ConsoleTail(filepath.Join(golden.Dir, buildLog)))
 	}
 	return root, os.Remove(made.Seed)
 }

@@ -64,7 +64,7 @@ func (m *machine) explanation() string {
 	if words := m.lastWords.Load(); words != nil {
 		return ": " + *words
 	}
-	if lines := lastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
+	if lines := process.LastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
 		return ": " + lines[0]
 	}
 	return ""
@@ -149,7 +149,7 @@ func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine,
 		return nil, err
 	}
 	m := &machine{id: id, dir: dir, how: backend.Clone, process: child, migrated: make(chan string, 1)}
-	go m.boundLogs(spec.Console, command.Output)
+	go child.BoundLogs(spec.Console, command.Output)
 	return m, nil
 }
 

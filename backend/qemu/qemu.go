@@ -124,7 +124,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	m.address = sshAddress(spec.Lease)
 	b.keep(m)
 	if err := m.explain(m.boot(ctx, spec)); err != nil {
-		return nil, fmt.Errorf("%w%s", err, consoleTail(b.ConsolePath(spec.Dir)))
+		return nil, fmt.Errorf("%w%s", err, process.ConsoleTail(b.ConsolePath(spec.Dir)))
 	}
 	return m, nil
 }

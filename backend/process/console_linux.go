@@ -1,6 +1,4 @@
-//go:build linux
-
-package qemu
+package process
 
 import (
 	"io"
@@ -21,13 +19,13 @@ const (
 	tailBytes = 8 << 10
 )
 
-// boundLogs keeps files short that QEMU appends to, until the machine ends.
-func (m *machine) boundLogs(paths ...string) {
+// BoundLogs keeps files short that the process appends to, until it ends.
+func (p *Process) BoundLogs(paths ...string) {
 	ticker := time.NewTicker(logCheck)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-m.Done():
+		case <-p.Done():
 			return
 		case <-ticker.C:
 			for _, path := range paths {
@@ -39,18 +37,18 @@ func (m *machine) boundLogs(paths ...string) {
 	}
 }
 
-// consoleTail is the end of a console as the end of an error's text.
-func consoleTail(path string) string {
-	lines := lastLines(path, tailLines)
+// ConsoleTail is the end of a console as the end of an error's text.
+func ConsoleTail(path string) string {
+	lines := LastLines(path, tailLines)
 	if len(lines) == 0 {
 		return ""
 	}
 	return "\nlast lines of the console:\n  " + strings.Join(lines, "\n  ")
 }
 
-// lastLines returns at most so many lines from the end of a file; none when it
+// LastLines returns at most so many lines from the end of a file; none when it
 // cannot be read.
-func lastLines(path string, most int) []string {
+func LastLines(path string, most int) []string {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil
