@@ -22,8 +22,12 @@ const (
 var errNoPort = errors.New("no virtio-serial port named " + portLabel)
 
 // openPort opens the agent's port as soon as it is there. It reads sysfs, not
-// the names that udev makes, so that it need not wait for udev.
+// the names that udev makes, so that it need not wait for udev. A host that
+// started the agent itself, in a container, made its standard input a socket.
 func openPort(ctx context.Context) (*os.File, error) {
+	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeSocket != 0 {
+		return os.Stdin, nil
+	}
 	// The driver is loaded by the initial RAM disk or by udev; asking for it
 	// as well costs nothing, and shortens the wait where neither has yet.
 	_ = exec.CommandContext(ctx, "modprobe", "-q", "virtio_console").Run()
