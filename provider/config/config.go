@@ -22,6 +22,8 @@ const (
 	BackendAuto = "auto"
 	// BackendQEMU runs workers as QEMU virtual machines.
 	BackendQEMU = "qemu"
+	// BackendNspawn runs workers as containers of systemd-nspawn.
+	BackendNspawn = "nspawn"
 	// BackendSynthetic only plays workers, for tests and load.
 	BackendSynthetic = "synthetic"
 )
@@ -50,6 +52,7 @@ type Config struct {
 	Machine  Machine
 	Network  Network
 	Fork     Fork
+	Nspawn   Nspawn
 	Host     Host
 }
 
@@ -114,6 +117,7 @@ func Default() Config {
 		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
 		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
 		Fork:     Fork{Enabled: true, ShareMemory: true},
+		Nspawn:   Nspawn{PrivateUsers: true},
 		Host:     Host{ConcurrentStarts: 4},
 	}
 }

@@ -126,6 +126,9 @@ func TestGoodValues(t *testing.T) {
 		}},
 		{`{"fork":{"enabled":false}}`, func(c *config.Config) { c.Fork.Enabled = false }},
 		{`{"fork":{"share_memory":false}}`, func(c *config.Config) { c.Fork.ShareMemory = false }},
+		{`{"backend":"nspawn","nspawn":{"private_users":false}}`, func(c *config.Config) {
+			c.Backend, c.Nspawn.PrivateUsers = config.BackendNspawn, false
+		}},
 		{`{"host":{"concurrent_starts":1}}`, func(c *config.Config) { c.Host.ConcurrentStarts = 1 }},
 	}
 	for _, test := range tests {
@@ -158,7 +161,7 @@ func TestBadValues(t *testing.T) {
 		{"empty source", `{"image":{"source":""}}`,
 			`plugin_config.image.source: empty: write "debootstrap", an https:// URL or the absolute path of a file`},
 		{"unknown backend", `{"backend":"cloudhypervisor"}`,
-			`plugin_config.backend: unknown backend "cloudhypervisor": use one of auto, qemu, synthetic`},
+			`plugin_config.backend: unknown backend "cloudhypervisor": use one of auto, qemu, nspawn, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
 			`plugin_config.network.subnet: the subnet 10.1.2.0/30 is too small, as it takes three addresses beside the workers': write a prefix of /29 or shorter`},
 
@@ -241,6 +244,7 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.host.max_workers: 6 is more than the 5 workers that the subnet 10.1.2.0/29 holds`},
 		{"max_workers huge", `{"host":{"max_workers":1e99}}`, `plugin_config.host.max_workers: want a whole number, have the number 1e99`},
 		{"fork.enabled no flag", `{"fork":{"enabled":"yes"}}`, `plugin_config.fork.enabled: want true or false, have the string "yes": write for instance true`},
+		{"nspawn.private_users no flag", `{"nspawn":{"private_users":"no"}}`, `plugin_config.nspawn.private_users: want true or false, have the string "no": write for instance true`},
 		{"fork.share_memory no flag", `{"fork":{"share_memory":1}}`, `plugin_config.fork.share_memory: want true or false, have the number 1: write for instance true`},
 		{"concurrent_starts none", `{"host":{"concurrent_starts":0}}`, `plugin_config.host.concurrent_starts: 0 would start no worker: write at least 1`},
 	}

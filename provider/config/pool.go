@@ -13,7 +13,7 @@ import (
 // room for 108, the last of them zero.
 const maxSocketPath = 107
 
-var backends = []string{BackendAuto, BackendQEMU, BackendSynthetic}
+var backends = []string{BackendAuto, BackendQEMU, BackendNspawn, BackendSynthetic}
 
 // Pools that belong to commands: image builds outside a plugin process, and
 // the workers of `try`.

@@ -10,6 +10,7 @@ type raw struct {
 	machine  rawMachine
 	network  rawNetwork
 	fork     rawFork
+	nspawn   rawNspawn
 	host     rawHost
 }
 
@@ -47,6 +48,7 @@ func readRaw(t *table) raw {
 		machine:  readMachine(t.table("machine")),
 		network:  readNetwork(t.table("network")),
 		fork:     readFork(t.table("fork")),
+		nspawn:   readNspawn(t.table("nspawn")),
 		host:     readHost(t.table("host")),
 	}
 	readFleetingd(t, &r)
