@@ -55,6 +55,19 @@ func TestTryRunsFiveJobs(t *testing.T) {
 	}
 }
 
+// The sweep asks every backend, whichever the configuration names.
+func TestSweepFindsContainersOfAPoolThatNamesNone(t *testing.T) {
+	p, recipe := newPool(t, ext4Dir, "swept")
+	s, err := share()
+	require.NoError(t, err)
+	w := p.start(t, recipe, "aaaaaaaa")
+	out, err := exec.CommandContext(t.Context(), s.binary, "gc", "--state-dir", p.state).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "machine "+w.ID())
+	<-w.Done()
+	requireNothingLeft(t, p)
+}
+
 // requireNoTrace looks at the host with no help of the backend.
 func requireNoTrace(t *testing.T, p *pool) {
 	t.Helper()

@@ -36,12 +36,18 @@ func TestMain(m *testing.M) {
 		}
 		stateDir = dir
 		return func() {
+			for _, state := range []string{ext4Dir(), btrfsDir()} { // what a test has left that failed
+				_ = exec.Command(filepath.Join(dir, program), "gc", "--state-dir", state).Run()
+			}
 			_ = unix.Unmount(btrfsDir(), unix.MNT_DETACH)
 			_ = unix.Unmount(memoryDir(), unix.MNT_DETACH)
 			_ = os.RemoveAll(dir)
 		}
 	}))
 }
+
+// program is the binary, which is the agent of the guests as well.
+const program = "fleeting-plugin-mayfly"
 
 // Where the tests keep what they share, by file system.
 func ext4Dir() string  { return filepath.Join(stateDir, "ext4") }
@@ -65,7 +71,7 @@ type shared struct {
 // image there as a subvolume, and copies it to the other file system: making
 // the same root file system from packages twice would take a minute.
 var share = sync.OnceValues(func() (s shared, err error) {
-	s.binary, s.config = filepath.Join(stateDir, "fleeting-plugin-mayfly"), filepath.Join(stateDir, "config.toml")
+	s.binary, s.config = filepath.Join(stateDir, program), filepath.Join(stateDir, "config.toml")
 	if err := os.WriteFile(s.config, []byte(runnerConfig), 0o600); err != nil {
 		return s, err
 	}
@@ -129,7 +135,7 @@ func world(state, name string) (*pool, error) {
 		return nil, err
 	}
 	net, err := island.New(island.Options{
-		PoolDir: dir, Pool: name, AddressDir: filepath.Join(stateDir, "addresses"),
+		PoolDir: dir, Pool: name, AddressDir: filepath.Join(state, "addresses"),
 		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Containers: true, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
