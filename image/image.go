@@ -43,6 +43,22 @@ type Source struct {
 	Suite string `json:"suite,omitempty"`
 }
 
+// Forms of golden images.
+const (
+	// Disk is what a virtual machine boots from.
+	Disk = ""
+	// Tree is a root file system as a directory, for containers.
+	Tree = "tree"
+	// ShiftedTree is a Tree whose owners are counted from ShiftedBase: what a
+	// container sees as 0 belongs to nobody on the host.
+	ShiftedTree = "tree-shifted"
+)
+
+// ShiftedBase is the first of the 65536 user and group ids that a ShiftedTree
+// belongs to. It lies above what systemd, its containers and subuid(5) hand
+// out, and below what systemd reserves at the end of 31 bits.
+const ShiftedBase = 0x7d660000
+
 // Recipe is what the user asks an image to be. Two recipes with the same
 // digest make the same image.
 type Recipe struct {
@@ -54,6 +70,8 @@ type Recipe struct {
 	User string `json:"user"`
 	// Disk is the size of the disk in bytes.
 	Disk int64 `json:"disk"`
+	// Form is one of the forms above. It is the backend's, not the user's.
+	Form string `json:"form,omitempty"`
 	// Agent is the path of the guest agent's binary on this host, and
 	// GitLabRunner that of a gitlab-runner binary to copy in, or empty.
 	Agent        string `json:"-"`
@@ -84,6 +102,7 @@ const (
 	DiskFile     = "disk.raw"
 	KernelFile   = "kernel"
 	InitrdFile   = "initrd"
+	TreeDir      = "root"
 )
 
 // ManifestVersion is the version of Manifest that this program writes.
@@ -116,6 +135,9 @@ func (g Golden) Kernel() string { return filepath.Join(g.Dir, KernelFile) }
 
 // Initrd is the path of the initial RAM disk.
 func (g Golden) Initrd() string { return filepath.Join(g.Dir, InitrdFile) }
+
+// Tree is the path of the root file system of an image of that form.
+func (g Golden) Tree() string { return filepath.Join(g.Dir, TreeDir) }
 
 // Progress is told how a build goes on: the stage it is in, and a line of
 // output, which may be empty when a stage begins. Calls come one at a time.

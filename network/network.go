@@ -18,6 +18,9 @@ const (
 	// TAP is the name of the device inside the lease's namespace that a
 	// virtual machine attaches to.
 	TAP = "tap0"
+	// Peer is the other end of TAP where the lease is one for a container,
+	// which takes it into a namespace of its own; TAP is a veth device then.
+	Peer = "eth0"
 	// SSHPort is where a guest's SSH server listens.
 	SSHPort = 22
 )

@@ -33,6 +33,7 @@ func BuildImage(ctx context.Context, c config.Config, user string, progress imag
 	if err != nil {
 		return image.Golden{}, "", err
 	}
+	recipe.Form = a.form
 	err = alone(ctx, c, a, func() error {
 		golden, err = a.backend.Build(ctx, recipe, progress)
 		return err
@@ -64,12 +65,15 @@ func alone(ctx context.Context, c config.Config, a assembly, work func() error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	only := []assembly{a}
-	found, err := findRemains(ctx, c, only)
+	all, err := everyone(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	if err := found.remove(ctx, records, only); err != nil {
+	found, err := findRemains(ctx, c, all)
+	if err != nil {
+		return err
+	}
+	if err := found.remove(ctx, records, all); err != nil {
 		return err
 	}
 	defer func() {

@@ -65,9 +65,13 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 	if err != nil {
 		return nil, err
 	}
+	recipe.Form = a.form
 	records, unlock, err := take(ctx, c, g.LockWait)
 	if err != nil {
 		return nil, err
+	}
+	if err := destroyOthers(ctx, c, a.name, log); err != nil {
+		return nil, errors.Join(err, unlock())
 	}
 	p := pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,

@@ -50,6 +50,10 @@ func findRemains(ctx context.Context, c config.Config, candidates []assembly) (r
 	}
 	errs = append(errs, found.addDirectories(c))
 	found.keepSuspended()
+	for _, list := range []*[]string{&found.leases, &found.shared} { // backends may share a kind of network
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return found, fmt.Errorf("looking for what is left of pool %q: %w", c.Pool, err)
 	}

@@ -77,7 +77,7 @@ func sweepPool(ctx context.Context, c config.Config, do Sweeping, log *slog.Logg
 		return result, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	candidates, err := candidates(c, log)
+	candidates, err := everyone(c, log)
 	if err != nil {
 		return result, err
 	}

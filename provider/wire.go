@@ -32,6 +32,8 @@ type assembly struct {
 	backend backend.Backend
 	network network.Network
 	access  pool.Access
+	// form is that of the golden images that the backend makes.
+	form string
 	// root says that nothing works without being root.
 	root bool
 }
@@ -64,9 +66,26 @@ func buildSynthetic(config.Config, *slog.Logger) (assembly, error) {
 // candidates puts together every backend that the configuration leaves a
 // choice of, the best first. It does not look at what the host lacks.
 func candidates(c config.Config, log *slog.Logger) ([]assembly, error) {
-	var found []assembly
+	found, err := putTogether(c, log, func(b builder) bool {
+		return c.Backend == b.name || c.Backend == config.BackendAuto && b.automatic
+	})
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("plugin_config.backend: %q finds no backend on %s yet; %q works everywhere, for tests and demos",
+			c.Backend, runtime.GOOS, config.BackendSynthetic)
+	}
+	return found, err
+}
+
+// everyone puts together every backend of this system, whichever the
+// configuration names: another one may have served the pool before.
+func everyone(c config.Config, log *slog.Logger) ([]assembly, error) {
+	return putTogether(c, log, func(builder) bool { return true })
+}
+
+func putTogether(c config.Config, log *slog.Logger, wanted func(builder) bool) ([]assembly, error) {
+	var made []assembly
 	for _, b := range builders() {
-		if c.Backend != b.name && (c.Backend != config.BackendAuto || !b.automatic) {
+		if !wanted(b) {
 			continue
 		}
 		a, err := b.build(c, log)
@@ -74,13 +93,9 @@ func candidates(c config.Config, log *slog.Logger) ([]assembly, error) {
 			return nil, fmt.Errorf("backend %q: %w", b.name, err)
 		}
 		a.name = b.name
-		found = append(found, a)
+		made = append(made, a)
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("plugin_config.backend: %q finds no backend on %s yet; %q works everywhere, for tests and demos",
-			c.Backend, runtime.GOOS, config.BackendSynthetic)
-	}
-	return found, nil
+	return made, nil
 }
 
 // assemble takes the first candidate for which the host lacks nothing.

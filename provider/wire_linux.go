@@ -18,15 +18,22 @@ import (
 var systemBuilders = []builder{
 	{name: config.BackendQEMU, automatic: true, build: buildQEMU},
 	{name: config.BackendCloudHypervisor, build: buildCloudHypervisor},
+	// Never of itself: that jobs share the host's kernel is for people to say.
+	{name: config.BackendNspawn, build: buildNspawn},
 }
 
-func buildQEMU(c config.Config, log *slog.Logger) (assembly, error) {
-	leases, err := island.New(island.Options{
+// islands are the options of a pool's network.
+func islands(c config.Config, log *slog.Logger) island.Options {
+	return island.Options{
 		PoolDir: c.PoolDir(), Pool: c.Pool, AddressDir: c.AddressDir(),
 		Subnet: c.Network.Subnet, Egress: c.Network.Egress,
 		Allow: c.Network.Allow, Deny: c.Network.Deny, DNS: c.Network.DNS,
 		Log: log,
-	})
+	}
+}
+
+func buildQEMU(c config.Config, log *slog.Logger) (assembly, error) {
+	leases, err := island.New(islands(c, log))
 	if err != nil {
 		return assembly{}, err
 	}

@@ -26,6 +26,13 @@ type Harness struct {
 	Again func(t *testing.T) backend.Backend
 	// Kill ends a worker's machine from outside, behind the backend's back.
 	Kill func(t *testing.T, id string)
+	// Other makes a harness of another pool on the same host, which shares all
+	// that pools share.
+	Other func(t *testing.T) Harness
+	// Fill makes the file system of a worker's directory have no room, until
+	// free is called; a worker that is started meanwhile must fail. It is nil
+	// for a backend that writes nothing there.
+	Fill func(t *testing.T, dir string) (free func())
 
 	// Name begins the ids of workers, Dir is the pool's directory. Mind that
 	// the path of a unix socket has little room.
@@ -60,6 +67,9 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"a machine that ends says so", testKilled},
 		{"memory is told while a machine runs", testMemory},
 		{"a cancelled start leaves nothing", testCancelledStart},
+		{"a start on a full disk fails and leaves nothing", testFullDisk},
+		{"two pools know nothing of each other", testTwoPools},
+		{"the console holds the boot log", testConsole},
 		{"a cancelled build fails", testCancelledBuild},
 	}
 	for _, test := range tests {

@@ -22,6 +22,8 @@ type Command struct {
 	Namespace string
 	// Files become the descriptors 3, 4, … of the program.
 	Files []*os.File
+	// Input is the program's standard input; nil is the null device.
+	Input *os.File
 	// Output is the path of a file that takes what the program prints.
 	Output string
 }
@@ -52,6 +54,9 @@ func Start(c Command) (*Process, error) {
 	cmd := exec.Command(c.Path, c.Arguments...)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.ExtraFiles = c.Files
+	if c.Input != nil { // a nil *os.File is no nil io.Reader
+		cmd.Stdin = c.Input
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := startIn(c.Namespace, cmd); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Path, err)

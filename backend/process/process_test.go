@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -185,6 +186,27 @@ func TestFindAsksAboutNoThreadOfTheKernel(t *testing.T) {
 		return false
 	})
 	require.NoError(t, err)
+}
+
+func TestScopeHasItsProperties(t *testing.T) {
+	got := scoped(Command{Path: "/bin/true"}, "systemd-run", "mayfly-x", "MemoryMax=1", "Delegate=yes")
+	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x",
+		"--property=MemoryMax=1", "--property=Delegate=yes", "--", "/bin/true"}, got.Arguments)
+}
+
+func TestInputIsRead(t *testing.T) {
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	defer read.Close()
+	output := filepath.Join(t.TempDir(), "output")
+	p, err := Start(Command{Path: "/bin/cat", Input: read, Output: output})
+	require.NoError(t, err)
+	_, err = write.WriteString("said")
+	require.NoError(t, errors.Join(err, write.Close()))
+	<-p.Done()
+	text, err := os.ReadFile(output)
+	require.NoError(t, err)
+	require.Equal(t, "said", string(text))
 }
 
 func TestScopeKeepsTheCommand(t *testing.T) {

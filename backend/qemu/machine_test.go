@@ -92,16 +92,22 @@ func newBackend(pool, dir string, net *island.Island) *Backend {
 
 func TestConformance(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
-		const pool = "conform"
-		w := newWorld(t, pool)
-		return backendtest.Harness{
-			Backend: w.Backend,
-			Again:   func(*testing.T) backend.Backend { return newBackend(pool, w.dir, w.network) },
-			Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag.Value(id)) },
-			Name:    pool, Dir: w.dir, Network: w.network,
-			Recipe: recipe(t), CPUs: 1, Memory: 512 << 20, Patience: 3 * time.Minute,
-		}
+		h := harness(t, "conform")
+		h.Other = func(t *testing.T) backendtest.Harness { return harness(t, "other") }
+		return h
 	})
+}
+
+func harness(t *testing.T, pool string) backendtest.Harness {
+	w := newWorld(t, pool)
+	return backendtest.Harness{
+		Backend: w.Backend,
+		Again:   func(*testing.T) backend.Backend { return newBackend(pool, w.dir, w.network) },
+		Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag.Value(id)) },
+		Fill:    sandbox.Fill,
+		Name:    pool, Dir: w.dir, Network: w.network,
+		Recipe: recipe(t), CPUs: 1, Memory: 512 << 20, Patience: 3 * time.Minute,
+	}
 }
 
 func killFromOutside(t *testing.T, tag string) {

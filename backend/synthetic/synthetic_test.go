@@ -26,15 +26,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
-		b := synthetic.New(synthetic.Options{StartDelay: 2 * time.Millisecond})
-		return backendtest.Harness{
-			Backend: b,
-			Kill:    func(_ *testing.T, id string) { b.Crash(id) },
-			Name:    "test",
-			Dir:     t.TempDir(),
-			Recipe:  image.Recipe{User: "runner"},
-		}
+		h := harness(t, "test")
+		h.Other = func(t *testing.T) backendtest.Harness { return harness(t, "other") }
+		return h
 	})
+}
+
+func harness(t *testing.T, pool string) backendtest.Harness {
+	b := synthetic.New(synthetic.Options{StartDelay: 2 * time.Millisecond})
+	return backendtest.Harness{
+		Backend: b,
+		Kill:    func(_ *testing.T, id string) { b.Crash(id) },
+		Name:    pool,
+		Dir:     t.TempDir(),
+		Recipe:  image.Recipe{User: "runner"},
+	}
 }
 
 func TestCommands(t *testing.T) {

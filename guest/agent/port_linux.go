@@ -24,8 +24,12 @@ var errNoPort = errors.New("no virtio-serial port named " + portLabel + ", and n
 
 // openPort opens the agent's port as soon as it is there: a machine has either
 // a virtio-serial port of that name or a vsock device. It reads sysfs, not the
-// names that udev makes, so that it need not wait for udev.
+// names that udev makes, so that it need not wait for udev. A host that started
+// the agent itself, in a container, made its standard input a socket.
 func openPort(ctx context.Context) (io.ReadWriteCloser, error) {
+	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeSocket != 0 {
+		return os.Stdin, nil
+	}
 	// The drivers are loaded by the initial RAM disk or by udev; asking for
 	// them as well costs nothing, and shortens the wait where neither has yet.
 	_ = exec.CommandContext(ctx, "modprobe", "-qa", "virtio_console", "vmw_vsock_virtio_transport").Run()

@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // rekey makes the guest one of a kind. The order matters: fresh entropy comes
@@ -60,11 +59,8 @@ func (a *Agent) setHostname(name string) error {
 	return a.Kernel.SetHostname(name)
 }
 
-// writeHosts names the guest in its hosts file: without that every sudo waits
-// for a name server that does not know the name.
 func (a *Agent) writeHosts(name string) error {
-	hosts := "127.0.0.1 localhost\n127.0.1.1 " + name + "\n::1 localhost ip6-localhost ip6-loopback\n"
-	return a.write("etc/hosts", hosts, 0o644)
+	return a.write("etc/hosts", guest.HostsFile(name), 0o644)
 }
 
 // prepare gives a prebuild the network without an identity.
@@ -90,14 +86,14 @@ func (a *Agent) setUpNetwork() error {
 	if info, err := os.Lstat(a.path(resolver)); err == nil && info.Mode()&os.ModeSymlink != 0 {
 		return nil
 	}
-	return a.write(resolver, "nameserver "+network.Gateway.String()+"\n", 0o644)
+	return a.write(resolver, guest.ResolverFile(), 0o644)
 }
 
 func (a *Agent) writeHostKey(id guest.Identity) error {
-	if err := a.write(hostKeyPath, id.HostKey, 0o600); err != nil {
+	if err := a.write(guest.HostKeyPath, id.HostKey, 0o600); err != nil {
 		return err
 	}
-	return a.write(hostKeyPath+".pub", id.HostKeyPublic+"\n", 0o644)
+	return a.write(guest.HostKeyPath+".pub", id.HostKeyPublic+"\n", 0o644)
 }
 
 func (a *Agent) writeAuthorizedKey(name, key string) error {
@@ -128,8 +124,6 @@ func (a *Agent) writeAuthorizedKey(name, key string) error {
 	}
 	return nil
 }
-
-const hostKeyPath = "etc/ssh/ssh_host_ed25519_key"
 
 func (a *Agent) path(name string) string { return filepath.Join(a.Root, name) }
 

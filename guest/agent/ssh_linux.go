@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
@@ -28,7 +29,7 @@ const (
 // output. It reads the host key when it starts, unlike one that listens: that
 // would have to be started after the identity is known, and every fork would
 // wait for it.
-var sshd = []string{"/usr/sbin/sshd", "-i", "-e", "-h", "/" + hostKeyPath,
+var sshd = []string{"/usr/sbin/sshd", "-i", "-e", "-h", "/" + guest.HostKeyPath,
 	"-o", "UseDNS=no", "-o", "PasswordAuthentication=no", "-o", "MaxSessions=100"}
 
 // door is the guest's SSH port. Nothing listens there until it is opened.

@@ -20,7 +20,7 @@ import (
 
 // RootDir is the directory below a work directory in which Debootstrap makes
 // the root file system.
-const RootDir = "root"
+const RootDir = image.TreeDir
 
 // Debootstrap makes root file systems from the packages of the host's own
 // distribution, with mmdebstrap. The zero value reads the host's settings
@@ -28,6 +28,8 @@ const RootDir = "root"
 type Debootstrap struct {
 	AptDir    string // default /etc/apt
 	OSRelease string // default /etc/os-release
+	// Container leaves out what only a machine of its own needs to boot.
+	Container bool
 }
 
 // Make makes the root file system of the recipe in dir/root; output gets each
@@ -71,7 +73,7 @@ func (d Debootstrap) plan(ctx context.Context, recipe image.Recipe, dir string) 
 	if err != nil {
 		return plan{}, err
 	}
-	kernel, err := kernelPackage(host.ID, runtime.GOARCH)
+	packages, err := d.packages(host.ID)
 	if err != nil {
 		return plan{}, err
 	}
@@ -80,10 +82,18 @@ func (d Debootstrap) plan(ctx context.Context, recipe image.Recipe, dir string) 
 		dir:          dir,
 		distribution: host.ID,
 		suite:        suite,
-		packages:     append(append(basePackages(), kernel), recipe.Packages...),
+		packages:     append(packages, recipe.Packages...),
 		sources:      apt.Render(host.For(suite, own)),
 		transport:    transport,
 	}, nil
+}
+
+func (d Debootstrap) packages(distribution string) ([]string, error) {
+	if d.Container {
+		return basePackages(), nil
+	}
+	kernel, err := kernelPackage(distribution, runtime.GOARCH)
+	return append(append(basePackages(), bootPackages()...), kernel), err
 }
 
 func transportSettings(ctx context.Context) (string, error) {

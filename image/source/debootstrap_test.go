@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ import (
 func TestMmdebstrapArguments(t *testing.T) {
 	want, err := os.ReadFile("testdata/mmdebstrap.txt")
 	require.NoError(t, err)
-	packages := append(append(basePackages(), "linux-image-cloud-amd64"), "make", "gcc")
+	packages := slices.Concat(basePackages(), bootPackages(), []string{"linux-image-cloud-amd64", "make", "gcc"})
 	got := mmdebstrap("bookworm", "/build/root", strings.Join(packages, ","), "/build/apt.sources", "/build/apt.conf")
 	require.Empty(t, cmp.Diff(string(want), strings.Join(got, "\n")+"\n"))
 }

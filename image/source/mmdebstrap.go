@@ -6,14 +6,17 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/apt"
 )
 
-// basePackages are what the instance executor needs in a guest, what cloud-init
-// needs for the prebuild, and busybox for our initrd.
+// basePackages are what the instance executor needs in a guest.
 func basePackages() []string {
 	return []string{
-		"bash", "busybox-static", "ca-certificates", "cloud-init", "curl", "git",
-		"iproute2", "kmod", "openssh-server", "procps", "sudo", "systemd-sysv", "udev",
+		"bash", "ca-certificates", "curl", "git",
+		"iproute2", "openssh-server", "procps", "sudo", "systemd-sysv",
 	}
 }
+
+// bootPackages are what a machine boots with beside its kernel: cloud-init for
+// the prebuild, and busybox for our initrd.
+func bootPackages() []string { return []string{"busybox-static", "cloud-init", "kmod", "udev"} }
 
 // kernelPackage is the kernel without drivers for hardware that no virtual
 // machine has.

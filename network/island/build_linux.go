@@ -54,7 +54,7 @@ func (i *Island) furnish(mtu int) error {
 	}
 	loopback := configure("lo")
 	loopback.up()
-	return errors.Join(loopback.err, addTAP(mtu))
+	return errors.Join(loopback.err, i.addTAP(mtu))
 }
 
 func (i *Island) policy() firewall.Policy {
@@ -70,8 +70,14 @@ func (i *Island) resolver() netip.Addr {
 	return hostResolver(resolvConfs)
 }
 
-func addTAP(mtu int) error {
-	if err := makeTAP(network.TAP); err != nil {
+// addTAP makes the gateway's end of the guest's link, whatever its other end
+// is: the rules match it by name.
+func (i *Island) addTAP(mtu int) error {
+	attach := makeTAP
+	if i.options.Containers {
+		attach = func(name string) error { return makePeer(name, mtu) }
+	}
+	if err := attach(network.TAP); err != nil {
 		return err
 	}
 	tap := configure(network.TAP)

@@ -1,12 +1,15 @@
 package island
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -14,13 +17,16 @@ import (
 
 // newGuest plays the machine of a lease: a namespace with the guest's address
 // and a device whose frames go to the lease's tap and back, as a virtual
-// machine monitor carries them. An SSH server of sorts is in it.
+// machine monitor carries them; or the tap's other end itself, where the lease
+// is one for containers. An SSH server of sorts is in it.
 func newGuest(t testing.TB, lease network.Lease) (namespace string) {
 	namespace = newNamespace(t, "guest-"+lease.Worker)
-	inner := openTAP(t, namespace, "eth0")
-	outer := openTAP(t, lease.Namespace, network.TAP)
-	go io.Copy(inner, outer)
-	go io.Copy(outer, inner)
+	if !takePeer(t, lease.Namespace, namespace) {
+		inner := openTAP(t, namespace, "eth0")
+		outer := openTAP(t, lease.Namespace, network.TAP)
+		go io.Copy(inner, outer)
+		go io.Copy(outer, inner)
+	}
 
 	require.NoError(t, Do(namespace, func() error {
 		eth := configure("eth0")
@@ -32,6 +38,23 @@ func newGuest(t testing.TB, lease network.Lease) (namespace string) {
 	}))
 	serve(t, namespace, "0.0.0.0:22")
 	return namespace
+}
+
+// takePeer does what a container's supervisor does with the lease's link.
+func takePeer(t testing.TB, from, to string) (taken bool) {
+	t.Helper()
+	ns, err := netns.GetFromPath(to)
+	require.NoError(t, err)
+	defer ns.Close()
+	require.NoError(t, Do(from, func() error {
+		peer, err := netlink.LinkByName(network.Peer)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil
+		}
+		taken = true
+		return errors.Join(err, netlink.LinkSetNsFd(peer, int(ns)))
+	}))
+	return taken
 }
 
 // openTAP attaches to a tap device as a machine does, and makes it when there

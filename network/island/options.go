@@ -28,6 +28,9 @@ type Options struct {
 	// DNS answers the workers' questions: one resolver, which may be an address
 	// of the host. None means the host's own.
 	DNS []netip.Addr
+	// Containers says that leases are for containers: network.TAP has another
+	// end, network.Peer, for one to take.
+	Containers bool
 	// Log is told what mends itself; nil for silence.
 	Log *slog.Logger
 }

@@ -123,9 +123,17 @@ func TestOutsideOpensNoConnectionToAWorker(t *testing.T) {
 }
 
 func TestSpoofedSourcesGoNowhere(t *testing.T) {
+	for name, containers := range map[string]bool{"virtual machine": false, "container": true} {
+		t.Run(name, func(t *testing.T) { testSpoofedSources(t, containers) })
+	}
+}
+
+func testSpoofedSources(t *testing.T, containers bool) {
 	internet := newInternet(t)
 	serve(t, internet, public+":80")
-	lease := acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	options := testOptions(t, "p")
+	options.Containers = containers
+	lease := acquire(t, openIsland(t, options), "p-aaaaaaaa")
 	guest := newGuest(t, lease)
 	requireReaches(t, guest, public+":80", hostWAN)
 
@@ -166,9 +174,11 @@ func sendFrom(source, destination string) error {
 
 func TestTAPAndUplinkHaveTheMTUOfTheEgress(t *testing.T) {
 	newInternet(t)
-	lease := acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	options := testOptions(t, "p")
+	options.Containers = true
+	lease := acquire(t, openIsland(t, options), "p-aaaaaaaa")
 	require.NoError(t, Do(lease.Namespace, func() error {
-		for _, name := range []string{network.TAP, firewall.Uplink} {
+		for _, name := range []string{network.TAP, network.Peer, firewall.Uplink} {
 			link, err := linkByName(name)
 			require.NoError(t, err)
 			require.Equal(t, 1400, link.Attrs().MTU, name)

@@ -26,6 +26,8 @@ const (
 	BackendTart = "tart"
 	// BackendBhyve runs workers as guests of vm-bhyve on FreeBSD.
 	BackendBhyve = "bhyve"
+	// BackendNspawn runs workers as containers of systemd-nspawn.
+	BackendNspawn = "nspawn"
 	// BackendSynthetic only plays workers, for tests and load.
 	BackendSynthetic = "synthetic"
 )
@@ -54,6 +56,7 @@ type Config struct {
 	Machine  Machine
 	Network  Network
 	Fork     Fork
+	Nspawn   Nspawn
 	Host     Host
 	Tart     Tart
 	Bhyve    Bhyve
@@ -124,6 +127,7 @@ func Default() Config {
 		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
 		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
 		Fork:     Fork{Enabled: true, ShareMemory: true, Spares: 2},
+		Nspawn:   Nspawn{PrivateUsers: true},
 		Host:     Host{ConcurrentStarts: 4},
 		Tart:     defaultTart(),
 		Bhyve:    defaultBhyve(),

@@ -21,6 +21,7 @@ func TestExampleNamesEveryKey(t *testing.T) {
 		"machine": known(readMachine),
 		"network": known(readNetwork),
 		"fork":    known(readFork),
+		"nspawn":  known(readNspawn),
 		"host":    known(readHost),
 		"tart":    known(readTart),
 		"bhyve":   known(readBhyve),

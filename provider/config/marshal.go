@@ -19,6 +19,7 @@ type written struct {
 	Machine  writtenMachine `json:"machine"`
 	Network  writtenNetwork `json:"network"`
 	Fork     writtenFork    `json:"fork"`
+	Nspawn   writtenNspawn  `json:"nspawn"`
 	Host     writtenHost    `json:"host"`
 	Tart     writtenTart    `json:"tart"`
 	Bhyve    writtenBhyve   `json:"bhyve"`
@@ -84,6 +85,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		},
 		Network: writtenNetwork(c.Network),
 		Fork:    writtenFork(c.Fork),
+		Nspawn:  writtenNspawn(c.Nspawn),
 		Host:    writtenHost(c.Host),
 		Tart:    writtenTart(c.Tart),
 		Bhyve:   writtenBhyve(c.Bhyve),

@@ -25,6 +25,7 @@ func TestWhatIsWrittenReadsTheSame(t *testing.T) {
 			"network": {"subnet": "10.1.0.0/24", "egress": "eth1", "allow": ["192.168.1.1/32"],
 				"deny": ["192.168.0.0/16"], "dns": ["9.9.9.9"]},
 			"fork": {"enabled": false, "share_memory": false},
+			"nspawn": {"private_users": false},
 			"host": {"max_workers": 7, "concurrent_starts": 2}}`,
 		"empty lists":     `{"image": {"packages": [], "run": []}, "network": {"allow": [], "deny": [], "dns": []}}`,
 		"a URL":           `{"image": {"source": "https://example.org/a.qcow2", "digest": "sha256:` + digits + `"}}`,

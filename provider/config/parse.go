@@ -63,6 +63,7 @@ func (r raw) parse(m *Errors) Config {
 	r.machine.parse(m, &c.Machine)
 	r.network.parse(m, &c.Network)
 	r.fork.parse(m, &c.Fork)
+	r.nspawn.parse(m, &c.Nspawn)
 	r.host.parse(m, &c.Host)
 	r.cloudHypervisor.parse(m, &c.CloudHypervisor)
 	r.checkCapacity(m, c)

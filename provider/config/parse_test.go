@@ -127,6 +127,9 @@ func TestGoodValues(t *testing.T) {
 		{`{"fork":{"enabled":false}}`, func(c *config.Config) { c.Fork.Enabled = false }},
 		{`{"fork":{"spares":0}}`, func(c *config.Config) { c.Fork.Spares = 0 }},
 		{`{"fork":{"share_memory":false}}`, func(c *config.Config) { c.Fork.ShareMemory = false }},
+		{`{"backend":"nspawn","nspawn":{"private_users":false}}`, func(c *config.Config) {
+			c.Backend, c.Nspawn.PrivateUsers = config.BackendNspawn, false
+		}},
 		{`{"host":{"concurrent_starts":1}}`, func(c *config.Config) { c.Host.ConcurrentStarts = 1 }},
 	}
 	for _, test := range tests {
@@ -159,7 +162,7 @@ func TestBadValues(t *testing.T) {
 		{"empty source", `{"image":{"source":""}}`,
 			`plugin_config.image.source: empty: write "debootstrap", an https:// URL or the absolute path of a file`},
 		{"unknown backend", `{"backend":"firecracker"}`,
-			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, tart, bhyve, synthetic`},
+			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, nspawn, tart, bhyve, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
 			`plugin_config.network.subnet: the subnet 10.1.2.0/30 is too small, as it takes three addresses beside the workers': write a prefix of /29 or shorter`},
 
@@ -243,6 +246,7 @@ func TestBadValues(t *testing.T) {
 		{"max_workers huge", `{"host":{"max_workers":1e99}}`, `plugin_config.host.max_workers: want a whole number, have the number 1e99`},
 		{"fork.enabled no flag", `{"fork":{"enabled":"yes"}}`, `plugin_config.fork.enabled: want true or false, have the string "yes": write for instance true`},
 		{"fork.spares negative", `{"fork":{"spares":-1}}`, `plugin_config.fork.spares: -1 is out of range: write a number from 0 to 100`},
+		{"nspawn.private_users no flag", `{"nspawn":{"private_users":"no"}}`, `plugin_config.nspawn.private_users: want true or false, have the string "no": write for instance true`},
 		{"fork.share_memory no flag", `{"fork":{"share_memory":1}}`, `plugin_config.fork.share_memory: want true or false, have the number 1: write for instance true`},
 		{"concurrent_starts none", `{"host":{"concurrent_starts":0}}`, `plugin_config.host.concurrent_starts: 0 would start no worker: write at least 1`},
 	}

@@ -14,7 +14,7 @@ import (
 const maxSocketPath = 107
 
 var backends = []string{
-	BackendAuto, BackendQEMU, BackendCloudHypervisor, BackendTart, BackendBhyve, BackendSynthetic,
+	BackendAuto, BackendQEMU, BackendCloudHypervisor, BackendNspawn, BackendTart, BackendBhyve, BackendSynthetic,
 }
 
 // Pools that belong to commands: image builds outside a plugin process, and

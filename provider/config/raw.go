@@ -10,6 +10,7 @@ type raw struct {
 	machine  rawMachine
 	network  rawNetwork
 	fork     rawFork
+	nspawn   rawNspawn
 	host     rawHost
 	tart     rawTart
 	bhyve    rawBhyve
@@ -52,6 +53,7 @@ func readRaw(t *table) raw {
 		machine:  readMachine(t.table("machine")),
 		network:  readNetwork(t.table("network")),
 		fork:     readFork(t.table("fork")),
+		nspawn:   readNspawn(t.table("nspawn")),
 		host:     readHost(t.table("host")),
 		tart:     readTart(t.table("tart")),
 		bhyve:    readBhyve(t.table("bhyve")),

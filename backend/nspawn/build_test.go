@@ -1,0 +1,121 @@
+//go:build linux
+
+package nspawn
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+func TestSharedImageIsWhatTheFileSystemCanDo(t *testing.T) {
+	for name, fs := range fileSystems {
+		p, recipe := newPool(t, fs.dir, "shared")
+		golden, err := p.Build(t.Context(), recipe, func(string, string) { t.Error("built again") })
+		require.NoError(t, err)
+		require.Equal(t, fs.subvolume, tree.IsSubvolume(golden.Tree()), name)
+	}
+}
+
+func TestBuildShowsItsStepsAndSealsTheTree(t *testing.T) {
+	p, recipe := newPool(t, btrfsDir, "shared")
+	s, err := share()
+	require.NoError(t, err)
+	for _, want := range []string{"packages", "step 1 of 2", "$ echo 'a: b' > /etc/mayfly-step", "step 2 of 2", "check", "seal"} {
+		require.Contains(t, s.progress, want)
+	}
+	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
+	require.NoError(t, err)
+	for name, want := range map[string]string{"etc/mayfly-step": "a: b\n", "etc/machine-id": ""} {
+		text, err := os.ReadFile(filepath.Join(golden.Tree(), name))
+		require.NoError(t, err)
+		require.Equal(t, want, string(text))
+	}
+	for _, gone := range []string{"etc/ssh/ssh_host_*", "root/.ssh", "boot/vmlinuz-*", "var/log/*.log"} {
+		found, err := filepath.Glob(filepath.Join(golden.Tree(), gone))
+		require.NoError(t, err)
+		require.Empty(t, found)
+	}
+	info, err := os.Stat(filepath.Join(golden.Tree(), "usr/bin/sudo"))
+	require.NoError(t, err)
+	require.EqualValues(t, image.ShiftedBase, info.Sys().(*syscall.Stat_t).Uid, "root of containers is nobody on the host")
+	require.NotZero(t, info.Mode()&os.ModeSetuid)
+}
+
+// prebuildAgain runs the prebuild once more, with other steps, on a snapshot of
+// the golden tree: making that from packages again would take a minute.
+func prebuildAgain(t *testing.T, p *pool, recipe image.Recipe, steps ...string) error {
+	t.Helper()
+	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
+	require.NoError(t, err)
+	draft := image.Golden{Dir: t.TempDir(), Manifest: image.Manifest{Recipe: recipe}}
+	draft.Recipe.Run = steps
+	draft.Dir, err = os.MkdirTemp(btrfsDir(), "draft-")
+	require.NoError(t, err)
+	require.NoError(t, tree.Snapshot(golden.Tree(), draft.Tree()))
+	t.Cleanup(func() { require.NoError(t, tree.Remove(draft.Tree())) })
+	require.NoError(t, p.network.Open(t.Context()))
+	t.Cleanup(func() { require.NoError(t, p.network.Close(context.Background())) })
+	id := p.name + "-aaaaaaaa"
+	return p.asWorker(t.Context(), id, func(lease network.Lease) error {
+		return p.prebuild(t.Context(), id, draft, lease, func(string, string) {})
+	})
+}
+
+func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
+	p, recipe := newPool(t, btrfsDir, "failing")
+	err := prebuildAgain(t, p, recipe, "echo first", "echo the reason; (sleep 600 >/dev/null 2>&1 &); exit 7")
+	for _, want := range []string{"step 2 of 2", "image.run[1]", "exit code 7", "the reason"} {
+		require.ErrorContains(t, err, want)
+	}
+	requireNothingLeft(t, p)
+}
+
+func TestStepsRunAsRootOfAContainerWithANetwork(t *testing.T) {
+	p, recipe := newPool(t, btrfsDir, "steps")
+	require.NoError(t, prebuildAgain(t, p, recipe,
+		"test $(id -u) = 0", "test $(pwd) = /", "ip route get 192.0.2.1 | grep -q 'via 198.18.0.1'",
+		"test $(cut -d' ' -f1 /proc/self/uid_map | wc -l) = 1", "! grep -q ' 4294967295$' /proc/self/uid_map"))
+	requireNothingLeft(t, p)
+}
+
+// requireNothingLeft wants no trace of the pool's containers on the host.
+func requireNothingLeft(t testing.TB, p *pool) {
+	t.Helper()
+	ctx := context.Background() // also at the end of a test
+	machines, err := p.again().Find(ctx)
+	require.NoError(t, err)
+	require.Empty(t, machines)
+	leases, err := p.network.Find(ctx)
+	require.NoError(t, err)
+	require.Empty(t, leases)
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	require.NotContains(t, string(mounts), filepath.Join(p.dir, "workers"))
+	workers, err := os.ReadDir(filepath.Join(p.dir, "workers"))
+	require.NoError(t, err)
+	require.Empty(t, workers)
+}
+
+func TestCloudImagesAreRefusedByTheirKey(t *testing.T) {
+	b := New(Options{Source: image.HTTPS, ImagesDir: t.TempDir()})
+	_, err := b.Build(t.Context(), image.Recipe{Source: image.Source{Kind: image.HTTPS}, Form: image.Tree}, func(string, string) {})
+	require.ErrorContains(t, err, "image.source")
+	require.ErrorContains(t, err, image.Debootstrap)
+	_, err = b.Build(t.Context(), image.Recipe{Form: image.Disk}, func(string, string) {})
+	require.ErrorContains(t, err, "tree")
+	var said []string
+	for _, f := range b.Check(t.Context()) {
+		said = append(said, f.String())
+	}
+	require.Contains(t, strings.Join(said, "\n"), "missing  image.source")
+}

@@ -1,0 +1,92 @@
+//go:build linux
+
+package nspawn
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
+)
+
+// rootDir is where a container's root file system is, in the worker's
+// directory. By its path the supervisor's command line says whose it is.
+const rootDir = "root"
+
+func (b *Backend) directory(id string) string {
+	return filepath.Join(b.options.WorkersDir, id, rootDir)
+}
+
+// supervisor is a systemd-nspawn of ours, or what becomes one.
+type supervisor struct {
+	id      string
+	running process.Identity
+}
+
+func (b *Backend) supervisors(wanted func(id string) bool) ([]supervisor, error) {
+	running, err := process.Find(func(arguments []string) bool {
+		id, ours := b.supervisedID(arguments)
+		return ours && wanted(id)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []supervisor
+	for identity, arguments := range running {
+		id, _ := b.supervisedID(arguments)
+		found = append(found, supervisor{id, identity})
+	}
+	return found, nil
+}
+
+// supervisedID is the worker that a command line belongs to.
+func (b *Backend) supervisedID(arguments []string) (id string, ours bool) {
+	for _, argument := range arguments {
+		path, ok := strings.CutPrefix(argument, directoryOption)
+		if !ok {
+			continue
+		}
+		id = filepath.Base(filepath.Dir(path))
+		return id, path == b.directory(id) && workerid.Valid(id)
+	}
+	return "", false
+}
+
+// unit is what the worker's control group and its scope are called, without
+// the scope's suffix. It tells pools of one name in two state directories
+// apart.
+func (b *Backend) unit(id string) string {
+	sum := sha256.Sum256([]byte(filepath.Clean(b.options.WorkersDir)))
+	return "mayfly-" + hex.EncodeToString(sum[:4]) + "-" + id
+}
+
+const scopeSuffix = ".scope"
+
+// group is the same under systemd and without it, so that it is found in one
+// way.
+func (b *Backend) group(hierarchies []cgroup.Hierarchy, id string) cgroup.Group {
+	return cgroup.New(hierarchies, process.Slice, b.unit(id)+scopeSuffix)
+}
+
+// groups are the workers of this pool that have one.
+func (b *Backend) groups() (ids []string, err error) {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	names, err := cgroup.List(hierarchies, process.Slice)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		id, ours := strings.CutPrefix(strings.TrimSuffix(name, scopeSuffix), b.unit(""))
+		if ours && workerid.Valid(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,96 @@
+//go:build linux
+
+package nspawn
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// base is the host's id for a container's root.
+func base(form string) int {
+	if form == image.ShiftedTree {
+		return image.ShiftedBase
+	}
+	return 0
+}
+
+// writeIdentity makes a copy of a golden tree one of a kind, before anything
+// runs in it: the same files that the agent writes in a virtual machine.
+func writeIdentity(dir string, golden image.Golden, id guest.Identity) (err error) {
+	w, err := tree.NewWriter(dir, golden.Tree(), base(golden.Recipe.Form))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	passwd, err := w.Read("etc/passwd")
+	if err != nil {
+		return fmt.Errorf("looking for the account %s: %w", id.User, err)
+	}
+	user, err := lookUp(string(passwd), id.User)
+	if err != nil {
+		return err
+	}
+	for _, file := range identityFiles(id, user) {
+		if file.Name == resolver && w.IsLink(resolver) {
+			continue // the image has a resolver of its own
+		}
+		if err := w.Write(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const resolver = "etc/resolv.conf"
+
+func identityFiles(id guest.Identity, user account) []tree.File {
+	return []tree.File{
+		{Name: "etc/machine-id", Content: id.MachineID + "\n", Mode: 0o444},
+		{Name: "etc/hostname", Content: id.Hostname + "\n", Mode: 0o644},
+		{Name: "etc/hosts", Content: guest.HostsFile(id.Hostname), Mode: 0o644},
+		{Name: resolver, Content: guest.ResolverFile(), Mode: 0o644},
+		{Name: guest.HostKeyPath, Content: id.HostKey, Mode: 0o600},
+		{Name: guest.HostKeyPath + ".pub", Content: id.HostKeyPublic + "\n", Mode: 0o644},
+		{
+			Name: path.Join(strings.TrimPrefix(user.home, "/"), ".ssh/authorized_keys"), Content: id.AuthorizedKey + "\n",
+			Mode: 0o600, UID: user.uid, GID: user.gid,
+		},
+	}
+}
+
+// account is a line of passwd(5).
+type account struct {
+	uid, gid int
+	home     string
+}
+
+func lookUp(passwd, name string) (account, error) {
+	for line := range strings.Lines(passwd) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if fields[0] != name {
+			continue
+		}
+		const wanted = 7
+		if len(fields) != wanted {
+			return account{}, fmt.Errorf("the image's /etc/passwd has a malformed line for %s", name)
+		}
+		uid, err := strconv.Atoi(fields[2])
+		gid, err2 := strconv.Atoi(fields[3])
+		if err := errors.Join(err, err2); err != nil {
+			return account{}, fmt.Errorf("the image's /etc/passwd has a malformed line for %s: %w", name, err)
+		}
+		if !path.IsAbs(fields[5]) || path.Clean(fields[5]) == "/" {
+			return account{}, fmt.Errorf("the image's account %s has no home directory, but %q", name, fields[5])
+		}
+		return account{uid, gid, path.Clean(fields[5])}, nil
+	}
+	return account{}, fmt.Errorf("the image has no account %s in its /etc/passwd", name)
+}

@@ -1,0 +1,185 @@
+//go:build linux
+
+package nspawn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
+)
+
+// Options are what the backend needs from its surroundings.
+type Options struct {
+	// Pool is the pool's name. WorkersDir holds the directories of its workers;
+	// by its path containers of this pool are told from others.
+	Pool, WorkersDir string
+	// ImagesDir holds the golden images.
+	ImagesDir string
+	// Source is the kind of source that images are built from.
+	Source string
+	// PrivateUsers asks for user namespaces.
+	PrivateUsers bool
+	// Network gives the image build a lease of its own. Its leases are for
+	// containers.
+	Network network.Network
+}
+
+// Backend runs workers as containers.
+type Backend struct {
+	options Options
+	version func() (int, error)
+
+	mu       sync.Mutex
+	machines map[string]*machine
+}
+
+var (
+	_ backend.Backend = (*Backend)(nil)
+	_ backend.Console = (*Backend)(nil)
+)
+
+// New returns the backend of one pool. It touches nothing.
+func New(options Options) *Backend {
+	return &Backend{options: options, version: sync.OnceValues(nspawnVersion), machines: map[string]*machine{}}
+}
+
+// Form is the form of golden images that containers are made from here, with
+// user namespaces if they are wanted and the host has them.
+func Form(privateUsers bool) string {
+	if privateUsers && userNamespaces() == nil {
+		return image.ShiftedTree
+	}
+	return image.Tree
+}
+
+// Start makes a copy of the golden tree, writes the worker's identity into it
+// and boots it.
+func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("starting the container of %s: %w", spec.ID, err)
+	}
+	root, err := cloneTree(golden, spec.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("cloning the golden tree for %s: %w", spec.ID, err)
+	}
+	if err := writeIdentity(root.writable, golden, spec.Identity); err != nil {
+		return nil, fmt.Errorf("giving %s its identity: %w", spec.ID, err)
+	}
+	m, err := b.launch(container{
+		id: spec.ID, namespace: spec.Lease.Namespace, size: spec.Size, form: golden.Recipe.Form,
+		mount: root.mount, console: b.ConsolePath(spec.Dir),
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.address = sshAddress(spec.Lease)
+	b.keep(m)
+	if err := m.awaitSSH(ctx); err != nil {
+		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
+	}
+	return m, nil
+}
+
+// Find looks at the host's processes and control groups: a container whose
+// supervisor was killed lives on in its group.
+func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
+	supervisors, err := b.supervisors(func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	groups, err := b.groups()
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]*machine{}
+	for _, id := range groups {
+		found[id] = &machine{id: id}
+	}
+	for _, s := range supervisors {
+		child, err := process.Adopt(s.running)
+		if err != nil && !errors.Is(err, process.ErrNotRunning) {
+			return nil, fmt.Errorf("adopting the container of %s: %w", s.id, err)
+		}
+		if err == nil {
+			found[s.id] = &machine{id: s.id, process: child}
+		}
+	}
+	machines := make([]backend.Machine, 0, len(found))
+	for _, id := range slices.Sorted(maps.Keys(found)) {
+		machines = append(machines, found[id])
+	}
+	return machines, nil
+}
+
+// Destroy ends the worker's container, whoever started it, and removes its
+// control group and its copy of the golden tree. Its mounts and its network
+// link end with its namespaces.
+func (b *Backend) Destroy(ctx context.Context, id string) error {
+	b.mu.Lock()
+	known := b.machines[id]
+	delete(b.machines, id)
+	b.mu.Unlock()
+	if !workerid.Valid(id) { // nobody's directory
+		return nil
+	}
+	// The supervisor first: after its end nothing enters the group.
+	if err := b.killSupervisor(ctx, id, known); err != nil {
+		return err
+	}
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return err
+	}
+	if err := b.group(hierarchies, id).End(ctx); err != nil {
+		return err
+	}
+	if !process.Systemd() {
+		cgroup.RemoveSlice(hierarchies, process.Slice)
+	}
+	return tree.Remove(b.directory(id))
+}
+
+func (b *Backend) killSupervisor(ctx context.Context, id string, known *machine) error {
+	if known != nil {
+		return known.process.Kill(ctx)
+	}
+	running, err := b.supervisors(func(other string) bool { return other == id })
+	if err != nil {
+		return err
+	}
+	for _, s := range running {
+		child, err := process.Adopt(s.running)
+		if errors.Is(err, process.ErrNotRunning) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := child.Kill(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Backend) keep(m *machine) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.machines[m.id] = m
+}
+
+// ConsolePath is the boot log of a worker.
+func (b *Backend) ConsolePath(dir string) string { return filepath.Join(dir, consoleFile) }

@@ -1,0 +1,53 @@
+//go:build linux
+
+package nspawn
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+)
+
+func TestConformance(t *testing.T) {
+	for name, fs := range fileSystems {
+		t.Run(name, func(t *testing.T) {
+			backendtest.Run(t, func(t *testing.T) backendtest.Harness {
+				h := harness(t, fs.dir, "conform")
+				h.Other = func(t *testing.T) backendtest.Harness { return harness(t, fs.dir, "other") }
+				return h
+			})
+		})
+	}
+}
+
+func newHarness(p *pool, recipe image.Recipe) backendtest.Harness {
+	return backendtest.Harness{
+		Backend: p.Backend,
+		Again:   func(*testing.T) backend.Backend { return p.again() },
+		Kill:    func(t *testing.T, id string) { killSupervisor(t, p.Backend, id) },
+		Fill:    sandbox.Fill,
+		Name:    p.name, Dir: p.dir, Network: p.network,
+		Recipe: recipe, CPUs: 1, Memory: 256 << 20,
+	}
+}
+
+// killSupervisor kills systemd-nspawn and nothing else.
+func killSupervisor(t *testing.T, b *Backend, id string) {
+	t.Helper()
+	found, err := b.supervisors(func(other string) bool { return other == id })
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	child, err := process.Adopt(found[0].running)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, child.Kill(ctx))
+}

@@ -1,0 +1,72 @@
+//go:build linux
+
+package nspawn
+
+import (
+	"errors"
+	"fmt"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// service is a systemd unit of our own in a container.
+type service struct{ name, text string }
+
+// services are what a booted container starts before all else. Its identity is
+// in its files by then, so nothing waits for an agent.
+func services() []service {
+	return []service{{"mayfly-network.service", networkService()}, {"mayfly-ssh.service", sshService}}
+}
+
+// networkService sets up the network of a booted container: the link comes
+// into it bare.
+func networkService() string {
+	return fmt.Sprintf(`[Unit]
+Description=Mayfly network: the link that the host has put into this container
+DefaultDependencies=no
+Before=mayfly-ssh.service shutdown.target
+Conflicts=shutdown.target
+ConditionVirtualization=container
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -ec 'ip link set lo up; ip address replace %[1]s dev %[2]s; ip link set %[2]s up; ip route replace default via %[3]s'
+`, network.Guest, network.Peer, network.Gateway)
+}
+
+const sshService = `[Unit]
+Description=Mayfly SSH server
+DefaultDependencies=no
+After=mayfly-network.service systemd-tmpfiles-setup-dev.service
+Before=shutdown.target
+Conflicts=shutdown.target
+ConditionVirtualization=container
+
+[Service]
+ExecStart=/usr/sbin/sshd -D -e -h /` + guest.HostKeyPath + ` -o UseDNS=no -o PasswordAuthentication=no -o MaxSessions=100 -o MaxStartups=100
+RuntimeDirectory=sshd
+RuntimeDirectoryMode=0755
+KillMode=process
+Restart=on-failure
+RestartSec=100ms
+`
+
+// installServices puts them into a golden tree that nothing has run in.
+func installServices(golden image.Golden) (err error) {
+	w, err := tree.NewWriter(golden.Tree(), golden.Tree(), base(golden.Recipe.Form))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	for _, s := range services() {
+		const units = "etc/systemd/system/"
+		err = errors.Join(err,
+			w.Write(tree.File{Name: units + s.name, Content: s.text, Mode: 0o644}),
+			w.Link("../"+s.name, units+"sysinit.target.wants/"+s.name))
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+//go:build linux
+
+package tree
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+)
+
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, func() func() { return func() {} })) }
+
+const base = 1000000
+
+func owner(t *testing.T, path string) (uid, gid uint32) {
+	t.Helper()
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	stat := info.Sys().(*syscall.Stat_t)
+	return stat.Uid, stat.Gid
+}
+
+func TestShiftKeepsWhatProgramsMayDo(t *testing.T) {
+	sandbox.Need(t)
+	root := t.TempDir()
+	sudo, hard, link, ping := filepath.Join(root, "sudo"), filepath.Join(root, "hard"), filepath.Join(root, "link"), filepath.Join(root, "ping")
+	require.NoError(t, os.WriteFile(sudo, nil, 0o600))
+	require.NoError(t, os.Chown(sudo, 0, 33))
+	require.NoError(t, unix.Chmod(sudo, 0o4755))
+	require.NoError(t, os.Link(sudo, hard))
+	require.NoError(t, os.Symlink("/etc/shadow", link))
+	require.NoError(t, os.WriteFile(ping, nil, 0o755))
+	capability := make([]byte, 20) // revision 2, cap_net_raw+ep
+	binary.LittleEndian.PutUint32(capability, 0x02000001)
+	binary.LittleEndian.PutUint32(capability[4:], 1<<13)
+	require.NoError(t, unix.Lsetxattr(ping, capabilityName, capability, 0))
+
+	for range 2 { // twice is as good as once
+		require.NoError(t, Shift(root, base))
+		for _, path := range []string{sudo, hard} {
+			uid, gid := owner(t, path)
+			require.EqualValues(t, base, uid)
+			require.EqualValues(t, base+33, gid)
+		}
+		info, err := os.Stat(sudo)
+		require.NoError(t, err)
+		require.Equal(t, os.ModeSetuid|0o755, info.Mode())
+		uid, _ := owner(t, link)
+		require.EqualValues(t, base, uid)
+		got, err := capabilityOf(ping)
+		require.NoError(t, err)
+		require.EqualValues(t, 0x03000001, binary.LittleEndian.Uint32(got))
+		require.EqualValues(t, base, binary.LittleEndian.Uint32(got[20:]))
+		require.True(t, bytes.Equal(capability[4:20], got[4:20]))
+	}
+	uid, _ := owner(t, "/etc/shadow")
+	require.Zero(t, uid, "no link is followed")
+}
+
+func TestWriterMakesDirectoriesLikeTheImages(t *testing.T) {
+	sandbox.Need(t)
+	like, upper := t.TempDir(), t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(like, "home/job"), 0o755))
+	require.NoError(t, os.Chmod(filepath.Join(like, "home/job"), 0o750))
+	require.NoError(t, os.Chown(filepath.Join(like, "home/job"), base+7, base+8))
+	require.NoError(t, os.Symlink("/etc", filepath.Join(like, "away")))
+	w, err := NewWriter(upper, like, base)
+	require.NoError(t, err)
+	defer w.Close()
+
+	file := File{Name: "home/job/.ssh/authorized_keys", Content: "key\n", Mode: 0o600, UID: 7, GID: 8}
+	require.NoError(t, w.Write(file))
+	require.NoError(t, w.Write(file), "again")
+	info, err := os.Stat(filepath.Join(upper, "home/job"))
+	require.NoError(t, err)
+	require.EqualValues(t, 0o750, info.Mode().Perm())
+	for name, mode := range map[string]os.FileMode{"home/job/.ssh": 0o700, "home/job/.ssh/authorized_keys": 0o600} {
+		info, err := os.Stat(filepath.Join(upper, name))
+		require.NoError(t, err)
+		require.Equal(t, mode, info.Mode().Perm(), name)
+		uid, gid := owner(t, filepath.Join(upper, name))
+		require.EqualValues(t, base+7, uid)
+		require.EqualValues(t, base+8, gid)
+	}
+	require.ErrorContains(t, w.Write(File{Name: "away/passwd", Mode: 0o600}), "/away is no directory in the image")
+	require.True(t, w.IsLink("away"))
+}
+
+// A tree that is written to in place holds links of the image's makers.
+func TestWriterIsNotLedOut(t *testing.T) {
+	sandbox.Need(t)
+	outside, tree := t.TempDir(), t.TempDir()
+	require.NoError(t, os.Symlink(filepath.Join(outside, "victim"), filepath.Join(tree, "resolv.conf")))
+	require.NoError(t, os.Symlink(outside, filepath.Join(tree, "etc")))
+	w, err := NewWriter(tree, tree, 0)
+	require.NoError(t, err)
+	defer w.Close()
+	require.NoError(t, w.Write(File{Name: "resolv.conf", Content: "x", Mode: 0o644}), "the link itself is replaced")
+	require.Error(t, w.Write(File{Name: "etc/passwd", Content: "x", Mode: 0o644}))
+	left, err := os.ReadDir(outside)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestSubvolumes(t *testing.T) {
+	sandbox.Need(t, "mkfs.btrfs", "mount")
+	dir := t.TempDir()
+	out, err := exec.Command("sh", "-ec", `truncate -s 256M "$0.img"; mkfs.btrfs -q "$0.img"; mount -o loop "$0.img" "$0"`, dir).CombinedOutput()
+	require.NoError(t, err, string(out))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+
+	golden, clone := filepath.Join(dir, "golden"), filepath.Join(dir, "clone")
+	require.NoError(t, Make(golden))
+	require.True(t, IsSubvolume(golden))
+	require.NoError(t, os.WriteFile(filepath.Join(golden, "file"), []byte("golden"), 0o644))
+	require.NoError(t, Snapshot(golden, clone))
+	require.NoError(t, os.WriteFile(filepath.Join(clone, "file"), []byte("changed"), 0o644))
+	text, err := os.ReadFile(filepath.Join(golden, "file"))
+	require.NoError(t, err)
+	require.Equal(t, "golden", string(text))
+	require.ErrorIs(t, Snapshot(golden, filepath.Join(t.TempDir(), "x")), unix.ENOTTY)
+
+	// A job made subvolumes of its own, one in the other, and one for reading only.
+	require.NoError(t, os.Mkdir(filepath.Join(clone, "srv"), 0o755))
+	require.NoError(t, Make(filepath.Join(clone, "srv/one")))
+	require.NoError(t, Make(filepath.Join(clone, "srv/one/two")))
+	require.NoError(t, exec.Command("btrfs", "property", "set", filepath.Join(clone, "srv/one/two"), "ro", "true").Run())
+	require.NoError(t, Remove(clone))
+	require.NoDirExists(t, clone)
+	require.NoError(t, Remove(clone), "again")
+	require.NoError(t, Remove(golden))
+}
+
+func TestPlainDirectories(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tree")
+	require.NoError(t, Make(dir))
+	require.False(t, IsSubvolume(dir))
+	require.NoError(t, Remove(dir))
+	require.NoDirExists(t, dir)
+}

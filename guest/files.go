@@ -1,0 +1,16 @@
+package guest
+
+import "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+
+// HostKeyPath is where a guest keeps its SSH host key; the public half is
+// beside it, with .pub behind its name.
+const HostKeyPath = "etc/ssh/ssh_host_ed25519_key"
+
+// HostsFile is the hosts file of a guest. It names the guest: without that
+// every sudo waits for a name server that does not know the name.
+func HostsFile(name string) string {
+	return "127.0.0.1 localhost\n127.0.1.1 " + name + "\n::1 localhost ip6-localhost ip6-loopback\n"
+}
+
+// ResolverFile is the resolv.conf of a guest.
+func ResolverFile() string { return "nameserver " + network.Gateway.String() + "\n" }
