@@ -33,7 +33,7 @@ type host struct {
 	dir string // of the guests, once it is known
 }
 
-// Prefixes are what may stand before commands, by what the configuration calls
+// prefixes are what may stand before commands, by what the configuration calls
 // them.
 var prefixes = map[string][]string{"": nil, "sudo": {"sudo", "-n"}, "doas": {"doas", "-n"}}
 

@@ -44,8 +44,9 @@ var rooms = []room{
 
 	// The implementations.
 	{pattern: "pool/store", imports: contracts},
-	{pattern: "pool/access", imports: union(contracts, "pool")},         // what the pool asks for, done
-	{pattern: "guest/remote", imports: union(contracts, "image/lines")}, // a prebuild's steps have output
+	{pattern: "pool/access", imports: union(contracts, "pool")}, // what the pool asks for, done
+	// A prebuild's steps have output.
+	{pattern: "guest/remote", imports: union(contracts, "image/lines")},
 	{pattern: "guest/...", imports: contracts},
 	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: contracts},
