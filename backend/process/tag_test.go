@@ -40,8 +40,8 @@ func TestTaggedProcessesAreFoundAndKilled(t *testing.T) {
 	tag := Tag{Option: "-x", WorkersDir: t.TempDir()}
 	const one, other = "p-aaaaaaaa", "p-bbbbbbbb"
 	var children []*Process
-	for _, id := range []string{one, other} {
-		p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", "sleep 60; :", "-x", tag.Value(id)}, Output: "/dev/null"})
+	for _, id := range []string{one, other} { // a shell that starts nothing: its child would be tagged too, until it is another program
+		p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$", "-x", tag.Value(id)}, Output: "/dev/null"})
 		require.NoError(t, err)
 		t.Cleanup(func() { kill(t, p) })
 		children = append(children, p)
