@@ -20,6 +20,9 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	if !workerid.Valid(id) {
 		return fmt.Errorf("%q is no worker's id", id)
 	}
+	if _, ours := workerid.Key(b.options.Pool, id); !ours {
+		return nil // there is no such worker here, and vm-bhyve has guests of other pools
+	}
 	return b.remove(ctx, id)
 }
 

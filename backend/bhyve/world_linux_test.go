@@ -144,13 +144,16 @@ func (f *freebsd) recipe() image.Recipe {
 	}
 }
 
-func (f *freebsd) harness() backendtest.Harness {
+// harness is one of a pool's, all of which share the host.
+func (f *freebsd) harness(pool string) backendtest.Harness {
 	options := f.options()
+	options.Pool, options.WorkersDir = pool, filepath.Join(f.state, pool, "workers")
 	return backendtest.Harness{
 		Backend: New(options),
 		Again:   func(*testing.T) backend.Backend { return New(options) },
 		Kill:    func(_ *testing.T, id string) { f.kill(id) },
-		Name:    "p", Dir: filepath.Join(f.state, "pool"),
+		Other:   func(*testing.T) backendtest.Harness { return f.harness("other") },
+		Name:    pool, Dir: filepath.Join(f.state, pool),
 		Recipe: f.recipe(), CPUs: 2, Memory: 2 << 30, Patience: 2 * time.Minute,
 	}
 }
@@ -159,5 +162,5 @@ func (f *freebsd) harness() backendtest.Harness {
 // once.
 func TestConformance(t *testing.T) {
 	f := newFreeBSD(t)
-	backendtest.Run(t, func(*testing.T) backendtest.Harness { return f.harness() })
+	backendtest.Run(t, func(*testing.T) backendtest.Harness { return f.harness("p") })
 }

@@ -123,24 +123,30 @@ func quiet(string, string) {}
 // TestConformance has workers that are forks, since those take no boot; the
 // clones are in TestAMachineTellsWhyItEnded and in the prebuild.
 func TestConformance(t *testing.T) {
-	const name = "conform"
 	prepared := false
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
-		w := newWorld(t, name)
+		w := newWorld(t, "conform")
 		if !prepared {
 			t.Setenv(fake.Requests, filepath.Join(stateDir, "requests"))
 			require.NoError(t, w.Prepare(t.Context(), w.opened(t), size(), quiet))
 			requireOnlyGoodRequests(t)
 			prepared = true
 		}
-		return backendtest.Harness{
-			Backend: w.Backend,
-			Again:   func(*testing.T) backend.Backend { return newBackend(name, w.dir, w.network) },
-			Kill:    func(t *testing.T, id string) { killFromOutside(t, w, id) },
-			Name:    name, Dir: w.dir, Network: w.network,
-			Recipe: recipe(t), CPUs: size().CPUs, Memory: size().Memory, Patience: 3 * time.Minute,
-		}
+		h := w.harness(t, "conform")
+		h.Other = func(t *testing.T) backendtest.Harness { return newWorld(t, "other").harness(t, "other") }
+		return h
 	})
+}
+
+func (w world) harness(t *testing.T, name string) backendtest.Harness {
+	return backendtest.Harness{
+		Backend: w.Backend,
+		Again:   func(*testing.T) backend.Backend { return newBackend(name, w.dir, w.network) },
+		Kill:    func(t *testing.T, id string) { killFromOutside(t, w, id) },
+		Fill:    sandbox.Fill,
+		Name:    name, Dir: w.dir, Network: w.network,
+		Recipe: recipe(t), CPUs: size().CPUs, Memory: size().Memory, Patience: 3 * time.Minute,
+	}
 }
 
 func killFromOutside(t *testing.T, w world, id string) {

@@ -64,10 +64,7 @@ type Backend struct {
 	machines map[string]*machine
 }
 
-var (
-	_ backend.Backend = (*Backend)(nil)
-	_ backend.Console = (*Backend)(nil)
-)
+var _ backend.Backend = (*Backend)(nil)
 
 // New returns the backend of one pool. It touches nothing.
 func New(options Options) *Backend {
@@ -80,9 +77,6 @@ func New(options Options) *Backend {
 
 // goldenName is what Tart calls a golden image.
 func goldenName(digest string) string { return "mayfly-" + digest }
-
-// ConsolePath is what `tart run` printed: a guest's own console is a screen.
-func (b *Backend) ConsolePath(dir string) string { return dir + "/" + outputFile }
 
 // Start clones the golden machine, runs the clone and gives it its identity.
 func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
@@ -186,6 +180,9 @@ func (b *Backend) locate(name string) remote.Locate {
 func (b *Backend) Destroy(ctx context.Context, id string) error {
 	if !workerid.Valid(id) {
 		return fmt.Errorf("%q is no worker's id", id)
+	}
+	if _, ours := workerid.Key(b.options.Pool, id); !ours {
+		return nil // there is no such worker here, and Tart has machines of other pools
 	}
 	b.mu.Lock()
 	known := b.machines[id]

@@ -143,8 +143,10 @@ func recipe(reference string) image.Recipe {
 	}
 }
 
-func (m *mac) harness(reference string) backendtest.Harness {
+// harness is one of a pool's, all of which share the Mac.
+func (m *mac) harness(pool string) backendtest.Harness {
 	options := m.options()
+	options.Pool, options.WorkersDir = pool, filepath.Join(m.state, pool, "workers")
 	return backendtest.Harness{
 		Backend: New(options),
 		Again:   func(*testing.T) backend.Backend { return New(options) },
@@ -153,8 +155,9 @@ func (m *mac) harness(reference string) backendtest.Harness {
 			require.NoError(t, err)
 			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		},
-		Name: "p", Dir: filepath.Join(m.state, "pool"),
-		Recipe: recipe(reference), CPUs: 4, Memory: 8 << 30, Patience: 2 * time.Minute,
+		Other: func(*testing.T) backendtest.Harness { return m.harness("other") },
+		Name:  pool, Dir: filepath.Join(m.state, pool),
+		Recipe: recipe(macImage), CPUs: 4, Memory: 8 << 30, Patience: 2 * time.Minute,
 	}
 }
 
@@ -162,5 +165,5 @@ func (m *mac) harness(reference string) backendtest.Harness {
 // once.
 func TestConformance(t *testing.T) {
 	m := newMac(t)
-	backendtest.Run(t, func(*testing.T) backendtest.Harness { return m.harness(macImage) })
+	backendtest.Run(t, func(*testing.T) backendtest.Harness { return m.harness("p") })
 }
