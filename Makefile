@@ -33,7 +33,7 @@ demo: build ## Build a golden image and run three jobs on fresh machines (STATE_
 	$(PROGRAM) try $(state) --jobs $(DEMO_JOBS) -- '$(DEMO_SCRIPT)'
 
 test: packages ## Run every test: unit, integration, end to end
-	go test -race -count=1 -timeout 30m -p 2 ./...
+	go test -race -count=1 -timeout 38m -p 2 ./...
 
 lint: ## Check formatting; vet for every system; staticcheck
 	@unformatted=$$(gofmt -l .) && \
