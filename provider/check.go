@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -19,19 +20,39 @@ type checker interface {
 	Check(context.Context) []backend.Finding
 }
 
-// Check looks at everything that the configuration needs of this host, for
-// the first backend that it leaves a choice of, and names that.
+// Check looks at everything that the configuration needs of this host, and
+// names the backend: of those that it leaves a choice of, the one that a plugin
+// would take, or else the first.
 func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string, findings []backend.Finding, err error) {
 	candidates, err := candidates(c, log)
 	if err != nil {
 		return "", nil, err
 	}
-	a := candidates[0]
-	findings = append(a.check(ctx), checkStateDir(c.StateDir))
+	a, findings := checkAll(ctx, candidates)
+	findings = append(findings, checkStateDir(c.StateDir))
 	if network, ok := a.network.(checker); ok && !a.lacksRoot() {
 		findings = append(findings, network.Check(ctx)...)
 	}
 	return a.name, findings, nil
+}
+
+// checkAll looks at one candidate after the other, up to the one that works.
+func checkAll(ctx context.Context, candidates []assembly) (assembly, []backend.Finding) {
+	var first []backend.Finding
+	for i, a := range candidates {
+		findings := a.check(ctx)
+		if i == 0 {
+			first = findings
+		}
+		if Missing(findings) != nil {
+			continue
+		}
+		if len(candidates) > 1 {
+			findings = slices.Insert(findings, 0, backend.Finding{Level: backend.OK, What: "backend", Detail: whyChosen(candidates, a.name)})
+		}
+		return a, findings
+	}
+	return candidates[0], first
 }
 
 // checkStateDir tries what the plugin would do there, which tells more than any

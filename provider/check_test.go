@@ -109,6 +109,35 @@ func TestHostTooBusyToBeCheckedLacksNothing(t *testing.T) {
 	})
 }
 
+// picky is a backend for which a host lacks something, or nothing.
+type picky struct {
+	*synthetic.Backend
+	lacks string
+}
+
+func (p picky) Check(context.Context) []backend.Finding {
+	if p.lacks == "" {
+		return []backend.Finding{{Level: backend.OK, What: "all"}}
+	}
+	return []backend.Finding{{Level: backend.Missing, What: p.lacks, Mend: "install it"}}
+}
+
+func TestDoctorLooksAtTheBackendThatWouldBeTaken(t *testing.T) {
+	first, second := assembly{name: "first", backend: picky{lacks: "a"}}, assembly{name: "second", backend: picky{}}
+	a, findings := checkAll(t.Context(), []assembly{first, second})
+	require.Equal(t, "second", a.name)
+	require.NoError(t, Missing(findings))
+	require.Equal(t, "second is the first of first, second for which this host lacks nothing", findings[0].Detail)
+
+	a, findings = checkAll(t.Context(), []assembly{first, {name: "third", backend: picky{lacks: "c"}}})
+	require.Equal(t, "first", a.name, "where none works, the best is the one to mend")
+	require.ErrorContains(t, Missing(findings), "a: ")
+
+	a, findings = checkAll(t.Context(), []assembly{second})
+	require.Equal(t, "second", a.name)
+	require.Len(t, findings, 1, "there was no choice")
+}
+
 func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	for _, user := range []string{"Builder", "-rf", "a b", strings.Repeat("a", 33)} {

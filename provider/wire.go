@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -115,6 +116,9 @@ func choose(ctx context.Context, candidates []assembly, log *slog.Logger) (assem
 	for _, a := range candidates {
 		err := a.works(ctx, log)
 		if err == nil {
+			if len(candidates) > 1 {
+				log.Info("backend is chosen", "backend", a.name, "reason", whyChosen(candidates, a.name))
+			}
 			return a, nil
 		}
 		if ctx.Err() != nil {
@@ -123,6 +127,16 @@ func choose(ctx context.Context, candidates []assembly, log *slog.Logger) (assem
 		lacking = append(lacking, fmt.Errorf("backend %q does not work on this host:\n%w", a.name, err))
 	}
 	return assembly{}, errors.Join(lacking...)
+}
+
+// whyChosen says why a candidate was taken that is the first for which the host
+// lacks nothing.
+func whyChosen(candidates []assembly, name string) string {
+	names := make([]string, len(candidates))
+	for i, a := range candidates {
+		names[i] = a.name
+	}
+	return fmt.Sprintf("%s is the first of %s for which this host lacks nothing", name, strings.Join(names, ", "))
 }
 
 // works says what the host lacks for the backend. A host too busy to answer in

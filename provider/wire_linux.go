@@ -17,7 +17,7 @@ import (
 // systemBuilders are the backends that only Linux has.
 var systemBuilders = []builder{
 	{name: config.BackendQEMU, automatic: true, build: buildQEMU},
-	{name: config.BackendCloudHypervisor, build: buildCloudHypervisor},
+	{name: config.BackendCloudHypervisor, automatic: true, build: buildCloudHypervisor},
 	// Never of itself: that jobs share the host's kernel is for people to say.
 	{name: config.BackendNspawn, build: buildNspawn},
 }
