@@ -124,7 +124,11 @@ func (m *machine) save(ctx context.Context, config machineSpec) error {
 	if err != nil {
 		return err
 	}
-	err = guest.NewClient(agent).Run(ctx, template.Settle, io.Discard)
+	client := guest.NewClient(agent)
+	err = client.Run(ctx, template.Settle, io.Discard)
+	if err == nil {
+		err = template.CheckClock(ctx, client)
+	}
 	if err := errors.Join(err, agent.Close()); err != nil {
 		return fmt.Errorf("waiting until the guest is at rest: %w", err)
 	}

@@ -98,7 +98,11 @@ func (m *machine) save(ctx context.Context, settle string, state *os.File) error
 	if err != nil {
 		return err
 	}
-	err = guest.NewClient(agent).Run(ctx, settle, io.Discard)
+	client := guest.NewClient(agent)
+	err = client.Run(ctx, settle, io.Discard)
+	if err == nil {
+		err = template.CheckClock(ctx, client)
+	}
 	if err := errors.Join(err, agent.Close()); err != nil {
 		return fmt.Errorf("waiting until the guest is at rest: %w", err)
 	}
