@@ -25,7 +25,7 @@ func main() {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case ctx.Err() != nil:
-		fmt.Fprintf(os.Stderr, "bench: interrupted, nothing is written\n%v\n", err)
+		fmt.Fprintf(os.Stderr, "bench: %v; nothing is written\n%v\n", context.Cause(ctx), err)
 		os.Exit(130)
 	default:
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -42,8 +42,10 @@ type bench struct {
 	// all that was measured, by method and how many at once.
 	workers []report.Workers
 	starts  []report.Start
-	undo    []func(context.Context) error
-	began   time.Time
+	// repeated counts the rounds that failed.
+	repeated int
+	undo     []func(context.Context) error
+	began    time.Time
 }
 
 // measure is the whole run.
@@ -68,6 +70,7 @@ func measure(ctx context.Context, o options) (document report.Document, err erro
 	}
 	document.Pool, err = b.measurePool(ctx)
 	document.Workers, document.Ratios, document.Profile = b.workers, report.Compare(b.workers), report.Profile(b.starts)
+	document.Repeated = b.repeated
 	document.Seconds = time.Since(b.began).Round(time.Second).Seconds()
 	return document, err
 }
@@ -113,14 +116,20 @@ func (b *bench) measureWorkers(ctx context.Context) error {
 	return nil
 }
 
-// insist repeats a round of which a worker was made in another way: a fork that
-// failed becomes a clone.
+// insist repeats a round that failed, so that a long run is not lost with it;
+// how many there were is in the document. None of a failed round is counted.
 func (b *bench) insist(ctx context.Context, m method, count int, into *figures) error {
 	for try := 1; ; try++ {
-		err := b.measureRound(ctx, m, count, into)
-		if !errors.Is(err, errOtherWay) || try == tries {
+		var once figures
+		err := b.measureRound(ctx, m, count, &once)
+		if err == nil {
+			into.add(once)
+			return nil
+		}
+		if ctx.Err() != nil || try == tries {
 			return err
 		}
+		b.repeated++
 		b.say("  the round is repeated: %v", err)
 	}
 }
@@ -153,6 +162,14 @@ func (b *bench) measureRound(ctx context.Context, m method, count int, into *fig
 
 // figures collects samples of the workers of one method.
 type figures struct{ ready, allReady, disk, pss, private []float64 }
+
+func (f *figures) add(other figures) {
+	f.ready = append(f.ready, other.ready...)
+	f.allReady = append(f.allReady, other.allReady...)
+	f.disk = append(f.disk, other.disk...)
+	f.pss = append(f.pss, other.pss...)
+	f.private = append(f.private, other.private...)
+}
 
 // addReady returns when the last of them was ready.
 func (f *figures) addReady(workers []worker) (last float64) {

@@ -45,7 +45,7 @@ type oldWay struct {
 
 // oldLimit bounds one start: eight boots by emulation on two cores take
 // minutes.
-const oldLimit = 30 * time.Minute
+const oldLimit = 15 * time.Minute
 
 // addOldWay sets it up beside the plugins, in a pool of its own.
 func (b *bench) addOldWay(ctx context.Context, s *stage) error {

@@ -33,13 +33,15 @@ type Document struct {
 	Guest   Guest     `json:"guest"`
 	// Rounds is how often each measurement of workers was made, by how many
 	// were started at once.
-	Rounds  map[int]int `json:"rounds"`
-	Workers []Workers   `json:"workers"`
-	Ratios  []Ratios    `json:"ratios"`
-	Profile []Phase     `json:"fork_profile"`
-	Lease   Lease       `json:"lease"`
-	Disks   []Disk      `json:"disks"`
-	Pool    []Timing    `json:"pool"`
+	Rounds map[int]int `json:"rounds"`
+	// Repeated is how many rounds failed and were made again.
+	Repeated int       `json:"repeated_rounds"`
+	Workers  []Workers `json:"workers"`
+	Ratios   []Ratios  `json:"ratios"`
+	Profile  []Phase   `json:"fork_profile"`
+	Lease    Lease     `json:"lease"`
+	Disks    []Disk    `json:"disks"`
+	Pool     []Timing  `json:"pool"`
 }
 
 // Machine is what the run was made on.

@@ -99,10 +99,10 @@ func (d Document) Circumstances() string {
 		rounds = append(rounds, fmt.Sprintf("%d at once: %d", n, d.Rounds[n]))
 	}
 	return fmt.Sprintf("Measured by `make bench` on %s, version %s: %d cores (%s), %s of memory, Linux %s, QEMU %s %s, state on %s. "+
-		"Workers have %s and %s of memory, clones a %s disk. Rounds: %s.\n",
+		"Workers have %s and %s of memory, clones a %s disk. Rounds: %s; %d failed and were repeated.\n",
 		d.Date.Format("2006-01-02"), d.Program, m.Cores, m.Processor, gibibytes(m.MemoryBytes), m.Kernel,
 		m.QEMU, running(m.Acceleration), m.FileSystem,
-		plural(g.CPUs, "processor"), mebibytes(float64(g.MemoryBytes)), g.DiskFormat, strings.Join(rounds, ", "))
+		plural(g.CPUs, "processor"), mebibytes(float64(g.MemoryBytes)), g.DiskFormat, strings.Join(rounds, ", "), d.Repeated)
 }
 
 func running(acceleration string) string {
