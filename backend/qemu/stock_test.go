@@ -22,7 +22,11 @@ func TestStock(t *testing.T) {
 		how   string
 	}{
 		{"as it should be", func(string) {}, backend.Fork},
-		{"killed", func(id string) { killFromOutside(t, f.tag.Value(id)) }, backend.Fork},
+		{"killed", func(id string) {
+			waiting := f.stock[id].machine
+			killFromOutside(t, f.tag.Value(id))
+			<-waiting.Done() // the backend knows a moment after the kernel
+		}, backend.Fork},
 		{"without a template", func(string) { require.NoError(t, f.templates.Clear()) }, backend.Clone},
 	} {
 		spec, key := f.spec(t, n)
