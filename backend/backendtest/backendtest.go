@@ -69,7 +69,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"a cancelled start leaves nothing", testCancelledStart},
 		{"a start on a full disk fails and leaves nothing", testFullDisk},
 		{"two pools know nothing of each other", testTwoPools},
-		{"the console holds the boot log", testConsole},
+		{"the console holds what the guest says there", testConsole},
 		{"a cancelled build fails", testCancelledBuild},
 	}
 	for _, test := range tests {

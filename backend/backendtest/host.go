@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,8 @@ func testTwoPools(t *testing.T, b *bench) {
 // consolePause is the pause between two looks at a console.
 const consolePause = 50 * time.Millisecond
 
+// testConsole has the guest say something there: one that boots without a
+// complaint may well be silent.
 func testConsole(t *testing.T, b *bench) {
 	console, ok := b.Backend.(backend.Console)
 	if !ok {
@@ -65,13 +68,15 @@ func testConsole(t *testing.T, b *bench) {
 	}
 	w := b.start(t, b.id("console"))
 	b.ready(t, w)
+	const said = "seen on the console"
+	b.run(t, w, "echo '"+said+"' | sudo -n tee /dev/console")
 	path := console.ConsolePath(b.store.Dir(w.ID()))
-	for deadline := time.Now().Add(b.Patience); ; time.Sleep(consolePause) { // sshd may be there first
+	for deadline := time.Now().Add(b.Patience); ; time.Sleep(consolePause) {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
-		if len(text) > 0 {
+		if strings.Contains(string(text), said) {
 			return
 		}
-		require.False(t, time.Now().After(deadline), "%s stays empty", path)
+		require.False(t, time.Now().After(deadline), "%s has not what the guest said there, but: %s", path, text)
 	}
 }

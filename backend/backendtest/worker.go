@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -60,6 +61,24 @@ func (b *bench) start(t *testing.T, id string) worker {
 func (b *bench) ready(t *testing.T, w worker) {
 	t.Helper()
 	require.NoError(t, access.SSH{}.Ready(b.context(t), w.Address(), w.identity, w.key))
+}
+
+// run runs a command on a worker that is ready.
+func (b *bench) run(t *testing.T, w worker, command string) {
+	t.Helper()
+	signer, err := ssh.ParsePrivateKey([]byte(w.key))
+	require.NoError(t, err)
+	client, err := ssh.Dial("tcp", w.Address().String(), &ssh.ClientConfig{
+		User: w.identity.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, Timeout: b.Patience,
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // ready has looked at it
+	})
+	require.NoError(t, err)
+	defer client.Close()
+	session, err := client.NewSession()
+	require.NoError(t, err)
+	defer session.Close()
+	out, err := session.CombinedOutput(command)
+	require.NoError(t, err, "%s: %s", command, out)
 }
 
 // found lists the ids that a backend finds.
