@@ -11,15 +11,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// buildCloudHypervisor is not chosen for those who name no backend: it was
-// never seen on a host of its own.
 func buildCloudHypervisor(c config.Config, log *slog.Logger) (assembly, error) {
-	leases, err := island.New(island.Options{
-		PoolDir: c.PoolDir(), Pool: c.Pool, AddressDir: c.AddressDir(),
-		Subnet: c.Network.Subnet, Egress: c.Network.Egress,
-		Allow: c.Network.Allow, Deny: c.Network.Deny, DNS: c.Network.DNS,
-		Log: log,
-	})
+	leases, err := island.New(islands(c, log))
 	if err != nil {
 		return assembly{}, err
 	}
