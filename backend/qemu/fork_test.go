@@ -33,7 +33,7 @@ type forks struct {
 }
 
 // tenMinutesOld sets the clock of a template back: that is what its age does.
-const tenMinutesOld = "\ndate -s @$(( $(date +%s) - 600 ))"
+const tenMinutesOld = "\ndate -s '10 minutes ago'"
 
 func newForks(t testing.TB, name string) forks { return newForksAfter(t, name, "") }
 
@@ -241,24 +241,30 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
 
-// interrupt waits for the first file that a rekey writes, and then does
-// something to the agent. What the agent writes to is a pipe.
-const interrupt = `
-mkfifo /etc/machine-id.mayfly
-setsid sh -c 'cat /etc/machine-id.mayfly >/dev/null; %s' </dev/null >/dev/null 2>&1 &`
+// stuck has the agent hang at the first file that a rekey writes: it is a pipe
+// that nobody reads.
+const stuck = "\nmkfifo /etc/machine-id.mayfly"
+
+// interrupt kills an agent that hangs there, and then does something else. It
+// sees by the clock that the rekey has begun.
+const interrupt = tenMinutesOld + stuck + `
+setsid sh -c 'agent=$(systemctl show --property MainPID --value mayfly-agent); began=$(date +%%s)
+while [ $(date +%%s) -lt $((began + 300)) ]; do sleep 0.1; done
+systemctl stop --no-block mayfly-agent; kill -9 $agent; %s' </dev/null >/dev/null 2>&1 &`
 
 // TestForksFailClosed has agents that come to grief in the middle of a rekey.
 func TestForksFailClosed(t *testing.T) {
+	const limit = 15 * time.Second
+	late := "not done within " + limit.String()
 	for name, test := range map[string]struct{ script, want string }{
-		"slow":   {"\nmkfifo /etc/machine-id.mayfly", "not done within 15s"},
-		"killed": {fmt.Sprintf(interrupt, "systemctl stop mayfly-agent"), "not done within 15s"},
-		"rubbish": {fmt.Sprintf(interrupt,
-			"systemctl stop mayfly-agent; while :; do echo rubbish; sleep 0.1; done >$(ls /dev/vport*)"), "not a message"},
-		"unable": {"\nmkdir /etc/machine-id.mayfly", "setting the machine id"},
+		"slow":    {stuck, late},
+		"killed":  {fmt.Sprintf(interrupt, ":"), late},
+		"rubbish": {fmt.Sprintf(interrupt, "sleep 0.5; while :; do echo rubbish; sleep 0.1; done >$(ls /dev/vport*)"), "not a message"},
+		"unable":  {"\nmkdir /etc/machine-id.mayfly", "setting the machine id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newForksAfter(t, "closed-"+name, test.script)
-			f.forkLimit = 15 * time.Second
+			f.forkLimit = limit
 			acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
 			require.NoError(t, err)
 			template, ok := f.template(f.golden, f.size, acceleration)
