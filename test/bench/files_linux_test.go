@@ -19,7 +19,11 @@ func TestUnsealGivesBackWhatSealingHasTaken(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.Symlink("/dev/null", path))
 	}
+	masked := filepath.Join(root, "etc/tmpfiles.d/masked.conf")
+	require.NoError(t, os.MkdirAll(filepath.Dir(masked), 0o755))
+	require.NoError(t, os.Symlink(os.DevNull, masked))
 	require.NoError(t, unseal(root))
+	require.NoFileExists(t, masked)
 	require.NoFileExists(t, filepath.Join(root, "etc/cloud/cloud-init.disabled"))
 	target, err := os.Readlink(filepath.Join(root, "etc/systemd/system/sshd.service"))
 	require.NoError(t, err)

@@ -29,7 +29,8 @@ type method interface {
 // worker is one that is ready.
 type worker struct {
 	id, dir string
-	// ready is how many seconds after the start of all it was so.
+	// ready is how many seconds after the start of all its SSH handshake was
+	// done.
 	ready float64
 	// start is what a fork's record says of its start.
 	start report.Start

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit/seed"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
@@ -120,12 +121,18 @@ func (o *oldWay) startOne(ctx context.Context, began time.Time) (worker, error) 
 	if err != nil {
 		return worker{}, fmt.Errorf("starting %s: %w", id, err)
 	}
+	var shaken time.Time // when the handshake of the login that works was done
+	ctx = backend.WithPhases(ctx, func(part string) {
+		if part == access.PhaseAuthentication {
+			shaken = time.Now()
+		}
+	})
 	if err := ready(ctx, machine, func(ctx context.Context) error {
 		return access.SSH{}.Ready(ctx, netip.AddrPortFrom(lease.Address, network.SSHPort), identity, key)
 	}); err != nil {
 		return worker{}, fmt.Errorf("waiting for %s: %w", id, err)
 	}
-	return worker{id: id, dir: dir, ready: seconds(time.Since(began))}, nil
+	return worker{id: id, dir: dir, ready: seconds(shaken.Sub(began))}, nil
 }
 
 // boot is what fleetingd does under its lock.

@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/bench/report"
@@ -91,10 +92,11 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 		if record.How != p.how {
 			return nil, fmt.Errorf("%s is a %s: %w", id, record.How, errOtherWay)
 		}
-		ready := seconds(record.ReadyAt.Sub(began))
+		session := record.ReadyAt.Sub(began)
+		handshake := session.Seconds() - record.Phases["ready."+access.PhaseSession]
 		workers = append(workers, worker{
-			id: id, dir: p.records.Dir(id), ready: ready,
-			start: report.Start{Ready: ready, Promised: seconds(record.CreatedAt.Sub(began)), Phases: record.Phases},
+			id: id, dir: p.records.Dir(id), ready: handshake,
+			start: report.Start{Ready: seconds(session), Promised: seconds(record.CreatedAt.Sub(began)), Phases: record.Phases},
 		})
 	}
 	return workers, nil

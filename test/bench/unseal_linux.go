@@ -46,12 +46,9 @@ func unmount(ctx context.Context, at string) error {
 	return os.Remove(at)
 }
 
-// What keeps cloud-init from running, and our own units from leaving SSH to
-// the distribution's.
+// What keeps cloud-init from running, and SSH from the distribution's server.
 var sealed = []string{
 	"etc/cloud/cloud-init.disabled",
-	"etc/systemd/system/ssh.service",
-	"etc/systemd/system/sshd.service",
 	"etc/systemd/system/sysinit.target.wants/mayfly-agent.service",
 }
 
@@ -65,18 +62,40 @@ var links = map[string]string{
 	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":     "/lib/systemd/system/systemd-networkd.socket",
 }
 
-// unseal lets cloud-init run at the next boot, and then the distribution's
-// SSH server. What else sealing has switched off stays so: the old way boots
-// faster for it than a stock image would.
+// unseal takes back what sealing has done: cloud-init runs at the next boot, and
+// with it all units that a stock image has, the SSH server among them.
 func unseal(root string) error {
 	for _, name := range sealed {
 		if err := os.Remove(filepath.Join(root, name)); err != nil {
 			return fmt.Errorf("the image is not sealed as expected: %w", err)
 		}
 	}
+	for _, dir := range []string{"etc/systemd/system", "etc/tmpfiles.d"} {
+		if err := unmask(filepath.Join(root, dir)); err != nil {
+			return err
+		}
+	}
 	for name, target := range links {
 		path := filepath.Join(root, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.RemoveAll(path), os.Symlink(target, path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unmask removes the links in a directory that switch something off.
+func unmask(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		if target, err := os.Readlink(path); err != nil || target != os.DevNull {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
 			return err
 		}
 	}
