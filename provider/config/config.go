@@ -126,7 +126,7 @@ func Default() Config {
 		Image:    Image{Source: image.Source{Kind: image.Debootstrap}},
 		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
 		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
-		Fork:     Fork{Enabled: true, ShareMemory: true, Spares: 2},
+		Fork:     Fork{Enabled: true, ShareMemory: true},
 		Nspawn:   Nspawn{PrivateUsers: true},
 		Host:     Host{ConcurrentStarts: 4},
 		Tart:     defaultTart(),

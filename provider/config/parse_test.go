@@ -125,7 +125,7 @@ func TestGoodValues(t *testing.T) {
 			c.Host.MaxWorkers, c.Network.Subnet = 5, netip.MustParsePrefix("10.1.2.0/29")
 		}},
 		{`{"fork":{"enabled":false}}`, func(c *config.Config) { c.Fork.Enabled = false }},
-		{`{"fork":{"spares":0}}`, func(c *config.Config) { c.Fork.Spares = 0 }},
+		{`{"fork":{"spares":3}}`, func(c *config.Config) { c.Fork.Spares = 3 }},
 		{`{"fork":{"share_memory":false}}`, func(c *config.Config) { c.Fork.ShareMemory = false }},
 		{`{"backend":"nspawn","nspawn":{"private_users":false}}`, func(c *config.Config) {
 			c.Backend, c.Nspawn.PrivateUsers = config.BackendNspawn, false

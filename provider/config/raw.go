@@ -102,7 +102,7 @@ func readFork(t *table) rawFork {
 	return rawFork{
 		enabled:     t.flag("enabled", `true`),
 		shareMemory: t.flag("share_memory", `true`),
-		spares:      t.whole("spares", `2`),
+		spares:      t.whole("spares", `0`),
 	}
 }
 
