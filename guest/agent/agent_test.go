@@ -30,10 +30,14 @@ import (
 type recorder struct {
 	calls []string
 	fail  string
+	slow  string // takes a second
 }
 
 func (r *recorder) call(name string) error {
 	r.calls = append(r.calls, name)
+	if name == r.slow {
+		time.Sleep(time.Second)
+	}
 	if name == r.fail {
 		return errors.New("the kernel says no")
 	}
@@ -109,6 +113,13 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	me, err := user.Current()
 	require.NoError(t, err)
 	require.Equal(t, id.AuthorizedKey+"\n", read(t, filepath.Join(root, me.HomeDir, ".ssh/authorized_keys")))
+}
+
+func TestSlowRekeySetsTheClockAgain(t *testing.T) {
+	kernel := &recorder{slow: "network"}
+	client, _, _ := serve(t, kernel)
+	require.NoError(t, client.Rekey(t.Context(), identity(t)))
+	require.Equal(t, []string{"reseed", "time", "hostname", "network", "ready", "reseed", "time"}, kernel.calls)
 }
 
 func TestWakeMendsClockAndEntropyAndNothingElse(t *testing.T) {
