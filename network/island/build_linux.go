@@ -58,7 +58,15 @@ func (i *Island) furnish(mtu int) error {
 }
 
 func (i *Island) policy() firewall.Policy {
-	return firewall.Policy{Allow: i.options.Allow, Deny: i.options.Deny, Resolver: i.resolver()}
+	return firewall.Policy{Allow: prefixes(i.options.Allow), Deny: prefixes(i.options.Deny), Resolver: i.resolver()}
+}
+
+func prefixes(destinations []network.Destination) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, d := range destinations {
+		prefixes = append(prefixes, d.Prefix)
+	}
+	return prefixes
 }
 
 // resolver is the configured one, else the host's; the zero Addr when it has

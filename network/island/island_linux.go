@@ -11,7 +11,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
 
 // Island makes the leases of one pool. It remembers nothing: what exists is
@@ -39,7 +38,7 @@ func New(o Options) (*Island, error) {
 		return nil, fmt.Errorf("network.subnet: %w", err)
 	}
 	if o.Deny == nil {
-		o.Deny = firewall.Private()
+		o.Deny = network.DefaultDeny()
 	}
 	island := &Island{
 		naming:  newNaming(o.Pool, filepath.Clean(o.PoolDir)),

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Options is what a pool's network depends on.
@@ -23,16 +25,34 @@ type Options struct {
 	// empty they leave as the host's own routes say.
 	Egress string
 	// Deny is what workers cannot reach except where Allow says so. Nil means
-	// the private networks; empty means nothing.
-	Allow, Deny []netip.Prefix
-	// DNS answers the workers' questions: one resolver, which may be an address
-	// of the host. None means the host's own.
+	// network.DefaultDeny; empty means nothing.
+	Allow, Deny []network.Destination
+	// Domains, when there are any, are the names that workers may look up; then
+	// they reach Allow and the addresses of these alone.
+	Domains []string
+	// DNS answers the workers' questions. None means the host's own resolvers.
 	DNS []netip.Addr
+	// IPv6 says whether workers have it.
+	IPv6 network.IPv6
+	// Limits bound what each worker takes of the host's network.
+	Limits Limits
+	// LogDenied has denied packets logged, with the worker's id.
+	LogDenied bool
 	// Containers says that leases are for containers: network.TAP has another
 	// end, network.Peer, for one to take.
 	Containers bool
 	// Log is told what mends itself; nil for silence.
 	Log *slog.Logger
+}
+
+// Limits bound what one worker takes of the host's network. Zero means without
+// limit.
+type Limits struct {
+	// Bandwidth is bits per second, in each direction.
+	Bandwidth int64
+	// Connections is how many connections out there are at once, and
+	// ConnectionRate how many are opened in a second.
+	Connections, ConnectionRate int
 }
 
 func (o Options) validate() error {
@@ -42,19 +62,6 @@ func (o Options) validate() error {
 	}
 	if o.Pool == "" {
 		errs = append(errs, errors.New("pool has no name"))
-	}
-	for _, prefix := range o.Allow {
-		if !prefix.Addr().Is4() {
-			errs = append(errs, fmt.Errorf("network.allow: %s is not IPv4, and nothing else leaves a worker", prefix))
-		}
-	}
-	if len(o.DNS) > 1 {
-		errs = append(errs, fmt.Errorf("network.dns: workers ask one resolver, and there are %d", len(o.DNS)))
-	}
-	for _, addr := range o.DNS {
-		if !addr.Is4() {
-			errs = append(errs, fmt.Errorf("network.dns: %s is not IPv4, and workers reach nothing else", addr))
-		}
 	}
 	return errors.Join(errs...)
 }

@@ -82,7 +82,7 @@ func TestAllowListOpensPrivateNetworksButNeitherHostNorWorkers(t *testing.T) {
 	serve(t, internet, resolver+":80")
 	serve(t, hostNamespace, "0.0.0.0:80")
 	options := testOptions(t, "p")
-	options.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	options.Allow = []network.Destination{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}}
 	island := openIsland(t, options)
 	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
 	other := acquire(t, island, "p-bbbbbbbb")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Names of the backends that Config.Backend may hold.
@@ -92,11 +93,24 @@ type Network struct {
 	// means the one with the default route.
 	Egress string
 	// Allow is reachable even where Deny forbids it. A nil Deny stands for
-	// the default list, an empty one denies nothing. All are IPv4.
-	Allow []netip.Prefix
-	Deny  []netip.Prefix
-	// DNS is one resolver, IPv4, or none: empty means that of this host.
+	// network.DefaultDeny, an empty one denies nothing.
+	Allow, Deny []network.Destination
+	// Domains, when there are any, are the names that workers may look up, and
+	// then they reach Allow and the addresses of these alone. "*.example.com"
+	// stands for every name below example.com.
+	Domains []string
+	// DNS are the resolvers; empty means those of this host.
 	DNS []netip.Addr
+	// IPv6 is off unless asked for.
+	IPv6 network.IPv6
+	// Bandwidth is bits per second for each worker in each direction; 0 is
+	// without limit.
+	Bandwidth int64
+	// Connections bounds how many connections out a worker has at once, and
+	// ConnectionRate how many it opens in a second; 0 is without limit.
+	Connections, ConnectionRate int
+	// LogDenied has the packets that a worker is denied logged with its id.
+	LogDenied bool
 }
 
 // Fork says whether workers are forked from a machine that was booted once.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // written is a Config in the words of plugin_config. What has no word for its
@@ -43,11 +44,11 @@ type writtenMachine struct {
 }
 
 type writtenNetwork struct {
-	Subnet netip.Prefix   `json:"subnet"`
-	Egress string         `json:"egress,omitzero"`
-	Allow  []netip.Prefix `json:"allow,omitzero"`
-	Deny   []netip.Prefix `json:"deny,omitzero"`
-	DNS    []netip.Addr   `json:"dns,omitzero"`
+	Subnet netip.Prefix `json:"subnet"`
+	Egress string       `json:"egress,omitzero"`
+	Allow  []string     `json:"allow,omitzero"`
+	Deny   []string     `json:"deny,omitzero"`
+	DNS    []netip.Addr `json:"dns,omitzero"`
 }
 
 type writtenFork struct {
@@ -83,15 +84,33 @@ func (c Config) MarshalJSON() ([]byte, error) {
 			Disk:         writeSize(c.Machine.Disk),
 			StartTimeout: c.Machine.StartTimeout.String(),
 		},
-		Network: writtenNetwork(c.Network),
-		Fork:    writtenFork(c.Fork),
-		Nspawn:  writtenNspawn(c.Nspawn),
-		Host:    writtenHost(c.Host),
-		Tart:    writtenTart(c.Tart),
-		Bhyve:   writtenBhyve(c.Bhyve),
+		Network: writtenNetwork{
+			Subnet: c.Network.Subnet,
+			Egress: c.Network.Egress,
+			Allow:  writeDestinations(c.Network.Allow),
+			Deny:   writeDestinations(c.Network.Deny),
+			DNS:    c.Network.DNS,
+		},
+		Fork:   writtenFork(c.Fork),
+		Nspawn: writtenNspawn(c.Nspawn),
+		Host:   writtenHost(c.Host),
+		Tart:   writtenTart(c.Tart),
+		Bhyve:  writtenBhyve(c.Bhyve),
 
 		CloudHypervisor: c.CloudHypervisor.written(),
 	})
+}
+
+// writeDestinations keeps nil apart from empty.
+func writeDestinations(list []network.Destination) []string {
+	if list == nil {
+		return nil
+	}
+	texts := make([]string, 0, len(list))
+	for _, d := range list {
+		texts = append(texts, d.String())
+	}
+	return texts
 }
 
 func writeSource(source image.Source) string {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -21,12 +22,22 @@ const (
 func (r rawNetwork) parse(m *Errors, to *Network) {
 	set(m, r.subnet, &to.Subnet, parseSubnet)
 	set(m, r.egress, &to.Egress, parseInterface)
-	setEach(m, r.allow, &to.Allow, parsePrefix)
-	setEach(m, r.deny, &to.Deny, parsePrefix)
+	setDestinations(m, r.allow, &to.Allow)
+	setDestinations(m, r.deny, &to.Deny)
 	setEach(m, r.dns, &to.DNS, parseResolver)
 	if len(to.DNS) > 1 {
 		m.add(r.dns.path, "has %d resolvers, and workers ask only one: write one resolver", len(to.DNS))
 	}
+}
+
+// setDestinations reads a list whose entries may stand for several.
+func setDestinations(m *Errors, g given[[]string], place *[]network.Destination) {
+	if !g.set {
+		return
+	}
+	var lists [][]network.Destination
+	setEach(m, g, &lists, network.ParseDestinations)
+	*place = slices.Concat([]network.Destination{}, slices.Concat(lists...))
 }
 
 func parseSubnet(text string) (netip.Prefix, error) {

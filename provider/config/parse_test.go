@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -110,12 +111,12 @@ func TestGoodValues(t *testing.T) {
 		{`{"network":{"subnet":"10.1.2.0/29"}}`, func(c *config.Config) { c.Network.Subnet = netip.MustParsePrefix("10.1.2.0/29") }},
 		{`{"network":{"egress":"enp0s31f6.1000"}}`, func(c *config.Config) { c.Network.Egress = "enp0s31f6.1000" }},
 		{`{"network":{"allow":["10.1.0.0/16","192.168.1.1/32"]}}`, func(c *config.Config) {
-			c.Network.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("192.168.1.1/32")}
+			c.Network.Allow = []network.Destination{{Prefix: netip.MustParsePrefix("10.1.0.0/16")}, {Prefix: netip.MustParsePrefix("192.168.1.1/32")}}
 		}},
 		{`{"network":{"deny":["0.0.0.0/0"]}}`, func(c *config.Config) {
-			c.Network.Deny = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+			c.Network.Deny = []network.Destination{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}
 		}},
-		{`{"network":{"deny":[]}}`, func(c *config.Config) { c.Network.Deny = []netip.Prefix{} }},
+		{`{"network":{"deny":[]}}`, func(c *config.Config) { c.Network.Deny = []network.Destination{} }},
 		{`{"network":{"dns":[]}}`, func(c *config.Config) { c.Network.DNS = []netip.Addr{} }},
 		{`{"network":{"dns":["9.9.9.9"]}}`, func(c *config.Config) { c.Network.DNS = []netip.Addr{netip.MustParseAddr("9.9.9.9")} }},
 
