@@ -33,12 +33,8 @@ func TestHostResolver(t *testing.T) {
 }
 
 func TestOptionsReportEveryMistake(t *testing.T) {
-	err := Options{
-		PoolDir: "pools/p",
-		Allow:   []netip.Prefix{netip.MustParsePrefix("fd00::/8")},
-		DNS:     []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("9.9.9.9")},
-	}.validate()
-	for _, part := range []string{`"pools/p"`, "no name", "network.allow", "network.dns: ::1", "one resolver"} {
+	err := Options{PoolDir: "pools/p"}.validate()
+	for _, part := range []string{`"pools/p"`, "no name"} {
 		require.ErrorContains(t, err, part)
 	}
 }
