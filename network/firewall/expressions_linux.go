@@ -85,11 +85,6 @@ func condition(m Match, sets map[string]*nftables.Set) []expr.Any {
 		return []expr.Any{rate(m.PerSecond, false)}
 	case More:
 		return []expr.Any{&expr.Connlimit{Count: uint32(m.Connections), Flags: expr.NFT_CONNLIMIT_F_INV}}
-	case OneIn:
-		return []expr.Any{
-			&expr.Numgen{Register: register, Modulus: uint32(m.Packets), Type: unix.NFT_NG_RANDOM},
-			compare(false, binaryutil.NativeEndian.PutUint32(0)),
-		}
 	}
 	panic(fmt.Sprintf("firewall: no expression for match %T", m))
 }

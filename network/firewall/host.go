@@ -18,8 +18,9 @@ type HostPolicy struct {
 	Routed  bool
 	// Egress is the only interface that workers may leave by; empty for any.
 	Egress string
-	// Resolvers are reachable where they are addresses of the host.
-	Resolvers []netip.Addr
+	// Resolver is reachable when it is an address of the host; the zero Addr
+	// for none.
+	Resolver netip.Addr
 	// LogGroup is where denied packets are logged to; zero for nowhere.
 	LogGroup uint16
 }
@@ -52,11 +53,11 @@ func (p HostPolicy) workers() string { return LinkPrefix + p.Scope + "*" }
 // fromWorker is how every rule about what a worker sends begins.
 func (p HostPolicy) fromWorker(match ...Match) Rule { return when(In{Name: p.workers()}).and(match...) }
 
-// toHost lets workers answer the host, ask its resolvers, and nothing else.
+// toHost lets workers answer the host, ask its resolver, and nothing else.
 func toHost(p HostPolicy) []Rule {
 	rules := []Rule{p.fromWorker(Established{}).do(Accept{})}
-	for _, resolver := range p.Resolvers {
-		address := Destination{netip.PrefixFrom(resolver, resolver.BitLen())}
+	if p.Resolver.IsValid() {
+		address := Destination{netip.PrefixFrom(p.Resolver, p.Resolver.BitLen())}
 		for _, protocol := range []byte{network.TCP, network.UDP} {
 			rules = append(rules, p.fromWorker(address, Protocol{protocol}, DestinationPorts{dnsPort, dnsPort}).do(Accept{}))
 		}

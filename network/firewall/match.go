@@ -61,8 +61,6 @@ type (
 	Slower struct{ PerSecond int }
 	// More matches while more than so many connections exist that came here.
 	More struct{ Connections int }
-	// OneIn matches one packet of so many, by chance.
-	OneIn struct{ Packets int }
 )
 
 func (In) match()                    {}
@@ -83,4 +81,3 @@ func (Redirected) match()            {}
 func (Faster) match()                {}
 func (Slower) match()                {}
 func (More) match()                  {}
-func (OneIn) match()                 {}

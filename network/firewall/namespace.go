@@ -27,10 +27,10 @@ type Policy struct {
 	// Allow is reachable although Deny holds it; all else in Deny is not. IPv6
 	// destinations have no effect without IPv6.
 	Allow, Deny []network.Destination
-	// Resolvers answer the DNS questions that the guest asks its gateway. They
-	// are IPv4; of several, chance picks one.
-	Resolvers []netip.Addr
-	// Relay says that the gateway itself answers these, and not Resolvers.
+	// Resolver answers the DNS questions that the guest asks its gateway. It is
+	// IPv4; the zero Addr is none.
+	Resolver netip.Addr
+	// Relay says that the gateway itself answers these, and no Resolver.
 	Relay bool
 	// Learnt says that beside Allow nothing is reachable but what Learn adds.
 	Learnt bool
@@ -108,16 +108,11 @@ func redirects(p Policy) []Rule {
 		when(In{Name: Uplink}, ipv4, Protocol{network.TCP}).do(guest),
 		when(In{Name: Uplink}, ipv4, Protocol{network.UDP}).do(guest),
 	}
-	if p.Relay {
+	if p.Relay || !p.Resolver.IsValid() {
 		return rules
 	}
-	for n, resolver := range p.Resolvers {
-		for _, question := range questions() {
-			if left := len(p.Resolvers) - n; left > 1 {
-				question = question.and(OneIn{left})
-			}
-			rules = append(rules, question.do(SendTo{resolver}))
-		}
+	for _, question := range questions() {
+		rules = append(rules, question.do(SendTo{p.Resolver}))
 	}
 	return rules
 }
