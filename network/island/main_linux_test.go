@@ -46,6 +46,11 @@ func runInside() int {
 }
 
 func furnishHost() error {
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening the host's network namespace: %w", err)
+	}
+	hostNamespace = fmt.Sprintf("/proc/self/fd/%d", home)
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("keeping mounts private: %w", err)
 	}

@@ -28,6 +28,7 @@ const (
 	hostWAN  = "203.0.113.2"
 	isp      = "203.0.113.1"
 	public   = "198.51.100.7"
+	wanMTU   = 1400
 	resolver = "10.99.0.53" // in a private network, and so denied to workers
 )
 
@@ -36,8 +37,9 @@ const (
 	impatience = 400 * time.Millisecond // for what shall not
 )
 
-// hostNamespace is where the test process is.
-const hostNamespace = "/proc/self/ns/net"
+// hostNamespace is where the test process is at home; any of its threads may be
+// elsewhere.
+var hostNamespace string
 
 func newInternet(t testing.TB) (namespace string) {
 	requireHost(t)
@@ -62,7 +64,7 @@ func newNeighbour(t testing.TB, name, link, near, far string) (namespace string)
 	ns, err := netns.GetFromPath(namespace)
 	require.NoError(t, err)
 	defer ns.Close()
-	veth := netlink.NewVeth(netlink.LinkAttrs{Name: link, TxQLen: 1000, MTU: 1400})
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: link, TxQLen: 1000, MTU: wanMTU})
 	veth.PeerName, veth.PeerNamespace = "up0", netlink.NsFd(ns)
 	require.NoError(t, netlink.LinkAdd(veth))
 	t.Cleanup(func() { require.NoError(t, removeLink(link)) })
@@ -126,10 +128,10 @@ func serve(t testing.TB, namespace, address string) {
 	var listener net.Listener
 	var socket net.PacketConn
 	require.NoError(t, Do(namespace, func() (err error) {
-		if listener, err = net.Listen("tcp4", address); err != nil {
+		if listener, err = net.Listen("tcp", address); err != nil {
 			return err
 		}
-		socket, err = net.ListenPacket("udp4", address)
+		socket, err = net.ListenPacket("udp", address)
 		return err
 	}))
 	t.Cleanup(func() { listener.Close(); socket.Close() })
@@ -149,7 +151,7 @@ func serveTCP(listener net.Listener) {
 }
 
 func serveUDP(socket net.PacketConn) {
-	buffer := make([]byte, 64)
+	buffer := make([]byte, 1<<16)
 	for {
 		_, from, err := socket.ReadFrom(buffer)
 		if err != nil {
@@ -168,7 +170,7 @@ func ask(namespace, network, address string, wait time.Duration) (seen string, e
 		}
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(wait))
-		if network == "udp4" {
+		if strings.HasPrefix(network, "udp") {
 			fmt.Fprint(conn, "who am I?")
 		}
 		answer := make([]byte, 64)
@@ -212,7 +214,7 @@ func ruleset(t testing.TB, namespace string) string {
 // dropped tells whether a rule with these words dropped packets.
 func dropped(t *testing.T, namespace, words string) bool {
 	return slices.ContainsFunc(strings.Split(ruleset(t, namespace), "\n"), func(rule string) bool {
-		return strings.Contains(rule, words) && strings.Contains(rule, "drop") && !strings.Contains(rule, "packets 0 ")
+		return strings.Contains(rule, words) && (strings.Contains(rule, "drop") || strings.Contains(rule, "goto denied")) && !strings.Contains(rule, "packets 0 ")
 	})
 }
 
