@@ -78,7 +78,7 @@ func ping(from string, to netip.Addr, wait time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if _, err := conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice()}); err != nil {
+		if _, err := conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice(), Zone: to.Zone()}); err != nil {
 			return err
 		}
 		return hear(conn, time.Now().Add(wait), func(packet []byte) bool {

@@ -222,3 +222,31 @@ func requireDropped(t *testing.T, namespace, words string) {
 	t.Helper()
 	require.True(t, dropped(t, namespace, words), "no rule with %q dropped anything:\n%s", words, ruleset(t, namespace))
 }
+
+// toLines logs to a channel, a line at a time.
+func toLines(lines chan<- string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(lineWriter(func(line string) { lines <- line }), nil))
+}
+
+type lineWriter func(string)
+
+func (w lineWriter) Write(line []byte) (int, error) {
+	w(string(line))
+	return len(line), nil
+}
+
+// requireLine waits for a line with all the words.
+func requireLine(t *testing.T, lines <-chan string, words ...string) {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case line := <-lines:
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				return
+			}
+		case <-late:
+			t.Fatalf("no line with %q was logged", words)
+		}
+	}
+}
