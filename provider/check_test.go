@@ -2,11 +2,9 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,10 +18,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
 
 func TestMissingHasALineForEachWithItsMend(t *testing.T) {
@@ -146,16 +142,6 @@ func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 		_, err = w.Init(t.Context(), nullLogger, fleeting.Settings{ConnectorConfig: fleeting.ConnectorConfig{Username: user}})
 		require.ErrorContains(t, err, "connector_config.username")
 	}
-}
-
-// The example's comment says what the default is.
-func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
-	_, after, found := strings.Cut(templates.RunnerConfig, "# deny = ")
-	require.True(t, found)
-	line, _, _ := strings.Cut(after, "\n")
-	var example []netip.Prefix
-	require.NoError(t, json.Unmarshal([]byte(line), &example))
-	require.ElementsMatch(t, firewall.Private(), example)
 }
 
 func TestCheckOfTheSyntheticBackend(t *testing.T) {

@@ -3,6 +3,8 @@ package config_test
 import (
 	"encoding/json"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -233,4 +235,36 @@ func TestAnyNetworkIsWrittenAsItIsRead(t *testing.T) {
 		require.Equal(t, first, second)
 	})
 	require.NotZero(t, accepted)
+}
+
+// TestGuideHasGoodExamples reads every example of the guide as it stands there.
+func TestGuideHasGoodExamples(t *testing.T) {
+	page, err := os.ReadFile("../../docs/guides/network.md")
+	require.NoError(t, err)
+	parts := strings.Split(string(page), "```")
+	examples := 0
+	for _, part := range parts {
+		example, isTOML := strings.CutPrefix(part, "toml\n")
+		if !isTOML {
+			continue
+		}
+		examples++
+		_, _, err := config.Load(write(t, "[[runners]]\n[runners.autoscaler]\n[runners.autoscaler.plugin_config.network]\n"+example), "")
+		require.NoError(t, err, example)
+	}
+	require.GreaterOrEqual(t, examples, 5)
+}
+
+// TestReferenceListsWhatIsPrivate leaves out what translators would be asked,
+// which the page says in words.
+func TestReferenceListsWhatIsPrivate(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/configuration.md")
+	require.NoError(t, err)
+	translator := prefix("64:ff9b::/96")
+	for _, d := range network.DefaultDeny() {
+		if d.Prefix.IsValid() && !d.Prefix.Overlaps(translator) {
+			text := strings.Replace(d.Prefix.String(), "::ffff:0.0.0.0/", "::ffff:0:0/", 1)
+			assert.Contains(t, string(page), text)
+		}
+	}
 }
