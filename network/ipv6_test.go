@@ -39,6 +39,7 @@ func TestParseIPv6SaysHowToMend(t *testing.T) {
 		"2001:db8::/97":            `2001:db8::/97 is too small for the workers' addresses: write a prefix of /96 or shorter`,
 		"::/0":                     `::/0` + never,
 		"2000::/2":                 `"2000::/2" has bits set after its prefix: write "::/2"`,
+		"fc00::/6":                 `fc00::/6` + never,
 		"fe80::/64":                `fe80::/64` + never,
 		"ff00::/8":                 `ff00::/8` + never,
 		"64:ff9b::/96":             `64:ff9b::/96` + never,
