@@ -19,10 +19,11 @@ var (
 	rateUnits   = map[string]int64{"kbit": kbit, "mbit": mbit, "gbit": gbit}
 )
 
-// The least that a job gets anything done with, and more than any link has.
+// The least that a job gets anything done with, and the most that a token bucket
+// of the kernel, whose sizes have 32 bits, keeps to without losing count.
 const (
 	minRate = mbit
-	maxRate = 1000 * gbit
+	maxRate = 100 * gbit
 )
 
 // parseRate gives bits per second. The units are tc's, of which those in bytes
@@ -47,7 +48,7 @@ func parseRate(text string) (int64, error) {
 		return 0, fmt.Errorf("%q is negative: write for instance \"100mbit\"", text)
 	}
 	if err != nil || count > maxRate/unit {
-		return 0, fmt.Errorf("%q is more than any link has: write at most \"%dgbit\", or remove it for no limit", text, maxRate/gbit)
+		return 0, fmt.Errorf("%q is more than can be kept to: write at most \"%dgbit\", or remove it for no limit", text, maxRate/gbit)
 	}
 	if count*unit < minRate {
 		return 0, fmt.Errorf("%q is too little: write at least \"%dmbit\", or remove it for no limit", text, minRate/mbit)
