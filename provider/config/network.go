@@ -61,24 +61,18 @@ func (r rawNetwork) checkPolicy(m *Errors, n Network) {
 	}
 }
 
-// checkResolvers knows that workers' questions are asked over IPv4 while IPv6
-// is off.
+// checkResolvers takes IPv6 addresses also while IPv6 is off for workers: it is
+// the host that asks them.
 func (r rawNetwork) checkResolvers(m *Errors, n Network) {
 	if len(n.DNS) > maxResolvers {
 		m.add(r.dns.path, "has %d resolvers, and %d are the most that are asked: remove some", len(n.DNS), maxResolvers)
 	}
 	seen := make(map[netip.Addr]bool)
-	var hasIPv4, hasIPv6 bool
 	for i, resolver := range n.DNS {
 		if seen[resolver] && resolver.IsValid() {
 			m.add(at(r.dns.path, i), "%s is there twice: remove one of the two", resolver)
 		}
 		seen[resolver] = true
-		hasIPv4 = hasIPv4 || !resolver.Is6() // one that is wrong might be meant to be
-		hasIPv6 = hasIPv6 || resolver.Is6()
-	}
-	if hasIPv6 && !hasIPv4 && !n.IPv6.On && !m.has(r.ipv6.path) {
-		m.add(r.dns.path, "has no IPv4 address, and IPv6 is off: add one such as \"9.9.9.9\", or set network.ipv6")
 	}
 }
 

@@ -60,9 +60,7 @@ func TestGoodNetworks(t *testing.T) {
 		{`{"dns":["::ffff:9.9.9.9","127.0.0.53","2620:fe::fe"]}`, func(n *config.Network) {
 			n.DNS = []netip.Addr{address("9.9.9.9"), address("127.0.0.53"), address("2620:fe::fe")}
 		}},
-		{`{"dns":["2620:fe::fe"],"ipv6":"nat"}`, func(n *config.Network) {
-			n.DNS, n.IPv6 = []netip.Addr{address("2620:fe::fe")}, network.IPv6{On: true}
-		}},
+		{`{"dns":["2620:fe::fe"]}`, func(n *config.Network) { n.DNS = []netip.Addr{address("2620:fe::fe")} }},
 		{`{"ipv6":"off"}`, func(*config.Network) {}},
 		{`{"ipv6":false}`, func(*config.Network) {}},
 		{`{"ipv6":null}`, func(*config.Network) {}},
@@ -140,8 +138,6 @@ func TestBadNetworks(t *testing.T) {
 		`{"dns":["9.9.9.9","1.1.1.1","9.9.9.9"]}`:                   `dns[2]: 9.9.9.9 is there twice: remove one of the two`,
 		`{"dns":["2620:fe::fe","::ffff:9.9.9.9","9.9.9.9"]}`:        `dns[2]: 9.9.9.9 is there twice: remove one of the two`,
 		`{"dns":["1.1.1.1","1.1.1.2","1.1.1.3","1.1.1.4"]}`:         `dns: has 4 resolvers, and 3 are the most that are asked: remove some`,
-		`{"dns":["2620:fe::fe"]}`:                                   `dns: has no IPv4 address, and IPv6 is off: add one such as "9.9.9.9", or set network.ipv6`,
-		`{"dns":["2620:fe::fe","2620:fe::9"],"ipv6":false}`:         `dns: has no IPv4 address, and IPv6 is off: add one such as "9.9.9.9", or set network.ipv6`,
 		`{"dns":["2620:fe::fe"],"ipv6":"yes","allow":["fd00::/8"]}`: `ipv6: "yes" is neither "off", "nat" nor a network: write for instance "2001:db8:1:2::/64" if that is routed to this host`,
 
 		`{"ipv6":["nat"]}`:          `ipv6: want a string, have a list: write for instance "nat"`,
