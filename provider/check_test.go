@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
 
 func TestMissingHasALineForEachWithItsMend(t *testing.T) {
@@ -142,6 +144,22 @@ func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 		_, err = w.Init(t.Context(), nullLogger, fleeting.Settings{ConnectorConfig: fleeting.ConnectorConfig{Username: user}})
 		require.ErrorContains(t, err, "connector_config.username")
 	}
+}
+
+// The example's comment says what the default is.
+func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
+	_, after, found := strings.Cut(templates.RunnerConfig, "# deny = ")
+	require.True(t, found)
+	line, _, _ := strings.Cut(after, "\n")
+	var example []string
+	require.NoError(t, json.Unmarshal([]byte(line), &example))
+	var denied []network.Destination
+	for _, text := range example {
+		some, err := network.ParseDestinations(text)
+		require.NoError(t, err)
+		denied = append(denied, some...)
+	}
+	require.ElementsMatch(t, network.DefaultDeny(), denied)
 }
 
 func TestCheckOfTheSyntheticBackend(t *testing.T) {
