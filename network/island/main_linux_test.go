@@ -1,6 +1,7 @@
 package island
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,7 +60,7 @@ func furnishHost() error {
 	}
 	loopback := configure("lo")
 	loopback.up()
-	return loopback.err
+	return errors.Join(loopback.err, doubtNoAddress())
 }
 
 // requireHost skips a test that has no host to work on, except in CI.

@@ -1,6 +1,7 @@
 package island
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -83,10 +84,14 @@ func newNamespace(t testing.TB, name string) (path string) {
 	require.NoError(t, makeNamespace(name, func() error {
 		loopback := configure("lo")
 		loopback.up()
-		return loopback.err
+		return errors.Join(loopback.err, doubtNoAddress())
 	}))
 	return namespacePath(name)
 }
+
+// doubtNoAddress has links made later use their own IPv6 addresses at once,
+// where they would otherwise ask first whether others have them.
+func doubtNoAddress() error { return setSysctl("0", "ipv6", "conf", "default", "accept_dad") }
 
 func addAndUp(name string, address netip.Prefix) error {
 	link := configure(name)
