@@ -70,28 +70,46 @@ func (i *Island) obstacles() ([]hostfirewall.Obstacle, error) {
 	if err != nil {
 		return nil, err
 	}
-	through := i.traffic(false).Through()
-	if i.options.IPv6.On {
-		through = append(through, i.traffic(true).Through()...)
+	traffic, err := i.traffic()
+	if err != nil {
+		return nil, err
+	}
+	var through []hostfirewall.Packet
+	for _, t := range traffic {
+		through = append(through, t.Through()...)
 	}
 	found := rules.Obstacles(hostfirewall.Forward, through)
-	resolver := i.resolver()
+	resolver := i.answering().redirect // a relay asks as the host does
 	if here, err := isOurs(resolver); err != nil || !here {
 		return found, err
 	}
-	return append(found, rules.Obstacles(hostfirewall.Input, i.traffic(resolver.Is6()).ToResolver(resolver))...), nil
+	return append(found, rules.Obstacles(hostfirewall.Input, traffic[0].ToResolver(resolver))...), nil
 }
 
-// traffic is what a worker's packets have in common.
-func (i *Island) traffic(ipv6 bool) hostfirewall.Traffic {
-	t := hostfirewall.Traffic{Link: firewall.LinkPrefix + i.scope + "aaaaaaaa", IPv6: ipv6}
-	if out, err := i.egress(); err == nil {
-		t.Egress = out.name
+// traffic is where packets of workers pass: IPv4 first, by every link that
+// leads to where workers may go.
+func (i *Island) traffic() ([]hostfirewall.Traffic, error) {
+	out, err := i.egress()
+	if err != nil {
+		out = exit{} // which findEgress says; the links are just not known
 	}
-	if !ipv6 {
-		t.Worker = i.gateway.Next()
+	ways, err := i.ways(out)
+	if err != nil {
+		return nil, err
 	}
-	return t
+	outside := i.outside(i.gateway.Next()) // as a worker is called
+	var all []hostfirewall.Traffic
+	for n, links := range [][]string{ways.ipv4, ways.ipv6}[:len(outside)] {
+		if len(links) == 0 {
+			links = []string{""}
+		}
+		for _, link := range links {
+			all = append(all, hostfirewall.Traffic{
+				Link: firewall.LinkPrefix + i.scope + "aaaaaaaa", Egress: link, Worker: outside[n], IPv6: n == 1,
+			})
+		}
+	}
+	return all, nil
 }
 
 // isOurs tells whether an address is one of this host's.

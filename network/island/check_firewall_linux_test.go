@@ -166,27 +166,56 @@ func TestGuardedHostMattersOnlyToItsOwnResolver(t *testing.T) {
 	require.Equal(t, backend.OK, island.findFirewall().Level)
 }
 
-// IPv6 packets are for the tests of the traffic; here it is about which
-// tables matter.
 func TestFirewallOfIPv6MattersToWorkersThatHaveIt(t *testing.T) {
-	requireTools(t, "ip6tables")
-	newInternet(t)
+	requireTools(t, "iptables", "ip6tables")
+	world := newFlowWorld(t)
+	serve(t, world["internet6"].namespace, "["+public6+"]:80")
+	options := testOptions(t, "p")
+	options.IPv6.On = true
+	island := openIsland(t, options)
+	addWorker(t, world, island, "p-aaaaaaaa", "worker")
+	guest, address := world["worker"].namespace, "["+public6+"]:80"
+	_, err := ask(guest, "tcp", address, patience)
+	require.NoError(t, err)
+
 	t.Cleanup(func() { shell(t, "nft delete table ip6 filter") })
 	shell(t, "ip6tables -P FORWARD DROP")
-	for on, level := range map[bool]backend.Level{false: backend.OK, true: backend.Warning} {
-		options := testOptions(t, "p")
-		options.IPv6.On = on
-		island, err := New(options)
-		require.NoError(t, err)
-		finding := island.findFirewall()
-		require.Equal(t, level, finding.Level, finding)
-		if on {
-			require.Contains(t, finding.Mend, "ip6tables -I FORWARD -i mf+ -j ACCEPT && ")
-			shell(t, finding.Mend)
-			require.Equal(t, backend.OK, island.findFirewall().Level)
-			shell(t, "ip6tables -F FORWARD")
-		}
-	}
+	_, err = ask(guest, "tcp", address, impatience)
+	require.Error(t, err)
+	finding := island.findFirewall()
+	require.Equal(t, backend.Warning, finding.Level, finding)
+	require.Equal(t, "ip6tables -I FORWARD -i mf+ -j ACCEPT && "+
+		"ip6tables -I FORWARD -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT "+
+		"# to keep it: netfilter-persistent save", finding.Mend)
+	without, err := New(testOptions(t, "q"))
+	require.NoError(t, err)
+	require.Equal(t, backend.OK, without.findFirewall().Level)
+
+	shell(t, finding.Mend)
+	_, err = ask(guest, "tcp", address, patience)
+	require.NoError(t, err)
+	finding = island.findFirewall()
+	require.Equal(t, backend.OK, finding.Level, finding)
+}
+
+// Whoever lets the workers' addresses pass has done it already; a LAN that is
+// allowed wants it too.
+func TestRulesForAddressesAndWays(t *testing.T) {
+	newFlowWorld(t)
+	options := testOptions(t, "p")
+	island, err := New(options)
+	require.NoError(t, err)
+	options.Allow = destinations(t, printer+"/32")
+	prints, err := New(options)
+	require.NoError(t, err)
+	t.Cleanup(func() { shell(t, "nft delete table ip mine") })
+	shell(t, `nft 'add table ip mine; add chain ip mine guard { type filter hook forward priority 0; policy drop; }
+		add rule ip mine guard ip saddr 10.86.0.0/16 oifname "wan0" accept
+		add rule ip mine guard ct state established,related accept'`)
+	require.Equal(t, backend.OK, island.findFirewall().Level)
+	require.Equal(t, backend.Warning, prints.findFirewall().Level)
+	shell(t, `nft 'add rule ip mine guard ip saddr 10.86.0.0/16 oifname "lan0" accept'`)
+	require.Equal(t, backend.OK, prints.findFirewall().Level)
 }
 
 // requireRefused wants no answer: none at all, or a refusal.
