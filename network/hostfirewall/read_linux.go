@@ -6,12 +6,14 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
 
 // Read returns the rules of the calling thread's network namespace that packets
 // of workers may meet, but for tables whose name begins with ours.
 func Read(ours string) (Ruleset, error) {
-	return settled(func() (Ruleset, error) { return read(ours) })
+	return firewall.Settled(func() (Ruleset, error) { return read(ours) })
 }
 
 // families are those whose hooks see IP packets, as nft names them.

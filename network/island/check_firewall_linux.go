@@ -19,7 +19,7 @@ func (i *Island) findFirewall() backend.Finding {
 	finding := backend.Finding{Level: backend.OK, What: "host firewall"}
 	obstacles, err := i.obstacles()
 	switch {
-	case errors.Is(err, hostfirewall.ErrChanging):
+	case errors.Is(err, firewall.ErrChanging):
 		finding.Level, finding.Detail, finding.Mend = backend.Warning, err.Error(), "run doctor again"
 		return finding
 	case err != nil:

@@ -209,13 +209,20 @@ func TestRulesForAddressesAndWays(t *testing.T) {
 	prints, err := New(options)
 	require.NoError(t, err)
 	t.Cleanup(func() { shell(t, "nft delete table ip mine") })
-	shell(t, `nft 'add table ip mine; add chain ip mine guard { type filter hook forward priority 0; policy drop; }
-		add rule ip mine guard ip saddr 10.86.0.0/16 oifname "wan0" accept
-		add rule ip mine guard ct state established,related accept'`)
-	require.Equal(t, backend.OK, island.findFirewall().Level)
-	require.Equal(t, backend.Warning, prints.findFirewall().Level)
-	shell(t, `nft 'add rule ip mine guard ip saddr 10.86.0.0/16 oifname "lan0" accept'`)
-	require.Equal(t, backend.OK, prints.findFirewall().Level)
+	shell(t, `nft 'add table ip mine
+		add chain ip mine guard { type filter hook forward priority 0; policy drop; }
+		add rule ip mine guard ct state established,related accept
+		add chain ip mine workers
+		add rule ip mine guard ip saddr 10.86.0.0/16 jump workers'`)
+	for rules, levels := range map[string][]backend.Level{
+		"oifname wan0 accept":              {backend.OK, backend.Warning},
+		"oifname lan0 accept":              {backend.Warning, backend.Warning},
+		"oifname { lan0, wan0 } accept":    {backend.OK, backend.OK},
+		"oifname != { lan0, wan0 } accept": {backend.Warning, backend.Warning},
+	} {
+		shell(t, "nft 'flush chain ip mine workers; add rule ip mine workers "+rules+"'")
+		require.Equal(t, levels, []backend.Level{island.findFirewall().Level, prints.findFirewall().Level}, rules)
+	}
 }
 
 // requireRefused wants no answer: none at all, or a refusal.

@@ -51,7 +51,7 @@ var rooms = []room{
 	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: contracts},
 	{pattern: "network/firewall", imports: contracts},
-	{pattern: "network/hostfirewall", imports: contracts},
+	{pattern: "network/hostfirewall", imports: union(contracts, "network/firewall")}, // rules are read alike
 	{pattern: "network/nameserver", imports: contracts},
 	{pattern: "network/packetlog", imports: contracts},
 	// A lease has all of them.

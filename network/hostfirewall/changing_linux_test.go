@@ -7,41 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
-
-func TestSettledReadsAgainWhatChangedMeanwhile(t *testing.T) {
-	emptyNamespace(t)
-	tries := 0
-	got, err := settled(func() (int, error) {
-		if tries++; tries <= 3 {
-			shell(t, fmt.Sprintf("nft add table inet t%d", tries))
-			return 0, fmt.Errorf("a chain is gone")
-		}
-		return tries, nil
-	})
-	require.NoError(t, err)
-	require.Equal(t, 4, got)
-}
-
-func TestSettledGivesUp(t *testing.T) {
-	emptyNamespace(t)
-	tries := 0
-	_, err := settled(func() (int, error) {
-		tries++
-		shell(t, fmt.Sprintf("nft add table inet t%d", tries))
-		return tries, nil
-	})
-	require.ErrorIs(t, err, ErrChanging)
-	require.Equal(t, attempts, tries)
-}
-
-func TestSettledDoesNotHideErrors(t *testing.T) {
-	emptyNamespace(t)
-	tries := 0
-	_, err := settled(func() (int, error) { tries++; return 0, fmt.Errorf("broken") })
-	require.EqualError(t, err, "broken")
-	require.Equal(t, 1, tries)
-}
 
 // swap is a transaction for nft that leaves a table whose rules all have one
 // verdict, in several chains.
@@ -76,7 +44,7 @@ func TestReadNeverMixesOldAndNew(t *testing.T) {
 		}
 		rules, err := Read("ours")
 		if running && err != nil {
-			require.ErrorIs(t, err, ErrChanging)
+			require.ErrorIs(t, err, firewall.ErrChanging)
 			continue
 		}
 		require.NoError(t, err)
