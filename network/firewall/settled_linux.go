@@ -21,10 +21,11 @@ const (
 )
 
 // Settled runs read until no rule of the calling thread's network namespace
-// changes while it does. Every list of rules goes through here. The kernel answers a
-// list in parts, and one list a chain, so that a change in between would show
-// half of the old rules and half of the new, or fail; the library does not look
-// at the flag that says so. The kernel counts its changes, and that tells.
+// changes while it does. Every list of rules goes through here. The kernel
+// answers a list in parts, and one list a chain, so that a change in between
+// would show half of the old rules and half of the new, or fail; the library
+// does not look at the flag that says so. The kernel counts its changes, and
+// that tells.
 func Settled[T any](read func() (T, error)) (T, error) {
 	for range attempts {
 		before, err := generation()

@@ -52,12 +52,13 @@ func (o Obstacle) remedy(links string) remedy {
 	return o.nft(links)
 }
 
-// firewalld's own table may be closed to everybody else. A link that is trusted
-// there is no danger to the host: our own rules drop what it sends to it.
+// firewalld's own table may be closed to everybody else. It is told for now and
+// for ever, and need not reload, which would lose what others told it for now.
+// A link that is trusted there is no danger to the host: our own rules drop what
+// it sends to it.
 func firewalld(links string) remedy {
-	return remedy{commands: []string{
-		fmt.Sprintf("firewall-cmd --permanent --zone=trusted --add-interface=%s+", links), "firewall-cmd --reload",
-	}}
+	add := fmt.Sprintf("--zone=trusted --add-interface=%s+", links)
+	return remedy{commands: []string{"firewall-cmd --permanent " + add, "firewall-cmd " + add}}
 }
 
 // ufw lets answers pass by itself, and makes rules for both families.

@@ -48,7 +48,7 @@ func TestRemedyIsInTheWordsOfTheFirewall(t *testing.T) {
 				{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD", Hook: Forward},
 				{Family: "inet", Table: "firewalld", Chain: "filter_INPUT", Hook: Input},
 			},
-			"firewall-cmd --permanent --zone=trusted --add-interface=mf+ && firewall-cmd --reload",
+			"firewall-cmd --permanent --zone=trusted --add-interface=mf+ && firewall-cmd --zone=trusted --add-interface=mf+",
 		},
 		"a table with a name of iptables', but not its chains": {
 			[]Obstacle{{Family: "ip", Table: "filter", Chain: "input", Hook: Input}},
@@ -66,7 +66,7 @@ func TestRemedyIsInTheWordsOfTheFirewall(t *testing.T) {
 				{Family: "ip", Table: "filter", Chain: "FORWARD", Hook: Forward, Chains: docker},
 				{Family: "ip", Table: "filter", Chain: "INPUT", Hook: Input},
 			},
-			"firewall-cmd --permanent --zone=trusted --add-interface=mf+ && firewall-cmd --reload && " +
+			"firewall-cmd --permanent --zone=trusted --add-interface=mf+ && firewall-cmd --zone=trusted --add-interface=mf+ && " +
 				"iptables -I DOCKER-USER -i mf+ -j ACCEPT && " +
 				"iptables -I DOCKER-USER -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT && " +
 				"iptables -I INPUT -i mf+ -p udp --dport 53 -j ACCEPT && iptables -I INPUT -i mf+ -p tcp --dport 53 -j ACCEPT " +

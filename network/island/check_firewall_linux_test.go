@@ -109,7 +109,7 @@ var hostFirewalls = []hostFirewall{
 		start:      "nft -f testdata/firewalld.nft",
 		stop:       "nft delete table inet firewalld",
 		guardsHost: true,
-		mend:       "firewall-cmd --permanent --zone=trusted --add-interface=mf+ && firewall-cmd --reload",
+		mend:       "firewall-cmd --permanent --zone=trusted --add-interface=mf+ && firewall-cmd --zone=trusted --add-interface=mf+",
 		mended:     "nft delete table inet firewalld && nft -f testdata/firewalld-trusted.nft",
 	},
 }
