@@ -45,7 +45,7 @@ func (o Obstacle) remedy(links string) remedy {
 	case slices.ContainsFunc(o.Chains, func(c string) bool { return strings.HasPrefix(c, "ufw-") || strings.HasPrefix(c, "ufw6-") }):
 		return o.ufw(links)
 	case slices.Contains(o.Chains, "DOCKER-USER"):
-		return o.iptables(links, "DOCKER-USER", "run this after each start of Docker")
+		return o.iptables(links, "DOCKER-USER", "run this at each boot, after Docker has started")
 	case o.Family != "inet" && strings.ToUpper(o.Chain) == o.Chain && slices.Contains(iptablesTables, o.Table):
 		return o.iptables(links, o.Chain, "netfilter-persistent save")
 	}

@@ -30,7 +30,7 @@ func TestRemedyIsInTheWordsOfTheFirewall(t *testing.T) {
 			"iptables -I DOCKER-USER -i mf+ -j ACCEPT && " +
 				"iptables -I DOCKER-USER -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT && " +
 				"ip6tables -I DOCKER-USER -i mf+ -j ACCEPT && " +
-				"ip6tables -I DOCKER-USER -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT # to keep it: run this after each start of Docker",
+				"ip6tables -I DOCKER-USER -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT # to keep it: run this at each boot, after Docker has started",
 		},
 		"ufw, for both families and with Docker": {
 			[]Obstacle{
@@ -70,7 +70,7 @@ func TestRemedyIsInTheWordsOfTheFirewall(t *testing.T) {
 				"iptables -I DOCKER-USER -i mf+ -j ACCEPT && " +
 				"iptables -I DOCKER-USER -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT && " +
 				"iptables -I INPUT -i mf+ -p udp --dport 53 -j ACCEPT && iptables -I INPUT -i mf+ -p tcp --dport 53 -j ACCEPT " +
-				"# to keep it: run this after each start of Docker; netfilter-persistent save",
+				"# to keep it: run this at each boot, after Docker has started; netfilter-persistent save",
 		},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, Remedy(c.obstacles, "mf")) })

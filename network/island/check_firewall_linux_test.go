@@ -91,7 +91,7 @@ var hostFirewalls = []hostFirewall{
 		stop: noIPTables,
 		mend: "iptables -I DOCKER-USER -i mf+ -j ACCEPT && " +
 			"iptables -I DOCKER-USER -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT " +
-			"# to keep it: run this after each start of Docker",
+			"# to keep it: run this at each boot, after Docker has started",
 	},
 	{
 		name:       "ufw",
