@@ -3,9 +3,11 @@ package island
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // usualMTU is for a host that has no way out, and so no MTU to copy.
@@ -39,9 +41,18 @@ func (i *Island) egress() (exit, error) {
 	return exit{link.Attrs().Name, link.Attrs().MTU}, nil
 }
 
+// dummy is an IPv4 address that nobody ever has (RFC 7600), and so one that no
+// host routes but by default.
+var dummy = net.IPv4(192, 0, 0, 8)
+
 // defaultLink returns the index of the link that the preferred default route
-// takes, zero without one.
+// takes, zero without one. It asks the kernel first, which has a route for each
+// worker as well; its answer counts if no rule of policy routing made it.
 func defaultLink() (int, error) {
+	used, err := netlink.RouteGetWithOptions(dummy, &netlink.RouteGetOptions{FIBMatch: true})
+	if err == nil && len(used) == 1 && isDefault(used[0]) && used[0].Table == unix.RT_TABLE_MAIN {
+		return firstLink(used[0]), nil
+	}
 	routes, err := listRoutes()
 	if err != nil {
 		return 0, err
@@ -50,9 +61,12 @@ func defaultLink() (int, error) {
 	if len(routes) == 0 {
 		return 0, nil
 	}
-	best := slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
-	if len(best.MultiPath) > 0 {
-		return best.MultiPath[0].LinkIndex, nil
+	return firstLink(slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })), nil
+}
+
+func firstLink(route netlink.Route) (index int) {
+	if len(route.MultiPath) > 0 {
+		return route.MultiPath[0].LinkIndex
 	}
-	return best.LinkIndex, nil
+	return route.LinkIndex
 }
