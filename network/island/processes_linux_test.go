@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -27,6 +28,9 @@ const (
 	playing = "MAYFLY_TEST_ROLE"
 	part    = "MAYFLY_TEST_PART"
 )
+
+// processPatience is for one that hangs.
+const processPatience = 2 * time.Minute
 
 // play is a process that shares the tests' host. It tests nothing itself: it
 // fails by its exit code.
@@ -44,7 +48,9 @@ func process(t *testing.T, role string, what any) *exec.Cmd {
 	t.Helper()
 	text, err := json.Marshal(what)
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	ctx, cancel := context.WithTimeout(t.Context(), processPatience)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), playing+"="+role, part+"="+string(text))
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	return cmd
