@@ -1,9 +1,9 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -55,7 +55,7 @@ var words = map[string][]string{
 // ports ("tcp/25", "udp/5000-5999"), ports of a network ("10.0.0.0/8 tcp/443"),
 // or a word for a list of these ("private", "smtp").
 func ParseDestinations(text string) ([]Destination, error) {
-	list, ok := words[text]
+	list, ok := words[strings.TrimSpace(text)]
 	if !ok {
 		list = []string{text}
 	}
@@ -70,18 +70,39 @@ func ParseDestinations(text string) ([]Destination, error) {
 	return destinations, nil
 }
 
+// FormatDestinations writes a list so that ParseDestinations, of each entry in
+// turn, reads the same. Where all of what a word stands for follows in its
+// order, the word is written, which is what its reader had written too.
+func FormatDestinations(list []Destination) []string {
+	private := meaning("private")
+	texts := make([]string, 0, len(list))
+	for len(list) > 0 {
+		if len(list) >= len(private) && slices.Equal(list[:len(private)], private) {
+			texts, list = append(texts, "private"), list[len(private):]
+			continue
+		}
+		texts, list = append(texts, list[0].String()), list[1:]
+	}
+	return texts
+}
+
 // DefaultDeny returns what workers cannot reach unless something else is
 // configured.
 func DefaultDeny() []Destination {
 	var all []Destination
 	for _, word := range []string{"private", "smtp"} {
-		list, err := ParseDestinations(word)
-		if err != nil {
-			panic(fmt.Sprintf("network: the word %s: %v", word, err))
-		}
-		all = append(all, list...)
+		all = append(all, meaning(word)...)
 	}
 	return all
+}
+
+// meaning is what a word of ours stands for.
+func meaning(word string) []Destination {
+	list, err := ParseDestinations(word)
+	if err != nil {
+		panic(fmt.Sprintf("network: the word %s: %v", word, err))
+	}
+	return list
 }
 
 // String returns the destination as ParseDestinations reads it.
@@ -121,16 +142,17 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// parsePorts reads a protocol with one port or a range of them.
+// parsePorts reads a protocol with one port or a range of them. There is no
+// port 0.
 func parsePorts(text string) (Ports, error) {
-	wrong := fmt.Errorf("%q names no ports: write for instance \"tcp/443\" or \"udp/5000-5999\"", text)
+	wrong := fmt.Errorf("%q names no ports: write for instance \"tcp/443\" or \"udp/5000-5999\", from 1 to 65535", text)
 	protocol, ports, _ := strings.Cut(text, "/")
 	from, to, isRange := strings.Cut(ports, "-")
 	if !isRange {
 		to = from
 	}
 	first, err := strconv.ParseUint(from, 10, 16)
-	if err != nil {
+	if err != nil || first == 0 {
 		return Ports{}, wrong
 	}
 	last, err := strconv.ParseUint(to, 10, 16)
@@ -140,33 +162,52 @@ func parsePorts(text string) (Ports, error) {
 	return Ports{Protocol: protocols[protocol], First: uint16(first), Last: uint16(last)}, nil
 }
 
-var errDestination = errors.New(`write a network such as "10.210.0.0/16", ports such as "tcp/443" or "udp/5000-5999", ` +
-	`both such as "10.210.0.0/16 tcp/443", or one of the words "private" and "smtp"`)
+const howToWrite = `write a network such as "10.210.0.0/16", ports such as "tcp/443" or "udp/5000-5999", ` +
+	`both such as "10.210.0.0/16 tcp/443", or one of the words "private" and "smtp"`
 
 func parseDestination(text string) (Destination, error) {
 	fields := strings.Fields(text)
-	if len(fields) == 0 || len(fields) > 2 {
-		return Destination{}, fmt.Errorf("%q is no destination: %w", text, errDestination)
-	}
 	var d Destination
-	last := fields[len(fields)-1]
-	if protocol, _, _ := strings.Cut(last, "/"); protocols[protocol] != 0 {
-		ports, err := parsePorts(last)
+	if last := len(fields) - 1; last >= 0 && namesProtocol(fields[last]) {
+		ports, err := parsePorts(fields[last])
 		if err != nil {
 			return Destination{}, err
 		}
-		d.Ports = ports
-		fields = fields[:len(fields)-1]
-	}
-	switch len(fields) {
-	case 0:
-		return d, nil
-	case 1:
-		var err error
-		if d.Prefix, err = ParsePrefix(fields[0]); err != nil {
-			return Destination{}, fmt.Errorf("%w; %w", err, errDestination)
+		d.Ports, fields = ports, fields[:last]
+		if last == 0 {
+			return d, nil
 		}
-		return d, nil
 	}
-	return Destination{}, fmt.Errorf("%q is no destination: %w", text, errDestination)
+	if len(fields) != 1 {
+		return Destination{}, fmt.Errorf("%q is no destination: %s", text, howToWrite)
+	}
+	prefix, err := parseNetwork(fields[0])
+	if err != nil {
+		return Destination{}, err
+	}
+	d.Prefix = prefix
+	return d, nil
+}
+
+func namesProtocol(field string) bool {
+	protocol, _, _ := strings.Cut(field, "/")
+	return protocols[protocol] != 0
+}
+
+// parseNetwork is ParsePrefix with answers for what people write in its place.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if _, err := netip.ParsePrefix(text); err == nil {
+		return ParsePrefix(text)
+	}
+	if address, err := netip.ParseAddr(text); err == nil && !strings.Contains(text, "/") { // a zone may hold one
+		alone := netip.PrefixFrom(address.WithZone(""), address.BitLen())
+		return netip.Prefix{}, fmt.Errorf("%q is an address: write %q for it alone", text, alone)
+	}
+	if _, isWord := words[text]; isWord {
+		return netip.Prefix{}, fmt.Errorf("%q stands alone: write it without ports, or a network with them", text)
+	}
+	if _, err := ParseDomain(text); err == nil && strings.Contains(text, ".") {
+		return netip.Prefix{}, fmt.Errorf("%q is a name: write it into domains, or the networks of its addresses here", text)
+	}
+	return netip.Prefix{}, fmt.Errorf("%q is no network: %s", text, howToWrite)
 }

@@ -73,6 +73,13 @@ type Parker interface {
 	Unpark(ctx context.Context, worker string) (Lease, error)
 }
 
+// Denier is a network that counts what its policy denies.
+type Denier interface {
+	// Denied returns how many packets each worker of the pool was denied so far.
+	// It only looks, and may be called from another process than the pool's.
+	Denied(ctx context.Context) (map[string]uint64, error)
+}
+
 // None is the Network of backends that bring their own.
 type None struct{}
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
@@ -153,9 +151,15 @@ func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
 	_, after, found := strings.Cut(templates.RunnerConfig, "# deny = ")
 	require.True(t, found)
 	line, _, _ := strings.Cut(after, "\n")
-	var example []netip.Prefix
+	var example []string
 	require.NoError(t, json.Unmarshal([]byte(line), &example))
-	require.ElementsMatch(t, firewall.Private(), example)
+	var denied []network.Destination
+	for _, text := range example {
+		some, err := network.ParseDestinations(text)
+		require.NoError(t, err)
+		denied = append(denied, some...)
+	}
+	require.ElementsMatch(t, network.DefaultDeny(), denied)
 }
 
 func TestCheckOfTheSyntheticBackend(t *testing.T) {

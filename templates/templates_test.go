@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
@@ -46,11 +47,10 @@ func TestRunnerConfigUncommentedChangesOnlyTheExamples(t *testing.T) {
 	want.Image.Packages = []string{"git", "podman"}
 	want.Image.Run = []string{"systemctl enable podman.socket"}
 	want.Network.Egress = "eth0"
-	want.Network.Allow = []netip.Prefix{netip.MustParsePrefix("192.168.1.10/32")}
-	want.Network.Deny = c.Network.Deny
+	want.Network.Allow = []network.Destination{{Prefix: netip.MustParsePrefix("192.168.1.10/32")}}
+	want.Network.Deny = network.DefaultDeny()
 	want.Network.DNS = []netip.Addr{netip.MustParseAddr("9.9.9.9")}
 	assert.Equal(t, want, c)
-	assert.Contains(t, c.Network.Deny, netip.MustParsePrefix("169.254.0.0/16"))
 }
 
 func TestRunnerConfigWithTheOtherSource(t *testing.T) {
@@ -58,4 +58,6 @@ func TestRunnerConfigWithTheOtherSource(t *testing.T) {
 	c, _ := load(t, uncomment(other.ReplaceAllString(text, "$1$2")))
 	assert.Equal(t, image.HTTPS, c.Image.Source.Kind)
 	assert.Len(t, c.Image.Source.SHA256, 64)
+	assert.Equal(t, []string{"gitlab.example.com", "*.debian.org"}, c.Network.Domains)
+	assert.Equal(t, int64(100e6), c.Network.Bandwidth)
 }

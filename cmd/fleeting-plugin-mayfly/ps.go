@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -41,6 +42,9 @@ type listedWorker struct {
 	// memory; 0 where there are none, or the backend cannot tell.
 	PSSBytes     int64 `json:"pss_bytes,omitempty"`
 	PrivateBytes int64 `json:"private_bytes,omitempty"`
+	// DeniedPackets is how many packets the network's policy has denied it; nil
+	// where nothing counts them.
+	DeniedPackets *uint64 `json:"denied_packets,omitempty"`
 }
 
 // Run lists the workers that have a directory, running or not.
@@ -54,6 +58,7 @@ func (c psCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	addMemory(ctx, settings, s.log(), workers)
+	addDenied(ctx, settings, s.log(), workers)
 	if c.JSON {
 		return s.document(workers)
 	}
@@ -86,23 +91,47 @@ func listWorkers(c config.Config) ([]listedWorker, error) {
 	return workers, nil
 }
 
-// addMemory asks for it from outside the plugin processes, as all of ps. What
-// cannot be found out does not hide the list.
+// addMemory asks for it from outside the plugin processes, as all of ps.
 func addMemory(ctx context.Context, c config.Config, log *slog.Logger, workers []listedWorker) {
-	used := make(map[string]map[string]backend.Memory) // by pool and worker
-	for i := range workers {
-		w := &workers[i]
-		of, asked := used[w.Pool]
+	used := eachPool(c, log, "the memory of workers", workers, func(c config.Config) (map[string]backend.Memory, error) {
+		return provider.Memory(ctx, c, log)
+	})
+	for i, memory := range used {
+		workers[i].PSSBytes, workers[i].PrivateBytes = memory.PSS, memory.Private
+	}
+}
+
+func addDenied(ctx context.Context, c config.Config, log *slog.Logger, workers []listedWorker) {
+	denied := eachPool(c, log, "what workers were denied", workers, func(c config.Config) (map[string]uint64, error) {
+		return provider.Denied(ctx, c, log)
+	})
+	for i, packets := range denied {
+		workers[i].DeniedPackets = &packets
+	}
+}
+
+// eachPool asks once for every pool of the workers, and returns what is known by
+// the worker's place in the list. What cannot be found out does not hide the
+// list.
+func eachPool[T any](c config.Config, log *slog.Logger, what string, workers []listedWorker,
+	ask func(config.Config) (map[string]T, error)) map[int]T {
+	pools := make(map[string]map[string]T)
+	found := make(map[int]T)
+	for i, w := range workers {
+		of, asked := pools[w.Pool]
 		if !asked {
 			var err error
 			c.Pool = w.Pool
-			if of, err = provider.Memory(ctx, c, log); err != nil {
-				log.Warn("the memory of workers is not known", "pool", w.Pool, "error", err)
+			if of, err = ask(c); err != nil {
+				log.Warn(what+" is not known", "pool", w.Pool, "error", err)
 			}
-			used[w.Pool] = of
+			pools[w.Pool] = of
 		}
-		w.PSSBytes, w.PrivateBytes = of[w.ID].PSS, of[w.ID].Private
+		if value, ok := of[w.ID]; ok {
+			found[i] = value
+		}
 	}
+	return found
 }
 
 // describeWorker takes a directory without a record for what it is: empty, the
@@ -149,7 +178,7 @@ func readySeconds(record store.Record) float64 {
 
 func printWorkers(s *streams, workers []listedWorker) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tADDRESS\tREASON")
+	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tDENIED\tADDRESS\tREASON")
 	for _, w := range workers {
 		ready := "-"
 		if w.ReadySeconds > 0 {
@@ -159,9 +188,13 @@ func printWorkers(s *streams, workers []listedWorker) error {
 		if w.PSSBytes > 0 {
 			memory = fmt.Sprintf("%dMiB", w.PSSBytes>>20)
 		}
+		denied := "-"
+		if w.DeniedPackets != nil {
+			denied = strconv.FormatUint(*w.DeniedPackets, 10)
+		}
 		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, cmp.Or(w.Address, "-"), w.Reason)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), w.Reason)
 	}
 	return table.Flush()
 }

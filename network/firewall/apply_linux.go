@@ -2,7 +2,6 @@ package firewall
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -19,13 +18,13 @@ func Apply(t Table) error {
 	table := renew(conn, t.Name)
 	sets := make(map[string]*nftables.Set)
 	for n, set := range t.Sets {
-		sets[set.Name] = addressSet(table, n, set.Name)
+		sets[set.Name] = kernelSet(table, n, set)
 		if err := conn.AddSet(sets[set.Name], elements(set.Prefixes)); err != nil {
 			return fmt.Errorf("filling set %s of table %s: %w", set.Name, t.Name, err)
 		}
 	}
 	for _, chain := range t.Chains {
-		c := conn.AddChain(baseChain(table, chain))
+		c := conn.AddChain(kernelChain(table, chain))
 		for _, rule := range chain.Rules {
 			conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: expressions(rule, sets)})
 		}
@@ -60,9 +59,11 @@ func inet(name string) *nftables.Table {
 	return &nftables.Table{Name: name, Family: nftables.TableFamilyINet}
 }
 
-func baseChain(table *nftables.Table, c Chain) *nftables.Chain {
+func kernelChain(table *nftables.Table, c Chain) *nftables.Chain {
 	chain := &nftables.Chain{Table: table, Name: c.Name, Type: nftables.ChainTypeFilter}
 	switch c.Hook {
+	case Nowhere:
+		chain.Type = ""
 	case Raw:
 		chain.Hooknum, chain.Priority = nftables.ChainHookPrerouting, nftables.ChainPriorityRaw
 	case DestinationNAT:
@@ -70,6 +71,8 @@ func baseChain(table *nftables.Table, c Chain) *nftables.Chain {
 		chain.Hooknum, chain.Priority = nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest
 	case Input:
 		chain.Hooknum, chain.Priority = nftables.ChainHookInput, nftables.ChainPriorityFilter
+	case Mangle:
+		chain.Hooknum, chain.Priority = nftables.ChainHookForward, nftables.ChainPriorityMangle
 	case Forward:
 		chain.Hooknum, chain.Priority = nftables.ChainHookForward, nftables.ChainPriorityFilter
 	case SourceNAT:
@@ -79,29 +82,10 @@ func baseChain(table *nftables.Table, c Chain) *nftables.Chain {
 	return chain
 }
 
-// addressSet numbers the set itself: rules of the transaction refer to it by
-// number, and the library's own counter is not safe for concurrent use.
-func addressSet(table *nftables.Table, n int, name string) *nftables.Set {
-	return &nftables.Set{
-		Table: table, ID: uint32(n + 1), Name: name, KeyType: nftables.TypeIPAddr, Interval: true,
-	}
-}
-
-func elements(prefixes []netip.Prefix) []nftables.SetElement {
-	var elements []nftables.SetElement
-	for _, span := range ranges(prefixes) {
-		elements = append(elements, nftables.SetElement{Key: span.first.AsSlice()})
-		if span.after.IsValid() {
-			elements = append(elements, nftables.SetElement{Key: span.after.AsSlice(), IntervalEnd: true})
-		}
-	}
-	return elements
-}
-
 func expressions(r Rule, sets map[string]*nftables.Set) []expr.Any {
 	var all []expr.Any
 	for _, match := range r.Match {
 		all = append(all, condition(match, sets)...)
 	}
-	return append(all, consequence(r.Do)...)
+	return append(all, consequence(r.Do, sets)...)
 }

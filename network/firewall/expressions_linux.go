@@ -3,6 +3,7 @@ package firewall
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/google/nftables"
@@ -20,13 +21,26 @@ const ipsDstNAT = 1 << 5
 
 // Offsets and lengths of what is compared in packet headers.
 const (
-	ipv4SourceOffset      = 12
-	ipv4DestinationOffset = 16
-	ipv4Length            = 4
-	macSourceOffset       = 6
-	macLength             = 6
-	portOffset            = 2
-	portLength            = 2
+	macSourceOffset = 6
+	macLength       = 6
+	portOffset      = 2
+	portLength      = 2
+	tcpFlagsOffset  = 13
+	icmpTypeOffset  = 0
+)
+
+// Values of the packet headers, as the protocols have them.
+const (
+	tcpSYN                    = 0x02
+	icmpNeighbourSolicitation = 135
+)
+
+// addresses says where an IP header keeps them.
+type addresses struct{ source, destination, length uint32 }
+
+var (
+	ipv4 = addresses{source: 12, destination: 16, length: 4}
+	ipv6 = addresses{source: 8, destination: 24, length: 16}
 )
 
 func condition(m Match, sets map[string]*nftables.Set) []expr.Any {
@@ -36,47 +50,43 @@ func condition(m Match, sets map[string]*nftables.Set) []expr.Any {
 	case Out:
 		return meta(expr.MetaKeyOIFNAME, Name(m).Not, interfaceName(m.Name))
 	case Source:
-		return source(m)
+		at := header(m.Prefix.Addr().Is6())
+		return within(at.source, m.Prefix, m.Not)
 	case Destination:
-		return append(ipv4(ipv4DestinationOffset), compare(false, m.Address.AsSlice()))
+		at := header(m.Prefix.Addr().Is6())
+		return within(at.destination, m.Prefix, false)
 	case DestinationIn:
-		set := sets[m.Set]
-		return append(ipv4(ipv4DestinationOffset),
-			&expr.Lookup{SourceRegister: register, SetName: set.Name, SetID: set.ID})
+		return lookup(sets[m.Set])
 	case SourceMAC:
 		return sourceMAC(m)
 	case Family:
-		return meta(expr.MetaKeyNFPROTO, false, []byte{family(m)})
+		return meta(expr.MetaKeyNFPROTO, false, []byte{protocol(m.IPv6)})
 	case Protocol:
 		return meta(expr.MetaKeyL4PROTO, false, []byte{m.Number})
-	case DestinationPort:
-		return []expr.Any{
-			payload(expr.PayloadBaseTransportHeader, portOffset, portLength),
-			compare(false, binaryutil.BigEndian.PutUint16(m.Port)),
-		}
+	case DestinationPorts:
+		return ports(m)
+	case NeighbourSolicitation:
+		return append(condition(Protocol{unix.IPPROTO_ICMPV6}, nil),
+			payload(expr.PayloadBaseTransportHeader, icmpTypeOffset, 1), compare(false, []byte{icmpNeighbourSolicitation}))
+	case Opening:
+		return append(condition(Protocol{unix.IPPROTO_TCP}, nil),
+			payload(expr.PayloadBaseTransportHeader, tcpFlagsOffset, 1), masked([]byte{tcpSYN}), compare(true, []byte{0}))
 	case Established:
 		return bits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, m.Not)
+	case New:
+		return bits(expr.CtKeySTATE, expr.CtStateBitNEW, false)
+	case Stray:
+		return bits(expr.CtKeySTATE, expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED, false)
 	case Redirected:
 		return bits(expr.CtKeySTATUS, ipsDstNAT, false)
+	case Faster:
+		return []expr.Any{rate(m.PerSecond, true)}
+	case Slower:
+		return []expr.Any{rate(m.PerSecond, false)}
+	case More:
+		return []expr.Any{&expr.Connlimit{Count: uint32(m.Connections), Flags: expr.NFT_CONNLIMIT_F_INV}}
 	}
 	panic(fmt.Sprintf("firewall: no expression for match %T", m))
-}
-
-func consequence(a Action) []expr.Any {
-	switch a := a.(type) {
-	case Accept:
-		return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
-	case Drop:
-		return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}
-	case Masquerade:
-		return []expr.Any{&expr.Masq{}}
-	case SendTo:
-		return []expr.Any{
-			&expr.Immediate{Register: register, Data: a.Address.AsSlice()},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: register},
-		}
-	}
-	panic(fmt.Sprintf("firewall: no expression for action %T", a))
 }
 
 func compare(not bool, data []byte) expr.Any {
@@ -100,28 +110,43 @@ func interfaceName(name string) []byte {
 	return append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...)
 }
 
-func family(f Family) byte {
-	if f.IPv6 {
+func protocol(ipv6 bool) byte {
+	if ipv6 {
 		return unix.NFPROTO_IPV6
 	}
 	return unix.NFPROTO_IPV4
+}
+
+func header(isIPv6 bool) addresses {
+	if isIPv6 {
+		return ipv6
+	}
+	return ipv4
 }
 
 func payload(base expr.PayloadBase, offset, length uint32) expr.Any {
 	return &expr.Payload{Base: base, Offset: offset, Len: length, DestRegister: register}
 }
 
-func ipv4(offset uint32) []expr.Any {
-	return append(condition(Family{}, nil), payload(expr.PayloadBaseNetworkHeader, offset, ipv4Length))
+// address loads an address of the network header, where that is of the
+// protocol.
+func address(isIPv6 bool, offset uint32) []expr.Any {
+	return append(condition(Family{isIPv6}, nil),
+		payload(expr.PayloadBaseNetworkHeader, offset, header(isIPv6).length))
 }
 
-func source(s Source) []expr.Any {
-	all := ipv4(ipv4SourceOffset)
-	if !s.Prefix.IsSingleIP() {
-		mask := net.CIDRMask(s.Prefix.Bits(), 8*ipv4Length)
-		all = append(all, masked(mask))
+func within(offset uint32, p netip.Prefix, not bool) []expr.Any {
+	all := address(p.Addr().Is6(), offset)
+	if !p.IsSingleIP() {
+		all = append(all, masked(net.CIDRMask(p.Bits(), p.Addr().BitLen())))
 	}
-	return append(all, compare(s.Not, s.Prefix.Masked().Addr().AsSlice()))
+	return append(all, compare(not, p.Masked().Addr().AsSlice()))
+}
+
+func lookup(set *nftables.Set) []expr.Any {
+	isIPv6 := set.KeyType == nftables.TypeIP6Addr
+	return append(address(isIPv6, header(isIPv6).destination),
+		&expr.Lookup{SourceRegister: register, SetName: set.Name, SetID: set.ID})
 }
 
 func sourceMAC(m SourceMAC) []expr.Any {
@@ -132,6 +157,24 @@ func sourceMAC(m SourceMAC) []expr.Any {
 	ethernet := meta(expr.MetaKeyIIFTYPE, false, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_ETHER))
 	return append(ethernet,
 		payload(expr.PayloadBaseLLHeader, macSourceOffset, macLength), compare(m.Not, mac))
+}
+
+func ports(p DestinationPorts) []expr.Any {
+	load := payload(expr.PayloadBaseTransportHeader, portOffset, portLength)
+	first, last := binaryutil.BigEndian.PutUint16(p.First), binaryutil.BigEndian.PutUint16(p.Last)
+	if p.First == p.Last {
+		return []expr.Any{load, compare(false, first)}
+	}
+	return []expr.Any{load,
+		&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: first},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: last}}
+}
+
+// rate lets as many packets come at once as it does in a second.
+func rate(perSecond int, over bool) expr.Any {
+	return &expr.Limit{
+		Type: expr.LimitTypePkts, Rate: uint64(perSecond), Burst: uint32(perSecond), Unit: expr.LimitTimeSecond, Over: over,
+	}
 }
 
 // bits asks for any of the bits of a word about the packet's connection.

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -38,33 +40,45 @@ func ruleset(t *testing.T) string {
 	return string(out)
 }
 
-func prefixes(texts ...string) []netip.Prefix {
-	var all []netip.Prefix
+func destinations(t *testing.T, texts ...string) []network.Destination {
+	t.Helper()
+	all := []network.Destination{}
 	for _, text := range texts {
-		all = append(all, netip.MustParsePrefix(text))
+		some, err := network.ParseDestinations(text)
+		require.NoError(t, err)
+		all = append(all, some...)
 	}
 	return all
 }
 
-func tables() map[string]Table {
+func tables(t *testing.T) map[string]Table {
 	subnet := netip.MustParsePrefix("10.86.0.0/16")
+	subnet6 := netip.MustParsePrefix("2001:db8:1::/64")
 	resolver := netip.MustParseAddr("10.1.2.3")
+	usual := network.DefaultDeny()
 	return map[string]Table{
 		"host":          Host(HostPolicy{Scope: "abcde", Subnet: subnet}),
 		"host-egress":   Host(HostPolicy{Scope: "abcde", Subnet: subnet, Egress: "eth0"}),
 		"host-resolver": Host(HostPolicy{Scope: "abcde", Subnet: subnet, Resolver: resolver}),
-		"namespace":     Namespace(Policy{Deny: Private(), Resolver: resolver}),
+		"host-ipv6":     Host(HostPolicy{Scope: "abcde", Subnet: subnet, Subnet6: subnet6}),
+		"host-routed":   Host(HostPolicy{Scope: "abcde", Subnet: subnet, Subnet6: subnet6, Routed: true, LogGroup: 4711}),
+		"namespace":     Namespace(Policy{Deny: usual, Resolver: resolver, Connections: 4096, ConnectionRate: 500}),
 		"namespace-allow": Namespace(Policy{
-			Allow: prefixes("10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.7/32", "fd00::/8"),
-			Deny:  Private(), Resolver: resolver,
+			Allow: destinations(t, "10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.7/32", "fd00::/8", "fd00::/8 udp/53"),
+			Deny:  usual, Resolver: resolver,
 		}),
-		"namespace-open": Namespace(Policy{Deny: []netip.Prefix{}}),
-		"namespace-shut": Namespace(Policy{Allow: prefixes("9.9.9.9/32"), Deny: prefixes("0.0.0.0/0")}),
+		"namespace-open": Namespace(Policy{Deny: destinations(t)}),
+		"namespace-shut": Namespace(Policy{Allow: destinations(t, "9.9.9.9/32 tcp/443", "udp/5000-5999"), Deny: destinations(t, "0.0.0.0/0")}),
+		"namespace-ipv6": Namespace(Policy{
+			Allow: destinations(t, "fd00:1::/32 tcp/443", "fd00:2::/32", "10.1.0.0/16"), Deny: usual, IPv6: true, Resolver: resolver, Log: true,
+		}),
+		"namespace-learnt":      Namespace(Policy{Allow: destinations(t, "10.1.0.0/16"), Deny: usual, Relay: true, Learnt: true}),
+		"namespace-learnt-ipv6": Namespace(Policy{Deny: usual, Relay: true, Learnt: true, IPv6: true}),
 	}
 }
 
 func TestTablesInTheWordsOfNft(t *testing.T) {
-	for name, table := range tables() {
+	for name, table := range tables(t) {
 		t.Run(name, func(t *testing.T) {
 			emptyNamespace(t)
 			require.NoError(t, Apply(table))
@@ -83,7 +97,7 @@ func TestTablesInTheWordsOfNft(t *testing.T) {
 // TestGoldenFilesAreWhatNftReads keeps the golden files honest: nft makes the
 // same rules from them.
 func TestGoldenFilesAreWhatNftReads(t *testing.T) {
-	for name := range tables() {
+	for name := range tables(t) {
 		t.Run(name, func(t *testing.T) {
 			emptyNamespace(t)
 			golden := filepath.Join("testdata", name+".nft")
@@ -98,7 +112,7 @@ func TestGoldenFilesAreWhatNftReads(t *testing.T) {
 
 func TestApplyTwiceChangesNothing(t *testing.T) {
 	emptyNamespace(t)
-	table := tables()["namespace-allow"]
+	table := tables(t)["namespace-allow"]
 	require.NoError(t, Apply(table))
 	once := ruleset(t)
 	require.NoError(t, Apply(table))
@@ -112,9 +126,9 @@ func TestApplyReplacesAndRemoveRemovesOnlyItsOwnTable(t *testing.T) {
 	require.NoError(t, err, string(out))
 	before := ruleset(t)
 
-	require.NoError(t, Apply(tables()["host-egress"]))
+	require.NoError(t, Apply(tables(t)["host-egress"]))
 	require.Contains(t, ruleset(t), "eth0")
-	require.NoError(t, Apply(tables()["host"]))
+	require.NoError(t, Apply(tables(t)["host"]))
 	require.NotContains(t, ruleset(t), "eth0")
 
 	require.NoError(t, Remove(HostTable("abcde")))

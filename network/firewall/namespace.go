@@ -9,100 +9,162 @@ import (
 // Uplink is the interface that leads out of a worker's namespace.
 const Uplink = "uplink"
 
-// namespaceTable may be the same everywhere: a namespace holds one worker.
-const namespaceTable = "mayfly"
+// NamespaceTable may be the same everywhere: a namespace holds one worker.
+const NamespaceTable = "mayfly"
 
-const (
-	tcp     = 6
-	udp     = 17
-	dnsPort = 53
-)
+// LogGroup is where a namespace's denied packets are logged to, when that is
+// asked for.
+const LogGroup = 1
+
+// logRate is how many denied packets a second are logged at most: nobody shall
+// fill the host's disk by being denied.
+const logRate = 10
+
+const dnsPort = 53
 
 // Policy is what the rules around one worker depend on.
 type Policy struct {
-	// Allow is reachable although Deny holds it; all else in Deny is not.
-	// IPv6 prefixes have no effect: IPv6 never leaves a worker.
-	Allow, Deny []netip.Prefix
-	// Resolver answers the DNS questions that the guest asks its gateway; the
-	// zero Addr for none.
+	// Allow is reachable although Deny holds it; all else in Deny is not. IPv6
+	// destinations have no effect without IPv6.
+	Allow, Deny []network.Destination
+	// Resolver answers the DNS questions that the guest asks its gateway. It is
+	// IPv4; the zero Addr is none.
 	Resolver netip.Addr
-}
-
-// Private returns the destinations that workers are denied unless something
-// else is configured: private, shared, link-local with its metadata services,
-// loopback, multicast and reserved addresses.
-func Private() []netip.Prefix {
-	return []netip.Prefix{
-		netip.MustParsePrefix("10.0.0.0/8"),
-		netip.MustParsePrefix("172.16.0.0/12"),
-		netip.MustParsePrefix("192.168.0.0/16"),
-		netip.MustParsePrefix("100.64.0.0/10"),
-		netip.MustParsePrefix("169.254.0.0/16"),
-		netip.MustParsePrefix("127.0.0.0/8"),
-		netip.MustParsePrefix("224.0.0.0/4"),
-		netip.MustParsePrefix("240.0.0.0/4"),
-	}
+	// Relay says that the gateway itself answers these, and no Resolver.
+	Relay bool
+	// Learnt says that beside Allow nothing is reachable but what Learn adds.
+	Learnt bool
+	// IPv6 lets the guest speak it.
+	IPv6 bool
+	// Connections is how many the guest may open, and ConnectionRate how many a
+	// second; zero is without limit.
+	Connections, ConnectionRate int
+	// Log has denied packets logged.
+	Log bool
 }
 
 // Namespace returns the rules inside a worker's namespace. They do not depend
 // on which worker it is.
 func Namespace(p Policy) Table {
-	t := Table{Name: namespaceTable}
-	for _, set := range []Set{{"allow", p.Allow}, {"deny", p.Deny}} {
-		if len(ranges(set.Prefixes)) > 0 {
-			t.Sets = append(t.Sets, set)
-		}
-	}
+	t := Table{Name: NamespaceTable, Sets: destinationSets(p)}
 	t.Chains = []Chain{
-		{Name: "spoofed", Hook: Raw, Rules: spoofed()},
+		{Name: deniedChain, Rules: denied(p.Log, LogGroup)},
+		{Name: "spoofed", Hook: Raw, Rules: spoofed(p)},
 		{Name: "prerouting", Hook: DestinationNAT, Rules: redirects(p)},
-		{Name: "input", Hook: Input, Rules: []Rule{when(In{Name: network.TAP}).do(Drop{})}},
-		{Name: "forward", Hook: Forward, Rules: destinations(t.Sets)},
+		{Name: "input", Hook: Input, Rules: toGateway(p)},
+		{Name: "clamp", Hook: Mangle, Rules: []Rule{when(Opening{}).do(ClampMSS{})}},
+		{Name: "forward", Hook: Forward, Rules: throughGateway(p)},
 		{Name: "postrouting", Hook: SourceNAT, Rules: []Rule{when(Out{Name: Uplink}).do(Masquerade{})}},
 	}
 	return t
 }
 
-// spoofed drops whatever the guest sends under a name that is not its own,
-// before any of it is tracked.
-func spoofed() []Rule {
-	guest := netip.PrefixFrom(network.Guest.Addr(), 32)
-	return []Rule{
-		when(In{Name: network.TAP}, SourceMAC{MAC: network.GuestMAC, Not: true}).do(Drop{}),
-		when(In{Name: network.TAP}, Family{IPv6: true}).do(Drop{}),
-		when(In{Name: network.TAP}, Source{Prefix: guest, Not: true}).do(Drop{}),
+// deniedChain is where denied packets end. Its last rule counts them.
+const deniedChain = "denied"
+
+func denied(log bool, group uint16) []Rule {
+	rules := []Rule{when().do(Drop{})}
+	if log {
+		return append([]Rule{when(Slower{logRate}).do(Log{group})}, rules...)
 	}
+	return rules
 }
 
-// redirects makes the guest answer for the worker's address, and the resolver
+// fromGuest is how every rule about what the guest sends begins.
+func fromGuest(match ...Match) Rule { return when(In{Name: network.TAP}).and(match...) }
+
+// linkMulticast is what every IPv6 host sends to its own link, unasked: it
+// counts as nothing that was denied.
+var linkMulticast = Destination{netip.MustParsePrefix("ff02::/16")}
+
+// spoofed drops whatever the guest sends under a name that is not its own,
+// before any of it is tracked.
+func spoofed(p Policy) []Rule {
+	deny := Deny{deniedChain}
+	guest := Source{Prefix: only(network.Guest), Not: true}
+	rules := []Rule{fromGuest(SourceMAC{MAC: network.GuestMAC, Not: true}).do(deny)}
+	if !p.IPv6 {
+		return append(rules,
+			fromGuest(linkMulticast).do(Drop{}),
+			fromGuest(Family{IPv6: true}).do(deny),
+			fromGuest(guest).do(deny))
+	}
+	guest6 := Source{Prefix: only(network.Guest6), Not: true}
+	return append(rules,
+		fromGuest(guest).do(deny),
+		fromGuest(guest6, linkMulticast).do(Drop{}),
+		fromGuest(guest6).do(deny))
+}
+
+// only returns the address without its network.
+func only(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Addr(), p.Addr().BitLen()) }
+
+// redirects makes the guest answer for the worker's address, and a resolver
 // for the gateway's.
 func redirects(p Policy) []Rule {
 	guest := SendTo{network.Guest.Addr()}
+	ipv4 := Family{}
 	rules := []Rule{
-		when(In{Name: Uplink}, Protocol{tcp}).do(guest),
-		when(In{Name: Uplink}, Protocol{udp}).do(guest),
+		when(In{Name: Uplink}, ipv4, Protocol{network.TCP}).do(guest),
+		when(In{Name: Uplink}, ipv4, Protocol{network.UDP}).do(guest),
 	}
-	if !p.Resolver.IsValid() {
+	if p.Relay || !p.Resolver.IsValid() {
 		return rules
 	}
-	for _, protocol := range []byte{tcp, udp} {
-		rules = append(rules, when(In{Name: network.TAP}, Destination{network.Gateway},
-			Protocol{protocol}, DestinationPort{dnsPort}).do(SendTo{p.Resolver}))
+	for _, question := range questions() {
+		rules = append(rules, question.do(SendTo{p.Resolver}))
 	}
 	return rules
 }
 
-// destinations says where the guest may go. Redirected connections pass first:
-// answers to the host, and questions to a resolver in a denied network.
-func destinations(sets []Set) []Rule {
-	rules := []Rule{when(In{Name: network.TAP}, Redirected{}).do(Accept{})}
-	for _, set := range sets {
-		rule := when(In{Name: network.TAP}, DestinationIn{set.Name})
-		if set.Name == "allow" {
-			rules = append(rules, rule.do(Accept{}))
-		} else {
-			rules = append(rules, rule.do(Drop{}))
+// questions are the DNS packets that the guest sends to its gateway.
+func questions() []Rule {
+	gateway := Destination{netip.PrefixFrom(network.Gateway, network.Gateway.BitLen())}
+	port := DestinationPorts{dnsPort, dnsPort}
+	return []Rule{
+		fromGuest(gateway, Protocol{network.TCP}, port),
+		fromGuest(gateway, Protocol{network.UDP}, port),
+	}
+}
+
+// toGateway lets the guest ask the relay, if there is one, and nothing else.
+func toGateway(p Policy) []Rule {
+	var rules []Rule
+	if p.Relay {
+		for _, question := range questions() {
+			rules = append(rules, question.do(Accept{}))
 		}
 	}
-	return rules
+	if p.IPv6 {
+		rules = append(rules,
+			fromGuest(NeighbourSolicitation{}).do(Accept{}),
+			fromGuest(linkMulticast).do(Drop{}))
+	}
+	return append(rules, fromGuest().do(Deny{deniedChain}))
+}
+
+// throughGateway says where the guest may go. What was accepted once goes on,
+// and redirected questions reach a resolver also in a denied network.
+func throughGateway(p Policy) []Rule {
+	deny := Deny{deniedChain}
+	rules := []Rule{
+		fromGuest(Established{}).do(Accept{}),
+		fromGuest(Stray{}).do(Drop{}),
+	}
+	if p.ConnectionRate > 0 {
+		rules = append(rules, fromGuest(New{}, Faster{p.ConnectionRate}).do(deny))
+	}
+	if p.Connections > 0 {
+		rules = append(rules, fromGuest(New{}, More{p.Connections}).do(deny))
+	}
+	rules = append(rules, fromGuest(Redirected{}).do(Accept{}))
+	rules = append(rules, listed(p, p.Allow, allowSets, Accept{})...)
+	rules = append(rules, listed(p, p.Deny, denySets, deny)...)
+	if !p.Learnt {
+		return rules
+	}
+	for _, set := range learntSets(p) {
+		rules = append(rules, fromGuest(DestinationIn{set.Name}).do(Accept{}))
+	}
+	return append(rules, fromGuest().do(deny))
 }

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// span is a range of IPv4 addresses. after is the first address behind it,
-// the zero Addr when there is none.
+// span is a range of addresses of one protocol. after is the first address
+// behind it, the zero Addr when there is none.
 type span struct{ first, after netip.Addr }
 
-// ranges returns the IPv4 prefixes as spans that neither overlap nor touch,
-// for the kernel's interval sets take no others.
+// ranges returns prefixes of one protocol as spans that neither overlap nor
+// touch, for the kernel's interval sets take no others.
 func ranges(prefixes []netip.Prefix) []span {
 	var spans []span
 	for _, prefix := range ordered(prefixes) {
@@ -26,22 +26,21 @@ func ranges(prefixes []netip.Prefix) []span {
 }
 
 func ordered(prefixes []netip.Prefix) []netip.Prefix {
-	var v4 []netip.Prefix
+	var all []netip.Prefix
 	for _, prefix := range prefixes {
-		if prefix.Addr().Is4() {
-			v4 = append(v4, prefix.Masked())
-		}
+		all = append(all, prefix.Masked())
 	}
-	slices.SortFunc(v4, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	return v4
+	slices.SortFunc(all, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	return all
 }
 
 func behind(prefix netip.Prefix) netip.Addr {
-	bytes := prefix.Addr().As4()
-	for bit := prefix.Bits(); bit < 32; bit++ {
+	bytes := prefix.Addr().AsSlice()
+	for bit := prefix.Bits(); bit < 8*len(bytes); bit++ {
 		bytes[bit/8] |= 0x80 >> (bit % 8)
 	}
-	return netip.AddrFrom4(bytes).Next()
+	last, _ := netip.AddrFromSlice(bytes)
+	return last.Next()
 }
 
 func touch(a, b span) bool {

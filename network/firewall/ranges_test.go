@@ -18,8 +18,9 @@ func TestRangesNeitherOverlapNorTouch(t *testing.T) {
 			[]string{"224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32"},
 			[]string{"224.0.0.0-invalid IP"},
 		},
-		"everything": {[]string{"0.0.0.0/0", "10.0.0.0/8"}, []string{"0.0.0.0-invalid IP"}},
-		"IPv6":       {[]string{"fd00::/8"}, nil},
+		"everything":      {[]string{"0.0.0.0/0", "10.0.0.0/8"}, []string{"0.0.0.0-invalid IP"}},
+		"IPv6":            {[]string{"fd00::/8", "fe00::/9"}, []string{"fd00::-fe80::"}},
+		"IPv6 to the end": {[]string{"ff00::/8"}, []string{"ff00::-invalid IP"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var prefixes []netip.Prefix

@@ -10,7 +10,6 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
@@ -40,61 +39,10 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	return addr, Do(namespacePath(name), func() error { return i.openUplink(addr) })
-}
-
-// furnish makes, inside the namespace, what does not depend on the worker.
-// The rules come before anything that a packet could pass.
-func (i *Island) furnish(mtu int) error {
-	if err := errors.Join(disableIPv6("all"), disableIPv6("default"), routing()); err != nil {
-		return err
+	if err := Do(namespacePath(name), func() error { return i.openUplink(addr) }); err != nil {
+		return netip.Addr{}, err
 	}
-	if err := firewall.Apply(firewall.Namespace(i.policy())); err != nil {
-		return err
-	}
-	loopback := configure("lo")
-	loopback.up()
-	return errors.Join(loopback.err, i.addTAP(mtu))
-}
-
-func (i *Island) policy() firewall.Policy {
-	return firewall.Policy{Allow: prefixes(i.options.Allow), Deny: prefixes(i.options.Deny), Resolver: i.resolver()}
-}
-
-func prefixes(destinations []network.Destination) []netip.Prefix {
-	var prefixes []netip.Prefix
-	for _, d := range destinations {
-		prefixes = append(prefixes, d.Prefix)
-	}
-	return prefixes
-}
-
-// resolver is the configured one, else the host's; the zero Addr when it has
-// none that workers can reach.
-func (i *Island) resolver() netip.Addr {
-	if len(i.options.DNS) > 0 {
-		return i.options.DNS[0]
-	}
-	return hostResolver(resolvConfs)
-}
-
-// addTAP makes the gateway's end of the guest's link, whatever its other end
-// is: the rules match it by name.
-func (i *Island) addTAP(mtu int) error {
-	attach := makeTAP
-	if i.options.Containers {
-		attach = func(name string) error { return makePeer(name, mtu) }
-	}
-	if err := attach(network.TAP); err != nil {
-		return err
-	}
-	tap := configure(network.TAP)
-	tap.mtu(mtu)
-	tap.mac(network.GatewayMAC)
-	tap.address(netip.PrefixFrom(network.Gateway, network.Guest.Bits()))
-	tap.up()
-	tap.neighbour(network.Guest.Addr(), network.GuestMAC)
-	return tap.err
+	return addr, i.attend(worker, name)
 }
 
 // addVeth links the host to the namespace, and lets packets of the worker
@@ -103,18 +51,47 @@ func (i *Island) addVeth(name string, exit exit) error {
 	if err := makeVeth(name, exit.mtu); err != nil {
 		return err
 	}
-	if err := errors.Join(disableIPv6(name), forward(name)); err != nil {
+	if err := i.letTravel(name, exit); err != nil {
 		return err
 	}
-	if exit.name != "" {
-		if err := forwardEgress(exit.name); err != nil {
-			return err
-		}
-	}
 	veth := configure(name)
-	veth.address(host(i.gateway))
+	for _, gateway := range i.gateways() {
+		veth.address(host(gateway))
+	}
 	veth.up()
 	return veth.err
+}
+
+// letTravel lets packets of the link travel on and their answers come back, and
+// keeps IPv6 off it unless workers have it.
+func (i *Island) letTravel(name string, exit exit) error {
+	ways, err := i.ways(exit)
+	if err != nil {
+		return err
+	}
+	errs := []error{forward(name)}
+	for _, way := range ways.ipv4 {
+		errs = append(errs, forwardEgress(way))
+	}
+	if !i.options.IPv6.On {
+		return errors.Join(append(errs, disableIPv6(name))...)
+	}
+	errs = append(errs, setSysctl("0", "ipv6", "conf", name, "accept_ra"), forward6(name))
+	for _, way := range ways.ipv6 {
+		errs = append(errs, forward6(way))
+	}
+	return errors.Join(errs...)
+}
+
+// gateways are the host's own addresses on every link.
+func (i *Island) gateways() []netip.Addr { return i.outside(i.gateway) }
+
+// outside returns what has the IPv4 address outside, for each protocol.
+func (i *Island) outside(addr netip.Addr) []netip.Addr {
+	if subnet := subnet6(i.options.IPv6); subnet.IsValid() {
+		return []netip.Addr{addr, outside6(subnet, addr)}
+	}
+	return []netip.Addr{addr}
 }
 
 func makeVeth(name string, mtu int) error {
@@ -169,22 +146,31 @@ func (i *Island) settleAgain(ctx context.Context, worker, name string) (netip.Ad
 // it already.
 func (i *Island) routeHost(name, worker string, addr netip.Addr) (free bool, err error) {
 	veth := configure(name)
-	veth.routeTo(addr, i.gateway)
+	gateways := i.gateways()
+	for n, worker := range i.outside(addr) {
+		veth.routeTo(worker, gateways[n])
+		veth.neighbour(worker, uplinkMAC)
+	}
 	if errors.Is(veth.err, unix.EEXIST) {
 		i.log.Warn("address is routed elsewhere on this host", "address", addr, "worker", worker)
 		return false, nil
 	}
-	veth.neighbour(addr, uplinkMAC)
-	return true, veth.err
+	return veth.err == nil, veth.err
 }
 
 // openUplink configures the namespace's way out, the last part of a lease.
 func (i *Island) openUplink(addr netip.Addr) error {
 	uplink := configure(firewall.Uplink)
-	uplink.address(host(addr))
 	uplink.up()
-	uplink.neighbour(i.gateway, hostMAC)
-	uplink.routeTo(i.gateway, addr)
-	uplink.defaultRoute(i.gateway)
+	gateways := i.gateways()
+	for n, worker := range i.outside(addr) {
+		uplink.address(host(worker))
+		uplink.neighbour(gateways[n], hostMAC)
+		uplink.routeTo(gateways[n], worker)
+		uplink.defaultRoute(gateways[n])
+	}
+	if i.options.Limits.Bandwidth > 0 {
+		uplink.bandwidth(i.options.Limits.Bandwidth)
+	}
 	return uplink.err
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // configuration sets up one link of the calling thread's network namespace,
@@ -39,9 +40,15 @@ func (c *configuration) mac(address string) {
 	c.try("setting the MAC of", func(l netlink.Link) error { return netlink.LinkSetHardwareAddr(l, mac(address)) })
 }
 
+// address adds one that is ours alone, so that nobody is asked whether it is in
+// use.
 func (c *configuration) address(p netip.Prefix) {
 	c.try("adding "+p.String()+" to", func(l netlink.Link) error {
-		return netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(p)})
+		address := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			address.Flags = unix.IFA_F_NODAD
+		}
+		return netlink.AddrAdd(l, address)
 	})
 }
 

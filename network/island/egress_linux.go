@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -18,55 +19,150 @@ const usualMTU = 1500
 type exit struct {
 	name string
 	mtu  int
+	// name6 is the same for IPv6; empty without it.
+	name6 string
+}
+
+// ways are the links that answers to workers come in by, for each protocol.
+type ways struct{ ipv4, ipv6 []string }
+
+// ways leads out by the exit, and to what is allowed beside the internet, such
+// as a LAN, by whatever link the host has for it.
+func (i *Island) ways(out exit) (ways, error) {
+	var w ways
+	if out.name != "" {
+		w.ipv4 = append(w.ipv4, out.name)
+	}
+	if out.name6 != "" {
+		w.ipv6 = append(w.ipv6, out.name6)
+	}
+	if i.options.Egress != "" {
+		return w, nil
+	}
+	for _, d := range i.options.Allow {
+		link, err := linkTo(d.Prefix)
+		switch {
+		case err != nil:
+			return ways{}, err
+		case link == "":
+		case !d.Prefix.Addr().Is6():
+			w.ipv4 = append(w.ipv4, link)
+		case i.options.IPv6.On:
+			w.ipv6 = append(w.ipv6, link)
+		}
+	}
+	return ways{ipv4: distinct(w.ipv4), ipv6: distinct(w.ipv6)}, nil
+}
+
+func distinct(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// linkTo returns the link by which the host reaches a network, and none when it
+// does not, or when the network is everything or on the host itself.
+func linkTo(to netip.Prefix) (string, error) {
+	if !to.IsValid() || to.Bits() == 0 {
+		return "", nil
+	}
+	routes, err := netlink.RouteGet(to.Addr().AsSlice())
+	if err != nil || len(routes) == 0 {
+		return "", nil // no route to it, which may come later
+	}
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return "", fmt.Errorf("looking at the link to %s: %w", to, err)
+	}
+	if link.Attrs().Flags&net.FlagLoopback != 0 {
+		return "", nil
+	}
+	return link.Attrs().Name, nil
 }
 
 // egress returns the configured interface, else that of the default route. It
 // is asked for every lease: a laptop changes networks.
 func (i *Island) egress() (exit, error) {
 	if i.options.Egress != "" {
-		link, err := netlink.LinkByName(i.options.Egress)
-		if err != nil {
-			return exit{}, fmt.Errorf("network.egress %q: %w", i.options.Egress, err)
-		}
-		return exit{link.Attrs().Name, link.Attrs().MTU}, nil
+		return i.configuredEgress()
 	}
-	index, err := defaultLink()
-	if err != nil || index == 0 {
-		return exit{mtu: usualMTU}, err
+	link, err := defaultLink(netlink.FAMILY_V4)
+	if err != nil {
+		return exit{}, err
+	}
+	out := exit{mtu: usualMTU}
+	if link != nil {
+		out.name, out.mtu = link.Attrs().Name, link.Attrs().MTU
+	}
+	if !i.options.IPv6.On {
+		return out, nil
+	}
+	link6, err := defaultLink(netlink.FAMILY_V6)
+	if err != nil || link6 == nil {
+		return out, err
+	}
+	out.name6 = link6.Attrs().Name
+	out.mtu = min(out.mtu, link6.Attrs().MTU)
+	return out, nil
+}
+
+func (i *Island) configuredEgress() (exit, error) {
+	link, err := netlink.LinkByName(i.options.Egress)
+	if err != nil {
+		return exit{}, fmt.Errorf("network.egress %q: %w", i.options.Egress, err)
+	}
+	out := exit{name: link.Attrs().Name, mtu: link.Attrs().MTU}
+	if i.options.IPv6.On {
+		out.name6 = out.name
+	}
+	return out, nil
+}
+
+// nobody are addresses that no host has and none routes but by default: the
+// dummy address of RFC 7600, and one that is to be discarded (RFC 6666).
+var nobody = map[int]net.IP{netlink.FAMILY_V4: net.ParseIP("192.0.0.8"), netlink.FAMILY_V6: net.ParseIP("100::1")}
+
+// defaultLink returns the link that the preferred default route takes, nil
+// without one.
+func defaultLink(family int) (netlink.Link, error) {
+	route, err := defaultRoute(family)
+	if err != nil || route == nil {
+		return nil, err
+	}
+	index := route.LinkIndex
+	if len(route.MultiPath) > 0 {
+		index = route.MultiPath[0].LinkIndex
+	}
+	if index == 0 { // unreachable, or some other route that leads nowhere
+		return nil, nil
 	}
 	link, err := netlink.LinkByIndex(index)
 	if err != nil {
-		return exit{}, fmt.Errorf("looking at the link of the default route: %w", err)
+		return nil, fmt.Errorf("looking at the link of the default route: %w", err)
 	}
-	return exit{link.Attrs().Name, link.Attrs().MTU}, nil
+	return link, nil
 }
 
-// dummy is an IPv4 address that nobody ever has (RFC 7600), and so one that no
-// host routes but by default.
-var dummy = net.IPv4(192, 0, 0, 8)
-
-// defaultLink returns the index of the link that the preferred default route
-// takes, zero without one. It asks the kernel first, which has a route for each
+// defaultRoute returns the preferred one of the main table, nil without one.
+// The kernel is asked for it alone first, since the host has routes to every
 // worker as well; its answer counts if no rule of policy routing made it.
-func defaultLink() (int, error) {
-	used, err := netlink.RouteGetWithOptions(dummy, &netlink.RouteGetOptions{FIBMatch: true})
+func defaultRoute(family int) (*netlink.Route, error) {
+	used, err := netlink.RouteGetWithOptions(nobody[family], &netlink.RouteGetOptions{FIBMatch: true})
 	if err == nil && len(used) == 1 && isDefault(used[0]) && used[0].Table == unix.RT_TABLE_MAIN {
-		return firstLink(used[0]), nil
+		return &used[0], nil
 	}
-	routes, err := listRoutes()
-	if err != nil {
-		return 0, err
+	routes, err := listDefaultRoutes(family)
+	if err != nil || len(routes) == 0 {
+		return nil, err
 	}
-	routes = slices.DeleteFunc(routes, func(r netlink.Route) bool { return !isDefault(r) })
-	if len(routes) == 0 {
-		return 0, nil
-	}
-	return firstLink(slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })), nil
+	best := slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
+	return &best, nil
 }
 
-func firstLink(route netlink.Route) (index int) {
-	if len(route.MultiPath) > 0 {
-		return route.MultiPath[0].LinkIndex
+// listDefaultRoutes returns the default routes of the main table.
+func listDefaultRoutes(family int) ([]netlink.Route, error) {
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
+	if err != nil {
+		return nil, fmt.Errorf("listing routes: %w", err)
 	}
-	return route.LinkIndex
+	return slices.DeleteFunc(routes, func(r netlink.Route) bool { return !isDefault(r) }), nil
 }

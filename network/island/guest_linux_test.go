@@ -31,6 +31,7 @@ func newGuest(t testing.TB, lease network.Lease) (namespace string) {
 	require.NoError(t, Do(namespace, func() error {
 		eth := configure("eth0")
 		eth.mac(network.GuestMAC)
+		eth.mtu(wanMTU)
 		eth.address(network.Guest)
 		eth.up()
 		eth.defaultRoute(network.Gateway)

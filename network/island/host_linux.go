@@ -22,22 +22,27 @@ func (i *Island) Open(context.Context) error {
 	if _, err := i.egress(); err != nil {
 		return err
 	}
-	resolver := i.resolver()
-	if !resolver.IsValid() {
-		i.log.Warn("the host names no resolver that workers can reach: set network.dns")
+	answering := i.answering()
+	if answering.nobody() {
+		i.log.Warn("the host names no resolver: set network.dns")
 	}
 	if err := shareNamespaces(); err != nil {
 		return err
 	}
-	return firewall.Apply(firewall.Host(firewall.HostPolicy{
-		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress, Resolver: resolver,
+	err := firewall.Apply(firewall.Host(firewall.HostPolicy{
+		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress, Resolver: answering.redirect,
+		Subnet6: subnet6(i.options.IPv6), Routed: i.options.IPv6.Prefix.IsValid(), LogGroup: i.hostLogGroup(),
 	}))
+	if err != nil {
+		return err
+	}
+	return i.logDeniedByHost()
 }
 
 // Close removes the pool's rules. When no pool of the host has a lease any
 // more, the interfaces that forwarded nothing before do so no longer.
 func (i *Island) Close(context.Context) error {
-	return errors.Join(firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
+	return errors.Join(i.attendants.dismiss(hostItself), firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
 }
 
 // checkSubnet compares the subnet with every route of the host but the default
@@ -83,7 +88,7 @@ func prefix(n *net.IPNet) netip.Prefix {
 	if n == nil {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	}
-	addr, _ := netip.AddrFromSlice(n.IP.To4())
+	addr, _ := netip.AddrFromSlice(n.IP)
 	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(addr, ones)
+	return netip.PrefixFrom(addr.Unmap(), ones)
 }

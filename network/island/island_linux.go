@@ -11,21 +11,28 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/nameserver"
 )
 
-// Island makes the leases of one pool. It remembers nothing: what exists is
-// read from the kernel and from the address book each time.
+// Island makes the leases of one pool. What exists is read from the kernel and
+// from the address book each time; all that is remembered is what this process
+// runs for leases of its own.
 type Island struct {
 	naming
 	options Options
 	book    *address.Book
 	gateway netip.Addr
+	names   nameserver.Names
 	log     *slog.Logger
+
+	attendants attendants
 }
 
 var (
 	_ network.Network = (*Island)(nil)
 	_ network.Parker  = (*Island)(nil)
+	_ network.Denier  = (*Island)(nil)
 )
 
 // New returns the network of a pool. It changes nothing on the host.
@@ -37,6 +44,10 @@ func New(o Options) (*Island, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network.subnet: %w", err)
 	}
+	names, err := nameserver.ParseNames(o.Domains)
+	if err != nil {
+		return nil, fmt.Errorf("network.domains: %w", err)
+	}
 	if o.Deny == nil {
 		o.Deny = network.DefaultDeny()
 	}
@@ -45,6 +56,7 @@ func New(o Options) (*Island, error) {
 		options: o,
 		book:    book,
 		gateway: address.Gateway(o.Subnet),
+		names:   names,
 		log:     o.Log,
 	}
 	if island.log == nil {
@@ -90,13 +102,22 @@ func (i *Island) Park(_ context.Context, worker string) error {
 	if err != nil {
 		return nil // an id that no lease of the pool can have names nothing in the kernel
 	}
-	return errors.Join(removeLink(name), removeNamespace(name))
+	return errors.Join(i.attendants.dismiss(name), removeLink(name), removeNamespace(name))
 }
 
 // Release removes everything of a worker's lease, and goes on when one part
 // cannot be removed.
 func (i *Island) Release(ctx context.Context, worker string) error {
-	return errors.Join(i.Park(ctx, worker), i.book.Give(i.owner(worker)))
+	return errors.Join(i.Park(ctx, worker), i.forget(worker), i.book.Give(i.owner(worker)))
+}
+
+// forget drops what the host counts for the worker.
+func (i *Island) forget(worker string) error {
+	name, err := i.name(worker)
+	if err != nil {
+		return nil // as in Park
+	}
+	return firewall.ForgetLink(i.scope, name)
 }
 
 // Find lists the workers of which a namespace, a host link or an address

@@ -1,6 +1,7 @@
 package island
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -49,6 +50,11 @@ func runInside() int {
 }
 
 func furnishHost() error {
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening the host's network namespace: %w", err)
+	}
+	hostNamespace = fmt.Sprintf("/proc/self/fd/%d", home)
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("keeping mounts private: %w", err)
 	}
@@ -57,7 +63,7 @@ func furnishHost() error {
 	}
 	loopback := configure("lo")
 	loopback.up()
-	return loopback.err
+	return errors.Join(loopback.err, doubtNoAddress())
 }
 
 // requireHost skips a test that has no host to work on, except in CI.

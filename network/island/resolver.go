@@ -8,24 +8,66 @@ import (
 
 // resolvConfs are the files that may name the host's resolvers. The second is
 // where systemd-resolved keeps the real ones when the first names only its
-// stub on a loopback address, which no worker can reach.
+// stub on a loopback address.
 var resolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 
-// hostResolver returns the first resolver of the host that workers can reach,
-// or the zero Addr. It is read for every lease: a laptop changes networks.
-func hostResolver(files []string) netip.Addr {
+const dnsPort = 53
+
+// answering says who answers the guests' questions: one resolver that the
+// kernel redirects them to, or the relay, which can do what the kernel cannot.
+type answering struct {
+	redirect netip.Addr
+	relay    []netip.AddrPort
+}
+
+func (a answering) nobody() bool { return !a.redirect.IsValid() && len(a.relay) == 0 }
+
+// answering is asked for every lease, and the relay asks for every question: a
+// laptop changes networks.
+func (i *Island) answering() answering {
+	resolvers := i.options.DNS
+	if len(resolvers) == 0 {
+		resolvers = hostResolvers(resolvConfs)
+	}
+	return answer(resolvers, len(i.options.Domains) > 0)
+}
+
+// answer has the relay do it only where that is needed: the kernel is quicker,
+// but knows one resolver, which is not to be on a loopback address of the host,
+// no IPv6 and no names.
+func answer(resolvers []netip.Addr, byName bool) answering {
+	if len(resolvers) == 1 && !byName && resolvers[0].Is4() && !resolvers[0].IsLoopback() {
+		return answering{redirect: resolvers[0]}
+	}
+	var a answering
+	for _, resolver := range resolvers {
+		a.relay = append(a.relay, netip.AddrPortFrom(resolver, dnsPort))
+	}
+	return a
+}
+
+// hostResolvers returns the resolvers that the first of the files names that
+// names one of the outside world, else those on loopback addresses.
+func hostResolvers(files []string) []netip.Addr {
+	var loopback []netip.Addr
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			continue
 		}
+		var outside []netip.Addr
 		for _, addr := range nameservers(string(text)) {
-			if addr.Is4() && !addr.IsLoopback() {
-				return addr
+			if addr.IsLoopback() {
+				loopback = append(loopback, addr)
+			} else {
+				outside = append(outside, addr)
 			}
 		}
+		if len(outside) > 0 {
+			return outside
+		}
 	}
-	return netip.Addr{}
+	return loopback
 }
 
 // nameservers returns the resolvers that a resolv.conf names.

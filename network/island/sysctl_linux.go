@@ -25,13 +25,20 @@ func setSysctl(value string, path ...string) error {
 	return nil
 }
 
+// readSysctl reads a setting below /proc/sys/net.
+func readSysctl(path ...string) (string, error) {
+	file := filepath.Join(append([]string{"/proc/sys/net"}, path...)...)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", file, err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
 // isSet reads a setting of IPv4 that is on or off.
 func isSet(path ...string) (bool, error) {
-	text, err := os.ReadFile(filepath.Join(append([]string{"/proc/sys/net/ipv4"}, path...)...))
-	if err != nil {
-		return false, fmt.Errorf("reading a setting: %w", err)
-	}
-	return strings.TrimSpace(string(text)) == "1", nil
+	text, err := readSysctl(append([]string{"ipv4"}, path...)...)
+	return text == "1", err
 }
 
 // forward lets packets that come in by the link travel on: the setting of one

@@ -54,7 +54,7 @@ func TestEmptyDNSMeansTheHostsOwn(t *testing.T) {
 	options.DNS = []netip.Addr{}
 	island, err := New(options)
 	require.NoError(t, err)
-	require.Equal(t, hostResolver(resolvConfs), island.resolver())
+	require.Equal(t, answer(hostResolvers(resolvConfs), false), island.answering())
 }
 
 func TestGuestReachesNothingPrivate(t *testing.T) {

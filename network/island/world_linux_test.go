@@ -1,6 +1,7 @@
 package island
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,6 +29,7 @@ const (
 	hostWAN  = "203.0.113.2"
 	isp      = "203.0.113.1"
 	public   = "198.51.100.7"
+	wanMTU   = 1400
 	resolver = "10.99.0.53" // in a private network, and so denied to workers
 )
 
@@ -36,8 +38,9 @@ const (
 	impatience = 400 * time.Millisecond // for what shall not
 )
 
-// hostNamespace is where the test process is.
-const hostNamespace = "/proc/self/ns/net"
+// hostNamespace is where the test process is at home; any of its threads may be
+// elsewhere.
+var hostNamespace string
 
 func newInternet(t testing.TB) (namespace string) {
 	requireHost(t)
@@ -62,7 +65,7 @@ func newNeighbour(t testing.TB, name, link, near, far string) (namespace string)
 	ns, err := netns.GetFromPath(namespace)
 	require.NoError(t, err)
 	defer ns.Close()
-	veth := netlink.NewVeth(netlink.LinkAttrs{Name: link, TxQLen: 1000, MTU: 1400})
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: link, TxQLen: 1000, MTU: wanMTU})
 	veth.PeerName, veth.PeerNamespace = "up0", netlink.NsFd(ns)
 	require.NoError(t, netlink.LinkAdd(veth))
 	t.Cleanup(func() { require.NoError(t, removeLink(link)) })
@@ -81,10 +84,14 @@ func newNamespace(t testing.TB, name string) (path string) {
 	require.NoError(t, makeNamespace(name, func() error {
 		loopback := configure("lo")
 		loopback.up()
-		return loopback.err
+		return errors.Join(loopback.err, doubtNoAddress())
 	}))
 	return namespacePath(name)
 }
+
+// doubtNoAddress has links made later use their own IPv6 addresses at once,
+// where they would otherwise ask first whether others have them.
+func doubtNoAddress() error { return setSysctl("0", "ipv6", "conf", "default", "accept_dad") }
 
 func addAndUp(name string, address netip.Prefix) error {
 	link := configure(name)
@@ -126,10 +133,10 @@ func serve(t testing.TB, namespace, address string) {
 	var listener net.Listener
 	var socket net.PacketConn
 	require.NoError(t, Do(namespace, func() (err error) {
-		if listener, err = net.Listen("tcp4", address); err != nil {
+		if listener, err = net.Listen("tcp", address); err != nil {
 			return err
 		}
-		socket, err = net.ListenPacket("udp4", address)
+		socket, err = net.ListenPacket("udp", address)
 		return err
 	}))
 	t.Cleanup(func() { listener.Close(); socket.Close() })
@@ -149,7 +156,7 @@ func serveTCP(listener net.Listener) {
 }
 
 func serveUDP(socket net.PacketConn) {
-	buffer := make([]byte, 64)
+	buffer := make([]byte, 1<<16)
 	for {
 		_, from, err := socket.ReadFrom(buffer)
 		if err != nil {
@@ -168,7 +175,7 @@ func ask(namespace, network, address string, wait time.Duration) (seen string, e
 		}
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(wait))
-		if network == "udp4" {
+		if strings.HasPrefix(network, "udp") {
 			fmt.Fprint(conn, "who am I?")
 		}
 		answer := make([]byte, 64)
@@ -212,11 +219,39 @@ func ruleset(t testing.TB, namespace string) string {
 // dropped tells whether a rule with these words dropped packets.
 func dropped(t *testing.T, namespace, words string) bool {
 	return slices.ContainsFunc(strings.Split(ruleset(t, namespace), "\n"), func(rule string) bool {
-		return strings.Contains(rule, words) && strings.Contains(rule, "drop") && !strings.Contains(rule, "packets 0 ")
+		return strings.Contains(rule, words) && (strings.Contains(rule, "drop") || strings.Contains(rule, "goto denied")) && !strings.Contains(rule, "packets 0 ")
 	})
 }
 
 func requireDropped(t *testing.T, namespace, words string) {
 	t.Helper()
 	require.True(t, dropped(t, namespace, words), "no rule with %q dropped anything:\n%s", words, ruleset(t, namespace))
+}
+
+// toLines logs to a channel, a line at a time.
+func toLines(lines chan<- string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(lineWriter(func(line string) { lines <- line }), nil))
+}
+
+type lineWriter func(string)
+
+func (w lineWriter) Write(line []byte) (int, error) {
+	w(string(line))
+	return len(line), nil
+}
+
+// requireLine waits for a line with all the words.
+func requireLine(t *testing.T, lines <-chan string, words ...string) {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case line := <-lines:
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				return
+			}
+		case <-late:
+			t.Fatalf("no line with %q was logged", words)
+		}
+	}
 }

@@ -139,12 +139,14 @@ func Default() Config {
 		StateDir: "/var/lib/mayfly",
 		Image:    Image{Source: image.Source{Kind: image.Debootstrap}},
 		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
-		Network:  Network{Subnet: netip.MustParsePrefix("10.210.0.0/16")},
-		Fork:     Fork{Enabled: true, ShareMemory: true},
-		Nspawn:   Nspawn{PrivateUsers: true},
-		Host:     Host{ConcurrentStarts: 4},
-		Tart:     defaultTart(),
-		Bhyve:    defaultBhyve(),
+		Network: Network{
+			Subnet: netip.MustParsePrefix("10.210.0.0/16"), Connections: 4096, ConnectionRate: 500,
+		},
+		Fork:   Fork{Enabled: true, ShareMemory: true},
+		Nspawn: Nspawn{PrivateUsers: true},
+		Host:   Host{ConcurrentStarts: 4},
+		Tart:   defaultTart(),
+		Bhyve:  defaultBhyve(),
 
 		CloudHypervisor: CloudHypervisor{Binary: "cloud-hypervisor"},
 	}

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
@@ -15,8 +18,9 @@ func known[T any](read func(*table) T) []string {
 	return t.known
 }
 
-func TestExampleNamesEveryKey(t *testing.T) {
-	nested := map[string][]string{
+// nestedKeys are the keys of each table.
+func nestedKeys() map[string][]string {
+	return map[string][]string{
 		"image":   known(readImage),
 		"machine": known(readMachine),
 		"network": known(readNetwork),
@@ -26,7 +30,10 @@ func TestExampleNamesEveryKey(t *testing.T) {
 		"tart":    known(readTart),
 		"bhyve":   known(readBhyve),
 	}
-	for name, keys := range nested {
+}
+
+func TestExampleNamesEveryKey(t *testing.T) {
+	for name, keys := range nestedKeys() {
 		assert.Contains(t, templates.RunnerConfig, "[runners.autoscaler.plugin_config."+name+"]")
 		for _, key := range keys {
 			assert.Contains(t, templates.RunnerConfig, "# "+key+" = ")
@@ -34,6 +41,19 @@ func TestExampleNamesEveryKey(t *testing.T) {
 	}
 	for _, key := range []string{"pool", "backend", "state_dir"} {
 		assert.Contains(t, templates.RunnerConfig, "# "+key+" = ")
+	}
+}
+
+func TestReferenceHasEveryKey(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/configuration.md")
+	require.NoError(t, err)
+	for name, keys := range nestedKeys() {
+		_, section, found := strings.Cut(string(page), "\n## "+name+"\n")
+		require.True(t, found, name)
+		section, _, _ = strings.Cut(section, "\n## ")
+		for _, key := range keys {
+			assert.Contains(t, section, "`"+key+"`", name)
+		}
 	}
 }
 

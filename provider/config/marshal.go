@@ -44,11 +44,17 @@ type writtenMachine struct {
 }
 
 type writtenNetwork struct {
-	Subnet netip.Prefix `json:"subnet"`
-	Egress string       `json:"egress,omitzero"`
-	Allow  []string     `json:"allow,omitzero"`
-	Deny   []string     `json:"deny,omitzero"`
-	DNS    []netip.Addr `json:"dns,omitzero"`
+	Subnet         netip.Prefix `json:"subnet"`
+	Egress         string       `json:"egress,omitzero"`
+	Allow          []string     `json:"allow,omitzero"`
+	Deny           []string     `json:"deny,omitzero"`
+	Domains        []string     `json:"domains,omitempty"` // an empty list would be refused
+	DNS            []netip.Addr `json:"dns,omitzero"`
+	IPv6           string       `json:"ipv6"`
+	Bandwidth      string       `json:"bandwidth,omitzero"`
+	Connections    int          `json:"connections"`
+	ConnectionRate int          `json:"connection_rate"`
+	LogDenied      bool         `json:"log_denied"`
 }
 
 type writtenFork struct {
@@ -84,21 +90,31 @@ func (c Config) MarshalJSON() ([]byte, error) {
 			Disk:         writeSize(c.Machine.Disk),
 			StartTimeout: c.Machine.StartTimeout.String(),
 		},
-		Network: writtenNetwork{
-			Subnet: c.Network.Subnet,
-			Egress: c.Network.Egress,
-			Allow:  writeDestinations(c.Network.Allow),
-			Deny:   writeDestinations(c.Network.Deny),
-			DNS:    c.Network.DNS,
-		},
-		Fork:   writtenFork(c.Fork),
-		Nspawn: writtenNspawn(c.Nspawn),
-		Host:   writtenHost(c.Host),
-		Tart:   writtenTart(c.Tart),
-		Bhyve:  writtenBhyve(c.Bhyve),
+		Network: c.Network.written(),
+		Fork:    writtenFork(c.Fork),
+		Nspawn:  writtenNspawn(c.Nspawn),
+		Host:    writtenHost(c.Host),
+		Tart:    writtenTart(c.Tart),
+		Bhyve:   writtenBhyve(c.Bhyve),
 
 		CloudHypervisor: c.CloudHypervisor.written(),
 	})
+}
+
+func (n Network) written() writtenNetwork {
+	return writtenNetwork{
+		Subnet:         n.Subnet,
+		Egress:         n.Egress,
+		Allow:          writeDestinations(n.Allow),
+		Deny:           writeDestinations(n.Deny),
+		Domains:        n.Domains,
+		DNS:            n.DNS,
+		IPv6:           n.IPv6.String(),
+		Bandwidth:      writeRate(n.Bandwidth),
+		Connections:    n.Connections,
+		ConnectionRate: n.ConnectionRate,
+		LogDenied:      n.LogDenied,
+	}
 }
 
 // writeDestinations keeps nil apart from empty.
@@ -106,11 +122,7 @@ func writeDestinations(list []network.Destination) []string {
 	if list == nil {
 		return nil
 	}
-	texts := make([]string, 0, len(list))
-	for _, d := range list {
-		texts = append(texts, d.String())
-	}
-	return texts
+	return network.FormatDestinations(list)
 }
 
 func writeSource(source image.Source) string {

@@ -29,8 +29,10 @@ type rawMachine struct {
 }
 
 type rawNetwork struct {
-	subnet, egress   given[string]
-	allow, deny, dns given[[]string]
+	subnet, egress, ipv6, bandwidth given[string]
+	allow, deny, domains, dns       given[[]string]
+	connections, connectionRate     given[int64]
+	logDenied                       given[bool]
 }
 
 type rawFork struct {
@@ -89,12 +91,26 @@ func readMachine(t *table) rawMachine {
 func readNetwork(t *table) rawNetwork {
 	defer t.refuseRest()
 	return rawNetwork{
-		subnet: t.text("subnet", `"10.210.0.0/16"`),
-		egress: t.text("egress", `"eth0"`),
-		allow:  t.texts("allow", `["192.168.1.10/32"]`),
-		deny:   t.texts("deny", `["192.168.0.0/16"]`),
-		dns:    t.texts("dns", `["9.9.9.9"]`),
+		subnet:         t.text("subnet", `"10.210.0.0/16"`),
+		egress:         t.text("egress", `"eth0"`),
+		allow:          t.texts("allow", `["192.168.1.10/32"]`),
+		deny:           t.texts("deny", `["private", "smtp"]`),
+		domains:        t.texts("domains", `["gitlab.example.com", "*.debian.org"]`),
+		dns:            t.texts("dns", `["9.9.9.9"]`),
+		ipv6:           read(t, "ipv6", "a string", `"nat"`, asIPv6),
+		bandwidth:      t.text("bandwidth", `"100mbit"`),
+		connections:    t.whole("connections", `4096`),
+		connectionRate: t.whole("connection_rate", `500`),
+		logDenied:      t.flag("log_denied", `true`),
 	}
+}
+
+// asIPv6 also takes true and false, for the two words that they say.
+func asIPv6(value any) (string, bool) {
+	if on, isFlag := value.(bool); isFlag {
+		return map[bool]string{true: "nat", false: "off"}[on], true
+	}
+	return as[string](value)
 }
 
 func readFork(t *table) rawFork {

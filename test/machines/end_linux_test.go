@@ -19,6 +19,11 @@ func TestMachineThatEndsIsNoticed(t *testing.T) {
 	s := begin(t)
 	plugin, ids := s.startWith(t, 2)
 	t.Run("while it runs, ps tells its memory", func(t *testing.T) { requireMemory(t, s, ids) })
+	t.Run("while it runs, ps tells what it was denied", func(t *testing.T) {
+		_, err := plugin.Run(patiently(t), ids[0], "timeout 2 bash -c 'echo hello >/dev/udp/10.0.0.1/9; echo hello >/dev/tcp/10.0.0.1/80' || true")
+		require.NoError(t, err)
+		requireDenied(t, s, ids[0])
+	})
 	t.Run("killed from outside", func(t *testing.T) {
 		killMachine(t, ids[0])
 		requireNoticed(t, plugin, ids[0], ids[1])
@@ -46,6 +51,24 @@ func requireMemory(t *testing.T, s shared, ids []string) {
 		require.Greater(t, worker.Private, int64(1<<20))
 		require.GreaterOrEqual(t, worker.PSS, worker.Private)
 		require.Less(t, worker.PSS, int64(4<<30))
+	}
+}
+
+// requireDenied wants the worker to have been denied something, the rest of the
+// workers to be known.
+func requireDenied(t *testing.T, s shared, denied string) {
+	t.Helper()
+	var listed []struct {
+		ID     string
+		Denied *int `json:"denied_packets"`
+	}
+	require.NoError(t, json.Unmarshal(s.command(t, "ps", "--json", "--config", configFile()), &listed))
+	require.NotEmpty(t, listed)
+	for _, worker := range listed {
+		require.NotNil(t, worker.Denied, worker.ID)
+		if worker.ID == denied {
+			require.GreaterOrEqual(t, *worker.Denied, 2)
+		}
 	}
 }
 

@@ -1,0 +1,104 @@
+package island
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/packetlog"
+)
+
+// Denied returns how many packets each worker of the pool was denied, inside its
+// namespace and by the host. It only looks, from whatever process, and sees
+// nothing unless that is root's.
+func (i *Island) Denied(context.Context) (map[string]uint64, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	names, err := listNamespaces()
+	if err != nil {
+		return nil, err
+	}
+	byLink, err := firewall.DeniedByLink(i.scope)
+	if err != nil {
+		return nil, err
+	}
+	denied := make(map[string]uint64)
+	var errs []error
+	for _, name := range names {
+		worker, ok := i.worker(name)
+		if !ok {
+			continue
+		}
+		inside, err := deniedInside(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("looking at %s: %w", worker, err))
+			continue
+		}
+		denied[worker] = inside + byLink[name]
+	}
+	return denied, errors.Join(errs...)
+}
+
+// deniedInside counts nothing for a lease that is half made or has just gone.
+func deniedInside(name string) (packets uint64, err error) {
+	err = Do(namespacePath(name), func() error {
+		exists, err := firewall.Exists(firewall.NamespaceTable)
+		if err != nil || !exists {
+			return err
+		}
+		packets, err = firewall.Denied()
+		return err
+	})
+	if _, gone := errors.AsType[*fs.PathError](err); gone || errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return packets, err
+}
+
+// hostLogGroup is where the host's rules of the pool log to, zero for nowhere. It
+// is derived from the scope, beyond the small numbers that people choose: pools
+// do not agree on anything but addresses.
+func (i *Island) hostLogGroup() uint16 {
+	if !i.options.LogDenied {
+		return 0
+	}
+	const chosenByPeople = 1 << 10
+	sum := sha256.Sum256([]byte(i.scope))
+	return chosenByPeople + binary.BigEndian.Uint16(sum[:])%(1<<16-chosenByPeople)
+}
+
+// hostItself is whose attendant reads the host's log: no namespace has no name.
+const hostItself = ""
+
+// logDeniedByHost logs what the host denies workers, until the island is closed
+// or opened again. A log that somebody else reads stops no worker.
+func (i *Island) logDeniedByHost() error {
+	group := i.hostLogGroup()
+	if err := i.attendants.dismiss(hostItself); err != nil || group == 0 {
+		return err
+	}
+	listener, err := packetlog.Listen(group, i.logPacketOfLink)
+	if err != nil {
+		i.log.Warn("what the host denies workers is not logged", "err", err)
+		return nil
+	}
+	i.attendants.add(hostItself, listener)
+	return nil
+}
+
+func (i *Island) logPacketOfLink(p packetlog.Packet) {
+	link, err := net.InterfaceByIndex(p.In)
+	if err != nil {
+		return // it has gone
+	}
+	if worker, ok := i.worker(link.Name); ok {
+		i.logPacket(worker, p)
+	}
+}

@@ -1,0 +1,69 @@
+package island
+
+import (
+	"errors"
+	"net/netip"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+)
+
+// furnish makes, inside the namespace, what does not depend on the worker.
+// The rules come before anything that a packet could pass.
+func (i *Island) furnish(mtu int) error {
+	if err := errors.Join(i.furnishIPv6(), routing()); err != nil {
+		return err
+	}
+	if err := firewall.Apply(firewall.Namespace(i.policy())); err != nil {
+		return err
+	}
+	loopback := configure("lo")
+	loopback.up()
+	return errors.Join(loopback.err, i.addTAP(mtu))
+}
+
+func (i *Island) furnishIPv6() error {
+	if i.options.IPv6.On {
+		return routing6()
+	}
+	return errors.Join(disableIPv6("all"), disableIPv6("default"))
+}
+
+func (i *Island) policy() firewall.Policy {
+	o, answering := i.options, i.answering()
+	return firewall.Policy{
+		Allow: o.Allow, Deny: o.Deny, Learnt: len(o.Domains) > 0,
+		Resolver: answering.redirect, Relay: len(answering.relay) > 0,
+		IPv6:        o.IPv6.On,
+		Connections: o.Limits.Connections, ConnectionRate: o.Limits.ConnectionRate,
+		Log: o.LogDenied,
+	}
+}
+
+// addTAP makes the gateway's end of the guest's link, whatever its other end
+// is: the rules match it by name.
+func (i *Island) addTAP(mtu int) error {
+	attach := makeTAP
+	if i.options.Containers {
+		attach = func(name string) error { return makePeer(name, mtu) }
+	}
+	if err := attach(network.TAP); err != nil {
+		return err
+	}
+	tap := configure(network.TAP)
+	tap.mtu(mtu)
+	tap.mac(network.GatewayMAC)
+	tap.address(netip.PrefixFrom(network.Gateway, network.Guest.Bits()))
+	if i.options.IPv6.On {
+		tap.address(netip.PrefixFrom(network.Gateway6, network.Guest6.Bits()))
+	}
+	tap.up()
+	tap.neighbour(network.Guest.Addr(), network.GuestMAC)
+	if i.options.IPv6.On {
+		tap.neighbour(network.Guest6.Addr(), network.GuestMAC)
+	}
+	if i.options.Limits.Bandwidth > 0 {
+		tap.bandwidth(i.options.Limits.Bandwidth)
+	}
+	return tap.err
+}

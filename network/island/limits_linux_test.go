@@ -1,0 +1,254 @@
+package island
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+func TestConnectionsAtOnceAreLimited(t *testing.T) {
+	const most = 5
+	internet := newInternet(t)
+	var listener net.Listener
+	require.NoError(t, Do(internet, func() (err error) {
+		listener, err = net.Listen("tcp", public+":80")
+		return err
+	}))
+	t.Cleanup(func() { listener.Close() })
+	options := testOptions(t, "p")
+	options.Limits.Connections = most
+	island := openIsland(t, options)
+	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
+	other := newGuest(t, acquire(t, island, "p-bbbbbbbb"))
+
+	dial := func(namespace string, wait time.Duration) error {
+		return Do(namespace, func() error {
+			conn, err := net.DialTimeout("tcp", public+":80", wait)
+			if err == nil {
+				t.Cleanup(func() { conn.Close() })
+			}
+			return err
+		})
+	}
+	for range most {
+		require.NoError(t, dial(guest, patience))
+	}
+	require.Error(t, dial(guest, impatience))
+	require.NoError(t, dial(other, patience), "each worker has its own")
+}
+
+func TestNewConnectionsPerSecondAreLimited(t *testing.T) {
+	const perSecond, tried = 5, 200
+	internet := newInternet(t)
+	var listener net.PacketConn
+	require.NoError(t, Do(internet, func() (err error) {
+		listener, err = net.ListenPacket("udp", public+":80")
+		return err
+	}))
+	t.Cleanup(func() { listener.Close() })
+	options := testOptions(t, "p")
+	options.Limits.ConnectionRate = perSecond
+	island := openIsland(t, options)
+	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
+
+	require.NoError(t, ping(hostNamespace, netip.MustParseAddr(public), patience), "a link that has just come up loses packets")
+	require.NoError(t, ping(guest, netip.MustParseAddr(public), patience))
+	time.Sleep(2 * time.Second / perSecond) // what the ping took is given back
+	begin := time.Now()
+	require.NoError(t, Do(guest, func() error {
+		for range tried {
+			conn, err := net.Dial("udp", public+":80")
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			if _, err := conn.Write([]byte("hello")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	came := 0
+	for listener.SetReadDeadline(time.Now().Add(impatience)) == nil {
+		if _, _, err := listener.ReadFrom(make([]byte, 16)); err != nil {
+			break
+		}
+		came++
+	}
+	most := perSecond*(1+int(time.Since(begin)/time.Second)) + perSecond
+	require.GreaterOrEqual(t, came, perSecond)
+	require.LessOrEqual(t, came, most, "of %d tried", tried)
+}
+
+// A bucket cannot let more pass than it holds and is given meanwhile, on however
+// slow a machine.
+func TestBandwidthIsLimitedInBothDirections(t *testing.T) {
+	const bandwidth, bytes = 8_000_000, 1_000_000 // a second's worth
+	internet := newInternet(t)
+	var listener net.Listener
+	require.NoError(t, Do(internet, func() (err error) {
+		listener, err = net.Listen("tcp", public+":80")
+		return err
+	}))
+	t.Cleanup(func() { listener.Close() })
+	go func() { // reads all, and then sends as much
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n, _ := io.CopyN(io.Discard, conn, bytes)
+			conn.Write(make([]byte, n))
+			conn.Close()
+		}
+	}()
+	options := testOptions(t, "p")
+	options.Limits.Bandwidth = bandwidth
+	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
+	require.NoError(t, Do(guest, func() error {
+		conn, err := net.DialTimeout("tcp", public+":80", patience)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		begin := time.Now()
+		if _, err := conn.Write(make([]byte, bytes)); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			return err
+		}
+		requireSlow(t, time.Since(begin), "out")
+		begin = time.Now()
+		n, err := io.Copy(io.Discard, conn)
+		require.EqualValues(t, bytes-1, n)
+		requireSlow(t, time.Since(begin), "in")
+		return err
+	}))
+}
+
+func requireSlow(t *testing.T, took time.Duration, direction string) {
+	t.Helper()
+	require.Greater(t, took, 700*time.Millisecond, "a second's worth of bytes, %s", direction)
+}
+
+func TestBucketHoldsThePacketsOfATime(t *testing.T) {
+	require.Equal(t, bucket{rate: 125_000, burst: minBurst, limit: minBurst + 12_500}, newBucket(1_000_000))
+	require.Equal(t, bucket{rate: 125_000_000, burst: 6_250_000, limit: 18_750_000}, newBucket(1_000_000_000))
+}
+
+// TestSegmentsFitTheWay has a guest and a server that think of longer packets
+// than the way between them takes.
+func TestSegmentsFitTheWay(t *testing.T) {
+	internet := newInternet(t)
+	setMTU(t, internet, "up0", 1500)
+	var listener net.Listener
+	require.NoError(t, Do(internet, func() (err error) {
+		listener, err = net.Listen("tcp", public+":80")
+		return err
+	}))
+	t.Cleanup(func() { listener.Close() })
+	guest := newGuest(t, acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa"))
+	setMTU(t, guest, "eth0", 1500)
+	var client net.Conn
+	require.NoError(t, Do(guest, func() (err error) {
+		client, err = net.DialTimeout("tcp", public+":80", patience)
+		return err
+	}))
+	defer client.Close()
+	server, err := listener.Accept()
+	require.NoError(t, err)
+	defer server.Close()
+	for end, conn := range map[string]net.Conn{"guest": client, "server": server} {
+		require.LessOrEqual(t, segment(t, conn), wanMTU-40, end)
+	}
+}
+
+// segment is how much a connection puts into a packet.
+func segment(t *testing.T, conn net.Conn) (bytes int) {
+	t.Helper()
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	require.NoError(t, err)
+	var failed error
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		bytes, failed = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG)
+	}))
+	require.NoError(t, failed)
+	return bytes
+}
+
+func setMTU(t *testing.T, namespace, link string, mtu int) {
+	t.Helper()
+	require.NoError(t, Do(namespace, func() error {
+		c := configure(link)
+		c.mtu(mtu)
+		return c.err
+	}))
+}
+
+func TestDeniedPacketsAreCountedForEachWorkerAndLogged(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, resolver+":80")
+	options := testOptions(t, "p")
+	options.LogDenied = true
+	lines := make(chan string, 100)
+	options.Log = toLines(lines)
+	island := openIsland(t, options)
+	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
+	acquire(t, island, "p-bbbbbbbb")
+	require.Equal(t, map[string]uint64{"p-aaaaaaaa": 0, "p-bbbbbbbb": 0}, denied(t, island))
+
+	send := func(to string) {
+		require.NoError(t, Do(guest, func() error {
+			conn, err := net.Dial("udp", to)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = conn.Write([]byte("hello"))
+			return err
+		}))
+	}
+	send(resolver + ":80") // inside its namespace
+	requireLine(t, lines, "p-aaaaaaaa", "udp", resolver+":80")
+	send(hostWAN + ":123") // by the host
+	requireLine(t, lines, "p-aaaaaaaa", "udp", hostWAN+":123")
+	require.Equal(t, map[string]uint64{"p-aaaaaaaa": 2, "p-bbbbbbbb": 0}, denied(t, island))
+
+	other, err := New(island.options)
+	require.NoError(t, err)
+	require.Equal(t, denied(t, island), denied(t, other), "from another process")
+}
+
+func denied(t *testing.T, island *Island) map[string]uint64 {
+	t.Helper()
+	found, err := island.Denied(t.Context())
+	require.NoError(t, err)
+	return found
+}
+
+func TestAddressesOutsideKeepTheIPv4Address(t *testing.T) {
+	addr := netip.MustParseAddr("10.210.1.2")
+	for prefix, want := range map[string]string{
+		"2001:db8:1:2::/64":         "2001:db8:1:2::ad2:102",
+		"2001:db8:1:2:3:4::/96":     "2001:db8:1:2:3:4:ad2:102",
+		translated.String():         "fd6d:6179:666c:7901::ad2:102",
+		fmt.Sprint(netip.Prefix{}):  "",
+		"2001:db8:aaaa:bbbb::1/128": "2001:db8:aaaa:bbbb::ad2:102",
+	} {
+		if want == "" {
+			require.False(t, subnet6(network.IPv6{}).IsValid())
+			continue
+		}
+		require.Equal(t, want, outside6(netip.MustParsePrefix(prefix), addr).String())
+	}
+}

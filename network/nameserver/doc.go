@@ -1,0 +1,13 @@
+// Package nameserver answers the questions of one worker where the kernel
+// cannot simply redirect them to a resolver: when the owner lists the names
+// that may be looked up, or when the host's resolver is a stub on a loopback
+// address. It takes questions from sockets that somebody else opened, refuses
+// what is not on the list, and passes the rest to the host's resolvers as it
+// is. It caches nothing and resolves nothing itself, and what becomes of the
+// addresses that it saw in answers is its caller's to know.
+//
+// Everything here reads bytes that strangers wrote: a guest the questions, the
+// world the answers. What these mean is decided by functions without effects
+// (decide, learnt, belongs); sockets are in server.go, stream.go and
+// upstream.go.
+package nameserver
