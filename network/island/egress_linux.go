@@ -1,14 +1,12 @@
 package island
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // usualMTU is for a host that has no way out, and so no MTU to copy.
@@ -117,10 +115,6 @@ func (i *Island) configuredEgress() (exit, error) {
 	return out, nil
 }
 
-// nobody are addresses that no host has and none routes but by default: the
-// dummy address of RFC 7600, and one that is to be discarded (RFC 6666).
-var nobody = map[int]net.IP{netlink.FAMILY_V4: net.ParseIP("192.0.0.8"), netlink.FAMILY_V6: net.ParseIP("100::1")}
-
 // defaultLink returns the link that the preferred default route takes, nil
 // without one.
 func defaultLink(family int) (netlink.Link, error) {
@@ -140,22 +134,6 @@ func defaultLink(family int) (netlink.Link, error) {
 		return nil, fmt.Errorf("looking at the link of the default route: %w", err)
 	}
 	return link, nil
-}
-
-// defaultRoute returns the preferred one of the main table, nil without one.
-// The kernel is asked for it alone first, since the host has routes to every
-// worker as well; its answer counts if no rule of policy routing made it.
-func defaultRoute(family int) (*netlink.Route, error) {
-	used, err := netlink.RouteGetWithOptions(nobody[family], &netlink.RouteGetOptions{FIBMatch: true})
-	if err == nil && len(used) == 1 && isDefault(used[0]) && used[0].Table == unix.RT_TABLE_MAIN {
-		return &used[0], nil
-	}
-	routes, err := listDefaultRoutes(family)
-	if err != nil || len(routes) == 0 {
-		return nil, err
-	}
-	best := slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
-	return &best, nil
 }
 
 // listDefaultRoutes returns the default routes of the main table.
