@@ -1,7 +1,6 @@
 package island
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -118,17 +117,13 @@ func (i *Island) configuredEgress() (exit, error) {
 // defaultLink returns the link that the preferred default route takes, nil
 // without one.
 func defaultLink(family int) (netlink.Link, error) {
-	routes, err := listDefaultRoutes(family)
-	if err != nil {
+	route, err := defaultRoute(family)
+	if err != nil || route == nil {
 		return nil, err
 	}
-	if len(routes) == 0 {
-		return nil, nil
-	}
-	best := slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
-	index := best.LinkIndex
-	if len(best.MultiPath) > 0 {
-		index = best.MultiPath[0].LinkIndex
+	index := route.LinkIndex
+	if len(route.MultiPath) > 0 {
+		index = route.MultiPath[0].LinkIndex
 	}
 	if index == 0 { // unreachable, or some other route that leads nowhere
 		return nil, nil

@@ -63,7 +63,10 @@ func measure(ctx context.Context, o options) (document report.Document, err erro
 	if document, err = b.describe(ctx, stage); err != nil {
 		return document, err
 	}
-	if document.Lease, err = b.measureLeases(ctx, stage.old.network); err != nil {
+	if document.Lease, err = b.measureLease(ctx, stage.old.network, 0); err != nil {
+		return document, err
+	}
+	if document.CrowdedLease, err = b.measureLease(ctx, stage.old.network, crowd); err != nil {
 		return document, err
 	}
 	if document.Disks, err = b.measureDisks(ctx, stage); err != nil {

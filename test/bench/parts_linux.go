@@ -8,18 +8,40 @@ import (
 	"os/exec"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/bench/report"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
-// leaseRounds is how often a lease is made and removed.
-const leaseRounds = 20
+const (
+	// leaseRounds is how often a lease is made and removed.
+	leaseRounds = 20
+	// crowd is how many other leases a large host has.
+	crowd = 200
+	// crowdAtOnce is how many of these are made or removed at the same time.
+	crowdAtOnce = 4
+)
 
-// measureLeases makes leases one after the other.
-func (b *bench) measureLeases(ctx context.Context, leases network.Network) (report.Lease, error) {
-	b.say("leases")
-	var setUp, tearDown []float64
+// measureLease makes leases one after the other beside so many others.
+func (b *bench) measureLease(ctx context.Context, leases network.Network, others int) (lease report.Lease, err error) {
+	b.say("leases, beside %d others", others)
+	ids := make([]string, others)
+	for i := range ids {
+		ids[i] = workerid.New(poolOf[report.Old])
+	}
+	defer func() {
+		err = errors.Join(err, several(ids, func(id string) error { return leases.Release(context.WithoutCancel(ctx), id) }))
+	}()
+	err = several(ids, func(id string) error {
+		_, err := leases.Acquire(ctx, id)
+		return err
+	})
+	if err != nil {
+		return report.Lease{}, err
+	}
+	var setUp, tearDown, both []float64
 	for range leaseRounds {
 		id := workerid.New(poolOf[report.Old])
 		began := time.Now()
@@ -32,8 +54,21 @@ func (b *bench) measureLeases(ctx context.Context, leases network.Network) (repo
 		}
 		setUp = append(setUp, seconds(made.Sub(began)))
 		tearDown = append(tearDown, seconds(time.Since(made)))
+		both = append(both, seconds(time.Since(began)))
 	}
-	return report.Lease{SetUp: report.NewSeries(setUp), TearDown: report.NewSeries(tearDown)}, nil
+	return report.Lease{
+		Others: others, SetUp: report.NewSeries(setUp), TearDown: report.NewSeries(tearDown), Both: report.NewSeries(both),
+	}, nil
+}
+
+// several does something for each id, for some of them at once.
+func several(ids []string, do func(id string) error) error {
+	var group errgroup.Group
+	group.SetLimit(crowdAtOnce)
+	for _, id := range ids {
+		group.Go(func() error { return do(id) })
+	}
+	return group.Wait()
 }
 
 // poolBenchmarks are benchmarks of package provider: how long the runner's only

@@ -39,9 +39,11 @@ type Document struct {
 	Workers  []Workers `json:"workers"`
 	Ratios   []Ratios  `json:"ratios"`
 	Profile  []Phase   `json:"fork_profile"`
-	Lease    Lease     `json:"lease"`
-	Disks    []Disk    `json:"disks"`
-	Pool     []Timing  `json:"pool"`
+	// Lease is of a host without others, CrowdedLease of one with many.
+	Lease        Lease    `json:"lease"`
+	CrowdedLease Lease    `json:"crowded_lease"`
+	Disks        []Disk   `json:"disks"`
+	Pool         []Timing `json:"pool"`
 }
 
 // Machine is what the run was made on.
@@ -87,8 +89,12 @@ type Phase struct {
 
 // Lease is how long a worker's place on the network takes.
 type Lease struct {
+	// Others is how many leases there are beside it.
+	Others   int    `json:"others"`
 	SetUp    Series `json:"set_up_seconds"`
 	TearDown Series `json:"tear_down_seconds"`
+	// Both is of set-up and tear-down together.
+	Both Series `json:"both_seconds"`
 }
 
 // Disk is one way of making a worker's disk on one file system.

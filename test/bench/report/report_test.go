@@ -50,9 +50,10 @@ func example() Document {
 		Profile: []Phase{
 			{Name: "lease", Took: series(20), Ended: series(21)},
 		},
-		Lease: Lease{SetUp: series(0.02), TearDown: series(0.03)},
-		Disks: []Disk{{FileSystem: "xfs", Method: "reflink", Seconds: series(0.003), Allocated: series(450 << 20)}},
-		Pool:  []Timing{{Name: "Update of 1,000 workers", Seconds: series(0.00025)}},
+		Lease:        Lease{SetUp: series(0.02), TearDown: series(0.03), Both: series(0.05)},
+		CrowdedLease: Lease{Others: 200, SetUp: series(0.021), TearDown: series(0.031), Both: series(0.052)},
+		Disks:        []Disk{{FileSystem: "xfs", Method: "reflink", Seconds: series(0.003), Allocated: series(450 << 20)}},
+		Pool:         []Timing{{Name: "Update of 1,000 workers", Seconds: series(0.00025)}},
 	}
 }
 

@@ -80,8 +80,11 @@ func (d Document) PartsTable() string {
 			t = append(t, []string{what, short(took.Median), allocated, fmt.Sprint(took.N)})
 		}
 	}
-	add("lease, set up", d.Lease.SetUp, "-")
-	add("lease, torn down", d.Lease.TearDown, "-")
+	for _, lease := range []Lease{d.Lease, d.CrowdedLease} {
+		add(lease.name()+", set up", lease.SetUp, "-")
+		add(lease.name()+", torn down", lease.TearDown, "-")
+		add(lease.name()+", set up and torn down", lease.Both, "-")
+	}
 	for _, disk := range d.Disks {
 		add(fmt.Sprintf("disk by %s on %s", disk.Method, disk.FileSystem), disk.Seconds, mebibytes(disk.Allocated.Median))
 	}
@@ -89,6 +92,13 @@ func (d Document) PartsTable() string {
 		add(timing.Name, timing.Seconds, "-")
 	}
 	return t.String()
+}
+
+func (l Lease) name() string {
+	if l.Others == 0 {
+		return "lease"
+	}
+	return fmt.Sprintf("lease beside %d others", l.Others)
 }
 
 // Circumstances says in a few lines where and how the run was made.
