@@ -74,8 +74,44 @@ func TestFlood(t *testing.T) {
 	// There are places again.
 	require.Len(t, ask(t, "udp", r.address, query(t, "after.gitlab.com.", dnsmessage.TypeA)).Answers, 1)
 	require.NoError(t, r.Close())
-	require.LessOrEqual(t, resolver.most, b.questions)
+	require.LessOrEqual(t, resolver.busiest(), b.questions)
 	require.Len(t, resolver.asked(), b.questions+2)
+}
+
+// sleepy makes a resolver that takes its time over every answer.
+func sleepy(t testing.TB, nap time.Duration) *upstream {
+	return newUpstream(t, func(_ string, asked dnsmessage.Message) [][]byte {
+		time.Sleep(nap)
+		return [][]byte{pack(t, answerTo(t, asked))}
+	})
+}
+
+func TestQuestionsByTCPWaitForAPlace(t *testing.T) {
+	resolver := sleepy(t, 5*time.Millisecond)
+	b := usual
+	b.questions = 2
+	b.question, b.resolver = time.Hour, time.Hour
+	r := newBoundRelay(t, Options{Resolvers: asking(resolver.address)}, b)
+	guests := make([]net.Conn, b.connections)
+	for i := range guests {
+		guests[i] = dial(t, "tcp", r.address)
+		require.NoError(t, writeMessage(guests[i], query(t, "gitlab.com.", dnsmessage.TypeA)))
+	}
+	for _, guest := range guests {
+		_, err := readMessage(guest)
+		require.NoError(t, err)
+	}
+	require.NoError(t, r.Close())
+	require.Len(t, resolver.asked(), len(guests))
+	require.LessOrEqual(t, resolver.busiest(), b.questions)
+}
+
+// The time that a resolver takes is not the guest's.
+func TestGuestMayWaitLongerThanItMayHesitate(t *testing.T) {
+	b := usual
+	b.idle = 300 * time.Millisecond
+	r := newBoundRelay(t, Options{Resolvers: asking(sleepy(t, b.idle+100*time.Millisecond).address)}, b)
+	require.Equal(t, dnsmessage.RCodeSuccess, ask(t, "tcp", r.address, query(t, "gitlab.com.", dnsmessage.TypeA)).RCode)
 }
 
 // Close ends what is under way: questions that no resolver answers, questions
