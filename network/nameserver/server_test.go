@@ -253,7 +253,7 @@ func TestTooLongAnswerIsTruncated(t *testing.T) {
 
 func TestNextResolverIsAsked(t *testing.T) {
 	b := usual
-	b.resolver = 100 * time.Millisecond
+	b.resolver = time.Second // also for the one that answers
 	for name, first := range map[string]func(t testing.TB) netip.AddrPort{
 		"after one that is gone":       closed,
 		"after one that is silent":     silent,
@@ -346,7 +346,9 @@ func TestForgedAnswersAreNotBelieved(t *testing.T) {
 
 func TestSeveralQuestionsOnAConnection(t *testing.T) {
 	resolver := saying(t, "gitlab.com. 1s A 192.0.2.1")
-	r := newRelay(t, Options{Names: mustParseNames(t, "gitlab.com"), Resolvers: asking(resolver.address)})
+	b := usual
+	b.questions = 1
+	r := newBoundRelay(t, Options{Names: mustParseNames(t, "gitlab.com"), Resolvers: asking(resolver.address)}, b)
 	conn := dial(t, "tcp", r.address)
 	codes := []dnsmessage.RCode{dnsmessage.RCodeSuccess, dnsmessage.RCodeRefused, dnsmessage.RCodeSuccess}
 	for i, name := range []string{"gitlab.com.", "evil.test.", "gitlab.com."} { // all before the first answer
