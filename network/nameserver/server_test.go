@@ -46,7 +46,7 @@ func TestOtherNamesAreRefused(t *testing.T) {
 			})
 
 			for _, name := range []string{"evil.test.", "EVIL.test.", "www.gitlab.com.", "\x1b[31m\u212a\n.test.", "."} {
-				require.Equal(t, dnsmessage.RCodeRefused, ask(t, network, r.address, query(t, name, dnsmessage.TypeA)).RCode)
+				require.Equal(t, dnsmessage.RCodeNameError, ask(t, network, r.address, query(t, name, dnsmessage.TypeA)).RCode)
 			}
 			require.Equal(t, dnsmessage.RCodeRefused, ask(t, network, r.address, query(t, "gitlab.com.", typeANY)).RCode)
 			require.Equal(t, dnsmessage.RCodeSuccess, ask(t, network, r.address, query(t, "gitlab.com.", typeHTTPS)).RCode)
@@ -350,7 +350,7 @@ func TestSeveralQuestionsOnAConnection(t *testing.T) {
 	b.questions = 1
 	r := newBoundRelay(t, Options{Names: mustParseNames(t, "gitlab.com"), Resolvers: asking(resolver.address)}, b)
 	conn := dial(t, "tcp", r.address)
-	codes := []dnsmessage.RCode{dnsmessage.RCodeSuccess, dnsmessage.RCodeRefused, dnsmessage.RCodeSuccess}
+	codes := []dnsmessage.RCode{dnsmessage.RCodeSuccess, dnsmessage.RCodeNameError, dnsmessage.RCodeSuccess}
 	for i, name := range []string{"gitlab.com.", "evil.test.", "gitlab.com."} { // all before the first answer
 		require.NoError(t, writeMessage(conn, query(t, name, dnsmessage.TypeA)), i)
 	}
