@@ -47,6 +47,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"short machine id":       {rekeyRequest(func(r *Rekey) { r.MachineID = "abc" }), "machine_id is missing or malformed"},
 		"no host key":            {rekeyRequest(func(r *Rekey) { r.HostKey = "" }), "host_key is missing or malformed"},
 		"user that is an option": {rekeyRequest(func(r *Rekey) { r.User = "-x" }), "user is missing or malformed"},
+		"await without an user":  {Request{Version: Version, Op: OpAwait}, "without an account"},
+		"await of a strange one": {Request{Version: Version, Op: OpAwait, Await: &Await{User: "../x"}}, "malformed"},
 		"two authorized keys":    {rekeyRequest(func(r *Rekey) { r.AuthorizedKey = "a\nb" }), "authorized_key is missing or malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,6 +71,7 @@ func TestGoodRequests(t *testing.T) {
 		{Version: Version, Op: OpRun, Command: "true"},
 		{Version: Version, Op: OpFetch, Path: "/etc/os-release"},
 		{Version: Version, Op: OpNetwork},
+		{Version: Version, Op: OpAwait, Await: &Await{User: "mayfly"}},
 		{Version: Version, Op: OpSeal},
 		{Version: Version, Op: OpPowerOff},
 	} {

@@ -75,7 +75,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 		if err != nil {
 			return err
 		}
-		return m.explain(m.save(ctx, b.settle, state))
+		return m.explain(m.save(ctx, b.settle, golden.Recipe.User, state))
 	})
 }
 
@@ -89,9 +89,10 @@ func templateSpec(t template.Template, golden image.Golden) machineSpec {
 	}
 }
 
-// save lets the guest come to rest and saves it. The agent goes on waiting for
-// a host: its line is broken off before, so that each fork finds it unused.
-func (m *machine) save(ctx context.Context, settle string, state *os.File) error {
+// save lets the guest come to rest and saves it, with all done that needs no
+// identity. The agent goes on waiting for a host: its line is broken off before,
+// so that each fork finds it unused.
+func (m *machine) save(ctx context.Context, settle, user string, state *os.File) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
 	agent, err := m.reach(ctx)
@@ -100,6 +101,12 @@ func (m *machine) save(ctx context.Context, settle string, state *os.File) error
 	}
 	client := guest.NewClient(agent)
 	err = client.Run(ctx, settle, io.Discard)
+	if err == nil {
+		err = m.cutOff(ctx)
+	}
+	if err == nil {
+		err = client.Await(ctx, user)
+	}
 	if err == nil {
 		err = template.CheckClock(ctx, client)
 	}
