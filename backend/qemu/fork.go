@@ -104,21 +104,30 @@ func cloneDisk(ctx context.Context, t template.Template, dir string) (path, form
 		method, err := disk.Clone(ctx, t.Disk(), path)
 		return path, method.Format(), err
 	}
-	base, err := keepBase(t.Disk(), dir)
-	if err != nil {
+	if err := keepBase(t.Disk(), dir); err != nil {
 		return path, "", err
 	}
-	return path, disk.Overlay.Format(), disk.Stack(ctx, base, t.Format, path)
+	return path, disk.Overlay.Format(), disk.SparseCopy(ctx, t.Overlay(), path)
+}
+
+// prepareClones makes the overlay that cloneDisk copies, unless it needs none.
+func prepareClones(ctx context.Context, t template.Template) error {
+	if t.Format == disk.Reflink.Format() {
+		return nil
+	}
+	if err := keepBase(t.Disk(), t.Dir); err != nil {
+		return err
+	}
+	return disk.StackBeside(ctx, baseFile, t.Format, t.Overlay())
 }
 
 // keepBase gives the disk that an overlay stands on a second name in the
-// worker's directory: a suspended worker outlives its template.
-func keepBase(path, dir string) (string, error) {
-	base := filepath.Join(dir, baseFile)
-	if err := os.Link(path, base); err != nil {
-		return "", fmt.Errorf("keeping the template's disk: %w", err)
+// overlay's directory: a suspended worker outlives its template.
+func keepBase(path, dir string) error {
+	if err := os.Link(path, filepath.Join(dir, baseFile)); err != nil {
+		return fmt.Errorf("keeping the template's disk: %w", err)
 	}
-	return base, nil
+	return nil
 }
 
 // restore restores the machine's state, and opens the line to its agent. It

@@ -55,7 +55,10 @@ func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend
 			return fmt.Errorf("cloning the golden disk: %w", err)
 		}
 		t.Format = method.Format()
-		return b.bootAndSave(ctx, *t, golden)
+		if err := b.bootAndSave(ctx, *t, golden); err != nil {
+			return err
+		}
+		return prepareClones(ctx, *t)
 	})
 }
 

@@ -15,6 +15,7 @@ const (
 	memoryFile   = "memory"
 	stateFile    = "state"
 	diskFile     = "disk"
+	overlayFile  = "overlay"
 )
 
 // Settle is a shell command that waits until a guest has nothing left to start,
@@ -47,6 +48,10 @@ func (t Template) State() string { return filepath.Join(t.Dir, stateFile) }
 
 // Disk is the disk, as it was when the memory was saved.
 func (t Template) Disk() string { return filepath.Join(t.Dir, diskFile) }
+
+// Overlay is an empty overlay on a file beside it, for backends whose forks get
+// a copy of it.
+func (t Template) Overlay() string { return filepath.Join(t.Dir, overlayFile) }
 
 func (t Template) write() error {
 	text, err := json.MarshalIndent(t, "", "  ")

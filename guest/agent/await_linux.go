@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -37,8 +39,21 @@ func (a *Agent) await(user string) error {
 		return err
 	}
 	a.networked = true
+	if err := rehearse(); err != nil {
+		return err
+	}
 	unix.Sync()
 	return nil
+}
+
+// rehearse has Go's network library find out, once for all forks, what this
+// kernel can do.
+func rehearse() error {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listening on a port of no use: %w", err)
+	}
+	return listener.Close()
 }
 
 // moveToMemory replaces a file by a link to where write will put it.
