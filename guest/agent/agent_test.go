@@ -145,6 +145,20 @@ func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
+func TestForksOfAGuestWithSELinuxHaveTheirIdentityOnDisk(t *testing.T) {
+	for enforce, onDisk := range map[string]bool{"1": true, "0": false} {
+		client, root, _ := serve(t, &recorder{})
+		require.NoError(t, os.MkdirAll(filepath.Join(root, "sys/fs/selinux"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "sys/fs/selinux/enforce"), []byte(enforce), 0o600))
+		id := identity(t)
+		require.NoError(t, client.Await(t.Context(), id.User))
+		require.NoError(t, client.Rekey(t.Context(), id))
+		info, err := os.Lstat(filepath.Join(root, "etc/hostname"))
+		require.NoError(t, err)
+		require.Equal(t, onDisk, info.Mode().IsRegular())
+	}
+}
+
 func TestSlowRekeySetsTheClockAgain(t *testing.T) {
 	kernel := &recorder{slow: "network"}
 	client, _, _ := serve(t, kernel)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,30 @@ const memoryDir = "run/mayfly/files"
 // sets up the network, and makes the files of the identity to come links to
 // memory. It ends with all of it on disk, so that no fork has to write it.
 func (a *Agent) await(user string) error {
+	if !a.labelsMatter() {
+		if err := a.moveIdentityToMemory(user); err != nil {
+			return err
+		}
+	}
+	if err := a.setUpNetwork(); err != nil {
+		return err
+	}
+	a.networked = true
+	if err := rehearse(); err != nil {
+		return err
+	}
+	unix.Sync()
+	return nil
+}
+
+// labelsMatter says that SELinux may keep sshd from files that are not where
+// its policy knows them.
+func (a *Agent) labelsMatter() bool {
+	enforce, err := os.ReadFile(a.path("sys/fs/selinux/enforce"))
+	return err == nil && strings.TrimSpace(string(enforce)) != "0"
+}
+
+func (a *Agent) moveIdentityToMemory(user string) error {
 	jobs, err := a.account(user)
 	if err != nil {
 		return err
@@ -35,14 +60,6 @@ func (a *Agent) await(user string) error {
 			return err
 		}
 	}
-	if err := a.setUpNetwork(); err != nil {
-		return err
-	}
-	a.networked = true
-	if err := rehearse(); err != nil {
-		return err
-	}
-	unix.Sync()
 	return nil
 }
 
