@@ -122,9 +122,11 @@ func (m *machine) save(ctx context.Context, settle, user string, state *os.File)
 	return m.quit(ctx)
 }
 
-// quit ends QEMU in order, so that its disk is whole.
+// quit ends QEMU in order, so that its disk is whole. Its end may be known
+// before its answer.
 func (m *machine) quit(ctx context.Context) error {
-	if err := m.qmp.Execute(ctx, "quit", nil, nil); err != nil && !errors.Is(err, qmp.ErrClosed) {
+	err := m.qmp.Execute(ctx, "quit", nil, nil)
+	if err != nil && !errors.Is(err, qmp.ErrClosed) && !errors.Is(err, process.ErrSucceeded) {
 		return err
 	}
 	<-ctx.Done() // ends with the machine
