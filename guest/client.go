@@ -55,6 +55,11 @@ func (c *Client) Network(ctx context.Context) error {
 	return c.do(ctx, Request{Op: OpNetwork}, io.Discard)
 }
 
+// Await gets the guest of a template as far as it gets without an identity.
+func (c *Client) Await(ctx context.Context, await Await) error {
+	return c.do(ctx, Request{Op: OpAwait, Await: &await}, io.Discard)
+}
+
 // ExitError says that a command ran and failed.
 type ExitError struct{ Code int }
 

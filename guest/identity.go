@@ -43,6 +43,8 @@ const (
 	maxMTU = 65535
 )
 
+func (l Link) valid() bool { return l.MTU == 0 || l.MTU >= minMTU && l.MTU <= maxMTU }
+
 var (
 	hostnamePattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	machineIDPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
@@ -69,7 +71,7 @@ func (i Identity) validate() error {
 	check(isLine(i.HostKeyPublic), "host_key_public")
 	check(ValidUser(i.User), "user")
 	check(isLine(i.AuthorizedKey), "authorized_key")
-	check(i.Link.MTU == 0 || i.Link.MTU >= minMTU && i.Link.MTU <= maxMTU, "link.mtu")
+	check(i.Link.valid(), "link.mtu")
 	return errors.Join(wrong...)
 }
 

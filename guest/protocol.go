@@ -45,6 +45,9 @@ const (
 	OpWake = "wake"
 	// OpNetwork sets up the network without an identity, for a prebuild.
 	OpNetwork = "network"
+	// OpAwait does what a rekey need not do any more in the forks of a
+	// template; see Await.
+	OpAwait = "await"
 	// OpRun runs a shell command as root; its output comes as events.
 	OpRun = "run"
 	// OpFetch sends the bytes of a file as events.
@@ -67,11 +70,12 @@ type Request struct {
 	ID      uint64 `json:"id"`
 	Op      string `json:"op"`
 	// Command belongs to OpRun, Path to OpFetch, Rekey to OpRekey, Wake to
-	// OpWake.
+	// OpWake, Await to OpAwait.
 	Command string `json:"command,omitempty"`
 	Path    string `json:"path,omitempty"`
 	Rekey   *Rekey `json:"rekey,omitempty"`
 	Wake    *Fresh `json:"wake,omitempty"`
+	Await   *Await `json:"await,omitempty"`
 }
 
 // Rekey is what a guest needs to become one of a kind.
@@ -87,6 +91,16 @@ type Fresh struct {
 	Entropy []byte `json:"entropy"`
 	// Time is the host's clock.
 	Time time.Time `json:"time"`
+}
+
+// Await is what a template has to know of the identities that its forks will
+// get: what they all have in common, and nothing secret. Their network is set
+// up as well, so the host must have cut its cable off before.
+type Await struct {
+	// User is the account that jobs log in to.
+	User string `json:"user"`
+	// Link is what most forks' network will have; a rekey mends the rest.
+	Link Link `json:"link,omitzero"`
 }
 
 // Event is what the agent answers.
@@ -115,11 +129,13 @@ func (r Request) Validate() error {
 		return errors.New("wake without the time")
 	case r.Op == OpWake:
 		return r.Wake.validate(OpWake)
+	case r.Op == OpAwait && (r.Await == nil || !ValidUser(r.Await.User) || !r.Await.Link.valid()):
+		return errors.New("await without an account, or with a malformed one, or a link that cannot be")
 	case r.Op == OpRun && r.Command == "":
 		return errors.New("run without a command")
 	case r.Op == OpFetch && r.Path == "":
 		return errors.New("fetch without a path")
-	case r.Op == OpNetwork, r.Op == OpRun, r.Op == OpFetch, r.Op == OpSeal, r.Op == OpPowerOff:
+	case r.Op == OpNetwork, r.Op == OpAwait, r.Op == OpRun, r.Op == OpFetch, r.Op == OpSeal, r.Op == OpPowerOff:
 		return nil
 	}
 	return fmt.Errorf("unknown operation %q", r.Op)

@@ -33,21 +33,24 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		request Request
 		want    string
 	}{
-		"another version":        {Request{Version: Version + 1, Op: OpSeal}, "version does not match"},
-		"unknown operation":      {Request{Version: Version, Op: "format-disk"}, `unknown operation "format-disk"`},
-		"run without a command":  {Request{Version: Version, Op: OpRun}, "without a command"},
-		"fetch without a path":   {Request{Version: Version, Op: OpFetch}, "without a path"},
-		"rekey without identity": {Request{Version: Version, Op: OpRekey}, "without an identity"},
-		"too little entropy":     {rekeyRequest(func(r *Rekey) { r.Entropy = r.Entropy[1:] }), "31 bytes of entropy"},
-		"too much entropy":       {rekeyRequest(func(r *Rekey) { r.Entropy = make([]byte, MaxEntropy+1) }), "513 bytes of entropy"},
-		"no time":                {rekeyRequest(func(r *Rekey) { r.Time = time.Time{} }), "without the time"},
-		"wake without anything":  {Request{Version: Version, Op: OpWake}, "wake without the time"},
-		"wake without entropy":   {Request{Version: Version, Op: OpWake, Wake: &Fresh{Time: time.Unix(1, 0)}}, "wake with 0 bytes of entropy"},
-		"hostname with a line":   {rekeyRequest(func(r *Rekey) { r.Hostname = "a\nb" }), "hostname is missing or malformed"},
-		"short machine id":       {rekeyRequest(func(r *Rekey) { r.MachineID = "abc" }), "machine_id is missing or malformed"},
-		"no host key":            {rekeyRequest(func(r *Rekey) { r.HostKey = "" }), "host_key is missing or malformed"},
-		"user that is an option": {rekeyRequest(func(r *Rekey) { r.User = "-x" }), "user is missing or malformed"},
-		"two authorized keys":    {rekeyRequest(func(r *Rekey) { r.AuthorizedKey = "a\nb" }), "authorized_key is missing or malformed"},
+		"another version":         {Request{Version: Version + 1, Op: OpSeal}, "version does not match"},
+		"unknown operation":       {Request{Version: Version, Op: "format-disk"}, `unknown operation "format-disk"`},
+		"run without a command":   {Request{Version: Version, Op: OpRun}, "without a command"},
+		"fetch without a path":    {Request{Version: Version, Op: OpFetch}, "without a path"},
+		"rekey without identity":  {Request{Version: Version, Op: OpRekey}, "without an identity"},
+		"too little entropy":      {rekeyRequest(func(r *Rekey) { r.Entropy = r.Entropy[1:] }), "31 bytes of entropy"},
+		"too much entropy":        {rekeyRequest(func(r *Rekey) { r.Entropy = make([]byte, MaxEntropy+1) }), "513 bytes of entropy"},
+		"no time":                 {rekeyRequest(func(r *Rekey) { r.Time = time.Time{} }), "without the time"},
+		"wake without anything":   {Request{Version: Version, Op: OpWake}, "wake without the time"},
+		"wake without entropy":    {Request{Version: Version, Op: OpWake, Wake: &Fresh{Time: time.Unix(1, 0)}}, "wake with 0 bytes of entropy"},
+		"hostname with a line":    {rekeyRequest(func(r *Rekey) { r.Hostname = "a\nb" }), "hostname is missing or malformed"},
+		"short machine id":        {rekeyRequest(func(r *Rekey) { r.MachineID = "abc" }), "machine_id is missing or malformed"},
+		"no host key":             {rekeyRequest(func(r *Rekey) { r.HostKey = "" }), "host_key is missing or malformed"},
+		"user that is an option":  {rekeyRequest(func(r *Rekey) { r.User = "-x" }), "user is missing or malformed"},
+		"await without an user":   {Request{Version: Version, Op: OpAwait}, "without an account"},
+		"await of a strange link": {Request{Version: Version, Op: OpAwait, Await: &Await{User: "mayfly", Link: Link{MTU: 68}}}, "link"},
+		"await of a strange one":  {Request{Version: Version, Op: OpAwait, Await: &Await{User: "../x"}}, "malformed"},
+		"two authorized keys":     {rekeyRequest(func(r *Rekey) { r.AuthorizedKey = "a\nb" }), "authorized_key is missing or malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorContains(t, test.request.Validate(), test.want)
@@ -69,6 +72,7 @@ func TestGoodRequests(t *testing.T) {
 		{Version: Version, Op: OpRun, Command: "true"},
 		{Version: Version, Op: OpFetch, Path: "/etc/os-release"},
 		{Version: Version, Op: OpNetwork},
+		{Version: Version, Op: OpAwait, Await: &Await{User: "mayfly"}},
 		{Version: Version, Op: OpSeal},
 		{Version: Version, Op: OpPowerOff},
 	} {

@@ -20,6 +20,9 @@ const (
 	qmpFD   = 4
 )
 
+// networkName is what QEMU calls a machine's end of its TAP device.
+const networkName = "net"
+
 // memoryUse says how a machine uses the file that its memory is in.
 type memoryUse string
 
@@ -104,8 +107,8 @@ func (s machineSpec) arguments() []string {
 	}
 	if s.Network {
 		args = append(args,
-			"-netdev", "tap,id=net,ifname="+network.TAP+",script=no,downscript=no",
-			"-device", "virtio-net-pci,netdev=net,mac="+network.GuestMAC+",romfile=")
+			"-netdev", "tap,id="+networkName+",ifname="+network.TAP+",script=no,downscript=no",
+			"-device", "virtio-net-pci,netdev="+networkName+",mac="+network.GuestMAC+",romfile=")
 	}
 	if s.Seed != "" {
 		args = append(args,

@@ -43,7 +43,7 @@ func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Go
 		m, err = b.restoreFork(limited, t, golden, spec)
 	}
 	if err == nil {
-		err = m.explain(m.goOn(limited, rekey(spec.Identity)))
+		err = m.explain(m.goOn(limited, m.rekey(spec.Identity)))
 	}
 	if err == nil {
 		backend.PhaseEnded(ctx, backend.PhaseIdentity)
@@ -63,7 +63,13 @@ func (b *Backend) restoreFork(ctx context.Context, t template.Template, golden i
 	}
 	m.address = sshAddress(spec.Lease)
 	b.keep(m)
-	return m, m.explain(m.restore(ctx, t.State()))
+	if err := m.restore(ctx, t.State()); err != nil {
+		return m, m.explain(err)
+	}
+	if err := m.cutOff(ctx); err != nil {
+		return m, errors.Join(m.explain(err), m.agent.Close())
+	}
+	return m, nil
 }
 
 // launchFork starts QEMU with the template's memory, mapped so that what the
@@ -98,21 +104,30 @@ func cloneDisk(ctx context.Context, t template.Template, dir string) (path, form
 		method, err := disk.Clone(ctx, t.Disk(), path)
 		return path, method.Format(), err
 	}
-	base, err := keepBase(t.Disk(), dir)
-	if err != nil {
+	if err := keepBase(t.Disk(), dir); err != nil {
 		return path, "", err
 	}
-	return path, disk.Overlay.Format(), disk.Stack(ctx, base, t.Format, path)
+	return path, disk.Overlay.Format(), disk.SparseCopy(ctx, t.Overlay(), path)
+}
+
+// prepareClones makes the overlay that cloneDisk copies, unless it needs none.
+func prepareClones(ctx context.Context, t template.Template) error {
+	if t.Format == disk.Reflink.Format() {
+		return nil
+	}
+	if err := keepBase(t.Disk(), t.Dir); err != nil {
+		return err
+	}
+	return disk.StackBeside(ctx, baseFile, t.Format, t.Overlay())
 }
 
 // keepBase gives the disk that an overlay stands on a second name in the
-// worker's directory: a suspended worker outlives its template.
-func keepBase(path, dir string) (string, error) {
-	base := filepath.Join(dir, baseFile)
-	if err := os.Link(path, base); err != nil {
-		return "", fmt.Errorf("keeping the template's disk: %w", err)
+// overlay's directory: a suspended worker outlives its template.
+func keepBase(path, dir string) error {
+	if err := os.Link(path, filepath.Join(dir, baseFile)); err != nil {
+		return fmt.Errorf("keeping the template's disk: %w", err)
 	}
-	return base, nil
+	return nil
 }
 
 // restore restores the machine's state, and opens the line to its agent. It
@@ -147,9 +162,14 @@ func (m *machine) goOn(ctx context.Context, first func(*guest.Client, context.Co
 	return first(guest.NewClient(m.agent), ctx)
 }
 
-// rekey gives a guest its identity.
-func rekey(identity guest.Identity) func(*guest.Client, context.Context) error {
-	return func(agent *guest.Client, ctx context.Context) error { return agent.Rekey(ctx, identity) }
+// rekey gives a fork its identity, and then lets it on the network.
+func (m *machine) rekey(identity guest.Identity) func(*guest.Client, context.Context) error {
+	return func(agent *guest.Client, ctx context.Context) error {
+		if err := agent.Rekey(ctx, identity); err != nil {
+			return err
+		}
+		return m.connect(ctx)
+	}
 }
 
 // removeMachineFiles leaves what the pool keeps in a worker's directory.

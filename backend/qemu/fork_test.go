@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -241,13 +243,15 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
 
-// stuck has the agent hang at the first file that a rekey writes: it is a pipe
-// that nobody reads.
-const stuck = "\nmkfifo /etc/machine-id.mayfly"
+// first is the first file that a rekey writes, in a directory that is made.
+const first = "\nd=/run/mayfly/files/etc; mkdir -p $d; %s $d/machine-id"
+
+// stuck has the agent hang there: it is a pipe that nobody reads.
+var stuck = fmt.Sprintf(first, "mkfifo")
 
 // interrupt kills an agent that hangs there, and then does something else. It
 // sees by the clock that the rekey has begun.
-const interrupt = tenMinutesOld + stuck + `
+var interrupt = tenMinutesOld + stuck + `
 setsid sh -c 'agent=$(systemctl show --property MainPID --value mayfly-agent); began=$(date +%%s)
 while [ $(date +%%s) -lt $((began + 300)) ]; do sleep 0.1; done
 systemctl stop --no-block mayfly-agent; kill -9 $agent; %s' </dev/null >/dev/null 2>&1 &`
@@ -263,7 +267,7 @@ func TestForksFailClosed(t *testing.T) {
 		"slow":    {stuck, soon, "not done within 15s"},
 		"killed":  {fmt.Sprintf(interrupt, ":"), soon, "not done within 15s"},
 		"rubbish": {fmt.Sprintf(interrupt, "sleep 0.5; while :; do echo rubbish; sleep 0.1; done >$(ls /dev/vport*)"), patience, "not a message"},
-		"unable":  {"\nmkdir /etc/machine-id.mayfly", patience, "setting the machine id"},
+		"unable":  {fmt.Sprintf(first, "mkdir"), patience, "setting the machine id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newForksAfter(t, "closed-"+name, test.script)
@@ -284,6 +288,37 @@ func TestForksFailClosed(t *testing.T) {
 			require.Empty(t, left)
 		})
 	}
+}
+
+// TestForksAreOffTheNetworkUntilTheyHaveAnIdentity knocks at a port that nobody
+// has opened yet: the guest of a template has its network, and would refuse.
+func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
+	f := newForks(t, "cable")
+	acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
+	require.NoError(t, err)
+	template, ok := f.template(f.golden, f.size, acceleration)
+	require.True(t, ok)
+	spec, _ := f.spec(t, 0)
+	m, err := f.restoreFork(t.Context(), template, f.golden, spec)
+	require.NoError(t, err)
+	knock := func(limit time.Duration) error {
+		conn, err := net.DialTimeout("tcp", m.Address().String(), limit)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}
+	require.NoError(t, m.goOn(t.Context(), func(agent *guest.Client, ctx context.Context) error {
+		if err := agent.Run(ctx, "ip -4 route get 192.0.2.1 2>&1 | grep 'via 198.18.0.1'", io.Discard); err != nil {
+			return fmt.Errorf("its network is not set up: %w", err)
+		}
+		require.ErrorIs(t, knock(3*time.Second), context.DeadlineExceeded)
+		if err := m.connect(ctx); err != nil {
+			return err
+		}
+		require.ErrorIs(t, knock(time.Minute), unix.ECONNREFUSED)
+		return nil
+	}))
 }
 
 func TestCancelledPrepareLeavesNothing(t *testing.T) {

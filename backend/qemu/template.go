@@ -55,7 +55,10 @@ func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend
 			return fmt.Errorf("cloning the golden disk: %w", err)
 		}
 		t.Format = method.Format()
-		return b.bootAndSave(ctx, *t, golden)
+		if err := b.bootAndSave(ctx, *t, golden); err != nil {
+			return err
+		}
+		return prepareClones(ctx, *t)
 	})
 }
 
@@ -75,7 +78,10 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 		if err != nil {
 			return err
 		}
-		return m.explain(m.save(ctx, b.settle, state))
+		return m.explain(m.save(ctx, b.settle, guest.Await{
+			User: golden.Recipe.User,
+			Link: guest.Link{MTU: lease.MTU, IPv6: lease.IPv6},
+		}, state))
 	})
 }
 
@@ -89,9 +95,10 @@ func templateSpec(t template.Template, golden image.Golden) machineSpec {
 	}
 }
 
-// save lets the guest come to rest and saves it. The agent goes on waiting for
-// a host: its line is broken off before, so that each fork finds it unused.
-func (m *machine) save(ctx context.Context, settle string, state *os.File) error {
+// save lets the guest come to rest and saves it, with all done that needs no
+// identity. The agent goes on waiting for a host: its line is broken off before,
+// so that each fork finds it unused.
+func (m *machine) save(ctx context.Context, settle string, common guest.Await, state *os.File) error {
 	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
 	agent, err := m.reach(ctx)
@@ -100,6 +107,12 @@ func (m *machine) save(ctx context.Context, settle string, state *os.File) error
 	}
 	client := guest.NewClient(agent)
 	err = client.Run(ctx, settle, io.Discard)
+	if err == nil {
+		err = m.cutOff(ctx)
+	}
+	if err == nil {
+		err = client.Await(ctx, common)
+	}
 	if err == nil {
 		err = template.CheckClock(ctx, client)
 	}
@@ -112,9 +125,11 @@ func (m *machine) save(ctx context.Context, settle string, state *os.File) error
 	return m.quit(ctx)
 }
 
-// quit ends QEMU in order, so that its disk is whole.
+// quit ends QEMU in order, so that its disk is whole. Its end may be known
+// before its answer.
 func (m *machine) quit(ctx context.Context) error {
-	if err := m.qmp.Execute(ctx, "quit", nil, nil); err != nil && !errors.Is(err, qmp.ErrClosed) {
+	err := m.qmp.Execute(ctx, "quit", nil, nil)
+	if err != nil && !errors.Is(err, qmp.ErrClosed) && !errors.Is(err, process.ErrSucceeded) {
 		return err
 	}
 	<-ctx.Done() // ends with the machine

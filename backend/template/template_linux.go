@@ -15,12 +15,16 @@ const (
 	memoryFile   = "memory"
 	stateFile    = "state"
 	diskFile     = "disk"
+	overlayFile  = "overlay"
 )
 
 // Settle is a shell command that waits until a guest has nothing left to start,
 // though not for ever, and reads what a fork needs first into its memory.
 const Settle = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
-cat /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh /usr/bin/sudo /usr/bin/git >/dev/null 2>&1
+udevadm settle >/dev/null 2>&1
+set -- /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh /usr/bin/sudo /usr/bin/git /usr/local/lib/mayfly/agent
+cat "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*') /lib*/*/libnss_* >/dev/null 2>&1
+find /etc -xdev -type f -exec cat {} + >/dev/null 2>&1
 /usr/sbin/sshd -V >/dev/null 2>&1
 su -l nobody -s /bin/bash -c true >/dev/null 2>&1
 sync`
@@ -44,6 +48,10 @@ func (t Template) State() string { return filepath.Join(t.Dir, stateFile) }
 
 // Disk is the disk, as it was when the memory was saved.
 func (t Template) Disk() string { return filepath.Join(t.Dir, diskFile) }
+
+// Overlay is an empty overlay on a file beside it, for backends whose forks get
+// a copy of it.
+func (t Template) Overlay() string { return filepath.Join(t.Dir, overlayFile) }
 
 func (t Template) write() error {
 	text, err := json.MarshalIndent(t, "", "  ")

@@ -50,11 +50,10 @@ func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
 func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
 func (r *recorder) SetUpNetwork() error         { return r.call("network") }
 
-// FitNetwork of the usual network leaves it as it is.
+// usualLink is what the recorder writes down of the zero link.
+const usualLink = "link of 0 bytes, IPv6 false"
+
 func (r *recorder) FitNetwork(link guest.Link) error {
-	if link == (guest.Link{}) {
-		return nil
-	}
 	return r.call(fmt.Sprintf("link of %d bytes, IPv6 %v", link.MTU, link.IPv6))
 }
 
@@ -118,7 +117,7 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	id := identity(t)
 	require.NoError(t, client.Rekey(t.Context(), id))
 
-	require.Equal(t, []string{"reseed", "time", "hostname", "network", "ready"}, kernel.calls,
+	require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready"}, kernel.calls,
 		"entropy comes first, readiness last")
 	require.Equal(t, id.MachineID+"\n", read(t, filepath.Join(root, "etc/machine-id")))
 	require.Equal(t, id.Hostname+"\n", read(t, filepath.Join(root, "etc/hostname")))
@@ -133,11 +132,66 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	require.Equal(t, id.AuthorizedKey+"\n", read(t, filepath.Join(root, me.HomeDir, ".ssh/authorized_keys")))
 }
 
+func TestForksHaveTheirIdentityInMemory(t *testing.T) {
+	kernel := &recorder{}
+	client, root, _ := serve(t, kernel)
+	id := identity(t)
+	me, err := user.Current()
+	require.NoError(t, err)
+	files := map[string]string{
+		"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(id.Hostname),
+		guest.HostKeyPath: id.HostKey, guest.HostKeyPath + ".pub": id.HostKeyPublic + "\n",
+		filepath.Join(me.HomeDir, ".ssh/authorized_keys"): id.AuthorizedKey + "\n",
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte("of the template"), 0o600))
+
+	require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User}))
+	require.Equal(t, []string{"network", usualLink}, kernel.calls)
+	require.Empty(t, regularFiles(t, filepath.Join(root, "run"), "of the template"))
+	require.NoError(t, client.Rekey(t.Context(), id))
+	require.Equal(t, []string{"network", usualLink, "reseed", "time", "hostname", "ready"}, kernel.calls, "the network is there already")
+	for name, content := range files {
+		target, err := os.Readlink(filepath.Join(root, name))
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(target, "/run/"), target)
+		require.Equal(t, content, read(t, filepath.Join(root, target)))
+	}
+	info, err := os.Stat(filepath.Join(root, memoryDir, guest.HostKeyPath))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+}
+
+func TestForksMendALinkThatIsNotTheTemplates(t *testing.T) {
+	kernel := &recorder{}
+	client, _, _ := serve(t, kernel)
+	id := identity(t)
+	id.Link = guest.Link{MTU: 1400}
+	common := guest.Await{User: id.User, Link: guest.Link{MTU: 1400, IPv6: true}}
+	require.NoError(t, client.Await(t.Context(), common))
+	require.NoError(t, client.Rekey(t.Context(), id))
+	require.Equal(t, []string{"hostname", "link of 1400 bytes, IPv6 false", "ready"}, kernel.calls[len(kernel.calls)-3:])
+}
+
+func TestForksOfAGuestWithSELinuxHaveTheirIdentityOnDisk(t *testing.T) {
+	for enforce, onDisk := range map[string]bool{"1": true, "0": false} {
+		client, root, _ := serve(t, &recorder{})
+		require.NoError(t, os.MkdirAll(filepath.Join(root, "sys/fs/selinux"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "sys/fs/selinux/enforce"), []byte(enforce), 0o600))
+		id := identity(t)
+		require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User}))
+		require.NoError(t, client.Rekey(t.Context(), id))
+		info, err := os.Lstat(filepath.Join(root, "etc/hostname"))
+		require.NoError(t, err)
+		require.Equal(t, onDisk, info.Mode().IsRegular())
+	}
+}
+
 func TestSlowRekeySetsTheClockAgain(t *testing.T) {
 	kernel := &recorder{slow: "network"}
 	client, _, _ := serve(t, kernel)
 	require.NoError(t, client.Rekey(t.Context(), identity(t)))
-	require.Equal(t, []string{"reseed", "time", "hostname", "network", "ready", "reseed", "time"}, kernel.calls)
+	require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready", "reseed", "time"}, kernel.calls)
 }
 
 func TestWakeMendsClockAndEntropyAndNothingElse(t *testing.T) {
@@ -161,7 +215,7 @@ func TestResolverOfTheGuestsOwnIsLeftAlone(t *testing.T) {
 }
 
 func TestRekeyFailsClosed(t *testing.T) {
-	for _, step := range []string{"reseed", "time", "hostname", "network", "ready"} {
+	for _, step := range []string{"reseed", "time", "hostname", "network", usualLink, "ready"} {
 		t.Run(step, func(t *testing.T) {
 			kernel := &recorder{fail: step}
 			client, _, _ := serve(t, kernel)
@@ -278,7 +332,7 @@ func TestHostThatConnectsLateIsNoticedSoon(t *testing.T) {
 		connected := time.Now()
 		host.lines <- "rubbish\n"
 		<-host.answered
-		require.LessOrEqual(t, time.Since(connected), 20*time.Millisecond, "a fork waits for it")
+		require.LessOrEqual(t, time.Since(connected), 5*time.Millisecond, "a fork waits for it")
 	})
 }
 

@@ -16,13 +16,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// FitNetwork is idempotent, and does nothing to most links: every call costs a
-// fork its time.
+// FitNetwork is idempotent, and takes back what an earlier link had.
 func (Linux) FitNetwork(want guest.Link) error {
-	usual := want.MTU == 0 || want.MTU == network.UsualMTU
-	if usual && !want.IPv6 {
-		return nil
-	}
 	name, err := waitForLink(linkWait)
 	if err != nil {
 		return err
@@ -31,13 +26,31 @@ func (Linux) FitNetwork(want guest.Link) error {
 	if err != nil {
 		return fmt.Errorf("finding %s: %w", name, err)
 	}
-	if !usual {
+	if want.MTU != 0 {
 		if err := netlink.LinkSetMTU(link, want.MTU); err != nil {
 			return fmt.Errorf("setting the MTU of %s to %d: %w", name, want.MTU, err)
 		}
 	}
 	if want.IPv6 {
 		return setUpIPv6(link)
+	}
+	return disableIPv6(name)
+}
+
+// disableIPv6 has the kernel forget all that the link has of it. One without
+// IPv6 needs nothing.
+func disableIPv6(link string) error {
+	err := setIPv6(link, "disable_ipv6", "1")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func setIPv6(link, setting, value string) error {
+	file := filepath.Join("/proc/sys/net/ipv6/conf", link, setting)
+	if err := os.WriteFile(file, []byte(value), 0o644); err != nil {
+		return fmt.Errorf("setting %s of %s to %s: %w", setting, link, value, err)
 	}
 	return nil
 }
@@ -46,11 +59,8 @@ func (Linux) FitNetwork(want guest.Link) error {
 // gateway is, nor what routers there are.
 func setUpIPv6(link netlink.Link) error {
 	name := link.Attrs().Name
-	settings := filepath.Join("/proc/sys/net/ipv6/conf", name)
-	for setting, value := range map[string]string{"disable_ipv6": "0", "accept_ra": "0"} {
-		if err := os.WriteFile(filepath.Join(settings, setting), []byte(value), 0o644); err != nil {
-			return withoutIPv6(fmt.Errorf("setting %s of %s: %w", setting, name, err))
-		}
+	if err := errors.Join(setIPv6(name, "disable_ipv6", "0"), setIPv6(name, "accept_ra", "0")); err != nil {
+		return withoutIPv6(err)
 	}
 	address := &netlink.Addr{IPNet: ipNet(network.Guest6), Flags: unix.IFA_F_NODAD}
 	if err := netlink.AddrReplace(link, address); err != nil {

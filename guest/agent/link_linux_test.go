@@ -77,11 +77,17 @@ func TestFitNetworkGivesMTUAndIPv6(t *testing.T) {
 	require.Equal(t, []string{network.Gateway.String()}, gateways)
 }
 
-func TestFitNetworkLeavesTheUsualAlone(t *testing.T) {
+func TestFitNetworkTakesBackWhatAnotherLinkHad(t *testing.T) {
 	name := guestLink(t)
 	require.NoError(t, Linux{}.SetUpNetwork())
+	require.NoError(t, Linux{}.FitNetwork(guest.Link{MTU: 1400, IPv6: true}))
 	require.NoError(t, Linux{}.FitNetwork(guest.Link{MTU: network.UsualMTU}))
+	link, err := netlink.LinkByName(name)
+	require.NoError(t, err)
+	require.Equal(t, network.UsualMTU, link.Attrs().MTU)
 	addresses, gateways := has(t, name, netlink.FAMILY_V6)
 	require.Empty(t, addresses)
 	require.Empty(t, gateways)
+	addresses, _ = has(t, name, netlink.FAMILY_V4)
+	require.Equal(t, []string{network.Guest.String()}, addresses)
 }

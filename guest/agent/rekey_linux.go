@@ -26,8 +26,7 @@ func (a *Agent) rekey(r guest.Rekey) error {
 		{"setting the host name", func() error { return a.setHostname(r.Hostname) }},
 		{"writing the SSH host key", func() error { return a.writeHostKey(r.Identity) }},
 		{"writing authorized_keys", func() error { return a.writeAuthorizedKey(r.User, r.AuthorizedKey) }},
-		{"setting up the network", a.setUpNetwork},
-		{"fitting the network", func() error { return a.Kernel.FitNetwork(r.Link) }},
+		{"setting up the network", func() error { return a.haveNetwork(r.Link) }},
 		{"opening the SSH port", a.Ready},
 	}
 	for _, step := range steps {
@@ -98,39 +97,63 @@ func (a *Agent) writeHostKey(id guest.Identity) error {
 }
 
 func (a *Agent) writeAuthorizedKey(name, key string) error {
-	account, err := user.Lookup(name)
+	jobs, err := a.account(name)
 	if err != nil {
-		return fmt.Errorf("account of the jobs: %w", err)
-	}
-	uid, err := strconv.Atoi(account.Uid)
-	if err != nil {
-		return fmt.Errorf("user id of %s: %w", name, err)
-	}
-	gid, err := strconv.Atoi(account.Gid)
-	if err != nil {
-		return fmt.Errorf("group id of %s: %w", name, err)
-	}
-	dir := filepath.Join(account.HomeDir, ".ssh")
-	if err := os.MkdirAll(a.path(dir), 0o700); err != nil {
 		return err
 	}
-	file := filepath.Join(dir, "authorized_keys")
-	if err := a.write(file, key+"\n", 0o600); err != nil {
-		return err
-	}
-	for _, path := range []string{dir, file} {
-		if err := os.Lchown(a.path(path), uid, gid); err != nil {
+	file := jobs.authorizedKeys()
+	if !a.inMemory[file] {
+		if err := a.makeSSHDir(jobs); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := a.write(file, key+"\n", 0o600); err != nil {
+		return err
+	}
+	return os.Lchown(a.place(file), jobs.uid, jobs.gid)
+}
+
+// account is what the files of a user need to know.
+type account struct {
+	home     string
+	uid, gid int
+}
+
+func (a account) sshDir() string         { return filepath.Join(a.home, ".ssh") }
+func (a account) authorizedKeys() string { return filepath.Join(a.sshDir(), "authorized_keys") }
+
+func (a *Agent) account(name string) (account, error) {
+	found, err := user.Lookup(name)
+	if err != nil {
+		return account{}, fmt.Errorf("account of the jobs: %w", err)
+	}
+	uid, err := strconv.Atoi(found.Uid)
+	if err != nil {
+		return account{}, fmt.Errorf("user id of %s: %w", name, err)
+	}
+	gid, err := strconv.Atoi(found.Gid)
+	if err != nil {
+		return account{}, fmt.Errorf("group id of %s: %w", name, err)
+	}
+	return account{found.HomeDir, uid, gid}, nil
+}
+
+func (a *Agent) makeSSHDir(jobs account) error {
+	dir := a.path(jobs.sshDir())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Lchown(dir, jobs.uid, jobs.gid)
 }
 
 func (a *Agent) path(name string) string { return filepath.Join(a.Root, name) }
 
 // write replaces a file of the guest, so that no older mode, content or link
-// of it stays.
+// of it stays. What lies in memory was never written before.
 func (a *Agent) write(name, content string, mode os.FileMode) error {
+	if a.inMemory[name] {
+		return os.WriteFile(a.place(name), []byte(content), mode)
+	}
 	path := a.path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

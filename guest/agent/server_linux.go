@@ -24,13 +24,18 @@ type Agent struct {
 
 	// rekeyed says that the guest has its identity.
 	rekeyed bool
+	// networked says that a rekey finds the network set up, fitted to this link,
+	// and inMemory for which files it finds a link to memory.
+	networked bool
+	fitted    guest.Link
+	inMemory  map[string]bool
 }
 
 // How long the agent waits before it looks again whether a host has connected
 // to its port: a read returns at once while there is none. A fork waits for the
 // first; a guest at work is only disturbed by it, until it is resumed.
 const (
-	hostAway     = 20 * time.Millisecond
+	hostAway     = 5 * time.Millisecond
 	hostLongAway = 200 * time.Millisecond
 )
 
@@ -79,6 +84,8 @@ func (a *Agent) handle(ctx context.Context, request guest.Request, port io.Write
 		return a.refresh(*request.Wake)
 	case guest.OpNetwork:
 		return a.prepare()
+	case guest.OpAwait:
+		return a.await(*request.Await)
 	case guest.OpRun:
 		return run(ctx, request.Command, output)
 	case guest.OpFetch:

@@ -72,16 +72,27 @@ func Stack(ctx context.Context, src, format, dst string) error {
 	if err != nil {
 		return fmt.Errorf("overlaying %s: %w", src, err)
 	}
-	target, err := filepath.Abs(dst) // and one with a colon would be a protocol
+	return stack(ctx, backing, format, dst)
+}
+
+// StackBeside is Stack on the file called name in dst's directory. A copy of
+// such an overlay reads through to what has that name in the directory of the
+// copy, and is made sooner than an overlay.
+func StackBeside(ctx context.Context, name, format, dst string) error {
+	return stack(ctx, name, format, dst)
+}
+
+func stack(ctx context.Context, backing, format, dst string) error {
+	target, err := filepath.Abs(dst) // one with a colon would be a protocol
 	if err != nil {
-		return fmt.Errorf("overlaying %s: %w", src, err)
+		return fmt.Errorf("overlaying %s: %w", backing, err)
 	}
 	if err := reserve(target); err != nil {
-		return fmt.Errorf("overlaying %s: %w", src, err)
+		return fmt.Errorf("overlaying %s: %w", backing, err)
 	}
 	_, err = run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", format, target)
 	if err != nil {
-		return errors.Join(fmt.Errorf("overlaying %s with %s: %w", src, dst, err), os.Remove(target))
+		return errors.Join(fmt.Errorf("overlaying %s with %s: %w", backing, dst, err), os.Remove(target))
 	}
 	return nil
 }

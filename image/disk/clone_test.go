@@ -60,6 +60,22 @@ func TestFailedOverlayLeavesNothing(t *testing.T) {
 	require.NoFileExists(t, dst)
 }
 
+func TestCopyOfAnOverlayReadsWhatIsBesideIt(t *testing.T) {
+	need(t, "qemu-img")
+	here, there := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(here, "base"), "this")
+	write(t, filepath.Join(there, "base"), "that")
+	overlay, copied := filepath.Join(here, "overlay"), filepath.Join(there, "disk")
+	require.NoError(t, StackBeside(t.Context(), "base", "raw", overlay))
+	require.NoError(t, SparseCopy(t.Context(), overlay, copied))
+	for path, want := range map[string]string{overlay: "this", copied: "that"} {
+		flat := filepath.Join(t.TempDir(), "flat")
+		_, err := run(t.Context(), "qemu-img", "convert", "-O", "raw", path, flat)
+		require.NoError(t, err)
+		require.Equal(t, want, first(t, flat, len(want)))
+	}
+}
+
 func TestCancelledOverlaySaysSo(t *testing.T) {
 	need(t, "qemu-img")
 	dir := t.TempDir()
