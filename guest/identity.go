@@ -22,7 +22,26 @@ type Identity struct {
 	// of its authorized_keys file.
 	User          string `json:"user"`
 	AuthorizedKey string `json:"authorized_key"`
+	// Link is what the worker's network has that not all have.
+	Link Link `json:"link,omitzero"`
 }
+
+// Link is how a guest's network differs from the one that every guest has: that
+// of the zero value.
+type Link struct {
+	// MTU is how long a packet may be, in bytes; zero for the usual 1500.
+	MTU int `json:"mtu,omitempty"`
+	// IPv6 gives the guest the address and the gateway that all who have IPv6
+	// have.
+	IPv6 bool `json:"ipv6,omitempty"`
+}
+
+// MTUs that a link can have: the least that IPv4 wants of every host, and the
+// most that its packets can fill.
+const (
+	minMTU = 576
+	maxMTU = 65535
+)
 
 var (
 	hostnamePattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -50,6 +69,7 @@ func (i Identity) validate() error {
 	check(isLine(i.HostKeyPublic), "host_key_public")
 	check(ValidUser(i.User), "user")
 	check(isLine(i.AuthorizedKey), "authorized_key")
+	check(i.Link.MTU == 0 || i.Link.MTU >= minMTU && i.Link.MTU <= maxMTU, "link.mtu")
 	return errors.Join(wrong...)
 }
 

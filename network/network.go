@@ -42,7 +42,15 @@ type Lease struct {
 	// Address is where this host reaches the worker; the zero Addr when the
 	// backend brings a network of its own.
 	Address netip.Addr `json:"address,omitzero"`
+	// MTU is how long a packet of the guest may be, in bytes; zero for the usual
+	// UsualMTU.
+	MTU int `json:"mtu,omitempty"`
+	// IPv6 says that the guest has Guest6, and Gateway6 a way out.
+	IPv6 bool `json:"ipv6,omitempty"`
 }
+
+// UsualMTU is what a link takes of which nothing is said, in bytes.
+const UsualMTU = 1500
 
 // Network hands out leases. All methods may be called concurrently.
 type Network interface {

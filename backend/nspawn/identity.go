@@ -52,7 +52,7 @@ func writeIdentity(dir string, golden image.Golden, id guest.Identity) (err erro
 const resolver = "etc/resolv.conf"
 
 func identityFiles(id guest.Identity, user account) []tree.File {
-	return []tree.File{
+	files := []tree.File{
 		{Name: "etc/machine-id", Content: id.MachineID + "\n", Mode: 0o444},
 		{Name: "etc/hostname", Content: id.Hostname + "\n", Mode: 0o644},
 		{Name: "etc/hosts", Content: guest.HostsFile(id.Hostname), Mode: 0o644},
@@ -64,6 +64,10 @@ func identityFiles(id guest.Identity, user account) []tree.File {
 			Mode: 0o600, UID: user.uid, GID: user.gid,
 		},
 	}
+	if id.Link.IPv6 {
+		files = append(files, ipv6())
+	}
+	return files
 }
 
 // account is a line of passwd(5).

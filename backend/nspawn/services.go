@@ -38,6 +38,17 @@ ExecStart=/bin/sh -ec 'ip link set lo up; ip address replace %[1]s dev %[2]s; ip
 `, network.Guest, network.Peer, network.Gateway)
 }
 
+// ipv6 is what the network service does beside that for a worker that has it.
+// Nobody else is on the link, so that nobody is asked about addresses.
+func ipv6() tree.File {
+	return tree.File{
+		Name: "etc/systemd/system/mayfly-network.service.d/ipv6.conf", Mode: 0o644,
+		Content: fmt.Sprintf(`[Service]
+ExecStart=/bin/sh -ec 'ip address replace %[1]s dev %[2]s nodad; ip -6 route replace default via %[3]s dev %[2]s'
+`, network.Guest6, network.Peer, network.Gateway6),
+	}
+}
+
 const sshService = `[Unit]
 Description=Mayfly SSH server
 DefaultDependencies=no

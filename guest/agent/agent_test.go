@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -48,6 +49,14 @@ func (r *recorder) Reseed(entropy []byte) error { return r.call("reseed") }
 func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
 func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
 func (r *recorder) SetUpNetwork() error         { return r.call("network") }
+
+// FitNetwork of the usual network leaves it as it is.
+func (r *recorder) FitNetwork(link guest.Link) error {
+	if link == (guest.Link{}) {
+		return nil
+	}
+	return r.call(fmt.Sprintf("link of %d bytes, IPv6 %v", link.MTU, link.IPv6))
+}
 
 // serve runs an agent on one end of a pipe, in a root of its own, and returns
 // the host's client on the other.
@@ -92,6 +101,15 @@ func read(t *testing.T, path string) string {
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	return string(text)
+}
+
+func TestRekeyFitsTheNetworkBeforeAnybodyMayUseIt(t *testing.T) {
+	kernel := &recorder{}
+	client, _, _ := serve(t, kernel)
+	id := identity(t)
+	id.Link = guest.Link{MTU: 1400, IPv6: true}
+	require.NoError(t, client.Rekey(t.Context(), id))
+	require.Equal(t, []string{"network", "link of 1400 bytes, IPv6 true", "ready"}, kernel.calls[len(kernel.calls)-3:])
 }
 
 func TestRekeyWritesTheIdentity(t *testing.T) {

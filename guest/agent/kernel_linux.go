@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
@@ -21,6 +22,8 @@ type Kernel interface {
 	SetHostname(name string) error
 	// SetUpNetwork gives the guest the network that every guest sees.
 	SetUpNetwork() error
+	// FitNetwork gives it what it has beside that.
+	FitNetwork(link guest.Link) error
 }
 
 // Linux is the kernel that the agent runs on.

@@ -27,6 +27,7 @@ func (a *Agent) rekey(r guest.Rekey) error {
 		{"writing the SSH host key", func() error { return a.writeHostKey(r.Identity) }},
 		{"writing authorized_keys", func() error { return a.writeAuthorizedKey(r.User, r.AuthorizedKey) }},
 		{"setting up the network", a.setUpNetwork},
+		{"fitting the network", func() error { return a.Kernel.FitNetwork(r.Link) }},
 		{"opening the SSH port", a.Ready},
 	}
 	for _, step := range steps {

@@ -18,7 +18,9 @@ func Denied() (uint64, error) {
 		return 0, fmt.Errorf("opening nftables: %w", err)
 	}
 	table := inet(NamespaceTable)
-	rules, err := conn.GetRules(table, &nftables.Chain{Table: table, Name: deniedChain})
+	rules, err := Settled(func() ([]*nftables.Rule, error) {
+		return conn.GetRules(table, &nftables.Chain{Table: table, Name: deniedChain})
+	})
 	if err != nil {
 		return 0, fmt.Errorf("reading what was denied: %w", err)
 	}
@@ -44,7 +46,7 @@ func DeniedByLink(scope string) (map[string]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening nftables: %w", err)
 	}
-	elements, err := conn.GetSetElements(deniedLinks(scope))
+	elements, err := Settled(func() ([]nftables.SetElement, error) { return conn.GetSetElements(deniedLinks(scope)) })
 	if err != nil {
 		return nil, fmt.Errorf("reading what links were denied: %w", err)
 	}

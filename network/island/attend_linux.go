@@ -62,6 +62,16 @@ func (i *Island) attend(worker, name string) error {
 	})
 }
 
+// answering is asked for every lease, and the relay asks for every question: a
+// laptop changes networks.
+func (i *Island) answering() answering {
+	resolvers := i.options.DNS
+	if len(resolvers) == 0 {
+		resolvers = hostResolvers(resolvConfs)
+	}
+	return answer(resolvers, len(i.options.Domains) > 0)
+}
+
 // logDenied logs what the namespace that the thread is in denies its guest.
 func (i *Island) logDenied(worker, name string) error {
 	listener, err := packetlog.Listen(firewall.LogGroup, func(p packetlog.Packet) { i.logPacket(worker, p) })

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
@@ -24,25 +25,27 @@ const (
 
 // build makes the parts of a lease on its claimed namespace. What is made when
 // it fails is Release's to remove.
-func (i *Island) build(ctx context.Context, worker, name string, settle settler) (netip.Addr, error) {
+func (i *Island) build(ctx context.Context, worker, name string, settle settler) (network.Lease, error) {
 	exit, err := i.egress()
 	if err != nil {
-		return netip.Addr{}, err
+		return network.Lease{}, err
 	}
 	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu) }); err != nil {
-		return netip.Addr{}, err
+		return network.Lease{}, err
 	}
 	if err := i.addVeth(name, exit); err != nil {
-		return netip.Addr{}, err
+		return network.Lease{}, err
 	}
 	addr, err := settle(ctx, worker, name)
 	if err != nil {
-		return netip.Addr{}, err
+		return network.Lease{}, err
 	}
 	if err := Do(namespacePath(name), func() error { return i.openUplink(addr) }); err != nil {
-		return netip.Addr{}, err
+		return network.Lease{}, err
 	}
-	return addr, i.attend(worker, name)
+	return network.Lease{
+		Worker: worker, Namespace: namespacePath(name), Address: addr, MTU: exit.mtu, IPv6: i.options.IPv6.On,
+	}, i.attend(worker, name)
 }
 
 // addVeth links the host to the namespace, and lets packets of the worker

@@ -1,7 +1,6 @@
 package island
 
 import (
-	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,19 +36,9 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		"network.subnet": backend.OK, "network.egress": backend.OK, "host firewall": backend.OK,
 	}, levels(island.Check(t.Context())))
 
-	nft := func(command string) {
-		out, err := exec.Command("nft", command).CombinedOutput()
-		require.NoError(t, err, string(out))
-	}
-	nft("add table inet strict; add chain inet strict guard { type filter hook forward priority 0; policy drop; }")
-	t.Cleanup(func() { nft("delete table inet strict") })
 	options := testOptions(t, "q")
 	options.Egress = "nowhere0"
 	other, err := New(options)
 	require.NoError(t, err)
-	findings := other.Check(t.Context())
-	require.Equal(t, backend.Missing, levels(findings)["network.egress"])
-	require.Equal(t, backend.Warning, levels(findings)["host firewall"])
-	out, err := exec.Command("sh", "-c", findings[2].Mend).CombinedOutput()
-	require.NoError(t, err, string(out))
+	require.Equal(t, backend.Missing, levels(other.Check(t.Context()))["network.egress"])
 }

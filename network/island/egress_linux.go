@@ -7,10 +7,9 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
-)
 
-// usualMTU is for a host that has no way out, and so no MTU to copy.
-const usualMTU = 1500
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
 
 // exit is the interface that workers leave the host by; without a name there
 // is none.
@@ -87,7 +86,7 @@ func (i *Island) egress() (exit, error) {
 	if err != nil {
 		return exit{}, err
 	}
-	out := exit{mtu: usualMTU}
+	out := exit{mtu: network.UsualMTU} // a host that has no way out has none to copy
 	if link != nil {
 		out.name, out.mtu = link.Attrs().Name, link.Attrs().MTU
 	}

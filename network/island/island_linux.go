@@ -88,12 +88,12 @@ func (i *Island) make(ctx context.Context, worker string, settle settler, undo f
 	if err := claimNamespace(name); err != nil {
 		return network.Lease{}, fmt.Errorf("making the lease of %s: %w", worker, err)
 	}
-	addr, err := i.build(ctx, worker, name, settle)
+	lease, err := i.build(ctx, worker, name, settle)
 	if err != nil {
 		err = errors.Join(err, undo(context.WithoutCancel(ctx), worker))
 		return network.Lease{}, fmt.Errorf("making the lease of %s: %w", worker, err)
 	}
-	return network.Lease{Worker: worker, Namespace: namespacePath(name), Address: addr}, nil
+	return lease, nil
 }
 
 // Park leaves the worker nothing but its line in the address book.

@@ -61,6 +61,7 @@ func TestReleaseLeavesNothingAndMayBeRepeated(t *testing.T) {
 		Worker:    "p-aaaaaaaa",
 		Namespace: "/run/netns/mf" + island.scope + "aaaaaaaa",
 		Address:   netip.MustParseAddr("10.86.0.2"),
+		MTU:       wanMTU,
 	}, lease)
 	require.Equal(t, []string{"p-aaaaaaaa"}, find(t, island))
 

@@ -22,16 +22,6 @@ type answering struct {
 
 func (a answering) nobody() bool { return !a.redirect.IsValid() && len(a.relay) == 0 }
 
-// answering is asked for every lease, and the relay asks for every question: a
-// laptop changes networks.
-func (i *Island) answering() answering {
-	resolvers := i.options.DNS
-	if len(resolvers) == 0 {
-		resolvers = hostResolvers(resolvConfs)
-	}
-	return answer(resolvers, len(i.options.Domains) > 0)
-}
-
 // answer has the relay do it only where that is needed: the kernel is quicker,
 // but knows one resolver, which is not to be on a loopback address of the host,
 // no IPv6 and no names.

@@ -12,8 +12,8 @@ import (
 
 // Messages and attributes of the kernel's nfnetlink_log, from its uapi.
 const (
-	messagePacket = unix.NFNL_SUBSYS_ULOG<<8 | 0
-	messageConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1
+	messagePacket = unix.NFNL_SUBSYS_ULOG << 8
+	messageConfig = messagePacket | 1
 
 	configCommand   = 1
 	configMode      = 2

@@ -51,10 +51,11 @@ var rooms = []room{
 	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: contracts},
 	{pattern: "network/firewall", imports: contracts},
+	{pattern: "network/hostfirewall", imports: union(contracts, "network/firewall")}, // rules are read alike
 	{pattern: "network/nameserver", imports: contracts},
 	{pattern: "network/packetlog", imports: contracts},
 	// A lease has all of them.
-	{pattern: "network/...", imports: union(contracts, "network/address", "network/firewall", "network/nameserver", "network/packetlog")},
+	{pattern: "network/...", imports: union(contracts, "network/address", "network/firewall", "network/hostfirewall", "network/nameserver", "network/packetlog")},
 	{pattern: "image/filelock"},
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},

@@ -1,0 +1,34 @@
+package hostfirewall
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLegacyTablesAreSeen(t *testing.T) {
+	if _, err := os.Stat("/proc/net/ip_tables_names"); err != nil {
+		t.Skip("the kernel has no iptables of old: ", err)
+	}
+	emptyNamespace(t, "iptables-legacy")
+	found, err := Legacy(false)
+	require.NoError(t, err)
+	require.False(t, found)
+
+	shell(t, "iptables-legacy -t nat -S")
+	found, err = Legacy(false)
+	require.NoError(t, err)
+	require.False(t, found, "a table that drops nothing")
+
+	shell(t, "iptables-legacy -P FORWARD DROP")
+	found, err = Legacy(false)
+	require.NoError(t, err)
+	require.True(t, found)
+	found, err = Legacy(true)
+	require.NoError(t, err)
+	require.False(t, found, "rules for IPv4 only")
+	rules, err := Read("ours")
+	require.NoError(t, err)
+	require.Empty(t, rules, "were nftables to show them, they would be read")
+}

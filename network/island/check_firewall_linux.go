@@ -1,0 +1,142 @@
+package island
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/hostfirewall"
+)
+
+// findFirewall looks for rules of others that drop what workers send. No rule
+// of ours can overrule them.
+func (i *Island) findFirewall() backend.Finding {
+	finding := backend.Finding{Level: backend.OK, What: "host firewall"}
+	obstacles, err := i.obstacles()
+	switch {
+	case errors.Is(err, firewall.ErrChanging):
+		finding.Level, finding.Detail, finding.Mend = backend.Warning, err.Error(), "run doctor again"
+		return finding
+	case err != nil:
+		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Mend = "run as root, on a kernel with nftables: modprobe nf_tables"
+		return finding
+	case len(obstacles) == 0:
+		finding.Detail = "nothing else drops what workers send"
+	default:
+		finding.Level, finding.Detail = backend.Warning, describe(obstacles)
+		// All pools' links begin so. One pool's would do, but then each pool that
+		// comes and goes would want a change of the host's firewall, and what
+		// links of ours may do is for our own rules to say.
+		finding.Mend = hostfirewall.Remedy(obstacles, firewall.LinkPrefix)
+	}
+	if finding.Level == backend.OK {
+		return i.findLegacy(finding)
+	}
+	return finding
+}
+
+// findLegacy adds to a finding what it cannot know.
+func (i *Island) findLegacy(finding backend.Finding) backend.Finding {
+	for _, tool := range []struct {
+		name string
+		ipv6 bool
+	}{{"iptables-legacy", false}, {"ip6tables-legacy", true}} {
+		if tool.ipv6 && !i.options.IPv6.On {
+			continue
+		}
+		found, err := hostfirewall.Legacy(tool.ipv6)
+		switch {
+		case err != nil:
+			finding.Level, finding.Detail = backend.Warning, err.Error()
+		case found:
+			finding.Level = backend.Warning
+			finding.Detail = fmt.Sprintf("%s has a table as well, which cannot be seen from here: it must let %s+ pass", tool.name, firewall.LinkPrefix)
+			finding.Mend = tool.name + " -S FORWARD # look whether it drops"
+		}
+	}
+	return finding
+}
+
+// obstacles returns the chains of others that drop what workers send through
+// the host, or ask of a resolver on it. Nothing else of theirs is for the host.
+func (i *Island) obstacles() ([]hostfirewall.Obstacle, error) {
+	rules, err := hostfirewall.Read(firewall.HostTable(""))
+	if err != nil {
+		return nil, err
+	}
+	traffic, err := i.traffic()
+	if err != nil {
+		return nil, err
+	}
+	var through []hostfirewall.Packet
+	for _, t := range traffic {
+		through = append(through, t.Through()...)
+	}
+	found := rules.Obstacles(hostfirewall.Forward, through)
+	resolver := i.answering().redirect // a relay asks as the host does
+	if here, err := isOurs(resolver); err != nil || !here {
+		return found, err
+	}
+	return append(found, rules.Obstacles(hostfirewall.Input, traffic[0].ToResolver(resolver))...), nil
+}
+
+// traffic is where packets of workers pass: IPv4 first, by every link that
+// leads to where workers may go.
+func (i *Island) traffic() ([]hostfirewall.Traffic, error) {
+	out, err := i.egress()
+	if err != nil {
+		out = exit{} // which findEgress says; the links are just not known
+	}
+	ways, err := i.ways(out)
+	if err != nil {
+		return nil, err
+	}
+	outside := i.outside(i.gateway.Next()) // as a worker is called
+	var all []hostfirewall.Traffic
+	for n, links := range [][]string{ways.ipv4, ways.ipv6}[:len(outside)] {
+		if len(links) == 0 {
+			links = []string{""}
+		}
+		for _, link := range links {
+			all = append(all, hostfirewall.Traffic{
+				Link: firewall.LinkPrefix + i.scope + "aaaaaaaa", Egress: link, Worker: outside[n], IPv6: n == 1,
+			})
+		}
+	}
+	return all, nil
+}
+
+// isOurs tells whether an address is one of this host's.
+func isOurs(addr netip.Addr) (bool, error) {
+	if !addr.IsValid() {
+		return false, nil
+	}
+	addresses, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return false, fmt.Errorf("listing the host's addresses: %w", err)
+	}
+	for _, a := range addresses {
+		if known, ok := netip.AddrFromSlice(a.IP); ok && known.Unmap() == addr {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func describe(obstacles []hostfirewall.Obstacle) string {
+	does := map[hostfirewall.Hook]string{
+		hostfirewall.Forward: "drops what workers send out, or are answered",
+		hostfirewall.Input:   "drops what workers ask the resolver on this host",
+	}
+	var all []string
+	for _, o := range obstacles {
+		all = append(all, fmt.Sprintf("chain %s %s %s %s", o.Family, o.Table, o.Chain, does[o.Hook]))
+	}
+	return strings.Join(all, "; ")
+}
