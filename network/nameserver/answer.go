@@ -29,7 +29,7 @@ func (q question) answer(code dnsmessage.RCode, options ...dnsmessage.Option) ([
 		Questions: q.asked,
 	}
 	if q.edns != nil {
-		header := dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(".")}
+		var header dnsmessage.ResourceHeader
 		if err := header.SetEDNS0(maxUDP, code, q.edns.DNSSECAllowed()); err != nil {
 			return nil, err
 		}

@@ -1,12 +1,14 @@
 package nameserver
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,7 +55,7 @@ func TestFlood(t *testing.T) {
 	}
 	// What needs no resolver is answered all the same, and only after all of
 	// the flood was read.
-	require.Equal(t, dnsmessage.RCodeRefused, ask(t, "udp", r.address, query(t, "evil.test.", dnsmessage.TypeA)).RCode)
+	require.Equal(t, dnsmessage.RCodeNameError, ask(t, "udp", r.address, query(t, "evil.test.", dnsmessage.TypeA)).RCode)
 	waitFor(t, b.questions, asked)
 
 	// By TCP a question waits for its place.
@@ -72,8 +74,44 @@ func TestFlood(t *testing.T) {
 	// There are places again.
 	require.Len(t, ask(t, "udp", r.address, query(t, "after.gitlab.com.", dnsmessage.TypeA)).Answers, 1)
 	require.NoError(t, r.Close())
-	require.LessOrEqual(t, resolver.most, b.questions)
+	require.LessOrEqual(t, resolver.busiest(), b.questions)
 	require.Len(t, resolver.asked(), b.questions+2)
+}
+
+// sleepy makes a resolver that takes its time over every answer.
+func sleepy(t testing.TB, nap time.Duration) *upstream {
+	return newUpstream(t, func(_ string, asked dnsmessage.Message) [][]byte {
+		time.Sleep(nap)
+		return [][]byte{pack(t, answerTo(t, asked))}
+	})
+}
+
+func TestQuestionsByTCPWaitForAPlace(t *testing.T) {
+	resolver := sleepy(t, 5*time.Millisecond)
+	b := usual
+	b.questions = 2
+	b.question, b.resolver = time.Hour, time.Hour
+	r := newBoundRelay(t, Options{Resolvers: asking(resolver.address)}, b)
+	guests := make([]net.Conn, b.connections)
+	for i := range guests {
+		guests[i] = dial(t, "tcp", r.address)
+		require.NoError(t, writeMessage(guests[i], query(t, "gitlab.com.", dnsmessage.TypeA)))
+	}
+	for _, guest := range guests {
+		_, err := readMessage(guest)
+		require.NoError(t, err)
+	}
+	require.NoError(t, r.Close())
+	require.Len(t, resolver.asked(), len(guests))
+	require.LessOrEqual(t, resolver.busiest(), b.questions)
+}
+
+// The time that a resolver takes is not the guest's.
+func TestGuestMayWaitLongerThanItMayHesitate(t *testing.T) {
+	b := usual
+	b.idle = 300 * time.Millisecond
+	r := newBoundRelay(t, Options{Resolvers: asking(sleepy(t, b.idle+100*time.Millisecond).address)}, b)
+	require.Equal(t, dnsmessage.RCodeSuccess, ask(t, "tcp", r.address, query(t, "gitlab.com.", dnsmessage.TypeA)).RCode)
 }
 
 // Close ends what is under way: questions that no resolver answers, questions
@@ -102,6 +140,30 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 	_, err = net.DialTimeout("tcp", r.address, patience)
 	require.Error(t, err)
+}
+
+// Close waits for what others do on our behalf, and nothing is answered then.
+func TestCloseWaits(t *testing.T) {
+	resolver := saying(t, "gitlab.com. 1s A 192.0.2.1")
+	learning := make(chan struct{}, 1)
+	var ended atomic.Bool
+	r := newRelay(t, Options{
+		Resolvers: asking(resolver.address),
+		Learn: func(ctx context.Context, _ []Learnt) error {
+			learning <- struct{}{}
+			<-ctx.Done()
+			time.Sleep(50 * time.Millisecond) // time for a Close that would not wait
+			ended.Store(true)
+			return ctx.Err()
+		},
+	})
+	question := query(t, "gitlab.com.", dnsmessage.TypeA)
+	_, err := dial(t, "udp", r.address).Write(question)
+	require.NoError(t, err)
+	waitFor(t, 1, learning)
+	require.NoError(t, r.Close())
+	require.True(t, ended.Load())
+	require.Nil(t, r.pass("udp", decide(Names{}, question).question, question))
 }
 
 func TestGuestThatSaysNothingIsLeft(t *testing.T) {

@@ -117,7 +117,9 @@ func (v *verdict) judge(names Names, asked dnsmessage.Question) {
 	case asked.Class != dnsmessage.ClassINET:
 		v.code = dnsmessage.RCodeNotImplemented
 	case !names.Allows(name):
-		v.code, v.unlisted = dnsmessage.RCodeRefused, name
+		// Not "refused": some libraries of C take that for no answer at all, and
+		// have their programs wait.
+		v.code, v.unlisted = dnsmessage.RCodeNameError, name
 	case asked.Type >= firstMeta && asked.Type <= lastMeta:
 		v.code = dnsmessage.RCodeRefused
 	case !names.empty() && (asked.Type == typeHTTPS || asked.Type == typeSVCB):

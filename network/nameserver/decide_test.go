@@ -87,7 +87,7 @@ func TestDecide(t *testing.T) {
 }
 
 func refusal(name string) verdict {
-	return verdict{do: reply, code: dnsmessage.RCodeRefused, unlisted: name}
+	return verdict{do: reply, code: dnsmessage.RCodeNameError, unlisted: name}
 }
 
 func TestDecideOnWhatIsNoQuestion(t *testing.T) {
@@ -148,7 +148,7 @@ func TestAnswer(t *testing.T) {
 	require.NoError(t, err)
 	got := unpack(t, msg)
 	require.Equal(t, dnsmessage.Header{
-		ID: 0x1234, Response: true, RecursionDesired: true, RecursionAvailable: true, RCode: dnsmessage.RCodeRefused,
+		ID: 0x1234, Response: true, RecursionDesired: true, RecursionAvailable: true, RCode: dnsmessage.RCodeNameError,
 	}, got.Header)
 	require.Equal(t, v.asked, got.Questions)
 	require.Empty(t, got.Answers)

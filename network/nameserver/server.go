@@ -30,7 +30,8 @@ type Options struct {
 	Learn func(context.Context, []Learnt) error
 	// Refused is told which names were refused because they are not listed. A
 	// guest chooses them, so a name is told once a minute, and not more than a
-	// hundred in one; what is not printable ASCII is escaped. May be nil.
+	// hundred in one; what is not printable ASCII is escaped. It must return
+	// soon, as the guest's other questions wait meanwhile. May be nil.
 	Refused func(name string)
 	// Log is told of resolvers that do not answer, no more often; nil for
 	// silence.
@@ -133,7 +134,7 @@ func (s *Server) send(answer []byte, to net.Addr) {
 		return
 	}
 	if _, err := s.udp.WriteTo(answer, to); err != nil {
-		s.trouble(fmt.Errorf("sending an answer: %w", err))
+		s.trouble(fmt.Errorf("sending an answer: %w", cause(err)))
 	}
 }
 

@@ -112,8 +112,8 @@ func writePacket(conn net.Conn, msg []byte) error {
 	return err
 }
 
-// cause leaves out the port that we asked from, with which every error would be
-// a new one for the log.
+// cause leaves out the ports of a socket's error, with which every one would be
+// new to the log.
 func cause(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err

@@ -131,6 +131,13 @@ func (u *upstream) asked() []string {
 	return append([]string{}, u.seen...)
 }
 
+// busiest returns how many questions it had at once.
+func (u *upstream) busiest() int {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	return u.most
+}
+
 // saying makes a resolver that gives everybody the same records.
 func saying(t testing.TB, lines ...string) *upstream {
 	t.Helper()
