@@ -10,12 +10,19 @@ import (
 // Apply puts the table in place of any of its name, in the calling thread's
 // network namespace and in one transaction: all of it or nothing. Applying
 // twice changes nothing.
-func Apply(t Table) error {
+func Apply(t Table) error { return apply(t, renew) }
+
+// Add is Apply for a network namespace that has no table of that name. A new
+// one costs a tenth of one that may replace another: the kernel then waits, for
+// ten milliseconds and more, until nothing in it can still look at the old one.
+func Add(t Table) error { return apply(t, begin) }
+
+func apply(t Table, start func(*nftables.Conn, string) *nftables.Table) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
-	table := renew(conn, t.Name)
+	table := start(conn, t.Name)
 	sets := make(map[string]*nftables.Set)
 	for n, set := range t.Sets {
 		sets[set.Name] = kernelSet(table, n, set)
@@ -52,8 +59,10 @@ func Remove(name string) error {
 // renew adds the table first because only what exists can be deleted.
 func renew(conn *nftables.Conn, name string) *nftables.Table {
 	conn.DelTable(conn.AddTable(inet(name)))
-	return conn.AddTable(inet(name))
+	return begin(conn, name)
 }
+
+func begin(conn *nftables.Conn, name string) *nftables.Table { return conn.AddTable(inet(name)) }
 
 func inet(name string) *nftables.Table {
 	return &nftables.Table{Name: name, Family: nftables.TableFamilyINet}

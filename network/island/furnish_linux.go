@@ -14,7 +14,7 @@ func (i *Island) furnish(mtu int) error {
 	if err := errors.Join(i.furnishIPv6(), routing()); err != nil {
 		return err
 	}
-	if err := firewall.Apply(firewall.Namespace(i.policy())); err != nil {
+	if err := firewall.Add(firewall.Namespace(i.policy())); err != nil {
 		return err
 	}
 	loopback := configure("lo")
