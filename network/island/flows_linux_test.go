@@ -25,6 +25,10 @@ const flows = `
 	worker  other  internet           yes
 	worker  pieces internet:5000      yes
 	worker  udp    internet:53        yes
+	worker  honest internet:5001      yes   seen where it arrives
+	worker  spoofed internet:5002     no    with a source that nobody gave it
+	worker  spoofed host:5002         no
+	worker  spoofed printer:5002      no
 	worker  tcp    internet:587       yes
 	worker  tcp    internet:25        no    server to server mail
 	worker  udp    internet:25        yes   is no mail
@@ -69,6 +73,10 @@ const flows = `
 	worker  udp    internet6:5000     yes
 	worker  icmp   internet6          yes
 	worker  pieces internet6:5000     yes
+	worker  honest internet6:5001     yes
+	worker  spoofed internet6:5002    no
+	worker  spoofed host6:5002        no
+	worker  spoofed other-worker6:5002 no
 	worker  tcp    internet6:25       no
 	worker  tcp    banned6:443        no
 	worker  tcp    banned6:8443       yes
@@ -215,6 +223,7 @@ func addWorker(t *testing.T, world map[string]place, island *Island, id, name st
 	lease := acquire(t, island, id)
 	guest := newGuest(t, lease)
 	giveIPv6(t, guest)
+	addAddresses(t, guest, "lo", stranger4+"/32", stranger6+"/128")
 	outside := island.outside(lease.Address)
 	world[name] = place{guest, outside[0].String()}
 	world[name+"6"] = place{guest, outside[1].String()}

@@ -308,21 +308,6 @@ func requireThreadsAtHome(t *testing.T) {
 	}
 }
 
-func BenchmarkLease(b *testing.B) {
-	newInternet(b)
-	options := testOptions(b, "p")
-	options.Log = nil
-	island := openIsland(b, options)
-	for b.Loop() {
-		if _, err := island.Acquire(b.Context(), "p-aaaaaaaa"); err != nil {
-			b.Fatal(err)
-		}
-		if err := island.Release(b.Context(), "p-aaaaaaaa"); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func TestParkedLeaseKeepsItsAddressAndNothingElse(t *testing.T) {
 	newInternet(t)
 	island := openIsland(t, testOptions(t, "p"))

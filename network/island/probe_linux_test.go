@@ -24,6 +24,10 @@ func try(from string, to place, f flow, wait time.Duration) (arrived bool, how e
 		how = askInPieces(from, address, wait)
 	case "icmp":
 		how = ping(from, address.Addr(), wait)
+	case "honest":
+		how = sendAs(from, "", to.namespace, address, wait)
+	case "spoofed":
+		how = sendAs(from, stranger(address.Addr()), to.namespace, address, wait)
 	case "other":
 		how = sendOther(from, to.namespace, address.Addr(), wait)
 	default:
@@ -105,6 +109,50 @@ func sendOther(from, at string, to netip.Addr, wait time.Duration) error {
 	defer listener.Close()
 	if err := Do(from, func() error {
 		conn, err := net.Dial(otherProtocol, to.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.Write(token)
+		return err
+	}); err != nil {
+		return err
+	}
+	return hear(listener, time.Now().Add(wait), func(packet []byte) bool { return bytes.HasSuffix(packet, token) })
+}
+
+// Addresses that guests have given themselves, and that nobody gave them.
+const (
+	stranger4 = "198.51.100.99"
+	stranger6 = "2001:db8:bad::99"
+)
+
+// stranger is the one of the address's protocol.
+func stranger(addr netip.Addr) string {
+	if addr.Is6() {
+		return stranger6
+	}
+	return stranger4
+}
+
+// sendAs sends a packet with the source, or the usual one when that is empty, and
+// sees whether it arrives: no answer would come back to a forged one.
+func sendAs(from, source, at string, to netip.AddrPort, wait time.Duration) error {
+	token := []byte(rand.Text())
+	var listener net.PacketConn
+	if err := Do(at, func() (err error) {
+		listener, err = net.ListenPacket("udp", to.String())
+		return err
+	}); err != nil {
+		return err
+	}
+	defer listener.Close()
+	if err := Do(from, func() error {
+		var dialer net.Dialer
+		if source != "" {
+			dialer.LocalAddr = &net.UDPAddr{IP: net.ParseIP(source)}
+		}
+		conn, err := dialer.Dial("udp", to.String())
 		if err != nil {
 			return err
 		}

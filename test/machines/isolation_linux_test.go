@@ -24,12 +24,16 @@ const (
 		ip -n internet address add 203.0.113.1/24 dev up0
 		ip -n internet link set up0 up
 		ip route add default via 203.0.113.1
+		ip address add 2001:db8::2/64 dev wan0 nodad
+		ip -n internet address add 2001:db8::1/64 dev up0 nodad
+		ip -6 route add default via 2001:db8::1
 	`
 	removeInternet = `
 		ip link delete wan0
 		ip netns delete internet
 	`
-	internet = "203.0.113.1"
+	internet  = "203.0.113.1"
+	internet6 = "2001:db8::1"
 )
 
 // What a job sees of the network: a way out and a name server, but neither
@@ -42,14 +46,14 @@ func TestJobSeesNeitherWorkersNorTheHost(t *testing.T) {
 	other, err := plugin.ConnectInfo(t.Context(), ids[1])
 	require.NoError(t, err)
 
-	var outside string
+	var outside, outside6 string
 	require.NoError(t, island.Do("/run/netns/internet", func() error {
-		outside = listen(t, internet)
+		outside, outside6 = listen(t, internet), listen(t, internet6)
 		return nil
 	}))
 	gateway := listen(t, address.Gateway(config.Default().Network.Subnet).String())
-	wan := listen(t, "203.0.113.2")
-	for _, address := range []string{other.InternalAddr, gateway, wan} {
+	wan, wan6 := listen(t, "203.0.113.2"), listen(t, "2001:db8::2")
+	for _, address := range []string{other.InternalAddr, gateway, wan, wan6} {
 		requireAnswer(t, address)
 	}
 
@@ -59,10 +63,12 @@ func TestJobSeesNeitherWorkersNorTheHost(t *testing.T) {
 		return strings.TrimSpace(said)
 	}
 	require.Equal(t, reached, reach(outside), "a way out")
+	require.Equal(t, reached, reach(outside6), "a way out by IPv6")
 	require.Equal(t, reached, reach("127.0.0.1:22"), "itself")
 	require.Equal(t, unreachable, reach(other.InternalAddr), "the other worker")
 	require.Equal(t, unreachable, reach(gateway), "the host, by its side of the link")
 	require.Equal(t, unreachable, reach(wan), "the host, by its address outside")
+	require.Equal(t, unreachable, reach(wan6), "the host, by its IPv6 address")
 
 	resolvConf, err := plugin.Run(patiently(t), ids[0], "cat /etc/resolv.conf")
 	require.NoError(t, err)
@@ -77,7 +83,10 @@ const (
 
 // probe is a script that tries to connect.
 func probe(address string) string {
-	host, port, _ := strings.Cut(address, ":")
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		panic(err)
+	}
 	return fmt.Sprintf("if timeout 3 bash -c '</dev/tcp/%s/%s' 2>/dev/null; then echo %s; else echo %s; fi",
 		host, port, reached, unreachable)
 }

@@ -110,6 +110,7 @@ func pluginConfig(fork bool) map[string]any {
 		"backend": "qemu", "state_dir": stateDir(),
 		"image":   map[string]any{"run": []string{step}},
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": "4GiB"},
+		"network": map[string]any{"ipv6": "nat"},
 	}
 }
 
