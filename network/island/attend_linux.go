@@ -48,29 +48,30 @@ func (a *attendants) dismiss(name string) error {
 
 // attend starts what the policy wants for the worker whose namespace is called
 // name.
-func (i *Island) attend(worker, name string) error {
+func (i *Island) attend(worker, name string, by answering) error {
 	return Do(namespacePath(name), func() error {
 		if i.options.LogDenied {
 			if err := i.logDenied(worker, name); err != nil {
 				return err
 			}
 		}
-		if len(i.answering().relay) == 0 {
+		if !by.relay {
 			return nil
 		}
 		return i.serveNames(worker, name)
 	})
 }
 
-// answering is asked for every lease, and the relay asks for every question: a
+// resolvers are asked for by every lease, and by the relay for every question: a
 // laptop changes networks.
-func (i *Island) answering() answering {
-	resolvers := i.options.DNS
-	if len(resolvers) == 0 {
-		resolvers = hostResolvers(resolvConfs)
+func (i *Island) resolvers() []netip.Addr {
+	if len(i.options.DNS) > 0 {
+		return i.options.DNS
 	}
-	return answer(resolvers, len(i.options.Domains) > 0)
+	return hostResolvers(resolvConfs)
 }
+
+func (i *Island) answering() answering { return answer(i.resolvers(), len(i.options.Domains) > 0) }
 
 // logDenied logs what the namespace that the thread is in denies its guest.
 func (i *Island) logDenied(worker, name string) error {
@@ -108,7 +109,7 @@ func (i *Island) serveNames(worker, name string) error {
 	}
 	i.attendants.add(name, nameserver.Serve(udp, tcp, nameserver.Options{
 		Names:     i.names,
-		Resolvers: func() []netip.AddrPort { return i.answering().relay },
+		Resolvers: func() []netip.AddrPort { return asked(i.resolvers()) },
 		Learn:     i.learner(name),
 		Refused: func(asked string) {
 			i.log.Warn("refused a name that network.domains does not hold", "worker", worker, "name", asked)

@@ -30,7 +30,8 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu) }); err != nil {
+	by := i.answering()
+	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu, by) }); err != nil {
 		return network.Lease{}, err
 	}
 	if err := i.addVeth(name, exit); err != nil {
@@ -45,7 +46,7 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	}
 	return network.Lease{
 		Worker: worker, Namespace: namespacePath(name), Address: addr, MTU: exit.mtu, IPv6: i.options.IPv6.On,
-	}, i.attend(worker, name)
+	}, i.attend(worker, name, by)
 }
 
 // addVeth links the host to the namespace, and lets packets of the worker

@@ -10,11 +10,11 @@ import (
 
 // furnish makes, inside the namespace, what does not depend on the worker.
 // The rules come before anything that a packet could pass.
-func (i *Island) furnish(mtu int) error {
+func (i *Island) furnish(mtu int, by answering) error {
 	if err := errors.Join(i.furnishIPv6(), routing()); err != nil {
 		return err
 	}
-	if err := firewall.Add(firewall.Namespace(i.policy())); err != nil {
+	if err := firewall.Add(firewall.Namespace(i.policy(by))); err != nil {
 		return err
 	}
 	loopback := configure("lo")
@@ -29,11 +29,11 @@ func (i *Island) furnishIPv6() error {
 	return errors.Join(disableIPv6("all"), disableIPv6("default"))
 }
 
-func (i *Island) policy() firewall.Policy {
-	o, answering := i.options, i.answering()
+func (i *Island) policy(by answering) firewall.Policy {
+	o := i.options
 	return firewall.Policy{
 		Allow: o.Allow, Deny: o.Deny, Learnt: len(o.Domains) > 0,
-		Resolver: answering.redirect, Relay: len(answering.relay) > 0,
+		Resolver: by.redirect, Relay: by.relay,
 		IPv6:        o.IPv6.On,
 		Connections: o.Limits.Connections, ConnectionRate: o.Limits.ConnectionRate,
 		Log: o.LogDenied,

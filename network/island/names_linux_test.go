@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -139,6 +141,27 @@ func TestTheRelayAsks(t *testing.T) {
 			require.Equal(t, addresses(public), found)
 		})
 	}
+}
+
+// TestTheRelayGoesOnWhenTheHostChangesNetworks has the host left with a resolver
+// that the kernel would redirect new workers to.
+func TestTheRelayGoesOnWhenTheHostChangesNetworks(t *testing.T) {
+	internet := newInternet(t)
+	serveDNS(t, internet, resolver, map[string]string{"good.example": public})
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	before := resolvConfs
+	resolvConfs = []string{conf}
+	t.Cleanup(func() { resolvConfs = before })
+	say := func(text string) { require.NoError(t, os.WriteFile(conf, []byte(text), 0o600)) }
+
+	say("nameserver 10.99.0.98\nnameserver 10.99.0.99\n")
+	options := testOptions(t, "p")
+	options.DNS = nil
+	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
+	say("nameserver " + resolver + "\n")
+	found, err := lookUp(t, guest, "good.example")
+	require.NoError(t, err)
+	require.Equal(t, addresses(public), found)
 }
 
 func TestAttendantsLiveAsLongAsTheirLease(t *testing.T) {

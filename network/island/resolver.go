@@ -14,13 +14,14 @@ var resolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf
 const dnsPort = 53
 
 // answering says who answers the guests' questions: one resolver that the
-// kernel redirects them to, or the relay, which can do what the kernel cannot.
+// kernel redirects them to, or the relay, which can do what the kernel cannot,
+// or nobody.
 type answering struct {
 	redirect netip.Addr
-	relay    []netip.AddrPort
+	relay    bool
 }
 
-func (a answering) nobody() bool { return !a.redirect.IsValid() && len(a.relay) == 0 }
+func (a answering) nobody() bool { return !a.redirect.IsValid() && !a.relay }
 
 // answer has the relay do it only where that is needed: the kernel is quicker,
 // but knows one resolver, which is not to be on a loopback address of the host,
@@ -29,11 +30,16 @@ func answer(resolvers []netip.Addr, byName bool) answering {
 	if len(resolvers) == 1 && !byName && resolvers[0].Is4() && !resolvers[0].IsLoopback() {
 		return answering{redirect: resolvers[0]}
 	}
-	var a answering
+	return answering{relay: len(resolvers) > 0}
+}
+
+// asked returns where resolvers are asked.
+func asked(resolvers []netip.Addr) []netip.AddrPort {
+	var all []netip.AddrPort
 	for _, resolver := range resolvers {
-		a.relay = append(a.relay, netip.AddrPortFrom(resolver, dnsPort))
+		all = append(all, netip.AddrPortFrom(resolver, dnsPort))
 	}
-	return a
+	return all
 }
 
 // hostResolvers returns the resolvers that the first of the files names that
