@@ -44,8 +44,9 @@ var words = map[string][]string{
 		"169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
 		"::/96", "::ffff:0:0/96", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
 		// The same of IPv4, as a translator to it (RFC 6052) would be asked.
-		"64:ff9b::a00:0/104", "64:ff9b::7f00:0/104", "64:ff9b::a9fe:0/112",
-		"64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112", "64:ff9b::6440:0/106",
+		"64:ff9b::/104", "64:ff9b::a00:0/104", "64:ff9b::6440:0/106", "64:ff9b::7f00:0/104",
+		"64:ff9b::a83f:8110/128", "64:ff9b::a9fe:0/112", "64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112",
+		"64:ff9b:1::/48", "2002::/16",
 	},
 	// Mail between servers, which is what a stolen worker would send.
 	"smtp": {"tcp/25"},
@@ -71,8 +72,8 @@ func ParseDestinations(text string) ([]Destination, error) {
 }
 
 // FormatDestinations writes a list so that ParseDestinations, of each entry in
-// turn, reads the same. Where all of what a word stands for follows in its
-// order, the word is written, which is what its reader had written too.
+// turn, reads the same. Where all that "private" stands for follows in its order,
+// the word is written, which is what its reader had written too.
 func FormatDestinations(list []Destination) []string {
 	private := meaning("private")
 	texts := make([]string, 0, len(list))

@@ -1,5 +1,6 @@
 // Package network is the contract for a worker's place on the network: what a
-// lease is, and what every guest sees. How a lease is made on a particular
+// lease is, what every guest sees, and what a policy is made of, with the words
+// in which people write it: destinations, domains, IPv6. How a lease is made on a particular
 // system lives in the sub-packages (island for Linux); nothing here touches
 // the kernel.
 package network
@@ -23,6 +24,8 @@ const (
 	Peer = "eth0"
 	// SSHPort is where a guest's SSH server listens.
 	SSHPort = 22
+	// DNSPort is where a guest asks its gateway for names.
+	DNSPort = 53
 )
 
 // Guest is the guest's address with its prefix, Gateway its default route and

@@ -85,18 +85,12 @@ func (Linux) SetUpNetwork() error {
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
-	name, err := waitForLink(linkWait)
+	link, err := guestLink()
 	if err != nil {
 		return err
 	}
-	link, err := netlink.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("finding %s: %w", name, err)
-	}
-	address := &netlink.Addr{IPNet: &net.IPNet{
-		IP:   network.Guest.Addr().AsSlice(),
-		Mask: net.CIDRMask(network.Guest.Bits(), 32),
-	}}
+	name := link.Attrs().Name
+	address := &netlink.Addr{IPNet: ipNet(network.Guest)}
 	if err := netlink.AddrReplace(link, address); err != nil {
 		return fmt.Errorf("adding %s to %s: %w", network.Guest, name, err)
 	}
@@ -119,6 +113,19 @@ func linkUp(name string) error {
 		return fmt.Errorf("setting %s up: %w", name, err)
 	}
 	return nil
+}
+
+// guestLink waits for the guest's device.
+func guestLink() (netlink.Link, error) {
+	name, err := waitForLink(linkWait)
+	if err != nil {
+		return nil, err
+	}
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("finding %s: %w", name, err)
+	}
+	return link, nil
 }
 
 // waitForLink finds the guest's device by the MAC that all guests have: its

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,18 +19,13 @@ import (
 
 // FitNetwork is idempotent, and takes back what an earlier link had.
 func (Linux) FitNetwork(want guest.Link) error {
-	name, err := waitForLink(linkWait)
+	link, err := guestLink()
 	if err != nil {
 		return err
 	}
-	link, err := netlink.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("finding %s: %w", name, err)
-	}
-	if want.MTU != 0 {
-		if err := netlink.LinkSetMTU(link, want.MTU); err != nil {
-			return fmt.Errorf("setting the MTU of %s to %d: %w", name, want.MTU, err)
-		}
+	name, mtu := link.Attrs().Name, cmp.Or(want.MTU, network.UsualMTU)
+	if err := netlink.LinkSetMTU(link, mtu); err != nil {
+		return fmt.Errorf("setting the MTU of %s to %d: %w", name, mtu, err)
 	}
 	if want.IPv6 {
 		return setUpIPv6(link)

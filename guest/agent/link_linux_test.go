@@ -14,9 +14,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// guestLink puts the test into a network namespace with the device that every
+// newGuestLink puts the test into a network namespace with the device that every
 // guest has. Its thread is never unlocked, so that it ends with the test.
-func guestLink(t *testing.T) (name string) {
+func newGuestLink(t *testing.T) (name string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -61,7 +61,7 @@ func has(t *testing.T, name string, family int) (addresses, gateways []string) {
 }
 
 func TestFitNetworkGivesMTUAndIPv6(t *testing.T) {
-	name := guestLink(t)
+	name := newGuestLink(t)
 	require.NoError(t, Linux{}.SetUpNetwork())
 	for range 2 {
 		require.NoError(t, Linux{}.FitNetwork(guest.Link{MTU: 1400, IPv6: true}))
@@ -78,10 +78,10 @@ func TestFitNetworkGivesMTUAndIPv6(t *testing.T) {
 }
 
 func TestFitNetworkTakesBackWhatAnotherLinkHad(t *testing.T) {
-	name := guestLink(t)
+	name := newGuestLink(t)
 	require.NoError(t, Linux{}.SetUpNetwork())
 	require.NoError(t, Linux{}.FitNetwork(guest.Link{MTU: 1400, IPv6: true}))
-	require.NoError(t, Linux{}.FitNetwork(guest.Link{MTU: network.UsualMTU}))
+	require.NoError(t, Linux{}.FitNetwork(guest.Link{}))
 	link, err := netlink.LinkByName(name)
 	require.NoError(t, err)
 	require.Equal(t, network.UsualMTU, link.Attrs().MTU)

@@ -24,6 +24,9 @@ type (
 	// CountLink counts the packet for the interface that it came in by, in a
 	// set of CountedLinks.
 	CountLink struct{ Set string }
+	// Remember makes the packet's connection no longer Unseen, if it is not
+	// dropped. Only in a namespace of ours: it uses the connection's mark.
+	Remember struct{}
 	// Log hands the packet to whoever listens to the group.
 	Log struct{ Group uint16 }
 )
@@ -35,4 +38,5 @@ func (Masquerade) action() {}
 func (SendTo) action()     {}
 func (ClampMSS) action()   {}
 func (CountLink) action()  {}
+func (Remember) action()   {}
 func (Log) action()        {}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,11 @@ func consequence(a Action, sets map[string]*nftables.Set) []expr.Any {
 				SrcRegKey: register, SetName: a.Set, SetID: sets[a.Set].ID,
 				Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: linksForgotten, Exprs: []expr.Any{&expr.Counter{}},
 			},
+		}
+	case Remember:
+		return []expr.Any{
+			&expr.Immediate{Register: register, Data: binaryutil.NativeEndian.PutUint32(1)},
+			&expr.Ct{Key: expr.CtKeyMARK, Register: register, SourceRegister: true},
 		}
 	case Log:
 		return []expr.Any{&expr.Log{Key: 1 << unix.NFTA_LOG_GROUP, Group: a.Group}}

@@ -16,8 +16,12 @@ import (
 // and compares it before the next one does.
 const register = 1
 
-// Bits of a connection's status word, from the kernel's uapi.
-const ipsDstNAT = 1 << 5
+// Numbers for connections, from the kernel's uapi: a bit of the status word, and
+// the direction in which a connection was opened.
+const (
+	ipsDstNAT         = 1 << 5
+	originalDirection = 0
+)
 
 // Offsets and lengths of what is compared in packet headers.
 const (
@@ -78,7 +82,9 @@ func condition(m Match, sets map[string]*nftables.Set) []expr.Any {
 	case Stray:
 		return bits(expr.CtKeySTATE, expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED, false)
 	case Redirected:
-		return bits(expr.CtKeySTATUS, ipsDstNAT, false)
+		return append(bits(expr.CtKeySTATUS, ipsDstNAT, false), originally(m.From)...)
+	case Unseen:
+		return []expr.Any{&expr.Ct{Key: expr.CtKeyMARK, Register: register}, compare(false, binaryutil.NativeEndian.PutUint32(0))}
 	case Faster:
 		return []expr.Any{rate(m.PerSecond, true)}
 	case Slower:
@@ -168,6 +174,17 @@ func ports(p DestinationPorts) []expr.Any {
 	return []expr.Any{load,
 		&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: first},
 		&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: last}}
+}
+
+// originally compares the destination that a connection had before it was
+// changed; the zero address is every one.
+func originally(to netip.Addr) []expr.Any {
+	if !to.IsValid() {
+		return nil
+	}
+	return append(condition(Family{to.Is6()}, nil),
+		&expr.Ct{Key: expr.CtKeyDST, Register: register, Direction: originalDirection},
+		compare(false, to.AsSlice()))
 }
 
 // rate lets as many packets come at once as it does in a second.

@@ -1,6 +1,7 @@
 // Package firewall holds the rules around workers: Host and Namespace say as
-// plain data what the kernel shall do, Apply puts such a table in place and
-// Remove takes it away again. Every table is wholly ours, so that nothing of
+// plain data what the kernel shall do, Apply and Add put such a table in place,
+// Remove takes it away again, Learn opens addresses in it, and Denied reads what
+// it counted. Every table is wholly ours, so that nothing of
 // anybody else's is ever touched. Which interfaces and namespaces exist is not
 // known here.
 package firewall

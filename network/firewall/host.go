@@ -59,7 +59,7 @@ func toHost(p HostPolicy) []Rule {
 	if p.Resolver.IsValid() {
 		address := Destination{netip.PrefixFrom(p.Resolver, p.Resolver.BitLen())}
 		for _, protocol := range []byte{network.TCP, network.UDP} {
-			rules = append(rules, p.fromWorker(address, Protocol{protocol}, DestinationPorts{dnsPort, dnsPort}).do(Accept{}))
+			rules = append(rules, p.fromWorker(address, Protocol{protocol}, DestinationPorts{network.DNSPort, network.DNSPort}).do(Accept{}))
 		}
 	}
 	return append(rules, p.fromWorker().do(Deny{deniedChain}))
@@ -73,6 +73,7 @@ func throughHost(p HostPolicy) []Rule {
 		p.fromWorker(Out{Name: LinkPrefix + "*"}).do(deny),
 		p.fromWorker(Source{Prefix: p.Subnet, Not: true}).do(deny),
 	}
+	rules = append(rules, published(p)...)
 	if p.Subnet6.IsValid() {
 		rules = append(rules, p.fromWorker(Source{Prefix: p.Subnet6, Not: true}).do(deny))
 	} else {
@@ -83,6 +84,20 @@ func throughHost(p HostPolicy) []Rule {
 		rules = append(rules, p.fromWorker(Out{Name: p.Egress, Not: true}).do(deny))
 	}
 	return rules
+}
+
+// published denies what others publish on the host's addresses and redirect, such
+// as ports of containers: it is the host's as the rest is. A resolver may be so
+// published.
+func published(p HostPolicy) []Rule {
+	var rules []Rule
+	if p.Resolver.IsValid() {
+		for _, protocol := range []byte{network.TCP, network.UDP} {
+			rules = append(rules, p.fromWorker(Redirected{From: p.Resolver}, Protocol{protocol},
+				DestinationPorts{network.DNSPort, network.DNSPort}).do(Accept{}))
+		}
+	}
+	return append(rules, p.fromWorker(Redirected{}).do(Deny{deniedChain}))
 }
 
 func outOfHost(p HostPolicy) []Rule {

@@ -51,9 +51,11 @@ type (
 	// Stray matches packets of no connection that the kernel could follow, and
 	// so without any address translation.
 	Stray struct{}
-	// Redirected matches packets of connections whose destination SendTo
-	// changed, in both directions.
-	Redirected struct{}
+	// Redirected matches packets of connections whose destination was changed,
+	// in both directions: from an address, or from any when that is the zero one.
+	Redirected struct{ From netip.Addr }
+	// Unseen matches packets of connections of which Remember saw none.
+	Unseen struct{}
 	// Faster matches the packets that exceed so many in a second, and Slower
 	// those that do not. As many again may come at once.
 	Faster struct{ PerSecond int }
@@ -78,6 +80,7 @@ func (Established) match()           {}
 func (New) match()                   {}
 func (Stray) match()                 {}
 func (Redirected) match()            {}
+func (Unseen) match()                {}
 func (Faster) match()                {}
 func (Slower) match()                {}
 func (More) match()                  {}

@@ -20,8 +20,6 @@ const LogGroup = 1
 // fill the host's disk by being denied.
 const logRate = 10
 
-const dnsPort = 53
-
 // Policy is what the rules around one worker depend on.
 type Policy struct {
 	// Allow is reachable although Deny holds it; all else in Deny is not. IPv6
@@ -120,7 +118,7 @@ func redirects(p Policy) []Rule {
 // questions are the DNS packets that the guest sends to its gateway.
 func questions() []Rule {
 	gateway := Destination{netip.PrefixFrom(network.Gateway, network.Gateway.BitLen())}
-	port := DestinationPorts{dnsPort, dnsPort}
+	port := DestinationPorts{network.DNSPort, network.DNSPort}
 	return []Rule{
 		fromGuest(gateway, Protocol{network.TCP}, port),
 		fromGuest(gateway, Protocol{network.UDP}, port),
@@ -132,7 +130,7 @@ func toGateway(p Policy) []Rule {
 	var rules []Rule
 	if p.Relay {
 		for _, question := range questions() {
-			rules = append(rules, question.do(Accept{}))
+			rules = append(append(rules, limited(p, question)...), question.do(Accept{}))
 		}
 	}
 	if p.IPv6 {
@@ -143,6 +141,21 @@ func toGateway(p Policy) []Rule {
 	return append(rules, fromGuest().do(Deny{deniedChain}))
 }
 
+// limited bounds the connections that a rule matches. Packets of one that nobody
+// answers are all new to the kernel, so that it is told which were counted.
+func limited(p Policy, rule Rule) []Rule {
+	var rules []Rule
+	if p.ConnectionRate > 0 {
+		rules = append(rules,
+			rule.and(New{}, Unseen{}, Faster{p.ConnectionRate}).do(Deny{deniedChain}),
+			rule.and(New{}).do(Remember{}))
+	}
+	if p.Connections > 0 {
+		rules = append(rules, rule.and(New{}, More{p.Connections}).do(Deny{deniedChain}))
+	}
+	return rules
+}
+
 // throughGateway says where the guest may go. What was accepted once goes on,
 // and redirected questions reach a resolver also in a denied network.
 func throughGateway(p Policy) []Rule {
@@ -151,12 +164,7 @@ func throughGateway(p Policy) []Rule {
 		fromGuest(Established{}).do(Accept{}),
 		fromGuest(Stray{}).do(Drop{}),
 	}
-	if p.ConnectionRate > 0 {
-		rules = append(rules, fromGuest(New{}, Faster{p.ConnectionRate}).do(deny))
-	}
-	if p.Connections > 0 {
-		rules = append(rules, fromGuest(New{}, More{p.Connections}).do(deny))
-	}
+	rules = append(rules, limited(p, fromGuest())...)
 	rules = append(rules, fromGuest(Redirected{}).do(Accept{}))
 	rules = append(rules, listed(p, p.Allow, allowSets, Accept{})...)
 	rules = append(rules, listed(p, p.Deny, denySets, deny)...)

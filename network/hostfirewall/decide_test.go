@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Conditions in few words.
@@ -145,8 +147,8 @@ func TestQuestionsToTheResolver(t *testing.T) {
 		"port":              {rules: []Rule{rule(Accept, port(53, 53))}},
 		"ports":             {rules: []Rule{rule(Accept, port(50, 60))}},
 		"other ports":       {rules: []Rule{rule(Accept, port(54, 60))}, drops: true},
-		"only UDP":          {rules: []Rule{rule(Accept, protocol(udp), port(53, 53))}, drops: true},
-		"UDP and TCP":       {rules: []Rule{rule(Accept, protocol(udp), port(53, 53)), rule(Accept, protocol(tcp), port(53, 53))}},
+		"only UDP":          {rules: []Rule{rule(Accept, protocol(network.UDP), port(53, 53))}, drops: true},
+		"UDP and TCP":       {rules: []Rule{rule(Accept, protocol(network.UDP), port(53, 53)), rule(Accept, protocol(network.TCP), port(53, 53))}},
 		"all that is local": {rules: []Rule{rule(Accept, local)}},
 		"what is forwarded": {rules: []Rule{rule(Accept, not(local))}, drops: true},
 	} {

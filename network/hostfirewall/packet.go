@@ -3,6 +3,8 @@ package hostfirewall
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Packet is what is known about a packet.
@@ -20,7 +22,7 @@ type Traffic struct {
 }
 
 // The numbers that the kernel has for states of a connection, families, types
-// of addresses and transport protocols.
+// of addresses.
 const (
 	stateEstablished = 2
 	stateNew         = 8
@@ -30,10 +32,6 @@ const (
 
 	typeUnicast = 1
 	typeLocal   = 2
-
-	tcp     = 6
-	udp     = 17
-	dnsPort = 53
 )
 
 // Through returns the packets that pass the host when a worker opens a
@@ -54,11 +52,11 @@ func (t Traffic) Through() []Packet {
 // host itself.
 func (t Traffic) ToResolver(resolver netip.Addr) []Packet {
 	var packets []Packet
-	for _, protocol := range []byte{udp, tcp} {
+	for _, protocol := range []byte{network.UDP, network.TCP} {
 		p := t.packet(stateNew, typeLocal)
 		p[InName], p[OutName] = name(t.Link), name("")
 		p[Destination], p[Protocol] = resolver.AsSlice(), []byte{protocol}
-		p[DestinationPort] = binary.BigEndian.AppendUint16(nil, dnsPort)
+		p[DestinationPort] = binary.BigEndian.AppendUint16(nil, network.DNSPort)
 		if t.Worker.IsValid() {
 			p[Source] = t.Worker.AsSlice()
 		}

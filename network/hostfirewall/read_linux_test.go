@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // emptyNamespace moves the test into a network namespace of its own. Its
@@ -77,9 +79,9 @@ func TestRulesOfNft(t *testing.T) {
 		`ip daddr 10.80.0.0/12 accept`: {rule(Accept, nfproto4, Condition{Of: Destination, Mask: []byte{255, 240, 0, 0}, Spans: []Span{value(10, 80, 0, 0)}})},
 		`ip daddr { 10.0.0.0/8, 255.0.0.0/8 } accept`: {rule(Accept, nfproto4,
 			is(Destination, Span{[]byte{10, 0, 0, 0}, []byte{10, 255, 255, 255}}, Span{[]byte{255, 0, 0, 0}, []byte{255, 255, 255, 255}}))},
-		`udp dport 53 accept`:                    {rule(Accept, is(Protocol, value(udp)), is(DestinationPort, value(0, 53)))},
-		`tcp dport > 1023 accept`:                {rule(Accept, is(Protocol, value(tcp)), not(is(DestinationPort, Span{[]byte{0, 0}, []byte{3, 255}})))},
-		`tcp dport < 1024 accept`:                {rule(Accept, is(Protocol, value(tcp)), not(is(DestinationPort, Span{[]byte{4, 0}, []byte{255, 255}})))},
+		`udp dport 53 accept`:                    {rule(Accept, is(Protocol, value(network.UDP)), is(DestinationPort, value(0, 53)))},
+		`tcp dport > 1023 accept`:                {rule(Accept, is(Protocol, value(network.TCP)), not(is(DestinationPort, Span{[]byte{0, 0}, []byte{3, 255}})))},
+		`tcp dport < 1024 accept`:                {rule(Accept, is(Protocol, value(network.TCP)), not(is(DestinationPort, Span{[]byte{4, 0}, []byte{255, 255}})))},
 		`icmp type echo-request accept`:          {rule(Accept, nfproto4, icmp, is(Unknown, value(8)))},
 		`limit rate 1/second accept`:             {rule(Accept, is(Unknown))},
 		`fib daddr type local accept`:            {rule(Accept, is(DestinationType, Span{number(typeLocal), number(typeLocal)}))},
@@ -119,8 +121,8 @@ func TestRulesOfIPTables(t *testing.T) {
 		"-m length --length 100 -j ACCEPT":                            rule(Accept, is(Unknown)),
 		"-j REJECT":                                                   rule(Drop),
 		"-j LOG":                                                      rule(GoOn),
-		"-i mf+ -p udp --dport 53 -j ACCEPT":                          rule(Accept, in("mf*"), is(Protocol, value(udp)), is(DestinationPort, value(0, 53))),
-		"-p tcp --dport 50:60 -j ACCEPT":                              rule(Accept, is(Protocol, value(tcp)), is(DestinationPort, Span{[]byte{0, 50}, []byte{0, 60}})),
+		"-i mf+ -p udp --dport 53 -j ACCEPT":                          rule(Accept, in("mf*"), is(Protocol, value(network.UDP)), is(DestinationPort, value(0, 53))),
+		"-p tcp --dport 50:60 -j ACCEPT":                              rule(Accept, is(Protocol, value(network.TCP)), is(DestinationPort, Span{[]byte{0, 50}, []byte{0, 60}})),
 	} {
 		t.Run(text, func(t *testing.T) {
 			emptyNamespace(t, "iptables-nft")

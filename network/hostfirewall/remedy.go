@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // remedy is commands that let packets of workers pass, and what keeps them
@@ -64,7 +66,7 @@ func firewalld(links string) remedy {
 // ufw lets answers pass by itself, and makes rules for both families.
 func (o Obstacle) ufw(links string) remedy {
 	if o.Hook == Input {
-		return remedy{commands: []string{fmt.Sprintf("ufw allow in on %s+ to any port %d", links, dnsPort)}}
+		return remedy{commands: []string{fmt.Sprintf("ufw allow in on %s+ to any port %d", links, network.DNSPort)}}
 	}
 	return remedy{commands: []string{fmt.Sprintf("ufw route allow in on %s+", links)}}
 }
@@ -87,8 +89,8 @@ func (o Obstacle) iptables(links, chain, keep string) remedy {
 	}
 	if o.Hook == Input {
 		matches = []string{
-			fmt.Sprintf("-i %s+ -p udp --dport %d", links, dnsPort),
-			fmt.Sprintf("-i %s+ -p tcp --dport %d", links, dnsPort),
+			fmt.Sprintf("-i %s+ -p udp --dport %d", links, network.DNSPort),
+			fmt.Sprintf("-i %s+ -p tcp --dport %d", links, network.DNSPort),
 		}
 	}
 	r := remedy{keep: keep}
@@ -105,8 +107,8 @@ func (o Obstacle) nft(links string) remedy {
 	}
 	if o.Hook == Input {
 		matches = []string{
-			fmt.Sprintf(`iifname "%s*" udp dport %d`, links, dnsPort),
-			fmt.Sprintf(`iifname "%s*" tcp dport %d`, links, dnsPort),
+			fmt.Sprintf(`iifname "%s*" udp dport %d`, links, network.DNSPort),
+			fmt.Sprintf(`iifname "%s*" tcp dport %d`, links, network.DNSPort),
 		}
 	}
 	var rules []string

@@ -71,7 +71,23 @@ func (i *Island) resolvers() []netip.Addr {
 	return hostResolvers(resolvConfs)
 }
 
-func (i *Island) answering() answering { return answer(i.resolvers(), len(i.options.Domains) > 0) }
+// answering is for workers that leave by the exit. What the kernel redirects is
+// forwarded by the host, to where the resolver is and back: a resolver elsewhere
+// than at the exit, or on the host itself, is the relay's.
+func (i *Island) answering(out exit) (answering, error) {
+	by := answer(i.resolvers(), len(i.options.Domains) > 0)
+	if !by.redirect.IsValid() {
+		return by, nil
+	}
+	link, err := linkTo(host(by.redirect))
+	if err != nil {
+		return answering{}, err
+	}
+	if link != "" && link != out.name {
+		return answering{relay: true}, nil
+	}
+	return by, nil
+}
 
 // logDenied logs what the namespace that the thread is in denies its guest.
 func (i *Island) logDenied(worker, name string) error {
@@ -98,7 +114,7 @@ func written(a netip.AddrPort) string {
 // serveNames has a relay answer on the gateway's address in the namespace that
 // the thread is in. Its own questions leave from the host's.
 func (i *Island) serveNames(worker, name string) error {
-	address := netip.AddrPortFrom(network.Gateway, dnsPort)
+	address := netip.AddrPortFrom(network.Gateway, network.DNSPort)
 	udp, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(address))
 	if err != nil {
 		return fmt.Errorf("answering DNS questions of %s: %w", worker, err)
@@ -131,7 +147,13 @@ func (i *Island) learner(name string) func(context.Context, []nameserver.Learnt)
 	if len(i.options.Domains) == 0 {
 		return nil
 	}
-	return func(_ context.Context, answers []nameserver.Learnt) error {
+	var oneByOne sync.Mutex // each takes a thread
+	return func(ctx context.Context, answers []nameserver.Learnt) error {
+		oneByOne.Lock()
+		defer oneByOne.Unlock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		var learnt []firewall.Learnt
 		for _, a := range answers {
 			learnt = append(learnt, firewall.Learnt{Addr: a.Addr, For: min(max(a.TTL, leastLearnt), mostLearnt)})

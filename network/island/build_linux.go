@@ -30,7 +30,10 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	by := i.answering()
+	by, err := i.answering(exit)
+	if err != nil {
+		return network.Lease{}, err
+	}
 	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu, by) }); err != nil {
 		return network.Lease{}, err
 	}
@@ -151,9 +154,9 @@ func (i *Island) settleAgain(ctx context.Context, worker, name string) (netip.Ad
 func (i *Island) routeHost(name, worker string, addr netip.Addr) (free bool, err error) {
 	veth := configure(name)
 	gateways := i.gateways()
-	for n, worker := range i.outside(addr) {
-		veth.routeTo(worker, gateways[n])
-		veth.neighbour(worker, uplinkMAC)
+	for n, outside := range i.outside(addr) {
+		veth.routeTo(outside, gateways[n])
+		veth.neighbour(outside, uplinkMAC)
 	}
 	if errors.Is(veth.err, unix.EEXIST) {
 		i.log.Warn("address is routed elsewhere on this host", "address", addr, "worker", worker)
@@ -167,10 +170,10 @@ func (i *Island) openUplink(addr netip.Addr) error {
 	uplink := configure(firewall.Uplink)
 	uplink.up()
 	gateways := i.gateways()
-	for n, worker := range i.outside(addr) {
-		uplink.address(host(worker))
+	for n, outside := range i.outside(addr) {
+		uplink.address(host(outside))
 		uplink.neighbour(gateways[n], hostMAC)
-		uplink.routeTo(gateways[n], worker)
+		uplink.routeTo(gateways[n], outside)
 		uplink.defaultRoute(gateways[n])
 	}
 	if i.options.Limits.Bandwidth > 0 {

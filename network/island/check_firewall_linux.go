@@ -43,6 +43,7 @@ func (i *Island) findFirewall() backend.Finding {
 
 // findLegacy adds to a finding what it cannot know.
 func (i *Island) findLegacy(finding backend.Finding) backend.Finding {
+	var details, mends []string
 	for _, tool := range []struct {
 		name string
 		ipv6 bool
@@ -53,12 +54,17 @@ func (i *Island) findLegacy(finding backend.Finding) backend.Finding {
 		found, err := hostfirewall.Legacy(tool.ipv6)
 		switch {
 		case err != nil:
-			finding.Level, finding.Detail = backend.Warning, err.Error()
+			details = append(details, err.Error())
 		case found:
-			finding.Level = backend.Warning
-			finding.Detail = fmt.Sprintf("%s has a table as well, which cannot be seen from here: it must let %s+ pass", tool.name, firewall.LinkPrefix)
-			finding.Mend = tool.name + " -S FORWARD # look whether it drops"
+			details = append(details, fmt.Sprintf("%s has a table as well, which cannot be seen from here: it must let %s+ pass", tool.name, firewall.LinkPrefix))
+		default:
+			continue
 		}
+		mends = append(mends, tool.name+" -S FORWARD # look whether it drops")
+	}
+	if len(details) > 0 {
+		finding.Level = backend.Warning
+		finding.Detail, finding.Mend = strings.Join(details, "; "), strings.Join(mends, "\n")
 	}
 	return finding
 }
@@ -70,7 +76,11 @@ func (i *Island) obstacles() ([]hostfirewall.Obstacle, error) {
 	if err != nil {
 		return nil, err
 	}
-	traffic, err := i.traffic()
+	out, err := i.egress()
+	if err != nil {
+		out = exit{} // which findEgress says; the links are just not known
+	}
+	traffic, err := i.traffic(out)
 	if err != nil {
 		return nil, err
 	}
@@ -79,20 +89,19 @@ func (i *Island) obstacles() ([]hostfirewall.Obstacle, error) {
 		through = append(through, t.Through()...)
 	}
 	found := rules.Obstacles(hostfirewall.Forward, through)
-	resolver := i.answering().redirect // a relay asks as the host does
-	if here, err := isOurs(resolver); err != nil || !here {
+	by, err := i.answering(out)
+	if err != nil {
 		return found, err
 	}
-	return append(found, rules.Obstacles(hostfirewall.Input, traffic[0].ToResolver(resolver))...), nil
+	if here, err := isOurs(by.redirect); err != nil || !here { // a relay asks as the host does
+		return found, err
+	}
+	return append(found, rules.Obstacles(hostfirewall.Input, traffic[0].ToResolver(by.redirect))...), nil
 }
 
 // traffic is where packets of workers pass: IPv4 first, by every link that
 // leads to where workers may go.
-func (i *Island) traffic() ([]hostfirewall.Traffic, error) {
-	out, err := i.egress()
-	if err != nil {
-		out = exit{} // which findEgress says; the links are just not known
-	}
+func (i *Island) traffic(out exit) ([]hostfirewall.Traffic, error) {
 	ways, err := i.ways(out)
 	if err != nil {
 		return nil, err

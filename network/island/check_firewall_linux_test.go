@@ -278,9 +278,11 @@ func keepUFWsFiles(t *testing.T) {
 // The tables would stay in the namespace that all tests share, so they are made
 // in another.
 func TestTablesThatCannotBeSeenAreSaidToBeThere(t *testing.T) {
-	requireTools(t, "iptables-legacy")
-	if _, err := os.Stat("/proc/net/ip_tables_names"); err != nil {
-		t.Skip("the kernel has no iptables of old: ", err)
+	requireTools(t, "iptables-legacy", "ip6tables-legacy")
+	for _, tool := range []string{"iptables-legacy", "ip6tables-legacy"} { // which loads the kernel's part
+		if out, err := exec.Command("unshare", "-n", tool, "-S").CombinedOutput(); err != nil {
+			t.Skipf("the kernel has no iptables of old: %s", out)
+		}
 	}
 	require.NoError(t, shareNamespaces())
 	elsewhere := newNamespace(t, "legacy")

@@ -38,6 +38,10 @@ func (i *Island) findEgress() backend.Finding {
 		finding.Level, finding.Detail = backend.Warning, "this host has no default route: workers reach nothing outside it"
 		finding.Mend = "give the host a default route, or set plugin_config.network.egress"
 		return finding
+	case i.options.IPv6.On && out.name6 == "":
+		finding.Level, finding.Detail = backend.Warning, "this host has no default route for IPv6: workers reach nothing outside it by that"
+		finding.Mend = "give the host IPv6, or set plugin_config.network.ipv6 to \"off\""
+		return finding
 	}
 	state := "off, and switched on with the first worker"
 	if on, err := isSet("conf", out.name, "forwarding"); err == nil && on {

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/packetlog"
 )
@@ -56,7 +58,7 @@ func deniedInside(name string) (packets uint64, err error) {
 		packets, err = firewall.Denied()
 		return err
 	})
-	if _, gone := errors.AsType[*fs.PathError](err); gone || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) { // the latter of a file that nothing is mounted on
 		return 0, nil
 	}
 	return packets, err

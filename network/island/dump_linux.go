@@ -31,11 +31,9 @@ func listLinks() ([]netlink.Link, error) {
 	return links, nil
 }
 
-// listRoutes returns the IPv4 routes of the main table.
-func listRoutes() ([]netlink.Route, error) {
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return netlink.RouteList(nil, netlink.FAMILY_V4)
-	})
+// listRoutes returns the routes of the main table.
+func listRoutes(family int) ([]netlink.Route, error) {
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 	if err != nil {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}

@@ -37,18 +37,38 @@ func (i *Island) ways(out exit) (ways, error) {
 		return w, nil
 	}
 	for _, d := range i.options.Allow {
-		link, err := linkTo(d.Prefix)
+		links, err := linksTo(d.Prefix)
 		switch {
 		case err != nil:
 			return ways{}, err
-		case link == "":
+		case len(links) == 0:
 		case !d.Prefix.Addr().Is6():
-			w.ipv4 = append(w.ipv4, link)
+			w.ipv4 = append(w.ipv4, links...)
 		case i.options.IPv6.On:
-			w.ipv6 = append(w.ipv6, link)
+			w.ipv6 = append(w.ipv6, links...)
 		}
 	}
 	return ways{ipv4: distinct(w.ipv4), ipv6: distinct(w.ipv6)}, nil
+}
+
+// linksTo returns the links by which the host reaches the parts of a network, but
+// for everything, which is what the exit is for.
+func linksTo(to netip.Prefix) ([]string, error) {
+	if !to.IsValid() || to.Bits() == 0 {
+		return nil, nil
+	}
+	var links []string
+	if !to.IsSingleIP() {
+		var err error
+		if links, err = routedLinks(to); err != nil {
+			return nil, err
+		}
+	}
+	first, err := linkTo(to)
+	if first != "" {
+		links = append(links, first)
+	}
+	return links, err
 }
 
 func distinct(names []string) []string {
@@ -56,12 +76,9 @@ func distinct(names []string) []string {
 	return slices.Compact(names)
 }
 
-// linkTo returns the link by which the host reaches a network, and none when it
-// does not, or when the network is everything or on the host itself.
+// linkTo returns the link by which the host reaches a network's first address,
+// and none when it does not, or when that is the host's own.
 func linkTo(to netip.Prefix) (string, error) {
-	if !to.IsValid() || to.Bits() == 0 {
-		return "", nil
-	}
 	routes, err := netlink.RouteGet(to.Addr().AsSlice())
 	if err != nil || len(routes) == 0 {
 		return "", nil // no route to it, which may come later
@@ -112,34 +129,4 @@ func (i *Island) configuredEgress() (exit, error) {
 		out.name6 = out.name
 	}
 	return out, nil
-}
-
-// defaultLink returns the link that the preferred default route takes, nil
-// without one.
-func defaultLink(family int) (netlink.Link, error) {
-	route, err := defaultRoute(family)
-	if err != nil || route == nil {
-		return nil, err
-	}
-	index := route.LinkIndex
-	if len(route.MultiPath) > 0 {
-		index = route.MultiPath[0].LinkIndex
-	}
-	if index == 0 { // unreachable, or some other route that leads nowhere
-		return nil, nil
-	}
-	link, err := netlink.LinkByIndex(index)
-	if err != nil {
-		return nil, fmt.Errorf("looking at the link of the default route: %w", err)
-	}
-	return link, nil
-}
-
-// listDefaultRoutes returns the default routes of the main table.
-func listDefaultRoutes(family int) ([]netlink.Route, error) {
-	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
-	if err != nil {
-		return nil, fmt.Errorf("listing routes: %w", err)
-	}
-	return slices.DeleteFunc(routes, func(r netlink.Route) bool { return !isDefault(r) }), nil
 }

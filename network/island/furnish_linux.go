@@ -50,6 +50,11 @@ func (i *Island) addTAP(mtu int) error {
 	if err := attach(network.TAP); err != nil {
 		return err
 	}
+	// A guest that asks in others' names would have the kernel note each of them,
+	// in a table that all namespaces share.
+	if err := setSysctl("1", "ipv4", "conf", network.TAP, "rp_filter"); err != nil {
+		return err
+	}
 	tap := configure(network.TAP)
 	tap.mtu(mtu)
 	tap.mac(network.GatewayMAC)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -19,17 +17,21 @@ func (i *Island) Open(context.Context) error {
 	if err := i.checkSubnet(); err != nil {
 		return err
 	}
-	if _, err := i.egress(); err != nil {
+	out, err := i.egress()
+	if err != nil {
 		return err
 	}
-	answering := i.answering()
+	answering, err := i.answering(out)
+	if err != nil {
+		return err
+	}
 	if answering.nobody() {
 		i.log.Warn("the host names no resolver: set network.dns")
 	}
 	if err := shareNamespaces(); err != nil {
 		return err
 	}
-	err := firewall.Apply(firewall.Host(firewall.HostPolicy{
+	err = firewall.Apply(firewall.Host(firewall.HostPolicy{
 		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress, Resolver: answering.redirect,
 		Subnet6: subnet6(i.options.IPv6), Routed: i.options.IPv6.Prefix.IsValid(), LogGroup: i.hostLogGroup(),
 	}))
@@ -52,7 +54,7 @@ func (i *Island) checkSubnet() error {
 	if err != nil {
 		return err
 	}
-	routes, err := listRoutes()
+	routes, err := listRoutes(netlink.FAMILY_V4)
 	if err != nil {
 		return err
 	}
@@ -79,16 +81,4 @@ func linkNames() (map[int]string, error) {
 		names[link.Attrs().Index] = link.Attrs().Name
 	}
 	return names, nil
-}
-
-func isDefault(route netlink.Route) bool { return prefix(route.Dst).Bits() == 0 }
-
-// prefix converts what netlink says; nothing there means everything.
-func prefix(n *net.IPNet) netip.Prefix {
-	if n == nil {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	addr, _ := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(addr.Unmap(), ones)
 }

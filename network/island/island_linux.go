@@ -108,7 +108,7 @@ func (i *Island) Park(_ context.Context, worker string) error {
 // Release removes everything of a worker's lease, and goes on when one part
 // cannot be removed.
 func (i *Island) Release(ctx context.Context, worker string) error {
-	return errors.Join(i.Park(ctx, worker), i.forget(worker), i.book.Give(i.owner(worker)))
+	return errors.Join(i.Park(ctx, worker), i.endConnections(worker), i.forget(worker), i.book.Give(i.owner(worker)))
 }
 
 // forget drops what the host counts for the worker.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"golang.org/x/net/icmp"
@@ -14,8 +15,9 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// try sends what the flow says and tells whether it arrived, and what else.
-func try(from string, to place, f flow, wait time.Duration) (arrived bool, how error) {
+// try sends what the flow says, and says what came of it: nothing if it arrived,
+// silence if it did not.
+func try(from string, to place, f flow, wait time.Duration) (how error) {
 	address := netip.AddrPortFrom(netip.MustParseAddr(to.address), f.port)
 	switch f.protocol {
 	case "tcp", "udp":
@@ -31,10 +33,13 @@ func try(from string, to place, f flow, wait time.Duration) (arrived bool, how e
 	case "other":
 		how = sendOther(from, to.namespace, address.Addr(), wait)
 	default:
-		return false, fmt.Errorf("no protocol is called %q", f.protocol)
+		return fmt.Errorf("no protocol is called %q", f.protocol)
 	}
-	return how == nil, how
+	return how
 }
+
+// unheard says that a packet went out, and that nothing came of it.
+func unheard(how error) bool { return os.IsTimeout(how) || errors.Is(how, errNotHeard) }
 
 // fragmented is longer than any link's MTU here.
 const fragmented = 3000
@@ -98,27 +103,7 @@ const otherProtocol = "ip4:253"
 
 // sendOther sends a packet without ports and sees whether it arrives.
 func sendOther(from, at string, to netip.Addr, wait time.Duration) error {
-	token := []byte(rand.Text())
-	var listener net.PacketConn
-	if err := Do(at, func() (err error) {
-		listener, err = net.ListenPacket(otherProtocol, to.String())
-		return err
-	}); err != nil {
-		return err
-	}
-	defer listener.Close()
-	if err := Do(from, func() error {
-		conn, err := net.Dial(otherProtocol, to.String())
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		_, err = conn.Write(token)
-		return err
-	}); err != nil {
-		return err
-	}
-	return hear(listener, time.Now().Add(wait), func(packet []byte) bool { return bytes.HasSuffix(packet, token) })
+	return send(net.Dialer{}, otherProtocol, from, at, to.String(), wait)
 }
 
 // Addresses that guests have given themselves, and that nobody gave them.
@@ -138,21 +123,26 @@ func stranger(addr netip.Addr) string {
 // sendAs sends a packet with the source, or the usual one when that is empty, and
 // sees whether it arrives: no answer would come back to a forged one.
 func sendAs(from, source, at string, to netip.AddrPort, wait time.Duration) error {
+	var dialer net.Dialer
+	if source != "" {
+		dialer.LocalAddr = &net.UDPAddr{IP: net.ParseIP(source)}
+	}
+	return send(dialer, "udp", from, at, to.String(), wait)
+}
+
+// send sends a packet to a listener of its own.
+func send(dialer net.Dialer, protocol, from, at, to string, wait time.Duration) error {
 	token := []byte(rand.Text())
 	var listener net.PacketConn
 	if err := Do(at, func() (err error) {
-		listener, err = net.ListenPacket("udp", to.String())
+		listener, err = net.ListenPacket(protocol, to)
 		return err
 	}); err != nil {
 		return err
 	}
 	defer listener.Close()
 	if err := Do(from, func() error {
-		var dialer net.Dialer
-		if source != "" {
-			dialer.LocalAddr = &net.UDPAddr{IP: net.ParseIP(source)}
-		}
-		conn, err := dialer.Dial("udp", to.String())
+		conn, err := dialer.Dial(protocol, to)
 		if err != nil {
 			return err
 		}

@@ -4,14 +4,14 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // resolvConfs are the files that may name the host's resolvers. The second is
 // where systemd-resolved keeps the real ones when the first names only its
 // stub on a loopback address.
 var resolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
-
-const dnsPort = 53
 
 // answering says who answers the guests' questions: one resolver that the
 // kernel redirects them to, or the relay, which can do what the kernel cannot,
@@ -37,7 +37,7 @@ func answer(resolvers []netip.Addr, byName bool) answering {
 func asked(resolvers []netip.Addr) []netip.AddrPort {
 	var all []netip.AddrPort
 	for _, resolver := range resolvers {
-		all = append(all, netip.AddrPortFrom(resolver, dnsPort))
+		all = append(all, netip.AddrPortFrom(resolver, network.DNSPort))
 	}
 	return all
 }

@@ -2,11 +2,16 @@ package island
 
 import (
 	"cmp"
+	"fmt"
 	"net"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
 
 // nobody are addresses that no host has and none routes but by default: the
@@ -21,10 +26,72 @@ func defaultRoute(family int) (*netlink.Route, error) {
 	if err == nil && len(used) == 1 && isDefault(used[0]) && used[0].Table == unix.RT_TABLE_MAIN {
 		return &used[0], nil
 	}
-	routes, err := listDefaultRoutes(family)
-	if err != nil || len(routes) == 0 {
+	routes, err := listRoutes(family)
+	if err != nil {
 		return nil, err
+	}
+	routes = slices.DeleteFunc(routes, func(r netlink.Route) bool { return !isDefault(r) })
+	if len(routes) == 0 {
+		return nil, nil
 	}
 	best := slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
 	return &best, nil
+}
+
+// defaultLink returns the link that the default route takes, nil without one.
+func defaultLink(family int) (netlink.Link, error) {
+	route, err := defaultRoute(family)
+	if err != nil || route == nil {
+		return nil, err
+	}
+	index := route.LinkIndex
+	if len(route.MultiPath) > 0 {
+		index = route.MultiPath[0].LinkIndex
+	}
+	if index == 0 { // unreachable, or some other route that leads nowhere
+		return nil, nil
+	}
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return nil, fmt.Errorf("looking at the link of the default route: %w", err)
+	}
+	return link, nil
+}
+
+// routedLinks returns the links, but for those of workers, that the host has
+// routes by to parts of a network.
+func routedLinks(to netip.Prefix) ([]string, error) {
+	family := netlink.FAMILY_V4
+	if to.Addr().Is6() {
+		family = netlink.FAMILY_V6
+	}
+	routes, err := listRoutes(family)
+	if err != nil {
+		return nil, err
+	}
+	names, err := linkNames()
+	if err != nil {
+		return nil, err
+	}
+	var links []string
+	for _, r := range routes {
+		name := names[r.LinkIndex]
+		if isDefault(r) || name == "" || name == "lo" || strings.HasPrefix(name, firewall.LinkPrefix) || !prefix(r.Dst).Overlaps(to) {
+			continue
+		}
+		links = append(links, name)
+	}
+	return links, nil
+}
+
+func isDefault(route netlink.Route) bool { return prefix(route.Dst).Bits() == 0 }
+
+// prefix converts what netlink says; nothing there means everything.
+func prefix(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	addr, _ := netip.AddrFromSlice(n.IP)
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr.Unmap(), ones)
 }

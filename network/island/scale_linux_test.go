@@ -239,6 +239,7 @@ func begin(what string, exchange func(number uint64) error) *traffic {
 				return
 			}
 			traffic.exchanged.Store(number)
+			time.Sleep(time.Millisecond) // and leaves the processor to what it watches
 		}
 	}()
 	return traffic
@@ -319,38 +320,4 @@ func sendAndHear(conn net.Conn, number uint64) error {
 		return fmt.Errorf("heard %d", binary.BigEndian.Uint64(heard[:]))
 	}
 	return nil
-}
-
-// BenchmarkLeaseBeside says what a lease takes beside so many others.
-func BenchmarkLeaseBeside(b *testing.B) {
-	for _, others := range []int{0, 50, many} {
-		b.Run(fmt.Sprint(others), func(b *testing.B) { benchmarkLease(b, others) })
-	}
-}
-
-func benchmarkLease(b *testing.B, others int) {
-	newInternet(b)
-	options := testOptions(b, "p")
-	options.Log = nil
-	island := openIsland(b, options)
-	acquireAll(b, island, workers("p", others))
-	var acquired, released, both []time.Duration
-	for b.Loop() {
-		began := time.Now()
-		_, err := island.Acquire(b.Context(), "p-zzzzzzzz")
-		require.NoError(b, err)
-		made := time.Now()
-		require.NoError(b, island.Release(b.Context(), "p-zzzzzzzz"))
-		acquired = append(acquired, made.Sub(began))
-		released = append(released, time.Since(made))
-		both = append(both, time.Since(began))
-	}
-	b.ReportMetric(median(acquired), "acquire-ms")
-	b.ReportMetric(median(released), "release-ms")
-	b.ReportMetric(median(both), "both-ms")
-}
-
-func median(samples []time.Duration) (milliseconds float64) {
-	slices.Sort(samples)
-	return 1e3 * samples[len(samples)/2].Seconds()
 }

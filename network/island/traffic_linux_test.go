@@ -54,7 +54,7 @@ func TestEmptyDNSMeansTheHostsOwn(t *testing.T) {
 	options.DNS = []netip.Addr{}
 	island, err := New(options)
 	require.NoError(t, err)
-	require.Equal(t, answer(hostResolvers(resolvConfs), false), island.answering())
+	require.Equal(t, hostResolvers(resolvConfs), island.resolvers())
 }
 
 func TestGuestReachesNothingPrivate(t *testing.T) {

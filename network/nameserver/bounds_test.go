@@ -109,7 +109,7 @@ func TestQuestionsByTCPWaitForAPlace(t *testing.T) {
 // The time that a resolver takes is not the guest's.
 func TestGuestMayWaitLongerThanItMayHesitate(t *testing.T) {
 	b := usual
-	b.idle = 300 * time.Millisecond
+	b.idle = time.Second
 	r := newBoundRelay(t, Options{Resolvers: asking(sleepy(t, b.idle+100*time.Millisecond).address)}, b)
 	require.Equal(t, dnsmessage.RCodeSuccess, ask(t, "tcp", r.address, query(t, "gitlab.com.", dnsmessage.TypeA)).RCode)
 }
@@ -173,10 +173,10 @@ func TestGuestThatSaysNothingIsLeft(t *testing.T) {
 	for name, said := range map[string]string{"nothing": "", "half a length": "\x00", "half a message": "\x00\x10half"} {
 		t.Run(name, func(t *testing.T) {
 			conn := dial(t, "tcp", r.address)
-			_, err := io.WriteString(conn, said)
-			require.NoError(t, err)
-			_, err = conn.Read(make([]byte, 1))
-			require.ErrorIs(t, err, io.EOF)
+			_, _ = io.WriteString(conn, said) // the relay may have lost its patience already
+			_, err := conn.Read(make([]byte, 1))
+			require.Error(t, err)
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 		})
 	}
 }

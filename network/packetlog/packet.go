@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Packet is what a log line tells of a packet.
@@ -18,15 +20,13 @@ type Packet struct {
 	Source, Destination netip.AddrPort
 }
 
-// Numbers of transport protocols, as IP has them.
+// Numbers of protocols without ports, as IP has them.
 const (
 	icmp   = 1
-	tcp    = 6
-	udp    = 17
 	icmpv6 = 58
 )
 
-var protocols = map[byte]string{icmp: "icmp", tcp: "tcp", udp: "udp", icmpv6: "icmpv6"}
+var protocols = map[byte]string{icmp: "icmp", network.TCP: "tcp", network.UDP: "udp", icmpv6: "icmpv6"}
 
 // ProtocolName returns the protocol's name, or its number when it is a rare one.
 func (p Packet) ProtocolName() string {
@@ -78,7 +78,7 @@ func parseIPv6(packet []byte) (Packet, bool) {
 
 func withPorts(protocol byte, source, destination netip.Addr, transport []byte) Packet {
 	var from, to uint16
-	if (protocol == tcp || protocol == udp) && len(transport) >= 4 {
+	if (protocol == network.TCP || protocol == network.UDP) && len(transport) >= 4 {
 		from, to = binary.BigEndian.Uint16(transport), binary.BigEndian.Uint16(transport[2:])
 	}
 	return Packet{

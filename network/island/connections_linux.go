@@ -1,0 +1,47 @@
+package island
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// endConnections has the host forget the connections that a worker has opened
+// through it. Left alone, an address given to the next worker would come with
+// them: with answers that this one never asked for, and, for days, with the room
+// that they take in a table that all share.
+func (i *Island) endConnections(worker string) error {
+	kept, err := i.book.Kept(i.owner(worker))
+	if err != nil {
+		return err
+	}
+	for _, addr := range kept {
+		for _, outside := range i.outside(addr) {
+			if err := endConnectionsOf(outside); err != nil {
+				i.log.Warn("connections of a worker that is gone stay with the host", "worker", worker, "address", outside, "err", err)
+			}
+		}
+	}
+	return nil
+}
+
+func endConnectionsOf(addr netip.Addr) error {
+	family := netlink.InetFamily(unix.AF_INET)
+	if addr.Is6() {
+		family = unix.AF_INET6
+	}
+	filter := &netlink.ConntrackFilter{}
+	if err := filter.AddIP(netlink.ConntrackOrigSrcIP, addr.AsSlice()); err != nil {
+		return fmt.Errorf("looking for connections of %s: %w", addr, err)
+	}
+	_, err := dump(func() ([]struct{}, error) {
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter)
+		return nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("ending connections of %s: %w", addr, err)
+	}
+	return nil
+}

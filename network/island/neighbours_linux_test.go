@@ -1,0 +1,148 @@
+package island
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// connectionsOf counts what the host knows of connections that an address has
+// opened.
+func connectionsOf(t *testing.T, addr netip.Addr) (n int) {
+	t.Helper()
+	flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+	require.NoError(t, err)
+	for _, f := range flows {
+		if f.Forward.SrcIP.Equal(addr.AsSlice()) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestConnectionsEndWithTheirWorker(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, public+":80")
+	island := openIsland(t, testOptions(t, "p"))
+	lease, other := acquire(t, island, "p-aaaaaaaa"), acquire(t, island, "p-bbbbbbbb")
+	requireReaches(t, newGuest(t, lease), public+":80", hostWAN)
+	requireReaches(t, newGuest(t, other), public+":80", hostWAN)
+	require.Equal(t, 2, connectionsOf(t, lease.Address))
+
+	require.NoError(t, island.Release(t.Context(), "p-aaaaaaaa"))
+	require.Zero(t, connectionsOf(t, lease.Address))
+	require.Equal(t, 2, connectionsOf(t, other.Address))
+}
+
+// The kernel has one table of neighbours for all namespaces.
+func TestGuestsMakeNoNeighboursUp(t *testing.T) {
+	newInternet(t)
+	lease := acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa")
+	guest := newGuest(t, lease)
+	addAddresses(t, guest, "lo", stranger4+"/32")
+	require.NoError(t, Do(guest, func() error { return sendFrom(stranger4, network.Gateway.String()+":53") }))
+	_, err := ask(guest, "udp", network.Gateway.String()+":53", impatience)
+	require.Error(t, err, "it has asked for the gateway by then")
+	require.NoError(t, Do(lease.Namespace, func() error {
+		neighbours, err := netlink.NeighList(0, netlink.FAMILY_V4)
+		require.NoError(t, err)
+		for _, n := range neighbours {
+			require.NotEqual(t, stranger4, n.IP.String())
+		}
+		return nil
+	}))
+}
+
+// What containers publish on the host's addresses, say.
+func TestWorkersReachNothingThatIsPublishedOnTheHost(t *testing.T) {
+	internet := newInternet(t)
+	container := newNeighbour(t, "container", "bridge0", "172.17.0.1", "172.17.0.2")
+	routeBy(t, container, "up0", "172.17.0.1")
+	serve(t, container, "172.17.0.2:80")
+	serve(t, container, "172.17.0.2:53")
+	shell(t, `nft 'add table ip docker; add chain ip docker pre { type nat hook prerouting priority dstnat; };
+		add rule ip docker pre ip daddr `+hostWAN+` meta l4proto { tcp, udp } th dport 8080 dnat to 172.17.0.2:80;
+		add rule ip docker pre ip daddr `+hostWAN+` meta l4proto { tcp, udp } th dport 53 dnat to 172.17.0.2:53'`)
+	t.Cleanup(func() { shell(t, "nft delete table ip docker") })
+	require.NoError(t, forward("bridge0"))
+	require.NoError(t, forward("wan0"))
+	requireReaches(t, internet, hostWAN+":8080", isp)
+
+	options := testOptions(t, "p")
+	options.Deny = []network.Destination{}
+	options.DNS = addresses(hostWAN)
+	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
+	requireNoWay(t, guest, hostWAN+":8080")
+	_, err := ask(guest, "udp", network.Gateway.String()+":53", patience)
+	require.NoError(t, err, "but for the resolver")
+}
+
+func TestResolverBehindAnotherLinkAnswers(t *testing.T) {
+	newInternet(t)
+	lan := newNeighbour(t, "office", "lan0", hostLAN, lanPC)
+	serveDNS(t, lan, lanPC, map[string]string{"printer.example": printer})
+	for _, egress := range []string{"", "wan0"} {
+		options := testOptions(t, "p")
+		options.DNS = addresses(lanPC)
+		options.Egress = egress
+		island := openIsland(t, options)
+		guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
+		found, err := lookUp(t, guest, "printer.example")
+		require.NoError(t, err)
+		require.Equal(t, addresses(printer), found)
+		require.NoError(t, island.Release(t.Context(), "p-aaaaaaaa"))
+		require.NoError(t, removeNamespace("guest-p-aaaaaaaa"))
+	}
+}
+
+func TestPartsOfAnAllowedNetworkBehindAnotherLinkAnswer(t *testing.T) {
+	newInternet(t)
+	lan := newNeighbour(t, "office", "lan0", hostLAN, lanPC)
+	serve(t, lan, lanPC+":80")
+	options := testOptions(t, "p")
+	options.Allow = destinations(t, "192.168.0.0/16")
+	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
+	requireReaches(t, guest, lanPC+":80", hostLAN)
+}
+
+// A stream that nobody answers is one connection, however many packets it has.
+func TestOneWayStreamsAreOneConnection(t *testing.T) {
+	const packets = 100
+	internet := newInternet(t)
+	var listener net.PacketConn
+	require.NoError(t, Do(internet, func() (err error) {
+		listener, err = net.ListenPacket("udp", public+":80")
+		return err
+	}))
+	t.Cleanup(func() { listener.Close() })
+	options := testOptions(t, "p")
+	options.Limits.ConnectionRate = 5
+	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
+	require.NoError(t, ping(hostNamespace, netip.MustParseAddr(public), patience), "a link that has just come up loses packets")
+	require.NoError(t, ping(guest, netip.MustParseAddr(public), patience))
+	require.NoError(t, Do(guest, func() error {
+		conn, err := net.Dial("udp", public+":80")
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		for range packets {
+			if _, err := conn.Write([]byte("on")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	for n := range packets {
+		require.NoError(t, listener.SetReadDeadline(time.Now().Add(patience)))
+		_, _, err := listener.ReadFrom(make([]byte, 16))
+		require.NoError(t, err, "packet %d", n)
+	}
+}
