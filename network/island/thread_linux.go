@@ -30,20 +30,21 @@ func Do(namespacePath string, f func() error) error {
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
+		err := errors.New("ended in the midst of it") // as the goroutine of a failing test does
+		defer func() { done <- err }()
 		runtime.LockOSThread()
-		home, err := netns.Get()
-		if err != nil {
-			done <- fmt.Errorf("opening the thread's own network namespace: %w", err)
+		home, failed := netns.Get()
+		if failed != nil {
+			err = fmt.Errorf("opening the thread's own network namespace: %w", failed)
 			return
 		}
 		defer home.Close()
 		err = f()
-		if back := netns.Set(home); back != nil {
-			done <- errors.Join(err, fmt.Errorf("leaving the network namespace: %w", back))
+		if failed := netns.Set(home); failed != nil {
+			err = errors.Join(err, fmt.Errorf("leaving the network namespace: %w", failed))
 			return
 		}
 		runtime.UnlockOSThread()
-		done <- err
 	}()
 	return <-done
 }
