@@ -15,12 +15,7 @@ import (
 func TestConnectionsAtOnceAreLimited(t *testing.T) {
 	const most = 5
 	internet := newInternet(t)
-	var listener net.Listener
-	require.NoError(t, Do(internet, func() (err error) {
-		listener, err = net.Listen("tcp", public+":80")
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listen(t, internet, public+":80")
 	options := testOptions(t, "p")
 	options.Limits.Connections = most
 	island := openIsland(t, options)
@@ -46,12 +41,7 @@ func TestConnectionsAtOnceAreLimited(t *testing.T) {
 func TestNewConnectionsPerSecondAreLimited(t *testing.T) {
 	const perSecond, tried = 5, 200
 	internet := newInternet(t)
-	var listener net.PacketConn
-	require.NoError(t, Do(internet, func() (err error) {
-		listener, err = net.ListenPacket("udp", public+":80")
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listener := listenPacket(t, internet, public+":80")
 	options := testOptions(t, "p")
 	options.Limits.ConnectionRate = perSecond
 	island := openIsland(t, options)
@@ -91,12 +81,7 @@ func TestNewConnectionsPerSecondAreLimited(t *testing.T) {
 func TestBandwidthIsLimitedInBothDirections(t *testing.T) {
 	const bandwidth, bytes = 8_000_000, 1_000_000 // a second's worth
 	internet := newInternet(t)
-	var listener net.Listener
-	require.NoError(t, Do(internet, func() (err error) {
-		listener, err = net.Listen("tcp", public+":80")
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listener := listen(t, internet, public+":80")
 	answered := make(chan time.Time, 1)
 	go func() { // reads all, and then sends as much
 		conn, err := listener.Accept()
@@ -151,12 +136,7 @@ func TestBucketHoldsThePacketsOfATime(t *testing.T) {
 func TestSegmentsFitTheWay(t *testing.T) {
 	internet := newInternet(t)
 	setMTU(t, internet, "up0", 1500)
-	var listener net.Listener
-	require.NoError(t, Do(internet, func() (err error) {
-		listener, err = net.Listen("tcp", public+":80")
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listener := listen(t, internet, public+":80")
 	guest := newGuest(t, acquire(t, openIsland(t, testOptions(t, "p")), "p-aaaaaaaa"))
 	setMTU(t, guest, "eth0", 1500)
 	var client net.Conn

@@ -19,12 +19,7 @@ import (
 // else.
 func serveDNS(t *testing.T, namespace, address string, names map[string]string) {
 	t.Helper()
-	var socket net.PacketConn
-	require.NoError(t, Do(namespace, func() (err error) {
-		socket, err = net.ListenPacket("udp", net.JoinHostPort(address, "53"))
-		return err
-	}))
-	t.Cleanup(func() { socket.Close() })
+	socket := listenPacket(t, namespace, net.JoinHostPort(address, "53"))
 	go func() {
 		buffer := make([]byte, 1<<16)
 		for {

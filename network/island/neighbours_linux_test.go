@@ -116,12 +116,7 @@ func TestPartsOfAnAllowedNetworkBehindAnotherLinkAnswer(t *testing.T) {
 func TestOneWayStreamsAreOneConnection(t *testing.T) {
 	const packets = 100
 	internet := newInternet(t)
-	var listener net.PacketConn
-	require.NoError(t, Do(internet, func() (err error) {
-		listener, err = net.ListenPacket("udp", public+":80")
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listener := listenPacket(t, internet, public+":80")
 	options := testOptions(t, "p")
 	options.Limits.ConnectionRate = 5
 	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))

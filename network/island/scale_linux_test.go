@@ -184,16 +184,7 @@ func openAndClose(t *testing.T, o Options) error {
 // echo sends all that it hears back, on connections and in packets.
 func echo(t testing.TB, namespace, address string) {
 	t.Helper()
-	var listener net.Listener
-	var socket net.PacketConn
-	require.NoError(t, Do(namespace, func() (err error) {
-		if listener, err = net.Listen("tcp4", address); err != nil {
-			return err
-		}
-		socket, err = net.ListenPacket("udp4", address)
-		return err
-	}))
-	t.Cleanup(func() { listener.Close(); socket.Close() })
+	listener, socket := listen(t, namespace, address), listenPacket(t, namespace, address)
 	go func() {
 		for {
 			conn, err := listener.Accept()

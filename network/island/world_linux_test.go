@@ -34,7 +34,7 @@ const (
 )
 
 const (
-	patience   = 5 * time.Second        // for what shall arrive
+	patience   = 15 * time.Second       // for what shall arrive
 	impatience = 400 * time.Millisecond // for what shall not
 )
 
@@ -130,18 +130,30 @@ func acquire(t testing.TB, island *Island, worker string) network.Lease {
 // address that it seems to come from.
 func serve(t testing.TB, namespace, address string) {
 	t.Helper()
-	var listener net.Listener
-	var socket net.PacketConn
+	go serveTCP(listen(t, namespace, address))
+	go serveUDP(listenPacket(t, namespace, address))
+}
+
+// listen accepts TCP connections in a namespace until the test ends.
+func listen(t testing.TB, namespace, address string) (listener net.Listener) {
+	t.Helper()
 	require.NoError(t, Do(namespace, func() (err error) {
-		if listener, err = net.Listen("tcp", address); err != nil {
-			return err
-		}
+		listener, err = net.Listen("tcp", address)
+		return err
+	}))
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
+
+// listenPacket takes UDP packets in a namespace until the test ends.
+func listenPacket(t testing.TB, namespace, address string) (socket net.PacketConn) {
+	t.Helper()
+	require.NoError(t, Do(namespace, func() (err error) {
 		socket, err = net.ListenPacket("udp", address)
 		return err
 	}))
-	t.Cleanup(func() { listener.Close(); socket.Close() })
-	go serveTCP(listener)
-	go serveUDP(socket)
+	t.Cleanup(func() { socket.Close() })
+	return socket
 }
 
 func serveTCP(listener net.Listener) {
