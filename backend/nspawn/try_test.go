@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // The program runs jobs in containers through the plugin's protocol, as a
@@ -26,7 +27,8 @@ func TestTryRunsFiveJobs(t *testing.T) {
 			require.NoError(t, err)
 			command := exec.CommandContext(t.Context(), s.binary, "try", "--json", "--jobs", "5",
 				"--config", s.config, "--state-dir", p.state, "--",
-				"cat /etc/machine-id; hostname; sudo -n id -u; cat /etc/mayfly-step")
+				"cat /etc/machine-id; hostname; sudo -n id -u; cat /etc/mayfly-step; "+
+					"ip -6 -o address show dev eth0 scope global | awk '{print $4}'; ip -6 route show default | awk '{print $3}'")
 			command.Stderr = os.Stderr
 			out, err := command.Output()
 			require.NoError(t, err, string(out))
@@ -48,7 +50,7 @@ func TestTryRunsFiveJobs(t *testing.T) {
 			for _, job := range outcome.Jobs {
 				t.Logf("%s ready after %.1f s", job.Worker, job.ReadySeconds)
 				require.Zero(t, job.ExitCode)
-				require.Regexp(t, "^[0-9a-f]{32}\n"+job.Worker+"\n0\na: b\n$", job.Stdout)
+				require.Regexp(t, "^[0-9a-f]{32}\n"+job.Worker+"\n0\na: b\n"+network.Guest6.String()+"\n"+network.Gateway6.String()+"\n$", job.Stdout)
 			}
 			requireNoTrace(t, p)
 		})

@@ -113,6 +113,8 @@ const runnerConfig = `
       [runners.autoscaler.plugin_config.machine]
         cpus = 1
         memory = "512MiB"
+      [runners.autoscaler.plugin_config.network]
+        ipv6 = "nat"
 `
 
 func run(name string, args ...string) error {

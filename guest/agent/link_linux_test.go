@@ -2,30 +2,21 @@ package agent
 
 import (
 	"net"
-	"os"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
 // newGuestLink puts the test into a network namespace with the device that every
-// guest has. Its thread is never unlocked, so that it ends with the test.
+// guest has.
 func newGuestLink(t *testing.T) (name string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
-	runtime.LockOSThread()
-	require.NoError(t, unix.Unshare(unix.CLONE_NEWNET))
+	sandbox.EmptyNamespace(t)
 	mac, err := net.ParseMAC(network.GuestMAC)
 	require.NoError(t, err)
 	veth := netlink.NewVeth(netlink.LinkAttrs{Name: "ens3", TxQLen: 1000, HardwareAddr: mac})

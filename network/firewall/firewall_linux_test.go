@@ -6,30 +6,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// emptyNamespace moves the test into a network namespace of its own. Its
-// thread is never unlocked, so that it ends with the test.
+// emptyNamespace is where a test has nft to itself.
 func emptyNamespace(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("nft"); os.Geteuid() != 0 || err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root and nft")
-		}
-		t.Skip("needs root and nft")
-	}
-	runtime.LockOSThread()
-	require.NoError(t, unix.Unshare(unix.CLONE_NEWNET))
+	sandbox.EmptyNamespace(t, "nft")
 }
 
 // ruleset runs nft from the calling thread, and so in its namespace.

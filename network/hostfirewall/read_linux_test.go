@@ -2,36 +2,20 @@ package hostfirewall
 
 import (
 	"net/netip"
-	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
-// emptyNamespace moves the test into a network namespace of its own. Its
-// thread is never unlocked, so that it ends with the test.
+// emptyNamespace is where a test has nft, and more, to itself.
 func emptyNamespace(t *testing.T, tools ...string) {
 	t.Helper()
-	lacking := ""
-	for _, tool := range append(tools, "nft") {
-		if _, err := exec.LookPath(tool); err != nil {
-			lacking = tool
-		}
-	}
-	if os.Geteuid() != 0 || lacking != "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root and", tools, "and nft")
-		}
-		t.Skip("needs root and", tools, "and nft")
-	}
-	runtime.LockOSThread()
-	require.NoError(t, unix.Unshare(unix.CLONE_NEWNET))
+	sandbox.EmptyNamespace(t, append(tools, "nft")...)
 }
 
 // shell runs a script from the calling thread, and so in its namespace.

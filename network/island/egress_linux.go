@@ -36,39 +36,53 @@ func (i *Island) ways(out exit) (ways, error) {
 	if i.options.Egress != "" {
 		return w, nil
 	}
-	for _, d := range i.options.Allow {
-		links, err := linksTo(d.Prefix)
-		switch {
-		case err != nil:
-			return ways{}, err
-		case len(links) == 0:
-		case !d.Prefix.Addr().Is6():
-			w.ipv4 = append(w.ipv4, links...)
-		case i.options.IPv6.On:
-			w.ipv6 = append(w.ipv6, links...)
-		}
+	ipv4, ipv6 := networks(i.options.Allow)
+	links, err := linksTo(netlink.FAMILY_V4, ipv4)
+	if err != nil {
+		return ways{}, err
 	}
-	return ways{ipv4: distinct(w.ipv4), ipv6: distinct(w.ipv6)}, nil
+	w.ipv4 = distinct(append(w.ipv4, links...))
+	if !i.options.IPv6.On {
+		return w, nil
+	}
+	if links, err = linksTo(netlink.FAMILY_V6, ipv6); err != nil {
+		return ways{}, err
+	}
+	w.ipv6 = distinct(append(w.ipv6, links...))
+	return w, nil
 }
 
-// linksTo returns the links by which the host reaches the parts of a network, but
-// for everything, which is what the exit is for.
-func linksTo(to netip.Prefix) ([]string, error) {
-	if !to.IsValid() || to.Bits() == 0 {
-		return nil, nil
-	}
-	var links []string
-	if !to.IsSingleIP() {
-		var err error
-		if links, err = routedLinks(to); err != nil {
-			return nil, err
+// networks are those that destinations name, but for everything, which is what
+// the exit is for.
+func networks(destinations []network.Destination) (ipv4, ipv6 []netip.Prefix) {
+	for _, d := range destinations {
+		switch p := d.Prefix; {
+		case !p.IsValid() || p.Bits() == 0:
+		case p.Addr().Is6():
+			ipv6 = append(ipv6, p)
+		default:
+			ipv4 = append(ipv4, p)
 		}
 	}
-	first, err := linkTo(to)
-	if first != "" {
-		links = append(links, first)
+	return ipv4, ipv6
+}
+
+// linksTo returns the links by which the host reaches networks, or parts of them.
+func linksTo(family int, networks []netip.Prefix) ([]string, error) {
+	links, err := routedLinks(family, slices.DeleteFunc(slices.Clone(networks), netip.Prefix.IsSingleIP))
+	if err != nil {
+		return nil, err
 	}
-	return links, err
+	for _, to := range networks {
+		link, err := linkTo(to)
+		if err != nil {
+			return nil, err
+		}
+		if link != "" {
+			links = append(links, link)
+		}
+	}
+	return links, nil
 }
 
 func distinct(names []string) []string {

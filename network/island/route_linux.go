@@ -59,11 +59,11 @@ func defaultLink(family int) (netlink.Link, error) {
 }
 
 // routedLinks returns the links, but for those of workers, that the host has
-// routes by to parts of a network.
-func routedLinks(to netip.Prefix) ([]string, error) {
-	family := netlink.FAMILY_V4
-	if to.Addr().Is6() {
-		family = netlink.FAMILY_V6
+// routes by to parts of networks. It reads all routes, so it is asked once for
+// all networks, and only when there are any.
+func routedLinks(family int, networks []netip.Prefix) ([]string, error) {
+	if len(networks) == 0 {
+		return nil, nil
 	}
 	routes, err := listRoutes(family)
 	if err != nil {
@@ -76,10 +76,12 @@ func routedLinks(to netip.Prefix) ([]string, error) {
 	var links []string
 	for _, r := range routes {
 		name := names[r.LinkIndex]
-		if isDefault(r) || name == "" || name == "lo" || strings.HasPrefix(name, firewall.LinkPrefix) || !prefix(r.Dst).Overlaps(to) {
+		if isDefault(r) || name == "" || name == "lo" || strings.HasPrefix(name, firewall.LinkPrefix) {
 			continue
 		}
-		links = append(links, name)
+		if slices.ContainsFunc(networks, prefix(r.Dst).Overlaps) {
+			links = append(links, name)
+		}
 	}
 	return links, nil
 }

@@ -2,31 +2,15 @@ package packetlog
 
 import (
 	"net"
-	"os"
 	"os/exec"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
-)
 
-// emptyNamespace moves the test into a network namespace of its own. Its
-// thread is never unlocked, so that it ends with the test.
-func emptyNamespace(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("nft"); os.Geteuid() != 0 || err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root and nft")
-		}
-		t.Skip("needs root and nft")
-	}
-	runtime.LockOSThread()
-	require.NoError(t, unix.Unshare(unix.CLONE_NEWNET))
-	run(t, "ip", "link", "set", "lo", "up")
-}
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+)
 
 func run(t *testing.T, command ...string) {
 	t.Helper()
@@ -36,7 +20,8 @@ func run(t *testing.T, command ...string) {
 
 func TestListenHearsWhatRulesLog(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	emptyNamespace(t)
+	sandbox.EmptyNamespace(t, "nft", "ip")
+	run(t, "ip", "link", "set", "lo", "up")
 	run(t, "nft", "add table inet t; add chain inet t c { type filter hook output priority 0; }; add rule inet t c udp dport 9 log group 7")
 	heard := make(chan Packet, 10)
 	listener, err := Listen(7, func(p Packet) { heard <- p })

@@ -46,8 +46,14 @@ func Main(m *testing.M, setUp func() (tearDown func())) int {
 // fails the test.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
+	need(t, os.Getenv(outside) != "", programs)
+}
+
+// need skips a test that is not root where it shall be, or lacks a program.
+func need(t testing.TB, isRoot bool, programs []string) {
+	t.Helper()
 	var missing []error
-	if os.Getenv(outside) == "" {
+	if !isRoot {
 		missing = append(missing, errors.New("needs root"))
 	}
 	for _, program := range programs {
