@@ -191,7 +191,7 @@ func TestFindAsksAboutNoThreadOfTheKernel(t *testing.T) {
 func TestScopeHasItsProperties(t *testing.T) {
 	got := scoped(Command{Path: "/bin/true"}, "systemd-run", "mayfly-x", "MemoryMax=1", "Delegate=yes")
 	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x",
-		"--property=MemoryMax=1", "--property=Delegate=yes", "--", "/bin/true"}, got.Arguments)
+		"--description=a machine of Mayfly", "--property=MemoryMax=1", "--property=Delegate=yes", "--", "/bin/true"}, got.Arguments)
 }
 
 func TestInputIsRead(t *testing.T) {
@@ -213,7 +213,8 @@ func TestScopeKeepsTheCommand(t *testing.T) {
 	c := Command{Path: "/usr/bin/qemu", Arguments: []string{"-name", "x"}, Namespace: "/run/netns/x", Output: "/o"}
 	got := scoped(c, "/usr/bin/systemd-run", "mayfly-x")
 	require.Equal(t, "/usr/bin/systemd-run", got.Path)
-	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x", "--",
+	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x",
+		"--description=a machine of Mayfly", "--",
 		"/usr/bin/qemu", "-name", "x"}, got.Arguments)
 	require.Equal(t, c.Namespace, got.Namespace)
 	require.Equal(t, c.Output, got.Output)

@@ -14,6 +14,9 @@ func Systemd() bool {
 	return err == nil
 }
 
+// description of a scope; systemd's own is the whole command line.
+const description = "--description=a machine of Mayfly"
+
 // InScope returns the command that runs c in a systemd scope of its own, when
 // systemd runs this host; otherwise c itself. A service manager's signal to
 // the runner's control group, as it is sent when the runner is told to drain,
@@ -33,7 +36,7 @@ func InScope(c Command, unit string, properties ...string) Command {
 // scoped is InScope without its look at the host. systemd-run --scope becomes
 // the command by exec: its pid, descriptors and namespaces stay.
 func scoped(c Command, systemdRun, unit string, properties ...string) Command {
-	options := []string{"--scope", "--quiet", "--collect", "--slice=" + Slice, "--unit=" + unit}
+	options := []string{"--scope", "--quiet", "--collect", "--slice=" + Slice, "--unit=" + unit, description}
 	for _, property := range properties {
 		options = append(options, "--property="+property)
 	}
