@@ -15,6 +15,7 @@ import (
 	"gitlab.com/gitlab-org/fleeting/fleeting/connector"
 	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 	"gitlab.com/gitlab-org/fleeting/taskscaler"
+	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -137,11 +138,11 @@ func (j *job) run(ctx context.Context, info fleetingprovider.ConnectInfo, script
 		RunOptions: connector.RunOptions{Command: script, Stdout: &stdout, Stderr: &stderr},
 	})
 	j.seconds = time.Since(began).Seconds()
-	var exit *connector.ExitError
+	var exit *ssh.ExitError // the connector's own says 0 when the connection broke
 	switch {
 	case err == nil:
 	case errors.As(err, &exit):
-		j.ExitCode = exit.ExitCode()
+		j.ExitCode = exit.ExitStatus()
 	default:
 		j.ExitCode = exitLost
 		fmt.Fprintf(&stderr, "connection lost: %v\n", err)
