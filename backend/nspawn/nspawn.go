@@ -139,17 +139,27 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	if err := b.killSupervisor(ctx, id, known); err != nil {
 		return err
 	}
+	if err := b.endGroup(ctx, id); err != nil {
+		return err
+	}
+	return tree.Remove(b.directory(id))
+}
+
+// endGroup ends what is left in the worker's control group, and the group.
+func (b *Backend) endGroup(ctx context.Context, id string) error {
 	hierarchies, err := cgroup.Hierarchies()
 	if err != nil {
 		return err
 	}
-	if err := b.group(hierarchies, id).End(ctx); err != nil {
+	group := b.group(hierarchies, id)
+	if process.Systemd() {
+		return group.EndScope(ctx)
+	}
+	if err := group.End(ctx); err != nil {
 		return err
 	}
-	if !process.Systemd() {
-		cgroup.RemoveSlice(hierarchies, process.Slice)
-	}
-	return tree.Remove(b.directory(id))
+	cgroup.RemoveSlice(hierarchies, process.Slice)
+	return nil
 }
 
 func (b *Backend) killSupervisor(ctx context.Context, id string, known *machine) error {

@@ -132,6 +132,31 @@ func TestEndKillsOneByOne(t *testing.T) {
 	end(t, New(others, g.slice, g.name))
 }
 
+// The test plays systemd, which removes a group that it sees empty.
+func TestEndScopeLeavesTheRemovalToSystemd(t *testing.T) {
+	g, shell := enter(t, wide, "echo ready; sleep 600")
+	out, err := shell.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, shell.Start())
+	_, err = out.Read(make([]byte, 1))
+	require.NoError(t, err)
+
+	ended := make(chan error, 1)
+	go func() { ended <- g.EndScope(t.Context()) }()
+	require.Error(t, shell.Wait(), "it was killed")
+	select {
+	case err := <-ended:
+		require.Fail(t, "it did not wait for the removal", err)
+	case <-time.After(20 * poll):
+	}
+	for _, h := range g.hierarchies {
+		require.DirExists(t, g.dir(h))
+	}
+	end(t, g)
+	require.NoError(t, <-ended)
+	require.NoError(t, g.EndScope(t.Context()), "again")
+}
+
 func TestMemoryIsLimited(t *testing.T) {
 	needs(t, Memory)
 	_, shell := enter(t, Limits{Memory: 32 << 20, CPUs: 1, PIDs: 100}, "head -c 200M /dev/zero | tail -c 150M >/dev/null")

@@ -132,14 +132,22 @@ const poll = 5 * time.Millisecond
 
 // End kills everything in the group, waits for its end, and removes the group.
 // It is idempotent. Nothing may enter the group meanwhile.
-func (g Group) End(ctx context.Context) error {
+func (g Group) End(ctx context.Context) error { return g.end(ctx, g.remove) }
+
+// EndScope is End for a group that is a scope of systemd. It waits for systemd
+// to remove it, which for ever takes a scope for active whose group somebody
+// else removed before systemd saw it empty.
+func (g Group) EndScope(ctx context.Context) error { return g.end(ctx, g.exists) }
+
+// end kills everything in the group until settle finds it busy no longer.
+func (g Group) end(ctx context.Context, settle func() (busy bool, err error)) error {
 	for {
 		for _, h := range g.hierarchies {
 			if err := kill(g.dir(h)); err != nil {
 				return fmt.Errorf("ending control group %s: %w", g.name, err)
 			}
 		}
-		busy, err := g.remove()
+		busy, err := settle()
 		if err != nil {
 			return fmt.Errorf("removing control group %s: %w", g.name, err)
 		}
@@ -210,6 +218,16 @@ func (g Group) remove() (busy bool, err error) {
 		}
 	}
 	return busy, nil
+}
+
+// exists looks only.
+func (g Group) exists() (bool, error) {
+	for _, h := range g.hierarchies {
+		if _, err := os.Stat(g.dir(h)); !errors.Is(err, fs.ErrNotExist) {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 // List returns the names of the groups of a slice, in order.
