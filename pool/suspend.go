@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -186,6 +187,9 @@ func (p *Pool) adopt() (map[string]bool, error) {
 	bed, ok := p.bed()
 	for _, id := range ids {
 		record, err := p.store.Load(id)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			p.log.Warn("worker is removed, suspended or not", "worker", id, "reason", err)
+		}
 		if !ok || err != nil || State(record.State) != Suspended {
 			continue
 		}

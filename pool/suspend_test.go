@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,6 +191,13 @@ func TestShrinkDoesNotWaitForASuspend(t *testing.T) {
 func TestWhatCannotBeResumedIsRemoved(t *testing.T) {
 	for name, spoil := range map[string]func(*world, *store.Store, string){
 		"saved for another host": func(w *world, _ *store.Store, id string) { delete(w.saved, id) },
+		"under another name": func(w *world, s *store.Store, id string) {
+			delete(w.saved, id)
+			w.saved["test-bbbbbbbb"] = true
+			if err := os.Rename(s.Dir(id), s.Dir("test-bbbbbbbb")); err != nil {
+				panic(err)
+			}
+		},
 		"resumed halfway": func(_ *world, s *store.Store, id string) {
 			record, err := s.Load(id)
 			if err == nil {

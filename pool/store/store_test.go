@@ -160,10 +160,12 @@ func TestLoadRefuses(t *testing.T) {
 		"an empty file":  ``,
 		"a wrong type":   `{"version": 1, "id": 7}`,
 		"a lower number": `{"version": -1}`,
+		"another's":      `{"version": 1, "id": "p-bbbbbbbb"}`,
+		"nobody's":       `{"version": 1}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, text)
-			assert.ErrorContains(t, err, "reading the record of worker p-aaaaaaaa")
+			assert.ErrorContains(t, err, "reading the record of worker "+sample.ID)
 		})
 	}
 	_, err := load(t, `{"version": 2, "id": {"of": "another shape"}}`)
@@ -181,8 +183,8 @@ func TestLoadSaysThatThereIsNone(t *testing.T) {
 func load(t *testing.T, text string) (store.Record, error) {
 	t.Helper()
 	s, _ := open(t)
-	dir, err := s.Reserve("p-aaaaaaaa")
+	dir, err := s.Reserve(sample.ID)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, store.RecordFile), []byte(text), 0o600))
-	return s.Load("p-aaaaaaaa")
+	return s.Load(sample.ID)
 }
