@@ -128,7 +128,7 @@ func (h *history) turn(t *rapid.T, ask func([]string) ([]string, error), to pool
 func (h *history) Restart(t *rapid.T) {
 	h.Update(t)
 	must := h.showing(pool.Suspended)
-	may := append(h.showing(pool.Suspending), must...)
+	may := slices.Concat(must, h.showing(pool.Suspending), h.showing(pool.Resuming))
 	h.mend()
 	if rapid.Bool().Draw(t, "killed") {
 		h.kill(t)

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,4 +224,38 @@ func TestWhatCannotBeResumedIsRemoved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What was saved is used up only when the machine is made again.
+func TestCloseKeepsAWorkerThatHasNotBegunToResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s, id := suspended(t, w)
+		w.on("start", hang)
+		grow(t, p, config.ConcurrentStarts) // they take all there is to start with
+		synctest.Wait()
+		_, err := p.Resume([]string{id})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, p.Close(t.Context()))
+		require.ElementsMatch(t, []string{"saved machine " + id, "parked lease " + id}, w.left())
+		record, err := s.Load(id)
+		require.NoError(t, err)
+		require.Equal(t, "suspended", record.State)
+	})
+}
+
+func TestSuspendThatFailsWhileThePoolClosesIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.on("suspend", func(context.Context, string) error { time.Sleep(time.Second); return errBroken })
+		p, log := loggedPool(t, w)
+		grow(t, p, 1)
+		synctest.Wait()
+		_, err := p.Suspend([]string{only(t, p).ID})
+		require.NoError(t, err)
+		require.NoError(t, p.Close(t.Context()))
+		require.Equal(t, 1, strings.Count(log.String(), errBroken.Error()), log.String())
+		require.Empty(t, w.left())
+	})
 }
