@@ -76,6 +76,14 @@ func (w *world) crash(id string) {
 	}
 }
 
+// fault is what a machine says of itself that is about to end.
+func (w *world) fault(id string) {
+	m := w.machines[id]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = backend.ErrGone
+}
+
 // left lists all that exists, by what it is.
 func (w *world) left() []string {
 	w.mu.Lock()
