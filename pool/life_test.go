@@ -75,6 +75,25 @@ func TestLifeOfAWorker(t *testing.T) {
 	})
 }
 
+// Whoever finds the machine of a plugin that was killed finds its keys beside it.
+func TestRecordIsThereBeforeTheMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := openPool(t, w, config)
+		recorded := make(chan store.Record, 1)
+		w.on("start", func(_ context.Context, id string) error {
+			record, err := s.Load(id)
+			recorded <- record
+			return err
+		})
+		grow(t, p, 1)
+		record := <-recorded
+		assert.Equal(t, "creating", record.State)
+		assert.Equal(t, "key of "+record.ID, record.PrivateKey)
+		assert.Equal(t, "host key of "+record.ID, record.HostKeyPublic)
+	})
+}
+
 func TestFailureOfEachPart(t *testing.T) {
 	for _, operation := range []string{"acquire", "start", "ready"} {
 		t.Run(operation, func(t *testing.T) {

@@ -259,3 +259,22 @@ func TestSuspendThatFailsWhileThePoolClosesIsLogged(t *testing.T) {
 		require.Empty(t, w.left())
 	})
 }
+
+// What was saved is of the past as soon as the machine runs on, so a crash must
+// not find it recorded as suspended.
+func TestResumeIsRecordedBeforeTheMachineRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s, id := suspended(t, w)
+		recorded := make(chan string, 1)
+		w.on("resume", func(context.Context, string) error {
+			record, err := s.Load(id)
+			recorded <- record.State
+			return err
+		})
+		_, err := p.Resume([]string{id})
+		require.NoError(t, err)
+		require.Equal(t, "resuming", <-recorded)
+		closePool(t, w, p, s)
+	})
+}

@@ -139,6 +139,25 @@ func TestRecordComesBackAsSaved(t *testing.T) {
 	assert.Len(t, entries, 1, "no temporary file is left")
 }
 
+// A new file takes the place of the old one, so that no crash leaves half of a
+// record.
+func TestSaveLeavesTheOldFileAsItIs(t *testing.T) {
+	s, dir := open(t)
+	_, err := s.Reserve(sample.ID)
+	require.NoError(t, err)
+	require.NoError(t, s.Save(sample))
+	old := filepath.Join(dir, "old")
+	require.NoError(t, os.Link(filepath.Join(s.Dir(sample.ID), store.RecordFile), old))
+	before, err := os.ReadFile(old)
+	require.NoError(t, err)
+	changed := sample
+	changed.Reason = "another"
+	require.NoError(t, s.Save(changed))
+	after, err := os.ReadFile(old)
+	require.NoError(t, err)
+	assert.Equal(t, string(before), string(after))
+}
+
 func TestSaveNeedsTheDirectory(t *testing.T) {
 	s, _ := open(t)
 	require.ErrorIs(t, s.Save(sample), fs.ErrNotExist)
