@@ -113,7 +113,7 @@ func TestOnlyWhatCanBeSuspendedIs(t *testing.T) {
 }
 
 func TestSuspendOrResumeThatFailsEndsTheWorker(t *testing.T) {
-	for _, operation := range []string{"suspend", "resume"} {
+	for _, operation := range []string{"suspend", "park", "unpark", "resume"} {
 		t.Run(operation, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld()
@@ -122,7 +122,7 @@ func TestSuspendOrResumeThatFailsEndsTheWorker(t *testing.T) {
 				_, err := p.Suspend([]string{id})
 				require.NoError(t, err)
 				synctest.Wait()
-				if operation == "resume" {
+				if operation == "unpark" || operation == "resume" {
 					_, err = p.Resume([]string{id})
 					require.NoError(t, err)
 					synctest.Wait()
