@@ -118,7 +118,11 @@ func (p *Pool) is(w *worker, state State) bool {
 // says.
 func (p *Pool) bury(ctx context.Context, w *worker, err error) (reason error) {
 	if asked := context.Cause(ctx); asked != nil {
-		p.log.Info("worker ends", "worker", w.id, "reason", asked)
+		about := []any{"worker", w.id, "reason", asked}
+		if !errors.Is(err, asked) { // such as a suspend that failed while the pool was closing
+			about = append(about, "err", err)
+		}
+		p.log.Info("worker ends", about...)
 		p.doom(w, asked)
 		return asked
 	}

@@ -75,6 +75,25 @@ func TestLifeOfAWorker(t *testing.T) {
 	})
 }
 
+// Whoever finds the machine of a plugin that was killed finds its keys beside it.
+func TestRecordIsThereBeforeTheMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := openPool(t, w, config)
+		recorded := make(chan store.Record, 1)
+		w.on("start", func(_ context.Context, id string) error {
+			record, err := s.Load(id)
+			recorded <- record
+			return err
+		})
+		grow(t, p, 1)
+		record := <-recorded
+		assert.Equal(t, "creating", record.State)
+		assert.Equal(t, "key of "+record.ID, record.PrivateKey)
+		assert.Equal(t, "host key of "+record.ID, record.HostKeyPublic)
+	})
+}
+
 func TestFailureOfEachPart(t *testing.T) {
 	for _, operation := range []string{"acquire", "start", "ready"} {
 		t.Run(operation, func(t *testing.T) {
@@ -139,6 +158,53 @@ func TestMachineThatEndsByItself(t *testing.T) {
 				assert.Equal(t, pool.Running, worker.State)
 			}
 		}
+	})
+}
+
+// The runner may ask before the pool has noticed.
+func TestHeartbeatAsksTheMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, _ := openPool(t, w, config)
+		grow(t, p, 1)
+		synctest.Wait()
+		id := only(t, p).ID
+		require.NoError(t, p.Heartbeat(id))
+		w.fault(id)
+		require.ErrorIs(t, p.Heartbeat(id), backend.ErrGone)
+		require.Equal(t, pool.Running, only(t, p).State)
+	})
+}
+
+// The runner has one goroutine for all of these.
+func TestNoMethodTakesTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, _ := openPool(t, w, config)
+		grow(t, p, 3)
+		synctest.Wait()
+		var ids []string
+		for _, worker := range p.Workers() {
+			ids = append(ids, worker.ID)
+		}
+		_, err := p.Suspend(ids[2:])
+		require.NoError(t, err)
+		synctest.Wait()
+		for _, operation := range []string{"acquire", "start", "ready", "destroy", "release", "suspend", "resume"} {
+			w.on(operation, slowly)
+		}
+		began := time.Now()
+		require.NoError(t, p.Heartbeat(ids[0]))
+		_, err = p.Connection(ids[0])
+		require.NoError(t, err)
+		grow(t, p, 3)
+		_, err = p.Suspend(ids[1:2])
+		require.NoError(t, err)
+		_, err = p.Resume(ids[2:])
+		require.NoError(t, err)
+		p.Shrink(ids)
+		require.Len(t, p.Workers(), 6)
+		require.Zero(t, time.Since(began))
 	})
 }
 

@@ -79,8 +79,12 @@ func (p *Pool) wantsSpare() bool {
 			return false
 		}
 	}
-	return len(p.spares) < p.config.Spares && p.count()+len(p.spares) < p.config.Max
+	return len(p.spares) < p.config.Spares && p.hasRoomForSpare()
 }
+
+// hasRoomForSpare leaves room for all workers and spares that there are. The
+// caller holds the mutex.
+func (p *Pool) hasRoomForSpare() bool { return p.count()+len(p.spares) < p.config.Max }
 
 // addSpare makes a spare when there is what it takes, and else waits for the
 // next demand.
@@ -101,15 +105,25 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 	p.mu.Unlock()
 	lease, err := p.makeSpare(ctx, stocker, golden, id)
 	if err != nil {
-		if torn := p.teardown(id); torn != nil {
-			p.teardownAgain(id, torn)
-		}
+		p.clear(id)
 		return fmt.Errorf("making spare %s: %w", id, err)
 	}
+	if !p.addToStock(spare{id, lease}) {
+		p.clear(id)
+	}
+	return nil
+}
+
+// addToStock refuses a spare whose room was promised to workers while it was
+// made.
+func (p *Pool) addToStock(s spare) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spares = append(p.spares, spare{id, lease})
-	return nil
+	if !p.hasRoomForSpare() {
+		return false
+	}
+	p.spares = append(p.spares, s)
+	return true
 }
 
 func (p *Pool) makeSpare(ctx context.Context, stocker backend.Stocker, golden image.Golden, id string) (network.Lease, error) {
@@ -140,15 +154,19 @@ func (p *Pool) takeSpare() (spare, bool) {
 	return taken, true
 }
 
-// clearStock tears down the spares of a pool that closes.
+// clearStock tears down the spares of a pool that closes, all at once.
 func (p *Pool) clearStock() {
 	p.mu.Lock()
-	spares := p.spares
+	defer p.mu.Unlock()
+	for _, s := range p.spares {
+		p.running.Go(func() { p.clear(s.id) })
+	}
 	p.spares = nil
-	p.mu.Unlock()
-	for _, s := range spares {
-		if err := p.teardown(s.id); err != nil {
-			p.teardownAgain(s.id, err)
-		}
+}
+
+// clear tears down a spare.
+func (p *Pool) clear(id string) {
+	if err := p.teardown(id); err != nil {
+		p.teardownAgain(id, err)
 	}
 }

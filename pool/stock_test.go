@@ -107,3 +107,35 @@ func TestNoStockWithoutATemplate(t *testing.T) {
 		require.Equal(t, pool.Running, only(t, p).State)
 	})
 }
+
+// The spare on its way does not know of workers that come meanwhile.
+func TestSpareWhoseRoomIsTakenMeanwhileGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.on("stock", slowly)
+		p := stocking(t, w, 3)
+		time.Sleep(5 * time.Second)
+		require.Len(t, w.inStock(), 1, "on its way")
+		grow(t, p, 3)
+		time.Sleep(time.Minute)
+		require.Empty(t, w.inStock())
+		require.Len(t, p.Workers(), 3)
+	})
+}
+
+func TestCloseClearsTheStockAllAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.template = true
+		stocked := config
+		stocked.Spares = 4
+		p, s := newPool(t, w, stocked)
+		require.NoError(t, p.Open(t.Context()))
+		synctest.Wait()
+		require.Len(t, w.inStock(), 4)
+		w.on("destroy", slowly)
+		began := time.Now()
+		closePool(t, w, p, s)
+		require.Equal(t, 10*time.Second, time.Since(began))
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -120,19 +121,15 @@ func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.Canc
 	return beyond, func() { stop(); cancel() }
 }
 
-// sleepOn waits until a suspended worker is asked to go on, and resumes it.
+// sleepOn waits until a suspended worker is asked to go on, and resumes it. One
+// that waits for its turn when the pool closes is as suspended as before.
 func (p *Pool) sleepOn(ctx context.Context, w *worker) (backend.Machine, error) {
-	select {
-	case <-w.turn:
-	case <-ctx.Done():
-		if p.is(w, Suspended) {
-			return nil, errKept
-		}
-		return nil, context.Cause(ctx)
+	began, err := p.awaitTurn(ctx, w)
+	if err != nil && !p.is(w, Deleting) {
+		return nil, errKept
 	}
-	began, err := p.starts.acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("waiting for a start slot: %w", err)
+		return nil, fmt.Errorf("waiting for its turn to go on: %w", err)
 	}
 	defer p.starts.release()
 	machine, record, err := p.resume(ctx, w.record)
@@ -146,6 +143,17 @@ func (p *Pool) sleepOn(ctx context.Context, w *worker) (backend.Machine, error) 
 	p.move(w, Resuming, Running, machine, record)
 	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
 	return machine, nil
+}
+
+// awaitTurn waits until a suspended worker is asked to go on, and for a start
+// slot. It fails only when ctx ends.
+func (p *Pool) awaitTurn(ctx context.Context, w *worker) (began time.Time, err error) {
+	select {
+	case <-w.turn:
+		return p.starts.acquire(ctx)
+	case <-ctx.Done():
+		return time.Time{}, context.Cause(ctx)
+	}
 }
 
 // resume takes a worker from suspended to ready. The record says so before
@@ -186,6 +194,9 @@ func (p *Pool) adopt() (map[string]bool, error) {
 	bed, ok := p.bed()
 	for _, id := range ids {
 		record, err := p.store.Load(id)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			p.log.Warn("worker is removed, suspended or not", "worker", id, "reason", err)
+		}
 		if !ok || err != nil || State(record.State) != Suspended {
 			continue
 		}

@@ -2,6 +2,8 @@ package pool_test
 
 import (
 	"context"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,7 +113,7 @@ func TestOnlyWhatCanBeSuspendedIs(t *testing.T) {
 }
 
 func TestSuspendOrResumeThatFailsEndsTheWorker(t *testing.T) {
-	for _, operation := range []string{"suspend", "resume"} {
+	for _, operation := range []string{"suspend", "park", "unpark", "resume"} {
 		t.Run(operation, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld()
@@ -120,7 +122,7 @@ func TestSuspendOrResumeThatFailsEndsTheWorker(t *testing.T) {
 				_, err := p.Suspend([]string{id})
 				require.NoError(t, err)
 				synctest.Wait()
-				if operation == "resume" {
+				if operation == "unpark" || operation == "resume" {
 					_, err = p.Resume([]string{id})
 					require.NoError(t, err)
 					synctest.Wait()
@@ -190,6 +192,13 @@ func TestShrinkDoesNotWaitForASuspend(t *testing.T) {
 func TestWhatCannotBeResumedIsRemoved(t *testing.T) {
 	for name, spoil := range map[string]func(*world, *store.Store, string){
 		"saved for another host": func(w *world, _ *store.Store, id string) { delete(w.saved, id) },
+		"under another name": func(w *world, s *store.Store, id string) {
+			delete(w.saved, id)
+			w.saved["test-bbbbbbbb"] = true
+			if err := os.Rename(s.Dir(id), s.Dir("test-bbbbbbbb")); err != nil {
+				panic(err)
+			}
+		},
 		"resumed halfway": func(_ *world, s *store.Store, id string) {
 			record, err := s.Load(id)
 			if err == nil {
@@ -215,4 +224,57 @@ func TestWhatCannotBeResumedIsRemoved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What was saved is used up only when the machine is made again.
+func TestCloseKeepsAWorkerThatHasNotBegunToResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s, id := suspended(t, w)
+		w.on("start", hang)
+		grow(t, p, config.ConcurrentStarts) // they take all there is to start with
+		synctest.Wait()
+		_, err := p.Resume([]string{id})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, p.Close(t.Context()))
+		require.ElementsMatch(t, []string{"saved machine " + id, "parked lease " + id}, w.left())
+		record, err := s.Load(id)
+		require.NoError(t, err)
+		require.Equal(t, "suspended", record.State)
+	})
+}
+
+func TestSuspendThatFailsWhileThePoolClosesIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.on("suspend", func(context.Context, string) error { time.Sleep(time.Second); return errBroken })
+		p, log := loggedPool(t, w)
+		grow(t, p, 1)
+		synctest.Wait()
+		_, err := p.Suspend([]string{only(t, p).ID})
+		require.NoError(t, err)
+		require.NoError(t, p.Close(t.Context()))
+		require.Equal(t, 1, strings.Count(log.String(), errBroken.Error()), log.String())
+		require.Empty(t, w.left())
+	})
+}
+
+// What was saved is of the past as soon as the machine runs on, so a crash must
+// not find it recorded as suspended.
+func TestResumeIsRecordedBeforeTheMachineRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s, id := suspended(t, w)
+		recorded := make(chan string, 1)
+		w.on("resume", func(context.Context, string) error {
+			record, err := s.Load(id)
+			recorded <- record.State
+			return err
+		})
+		_, err := p.Resume([]string{id})
+		require.NoError(t, err)
+		require.Equal(t, "resuming", <-recorded)
+		closePool(t, w, p, s)
+	})
 }

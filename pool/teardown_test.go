@@ -134,3 +134,29 @@ func TestCloseGivesUpWithItsContext(t *testing.T) {
 		closePool(t, w, next, s)
 	})
 }
+
+// A machine must not lose its network, or another get its address, while it
+// runs; and one that cannot be ended had better be off the network.
+func TestMachineGoesBeforeItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := newPool(t, w, config)
+		require.NoError(t, p.Open(t.Context()))
+		grow(t, p, 2)
+		synctest.Wait()
+		workers := p.Workers()
+		w.on("release", func(_ context.Context, id string) error {
+			assert.NotContains(t, w.left(), "machine "+id)
+			return nil
+		})
+		p.Shrink([]string{workers[0].ID})
+		synctest.Wait()
+		w.on("release", nil)
+		w.on("destroy", fail(errBroken))
+		p.Shrink([]string{workers[1].ID})
+		synctest.Wait()
+		assert.ElementsMatch(t, []string{"network", "machine " + workers[1].ID}, w.left())
+		w.on("destroy", nil)
+		closePool(t, w, p, s)
+	})
+}

@@ -42,7 +42,7 @@ type world struct {
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// destroy, release, stock, suspend, resume or close.
+// destroy, release, stock, suspend, park, unpark, resume or close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {
@@ -74,6 +74,14 @@ func (w *world) crash(id string) {
 	if m := w.machines[id]; m != nil {
 		m.end("crashed")
 	}
+}
+
+// fault is what a machine says of itself that is about to end.
+func (w *world) fault(id string) {
+	m := w.machines[id]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = backend.ErrGone
 }
 
 // left lists all that exists, by what it is.
@@ -252,7 +260,10 @@ func (w worldNetwork) Release(ctx context.Context, id string) error {
 	return nil
 }
 
-func (w worldNetwork) Park(_ context.Context, id string) error {
+func (w worldNetwork) Park(ctx context.Context, id string) error {
+	if err := w.meet(ctx, "park", id); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.leases, id)
@@ -260,7 +271,10 @@ func (w worldNetwork) Park(_ context.Context, id string) error {
 	return nil
 }
 
-func (w worldNetwork) Unpark(_ context.Context, id string) (network.Lease, error) {
+func (w worldNetwork) Unpark(ctx context.Context, id string) (network.Lease, error) {
+	if err := w.meet(ctx, "unpark", id); err != nil {
+		return network.Lease{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.parked[id] {

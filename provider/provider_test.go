@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,9 +16,13 @@ import (
 	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
 	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 func TestTwoMistakesGiveTwoLines(t *testing.T) {
@@ -85,6 +90,24 @@ func TestBackendThatCannotSuspendSaysSo(t *testing.T) {
 	require.ErrorIs(t, err, fleeting.ErrSuspendResumeNotSupported)
 	_, err = w.Resume(t.Context(), []string{"a"})
 	require.ErrorIs(t, err, fleeting.ErrSuspendResumeNotSupported)
+}
+
+// sleeper says that it can suspend.
+type sleeper struct {
+	backend.Backend
+	backend.Suspender
+}
+
+func TestBackendThatCanSuspendSaysSo(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	w.assemble = func(context.Context, config.Config, *slog.Logger) (assembly, error) {
+		return assembly{name: "synthetic", backend: sleeper{Backend: w.backend}, network: network.None{}, access: access.SSH{}}, nil
+	}
+	require.Equal(t, []fleeting.Capability{fleeting.CapabilitySuspendResume}, w.start().Capabilities)
+	for _, ask := range []func(context.Context, []string) ([]string, error){w.Suspend, w.Resume} {
+		_, err := ask(t.Context(), []string{"default-aaaaaaaa"})
+		require.ErrorIs(t, err, pool.ErrUnknown, "the pool has the answer")
+	}
 }
 
 func TestSecondPluginOnThePoolIsRefusedByName(t *testing.T) {

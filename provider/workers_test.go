@@ -16,7 +16,9 @@ import (
 )
 
 func TestEveryStateOfThePoolHasAWord(t *testing.T) {
-	for _, state := range []pool.State{pool.Creating, pool.Running, pool.Deleting, pool.Deleted} {
+	for _, state := range []pool.State{
+		pool.Creating, pool.Running, pool.Suspending, pool.Suspended, pool.Resuming, pool.Deleting, pool.Deleted,
+	} {
 		require.Equal(t, string(state), string(states[state]))
 	}
 }

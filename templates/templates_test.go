@@ -39,6 +39,13 @@ func TestRunnerConfigGivesTheDefaults(t *testing.T) {
 	assert.Equal(t, config.RunnerSettings{Username: "mayfly"}, settings)
 }
 
+// The plugin cannot push: with the runner's own interval of a minute, a worker
+// that dies goes unnoticed for so long.
+func TestRunnerConfigAsksOften(t *testing.T) {
+	assert.Regexp(t, `(?m)^ *update_interval = "5s"$`, templates.RunnerConfig)
+	assert.Regexp(t, `(?m)^ *update_interval_when_expecting = "250ms"$`, templates.RunnerConfig)
+}
+
 func TestRunnerConfigUncommentedChangesOnlyTheExamples(t *testing.T) {
 	c, _ := load(t, uncomment(templates.RunnerConfig))
 

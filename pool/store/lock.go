@@ -50,7 +50,8 @@ func (s *Store) hold(ctx context.Context, file *os.File) error {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
 		case err == nil:
-			return signLock(file)
+			signLock(file)
+			return nil
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case !errors.Is(err, syscall.EWOULDBLOCK):
@@ -66,15 +67,12 @@ func (s *Store) hold(ctx context.Context, file *os.File) error {
 }
 
 // signLock writes our pid into the lock file, for the error message of whoever
-// finds it locked.
-func signLock(file *os.File) error {
-	if err := file.Truncate(0); err != nil {
-		return fmt.Errorf("signing the lock: %w", err)
+// finds it locked. A disk without room for that does not keep us from the pool:
+// to remove what was left in it may be what makes room.
+func signLock(file *os.File) {
+	if file.Truncate(0) == nil {
+		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	if _, err := file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
-		return fmt.Errorf("signing the lock: %w", err)
-	}
-	return nil
 }
 
 // holder names the process that holds the lock, as far as the file tells.

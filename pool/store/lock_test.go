@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -96,5 +97,14 @@ func TestLockIsNotInherited(t *testing.T) {
 	defer cancel()
 	unlock, err = s.Lock(ctx)
 	require.NoError(t, err, "a child of the owner must not keep the pool")
+	require.NoError(t, unlock())
+}
+
+// The workers that another process left may be what fills the disk.
+func TestLockNeedsNoRoom(t *testing.T) {
+	s, dir := open(t)
+	require.NoError(t, os.Symlink("/dev/full", filepath.Join(dir, store.LockFile)))
+	unlock, err := s.Lock(t.Context())
+	require.NoError(t, err)
 	require.NoError(t, unlock())
 }

@@ -81,6 +81,9 @@ func (s *Store) Load(id string) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("reading the record of worker %s: %w", id, err)
 	}
+	if record.ID != id { // such as that of a directory copied by hand
+		return Record{}, fmt.Errorf("reading the record of worker %s: it is of worker %q", id, record.ID)
+	}
 	return record, nil
 }
 

@@ -139,6 +139,25 @@ func TestRecordComesBackAsSaved(t *testing.T) {
 	assert.Len(t, entries, 1, "no temporary file is left")
 }
 
+// A new file takes the place of the old one, so that no crash leaves half of a
+// record.
+func TestSaveLeavesTheOldFileAsItIs(t *testing.T) {
+	s, dir := open(t)
+	_, err := s.Reserve(sample.ID)
+	require.NoError(t, err)
+	require.NoError(t, s.Save(sample))
+	old := filepath.Join(dir, "old")
+	require.NoError(t, os.Link(filepath.Join(s.Dir(sample.ID), store.RecordFile), old))
+	before, err := os.ReadFile(old)
+	require.NoError(t, err)
+	changed := sample
+	changed.Reason = "another"
+	require.NoError(t, s.Save(changed))
+	after, err := os.ReadFile(old)
+	require.NoError(t, err)
+	assert.Equal(t, string(before), string(after))
+}
+
 func TestSaveNeedsTheDirectory(t *testing.T) {
 	s, _ := open(t)
 	require.ErrorIs(t, s.Save(sample), fs.ErrNotExist)
@@ -160,10 +179,12 @@ func TestLoadRefuses(t *testing.T) {
 		"an empty file":  ``,
 		"a wrong type":   `{"version": 1, "id": 7}`,
 		"a lower number": `{"version": -1}`,
+		"another's":      `{"version": 1, "id": "p-bbbbbbbb"}`,
+		"nobody's":       `{"version": 1}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, text)
-			assert.ErrorContains(t, err, "reading the record of worker p-aaaaaaaa")
+			assert.ErrorContains(t, err, "reading the record of worker "+sample.ID)
 		})
 	}
 	_, err := load(t, `{"version": 2, "id": {"of": "another shape"}}`)
@@ -181,8 +202,8 @@ func TestLoadSaysThatThereIsNone(t *testing.T) {
 func load(t *testing.T, text string) (store.Record, error) {
 	t.Helper()
 	s, _ := open(t)
-	dir, err := s.Reserve("p-aaaaaaaa")
+	dir, err := s.Reserve(sample.ID)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, store.RecordFile), []byte(text), 0o600))
-	return s.Load("p-aaaaaaaa")
+	return s.Load(sample.ID)
 }
