@@ -119,11 +119,7 @@ func (c tryCommand) script() string {
 // instances is how many workers there may be at once: enough to see workers
 // side by side, and not so many that they only wait for the host's processors.
 func instances(jobs int, c config.Config) int {
-	most := min(jobs, max(leastInstances, 2*runtime.NumCPU()), c.Network.Capacity())
-	if c.Host.MaxWorkers > 0 {
-		most = min(most, c.Host.MaxWorkers)
-	}
-	return most
+	return min(jobs, max(leastInstances, 2*runtime.NumCPU()), c.MaxWorkers())
 }
 
 func (c tryCommand) print(s *streams, o *outcome) error {

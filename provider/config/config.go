@@ -180,6 +180,14 @@ func (c Config) ImagesDir() string { return filepath.Join(c.StateDir, "images") 
 // AddressDir holds the record of addresses taken, which all pools share.
 func (c Config) AddressDir() string { return filepath.Join(c.StateDir, "addresses") }
 
+// MaxWorkers is the most workers that the pool may have.
+func (c Config) MaxWorkers() int {
+	if c.Host.MaxWorkers > 0 {
+		return c.Host.MaxWorkers
+	}
+	return c.Network.Capacity()
+}
+
 // Capacity is how many workers the subnet has addresses for. Its network
 // address, the gateway and the broadcast address are no worker's.
 func (n Network) Capacity() int { return 1<<(n.Subnet.Addr().BitLen()-n.Subnet.Bits()) - 3 }
