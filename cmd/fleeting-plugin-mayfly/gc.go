@@ -32,6 +32,9 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	for _, pool := range swept {
 		printSwept(s, pool)
 	}
+	if len(swept) == 0 {
+		fmt.Fprintf(s.out, "no pools in %s\n", settings.StateDir)
+	}
 	return err
 }
 

@@ -24,7 +24,7 @@ const (
 
 type tryCommand struct {
 	configuration
-	Jobs   int      `default:"1" placeholder:"N" help:"How many jobs to run, each on a worker of its own."`
+	Jobs   int      `default:"1" placeholder:"N" help:"How many jobs to run (${default}), each on a worker of its own."`
 	JSON   bool     `help:"Print one JSON document."`
 	Script []string `arg:"" optional:"" help:"What each job runs, after --; the words are joined as ssh joins them."`
 }

@@ -108,7 +108,7 @@ func (c *Cache) buildLocked(ctx context.Context, digest string, build Builder) (
 	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	manifest.Version, manifest.Digest = image.ManifestVersion, digest
