@@ -8,12 +8,17 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// buildWait is how long a build waits for another one that was asked for from
-// the command line.
-const buildWait = time.Hour
+const (
+	// buildWait is how long a build waits for another one that was asked for
+	// from the command line.
+	buildWait = time.Hour
+	// patience is how long it does so without a word.
+	patience = time.Second
+)
 
 // BuildImage makes the golden image that a configuration asks for, for jobs
 // that log in as user, or finds it in the cache. It returns the name of the
@@ -34,7 +39,11 @@ func BuildImage(ctx context.Context, c config.Config, user string, progress imag
 		return image.Golden{}, "", err
 	}
 	recipe.Form = a.form
-	err = alone(ctx, c, a, func() error {
+	// One that is there waits for nobody who builds another.
+	if golden, found, err := findImage(c, recipe); found || err != nil {
+		return golden, a.name, err
+	}
+	err = alone(ctx, c, a, progress, func() error {
 		golden, err = a.backend.Build(ctx, recipe, progress)
 		return err
 	})
@@ -54,13 +63,17 @@ func PrepareTemplate(ctx context.Context, c config.Config, golden image.Golden, 
 		return nil
 	}
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
-	return alone(ctx, c, a, func() error { return forker.Prepare(ctx, golden, size, progress) })
+	return alone(ctx, c, a, progress, func() error { return forker.Prepare(ctx, golden, size, progress) })
 }
 
 // alone works with the pool's lock held and its network open, after it has
 // removed what was left there by one that was killed.
-func alone(ctx context.Context, c config.Config, a assembly, work func() error) (err error) {
-	records, unlock, err := take(ctx, c, buildWait)
+func alone(ctx context.Context, c config.Config, a assembly, progress image.Progress, work func() error) (err error) {
+	records, unlock, err := take(ctx, c, patience)
+	if errors.Is(err, store.ErrHeld) && ctx.Err() == nil {
+		progress("waiting", "for another process of this program, which has its turn")
+		records, unlock, err = take(ctx, c, buildWait)
+	}
 	if err != nil {
 		return err
 	}

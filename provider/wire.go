@@ -172,3 +172,8 @@ func (a assembly) lacksRoot() bool { return a.root && os.Geteuid() != 0 }
 func Images(c config.Config) ([]image.Golden, error) {
 	return cache.New(c.ImagesDir()).List()
 }
+
+// findImage finds the recipe's image, if it is one of those.
+func findImage(c config.Config, recipe image.Recipe) (image.Golden, bool, error) {
+	return cache.New(c.ImagesDir()).Get(recipe.Digest())
+}
