@@ -78,9 +78,12 @@ func candidates(c config.Config, log *slog.Logger) ([]assembly, error) {
 }
 
 // everyone puts together every backend of this system, whichever the
-// configuration names: another one may have served the pool before.
+// configuration names: another one may have served the pool before. Where this
+// process lacks root, a backend that needs it has served nothing in a directory
+// of this user's, and could not even be asked.
 func everyone(c config.Config, log *slog.Logger) ([]assembly, error) {
-	return putTogether(c, log, func(builder) bool { return true })
+	all, err := putTogether(c, log, func(builder) bool { return true })
+	return slices.DeleteFunc(all, assembly.lacksRoot), err
 }
 
 func putTogether(c config.Config, log *slog.Logger, wanted func(builder) bool) ([]assembly, error) {
