@@ -55,7 +55,7 @@ func (c tryCommand) Run(ctx context.Context, s *streams) error {
 // it did not come to running jobs; otherwise an error says why not all ran.
 func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config, user string) (*outcome, error) {
 	progress := newProgress(s.err).report
-	golden, backend, err := provider.BuildImage(ctx, settings, user, progress, s.log())
+	golden, backend, err := provider.BuildImage(ctx, settings, user, progress, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,14 +63,14 @@ func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config,
 	if err != nil {
 		return nil, err
 	}
-	if err := provider.PrepareTemplate(ctx, settings, golden, progress, s.log()); err != nil {
-		s.log().Warn("no template: workers are clones, which take longer", "error", err)
+	if err := provider.PrepareTemplate(ctx, settings, golden, progress, s.log); err != nil {
+		s.log.Warn("no template: workers are clones, which take longer", "error", err)
 	}
 	result := newOutcome(backend, golden)
 	began := time.Now()
 	err = c.runJobs(ctx, s, settings, user, result)
 	result.seconds = time.Since(began).Seconds()
-	_, result.reason = provider.Acceleration(settings, s.log())
+	_, result.reason = provider.Acceleration(settings, s.log)
 
 	// Even when interrupted, and above all then.
 	left, leftErr := provider.Leftovers(context.WithoutCancel(ctx), settings)
