@@ -215,13 +215,15 @@ func TestBuiltImageIsThatOfTheRecipe(t *testing.T) {
 // for nobody.
 func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
 	c := w.config()
 	c.Pool = config.PoolImages
-	_, unlock, err := take(t.Context(), c, time.Second)
+	_, unlock, err := take(ctx, c, time.Second)
 	require.NoError(t, err)
 
 	var waited []string
-	_, _, err = BuildImage(t.Context(), w.config(), "root", func(stage, line string) {
+	_, _, err = BuildImage(ctx, w.config(), "root", func(stage, line string) {
 		waited = append(waited, stage+" "+line)
 		require.NoError(t, unlock())
 	}, silent)
@@ -235,10 +237,10 @@ func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	manifest, err := json.Marshal(image.Manifest{Version: image.ManifestVersion, Digest: recipe.Digest(), BuiltSeconds: 7})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, image.ManifestFile), manifest, 0o600))
-	_, unlock, err = take(t.Context(), c, time.Second)
+	_, unlock, err = take(ctx, c, time.Second)
 	require.NoError(t, err)
 	defer unlock()
-	golden, name, err := BuildImage(t.Context(), w.config(), "root", func(stage, _ string) { t.Error("it should not", stage) }, silent)
+	golden, name, err := BuildImage(ctx, w.config(), "root", func(stage, _ string) { t.Error("it should not", stage) }, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	require.InDelta(t, 7, golden.BuiltSeconds, 0)
