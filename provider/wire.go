@@ -176,6 +176,16 @@ func Images(c config.Config) ([]image.Golden, error) {
 	return cache.New(c.ImagesDir()).List()
 }
 
+// unfinishedBuilds lists what killed builds have left of images, and removes it
+// if it is told to.
+func unfinishedBuilds(c config.Config, remove bool) ([]string, error) {
+	names, err := cache.New(c.ImagesDir()).Unfinished(remove)
+	for i, name := range names {
+		names[i] = "unfinished image " + name
+	}
+	return names, err
+}
+
 // findImage finds the recipe's image, if it is one of those.
 func findImage(c config.Config, recipe image.Recipe) (image.Golden, bool, error) {
 	return cache.New(c.ImagesDir()).Get(recipe.Digest())
