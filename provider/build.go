@@ -8,12 +8,17 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// buildWait is how long a build waits for another one that was asked for from
-// the command line.
-const buildWait = time.Hour
+const (
+	// buildWait is how long a build waits for another one that was asked for
+	// from the command line.
+	buildWait = time.Hour
+	// patience is how long it does so without a word.
+	patience = time.Second
+)
 
 // BuildImage makes the golden image that a configuration asks for, for jobs
 // that log in as user, or finds it in the cache. It returns the name of the
@@ -34,10 +39,20 @@ func BuildImage(ctx context.Context, c config.Config, user string, progress imag
 		return image.Golden{}, "", err
 	}
 	recipe.Form = a.form
-	err = alone(ctx, c, a, func() error {
+	build := func() error {
 		golden, err = a.backend.Build(ctx, recipe, progress)
 		return err
-	})
+	}
+	err = alone(ctx, c, a, patience, build)
+	if !isTaken(ctx, err) {
+		return golden, a.name, err
+	}
+	// Who has the image need not wait until another one is built.
+	if golden, found, err := findImage(c, recipe); found || err != nil {
+		return golden, a.name, err
+	}
+	progress(waiting())
+	err = alone(ctx, c, a, buildWait, build)
 	return golden, a.name, err
 }
 
@@ -54,13 +69,27 @@ func PrepareTemplate(ctx context.Context, c config.Config, golden image.Golden, 
 		return nil
 	}
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
-	return alone(ctx, c, a, func() error { return forker.Prepare(ctx, golden, size, progress) })
+	prepare := func() error { return forker.Prepare(ctx, golden, size, progress) }
+	if err := alone(ctx, c, a, patience, prepare); !isTaken(ctx, err) {
+		return err
+	}
+	progress(waiting())
+	return alone(ctx, c, a, buildWait, prepare)
 }
 
-// alone works with the pool's lock held and its network open, after it has
-// removed what was left there by one that was killed.
-func alone(ctx context.Context, c config.Config, a assembly, work func() error) (err error) {
-	records, unlock, err := take(ctx, c, buildWait)
+// isTaken tells that another process has its turn, and this one still wants it.
+func isTaken(ctx context.Context, err error) bool {
+	return errors.Is(err, store.ErrHeld) && ctx.Err() == nil
+}
+
+func waiting() (stage, line string) {
+	return "waiting", "for another process of this program, which has its turn"
+}
+
+// alone works with the pool's lock held, for which it waits, and its network
+// open, after it has removed what was left there by one that was killed.
+func alone(ctx context.Context, c config.Config, a assembly, wait time.Duration, work func() error) (err error) {
+	records, unlock, err := take(ctx, c, wait)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
@@ -208,6 +209,41 @@ func TestBuiltImageIsThatOfTheRecipe(t *testing.T) {
 	other, err := Recipe(w.config(), "")
 	require.NoError(t, err)
 	require.NotEqual(t, recipe.Digest(), other.Digest(), "another user makes another image")
+}
+
+// Builds take turns, and whoever waits says so. An image that is there waits
+// for nobody.
+func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	c := w.config()
+	c.Pool = config.PoolImages
+	_, unlock, err := take(ctx, c, time.Second)
+	require.NoError(t, err)
+
+	var waited []string
+	_, _, err = BuildImage(ctx, w.config(), "root", func(stage, line string) {
+		waited = append(waited, stage+" "+line)
+		require.NoError(t, unlock())
+	}, silent)
+	require.NoError(t, err)
+	require.Equal(t, []string{"waiting for another process of this program, which has its turn"}, waited)
+
+	recipe, err := Recipe(w.config(), "root")
+	require.NoError(t, err)
+	dir := filepath.Join(c.ImagesDir(), recipe.Digest())
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	manifest, err := json.Marshal(image.Manifest{Version: image.ManifestVersion, Digest: recipe.Digest(), BuiltSeconds: 7})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, image.ManifestFile), manifest, 0o600))
+	_, unlock, err = take(ctx, c, time.Second)
+	require.NoError(t, err)
+	defer unlock()
+	golden, name, err := BuildImage(ctx, w.config(), "root", func(stage, _ string) { t.Error("it should not", stage) }, silent)
+	require.NoError(t, err)
+	require.Equal(t, config.BackendSynthetic, name)
+	require.InDelta(t, 7, golden.BuiltSeconds, 0)
 }
 
 // failing is a backend that cannot build.

@@ -76,7 +76,7 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 	p := pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
-		Max: maxWorkers(c), ConcurrentStarts: c.Host.ConcurrentStarts,
+		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
 	}, pool.Parts{Backend: a.backend, Network: a.network, Access: a.access, Store: records, Log: log})
 	if err := p.Open(ctx); err != nil {
@@ -92,7 +92,7 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 func (g *InstanceGroup) info(c config.Config, backend string, suspends bool) fleeting.ProviderInfo {
 	info := fleeting.ProviderInfo{
 		ID:        fmt.Sprintf("mayfly/%s/%s", backend, c.Pool),
-		MaxSize:   maxWorkers(c),
+		MaxSize:   c.MaxWorkers(),
 		Version:   g.version.String(),
 		BuildInfo: g.version.BuildInfo(),
 	}
@@ -100,11 +100,4 @@ func (g *InstanceGroup) info(c config.Config, backend string, suspends bool) fle
 		info.Capabilities = []fleeting.Capability{fleeting.CapabilitySuspendResume}
 	}
 	return info
-}
-
-func maxWorkers(c config.Config) int {
-	if c.Host.MaxWorkers > 0 {
-		return c.Host.MaxWorkers
-	}
-	return c.Network.Capacity()
 }

@@ -86,11 +86,14 @@ func sweepPool(ctx context.Context, c config.Config, do Sweeping, log *slog.Logg
 		found.giveUpSuspended()
 	}
 	result.LeftOver, result.Suspended = found.list(), append(result.Suspended, found.suspended...)
-	if err != nil || !do.Remove {
-		return result, err
+	if err == nil && do.Remove {
+		err = found.remove(ctx, records, candidates)
 	}
-	err = found.remove(ctx, records, candidates)
-	result.Removed = err == nil
+	if c.Pool == config.PoolImages {
+		builds, buildErr := unfinishedBuilds(c, do.Remove) // after their machines
+		result.LeftOver, err = append(result.LeftOver, builds...), errors.Join(err, buildErr)
+	}
+	result.Removed = err == nil && do.Remove
 	return result, err
 }
 

@@ -78,9 +78,12 @@ func candidates(c config.Config, log *slog.Logger) ([]assembly, error) {
 }
 
 // everyone puts together every backend of this system, whichever the
-// configuration names: another one may have served the pool before.
+// configuration names: another one may have served the pool before. Where this
+// process lacks root, a backend that needs it has served nothing in a directory
+// of this user's, and could not even be asked.
 func everyone(c config.Config, log *slog.Logger) ([]assembly, error) {
-	return putTogether(c, log, func(builder) bool { return true })
+	all, err := putTogether(c, log, func(builder) bool { return true })
+	return slices.DeleteFunc(all, assembly.lacksRoot), err
 }
 
 func putTogether(c config.Config, log *slog.Logger, wanted func(builder) bool) ([]assembly, error) {
@@ -171,4 +174,19 @@ func (a assembly) lacksRoot() bool { return a.root && os.Geteuid() != 0 }
 // read are in the error, beside the others.
 func Images(c config.Config) ([]image.Golden, error) {
 	return cache.New(c.ImagesDir()).List()
+}
+
+// unfinishedBuilds lists what killed builds have left of images, and removes it
+// if it is told to.
+func unfinishedBuilds(c config.Config, remove bool) ([]string, error) {
+	names, err := cache.New(c.ImagesDir()).Unfinished(remove)
+	for i, name := range names {
+		names[i] = "unfinished image " + name
+	}
+	return names, err
+}
+
+// findImage finds the recipe's image, if it is one of those.
+func findImage(c config.Config, recipe image.Recipe) (image.Golden, bool, error) {
+	return cache.New(c.ImagesDir()).Get(recipe.Digest())
 }

@@ -25,8 +25,17 @@ type commands struct {
 	Guest     guestCommand     `cmd:"" hidden:"" help:"Be the agent inside a worker's guest."`
 }
 
-// streams are where a command writes its result, and all else.
-type streams struct{ out, err io.Writer }
+// streams are where a command writes its result, and all else. The log, which
+// goes to err too, is for a person in front of a terminal.
+type streams struct {
+	out, err io.Writer
+	log      *slog.Logger
+}
+
+func newStreams(out, err io.Writer) *streams {
+	options := &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: withoutTime}
+	return &streams{out, err, slog.New(slog.NewTextHandler(&withoutRepeats{to: err}, options))}
+}
 
 // document prints a command's result for machines.
 func (s *streams) document(result any) error {
@@ -34,11 +43,6 @@ func (s *streams) document(result any) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(result)
-}
-
-// log is for commands whose log is for a person in front of a terminal.
-func (s *streams) log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 type configCommands struct {

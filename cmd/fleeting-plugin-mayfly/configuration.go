@@ -3,15 +3,30 @@ package main
 import (
 	"errors"
 
+	"github.com/alecthomas/kong"
+
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 // configuration is the flags of commands that work with a runner's settings.
 type configuration struct {
-	Config   string `placeholder:"FILE" type:"path" help:"GitLab Runner's config.toml; without it, the defaults."`
+	Config   path   `placeholder:"FILE" help:"GitLab Runner's config.toml; without it, the defaults."`
 	Runner   string `placeholder:"NAME" help:"The [[runners]] entry in it, by name."`
 	Backend  string `placeholder:"BACKEND" help:"Use this backend instead."`
-	StateDir string `placeholder:"DIR" type:"path" help:"Use this state directory instead."`
+	StateDir path   `placeholder:"DIR" help:"Use this state directory instead."`
+}
+
+// path is a file or a directory, made absolute. Kong's own type takes an empty
+// one, as an unset variable of a script leaves it, for the current directory.
+type path string
+
+// UnmarshalText is called by the command line's parser.
+func (p *path) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("empty: write a path, or remove it")
+	}
+	*p = path(kong.ExpandPath(string(text)))
+	return nil
 }
 
 // load returns the settings that the flags name.
@@ -25,7 +40,7 @@ func (c configuration) load() (config.Config, config.RunnerSettings, error) {
 			to.Backend = c.Backend
 		}
 		if c.StateDir != "" {
-			to.StateDir = c.StateDir
+			to.StateDir = string(c.StateDir)
 		}
 	})
 	if err != nil {
@@ -36,7 +51,7 @@ func (c configuration) load() (config.Config, config.RunnerSettings, error) {
 
 func (c configuration) read() (config.Config, config.RunnerSettings, error) {
 	if c.Config != "" {
-		return config.Load(c.Config, c.Runner)
+		return config.Load(string(c.Config), c.Runner)
 	}
 	if c.Runner != "" {
 		return config.Config{}, config.RunnerSettings{}, usageError{errors.New("--runner names an entry of a file: add --config FILE")}

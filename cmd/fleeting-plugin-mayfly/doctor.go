@@ -25,7 +25,7 @@ func (c doctorCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	name, findings, err := provider.Check(ctx, settings, s.log())
+	name, findings, err := provider.Check(ctx, settings, s.log)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	swept, err := provider.Sweep(ctx, settings, provider.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log())
+	swept, err := provider.Sweep(ctx, settings, provider.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log)
 	if swept == nil {
 		return err
 	}
@@ -31,6 +31,9 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	}
 	for _, pool := range swept {
 		printSwept(s, pool)
+	}
+	if len(swept) == 0 {
+		fmt.Fprintf(s.out, "no pools in %s\n", settings.StateDir)
 	}
 	return err
 }

@@ -28,7 +28,7 @@ func (c imageBuildCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	golden, _, err := provider.BuildImage(ctx, settings, runner.Username, newProgress(s.err).report, s.log())
+	golden, _, err := provider.BuildImage(ctx, settings, runner.Username, newProgress(s.err).report, s.log)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"regexp"
 )
 
@@ -17,4 +18,33 @@ func (w withoutTimestamps) Write(line []byte) (int, error) {
 		return 0, err
 	}
 	return len(line), nil
+}
+
+// withoutTime leaves out when something was logged: who reads it has just seen
+// it come.
+func withoutTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// withoutRepeats passes each line on once. A command may put its parts together
+// several times, and each finds out anew that there is no KVM. A logger calls it
+// by one goroutine at a time.
+type withoutRepeats struct {
+	to   io.Writer
+	said map[string]bool
+}
+
+// Write is called for each line of the log.
+func (w *withoutRepeats) Write(line []byte) (int, error) {
+	if w.said[string(line)] {
+		return len(line), nil
+	}
+	if w.said == nil {
+		w.said = make(map[string]bool)
+	}
+	w.said[string(line)] = true
+	return w.to.Write(line)
 }

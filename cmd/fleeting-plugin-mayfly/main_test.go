@@ -42,6 +42,16 @@ func TestLogHasEachTimeOnce(t *testing.T) {
 	require.Equal(t, "2026-07-01T10:00:00.000Z [INFO]  try: worker runs: how=clone\n", out.String())
 }
 
+func TestLogSaysEachThingOnce(t *testing.T) {
+	var out bytes.Buffer
+	log := newStreams(nil, &out).log
+	log.Info("nobody asked")
+	log.Warn("no KVM", "reason", "none")
+	log.Warn("no KVM", "reason", "none")
+	log.Warn("no KVM", "reason", "another")
+	require.Equal(t, "level=WARN msg=\"no KVM\" reason=none\nlevel=WARN msg=\"no KVM\" reason=another\n", out.String())
+}
+
 func TestListTellsBuildsFromWorkersAndMakesNothing(t *testing.T) {
 	c := config.Default()
 	c.StateDir = filepath.Join(t.TempDir(), "state")

@@ -75,7 +75,8 @@ func (o *outcome) good() bool {
 // table prints the outcome for people: what the jobs said, and then the times.
 func (o *outcome) table(to io.Writer) error {
 	for _, j := range o.Jobs {
-		printOutput(to, j.Worker, j.Stdout+j.Stderr)
+		printOutput(to, j.Worker, j.Stdout)
+		printOutput(to, j.Worker, j.Stderr)
 	}
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\nWORKER\tHOW\tREADY\tJOB\tEXIT")

@@ -57,8 +57,8 @@ func (c psCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	addMemory(ctx, settings, s.log(), workers)
-	addDenied(ctx, settings, s.log(), workers)
+	addMemory(ctx, settings, s.log, workers)
+	addDenied(ctx, settings, s.log, workers)
 	if c.JSON {
 		return s.document(workers)
 	}

@@ -24,7 +24,7 @@ const (
 
 type tryCommand struct {
 	configuration
-	Jobs   int      `default:"1" placeholder:"N" help:"How many jobs to run, each on a worker of its own."`
+	Jobs   int      `default:"1" placeholder:"N" help:"How many jobs to run (${default}), each on a worker of its own."`
 	JSON   bool     `help:"Print one JSON document."`
 	Script []string `arg:"" optional:"" help:"What each job runs, after --; the words are joined as ssh joins them."`
 }
@@ -55,7 +55,7 @@ func (c tryCommand) Run(ctx context.Context, s *streams) error {
 // it did not come to running jobs; otherwise an error says why not all ran.
 func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config, user string) (*outcome, error) {
 	progress := newProgress(s.err).report
-	golden, backend, err := provider.BuildImage(ctx, settings, user, progress, s.log())
+	golden, backend, err := provider.BuildImage(ctx, settings, user, progress, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,14 +63,14 @@ func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config,
 	if err != nil {
 		return nil, err
 	}
-	if err := provider.PrepareTemplate(ctx, settings, golden, progress, s.log()); err != nil {
-		s.log().Warn("no template: workers are clones, which take longer", "error", err)
+	if err := provider.PrepareTemplate(ctx, settings, golden, progress, s.log); err != nil {
+		s.log.Warn("no template: workers are clones, which take longer", "error", err)
 	}
 	result := newOutcome(backend, golden)
 	began := time.Now()
 	err = c.runJobs(ctx, s, settings, user, result)
 	result.seconds = time.Since(began).Seconds()
-	_, result.reason = provider.Acceleration(settings, s.log())
+	_, result.reason = provider.Acceleration(settings, s.log)
 
 	// Even when interrupted, and above all then.
 	left, leftErr := provider.Leftovers(context.WithoutCancel(ctx), settings)
@@ -119,11 +119,7 @@ func (c tryCommand) script() string {
 // instances is how many workers there may be at once: enough to see workers
 // side by side, and not so many that they only wait for the host's processors.
 func instances(jobs int, c config.Config) int {
-	most := min(jobs, max(leastInstances, 2*runtime.NumCPU()), c.Network.Capacity())
-	if c.Host.MaxWorkers > 0 {
-		most = min(most, c.Host.MaxWorkers)
-	}
-	return most
+	return min(jobs, max(leastInstances, 2*runtime.NumCPU()), c.MaxWorkers())
 }
 
 func (c tryCommand) print(s *streams, o *outcome) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,7 +38,7 @@ func (c *Cache) Build(ctx context.Context, digest string, build Builder) (golden
 	if found || err != nil {
 		return golden, err
 	}
-	if err := c.removeLeftovers(digest); err != nil {
+	if _, err := c.unfinished(digest, true); err != nil {
 		return image.Golden{}, err
 	}
 	if err := c.buildLocked(ctx, digest, build); err != nil {
@@ -65,35 +66,49 @@ func (c *Cache) lockFile(digest string) string { return filepath.Join(c.dir, ".l
 // building finds the digest in the name of an unfinished build.
 var building = regexp.MustCompile(`^\.building-([0-9a-f]{32})-`)
 
-// removeLeftovers removes all unfinished builds that no living process works
-// on: those of the digest whose lock is held here, and those whose lock is free.
-func (c *Cache) removeLeftovers(locked string) error {
+// Unfinished lists the builds that no living process works on, by the names of
+// their directories, and removes them if it is told to. A build does that too,
+// before it begins.
+func (c *Cache) Unfinished(remove bool) (names []string, err error) { return c.unfinished("", remove) }
+
+// unfinished is Unfinished for one who may hold the lock of a digest.
+func (c *Cache) unfinished(locked string, remove bool) (names []string, err error) {
 	entries, err := os.ReadDir(c.dir)
-	if err != nil {
-		return fmt.Errorf("looking for unfinished builds: %w", err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("looking for unfinished builds: %w", err)
 	}
+	var errs []error
 	for _, entry := range entries {
 		name := building.FindStringSubmatch(entry.Name())
 		if name == nil {
 			continue
 		}
-		if err := c.removeLeftover(entry.Name(), name[1], locked); err != nil {
-			return fmt.Errorf("removing an unfinished build: %w", err)
+		abandoned, err := c.visit(entry.Name(), name[1], locked, remove)
+		if abandoned {
+			names = append(names, entry.Name())
 		}
+		errs = append(errs, err)
 	}
-	return nil
+	return names, errors.Join(errs...)
 }
 
-func (c *Cache) removeLeftover(name, digest, locked string) error {
-	path := filepath.Join(c.dir, name)
-	if digest == locked {
-		return os.RemoveAll(path)
+// visit tells whether nobody works on an unfinished build, and removes it then
+// if it is told to. While it does, nobody can begin to.
+func (c *Cache) visit(name, digest, locked string, remove bool) (abandoned bool, err error) {
+	if digest != locked {
+		lock, err := filelock.TryAcquire(c.lockFile(digest))
+		if lock == nil {
+			return false, err
+		}
+		defer lock.Release()
 	}
-	lock, err := filelock.TryAcquire(c.lockFile(digest))
-	if lock == nil {
-		return err
+	if remove {
+		err = os.RemoveAll(filepath.Join(c.dir, name))
 	}
-	return errors.Join(os.RemoveAll(path), lock.Release())
+	if err != nil {
+		err = fmt.Errorf("removing an unfinished build: %w", err)
+	}
+	return true, err
 }
 
 func (c *Cache) buildLocked(ctx context.Context, digest string, build Builder) (err error) {
@@ -108,7 +123,7 @@ func (c *Cache) buildLocked(ctx context.Context, digest string, build Builder) (
 	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	manifest.Version, manifest.Digest = image.ManifestVersion, digest

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
 )
 
 const digest = "0123456789abcdef0123456789abcdef"
@@ -68,6 +69,28 @@ func TestCancelledBuildLeavesNothing(t *testing.T) {
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, directories(t, cache))
+}
+
+func TestUnfinishedBuildsAreThoseOfNobody(t *testing.T) {
+	cache := New(filepath.Join(t.TempDir(), "images"))
+	names, err := cache.Unfinished(true)
+	require.NoError(t, err)
+	require.Empty(t, names, "nothing is there")
+
+	dead, alive := ".building-"+strings.Repeat("0", 32)+"-1-1", ".building-"+digest+"-1-1"
+	for _, name := range []string{dead, alive, ".building-x"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(cache.dir, name), 0o700))
+	}
+	lock, err := filelock.Acquire(t.Context(), cache.lockFile(digest))
+	require.NoError(t, err)
+	defer lock.Release()
+	for _, remove := range []bool{false, true} {
+		names, err = cache.Unfinished(remove)
+		require.NoError(t, err)
+		require.Equal(t, []string{dead}, names)
+	}
+	require.NoDirExists(t, filepath.Join(cache.dir, dead))
+	require.DirExists(t, filepath.Join(cache.dir, alive))
 }
 
 func TestDigestNeverLeavesTheDirectory(t *testing.T) {

@@ -92,6 +92,7 @@ func write(t *testing.T, path, text string) string {
 	t.Helper()
 	content := make([]byte, 1<<20)
 	copy(content, text)
+	copy(content[510:], bootSignature)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	return path
 }

@@ -46,6 +46,9 @@ func readHeader(path string) (header, error) {
 	}
 	start := make([]byte, 512)
 	n, err := io.ReadFull(file, start)
+	if errors.Is(err, io.EOF) {
+		return header{}, errors.New("it is empty")
+	}
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return header{}, fmt.Errorf("reading its header: %w", err)
 	}
@@ -96,4 +99,21 @@ func parseQcow2(start []byte) (header, error) {
 		return header{}, fmt.Errorf("its qcow2 header says that the disk has %d bytes", size)
 	}
 	return header{format: "qcow2", size: int64(size)}, nil
+}
+
+// bootSignature ends the first sector of every disk with partitions, GPT's
+// protective one included.
+const bootSignature = "\x55\xaa"
+
+func checkBootSector(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	sector := make([]byte, 512)
+	if _, err := io.ReadFull(file, sector); err != nil || !bytes.HasSuffix(sector, []byte(bootSignature)) {
+		return errors.New("it has no boot sector: use the image of a whole disk with a boot loader, and a file that is undamaged")
+	}
+	return nil
 }

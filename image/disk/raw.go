@@ -10,7 +10,9 @@ import (
 
 // ToRaw makes dst, which must not exist, a raw disk of size bytes from the raw
 // or qcow2 image src. What comes after the end of the image reads as zeros; a
-// partition table and a file system grow when the guest boots.
+// partition table and a file system grow when the guest boots. An image that no
+// firmware would boot is refused: its machine would stand still for as long as
+// a first boot may take.
 func ToRaw(ctx context.Context, src, dst string, size int64) error {
 	src, err := filepath.Abs(src) // QEMU takes what comes before a colon for a protocol
 	if err != nil {
@@ -25,6 +27,9 @@ func ToRaw(ctx context.Context, src, dst string, size int64) error {
 	}
 	if err := convert(ctx, head.format, src, dst); err != nil {
 		return err
+	}
+	if err := checkBootSector(dst); err != nil {
+		return errors.Join(fmt.Errorf("image %s: %w", src, err), os.Remove(dst))
 	}
 	if err := os.Truncate(dst, size); err != nil {
 		return errors.Join(fmt.Errorf("growing disk %s to %d bytes: %w", dst, size, err), os.Remove(dst))

@@ -66,6 +66,15 @@ func TestOtherFormatsAreNamed(t *testing.T) {
 	}
 }
 
+func TestImagesThatNothingBootsAreRefused(t *testing.T) {
+	for name, size := range map[string]int{"it is empty": 0, "no boot sector: ": 1 << 20, "no boot sector": 100} {
+		path := filepath.Join(t.TempDir(), "image")
+		require.NoError(t, os.WriteFile(path, make([]byte, size), 0o600))
+		require.ErrorContains(t, ToRaw(t.Context(), path, path+".raw", 1<<20), name)
+		require.NoFileExists(t, path+".raw")
+	}
+}
+
 func TestParseQcow2(t *testing.T) {
 	good := make([]byte, 512)
 	copy(good, "QFI\xfb")

@@ -20,7 +20,7 @@ func run(ctx context.Context, name string, args ...string) ([]byte, error) {
 		return stdout.Bytes(), nil
 	}
 	if ctx.Err() != nil {
-		err = ctx.Err() // rather than "signal: killed", which names no reason
+		err = context.Cause(ctx) // rather than "signal: killed", which names no reason
 	}
 	if said := strings.TrimSpace(stderr.String()); said != "" {
 		return nil, fmt.Errorf("%s: %w: %s", name, err, said)

@@ -72,7 +72,7 @@ func nextData(file *os.File, at, size int64) (start, end int64, err error) {
 func copyData(ctx context.Context, in io.ReaderAt, out io.WriterAt, start, end int64) error {
 	buf := make([]byte, block)
 	for at := start; at < end; {
-		if err := ctx.Err(); err != nil {
+		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		n, err := in.ReadAt(buf[:min(block, end-at)], at)

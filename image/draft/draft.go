@@ -82,8 +82,12 @@ func fromPackages(ctx context.Context, recipe image.Recipe, golden image.Golden,
 }
 
 func (m Maker) fromCloudImage(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) error {
-	progress("download", "")
-	show := func(line string) { progress("download", line) }
+	stage := "download"
+	if recipe.Source.Kind == image.Local {
+		stage = "image file"
+	}
+	progress(stage, "")
+	show := func(line string) { progress(stage, line) }
 	path, err := m.fetch(ctx, recipe.Source, show)
 	if err != nil {
 		return err
@@ -117,5 +121,5 @@ func writeSeed(ctx context.Context, recipe image.Recipe, path string) error {
 	if err != nil {
 		return fmt.Errorf("making the seed volume: %w", err)
 	}
-	return ctx.Err()
+	return context.Cause(ctx)
 }

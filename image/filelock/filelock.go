@@ -75,7 +75,7 @@ func wait(ctx context.Context, file *os.File) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-ticker.C:
 		}
 	}

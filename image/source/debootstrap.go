@@ -125,7 +125,7 @@ func runMmdebstrap(ctx context.Context, args []string, output func(string)) erro
 	err := runAlone(cmd)
 	said.Flush()
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("mmdebstrap: %w%s", err, said.Quote())

@@ -65,6 +65,9 @@ func mmdebstrap(suite, root, packages, sourcesFile, transportFile string) []stri
 		args = append(args, "--dpkgopt="+option)
 	}
 	args = append(args, "--aptopt="+transportFile)
+	// What apt does anyway below a directory that only root may enter, with a
+	// warning that looks like something to mend.
+	args = append(args, `--aptopt=APT::Sandbox::User "root"`)
 	for _, hook := range customizeHooks {
 		args = append(args, "--customize-hook="+hook)
 	}

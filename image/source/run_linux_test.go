@@ -47,17 +47,17 @@ const detached = `setsid sh -c 'read pid rest </proc/self/stat; echo $pid; exec 
 func TestCancelledRunLeavesNoProcessAndNoMount(t *testing.T) {
 	dir := t.TempDir()
 	stub(t, `mount -t tmpfs none "$1"; touch "$1/inside"; `+detached)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
 	var left int
 	begun := time.Now()
 	err := runMmdebstrap(ctx, []string{dir}, func(line string) {
 		if left == 0 {
 			left, _ = strconv.Atoi(line)
 		}
-		cancel()
+		cancel(interrupted)
 	})
-	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, interrupted, "a person is told what happened")
 	require.Less(t, time.Since(begun), 5*time.Second)
 	requireEnds(t, left)
 	require.NoFileExists(t, filepath.Join(dir, "inside"), "the mount shows outside")

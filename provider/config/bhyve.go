@@ -25,7 +25,6 @@ type rawBhyve struct {
 }
 
 func readBhyve(t *table) rawBhyve {
-	defer t.refuseRest()
 	return rawBhyve{
 		sudo:       t.text("sudo", `"sudo"`),
 		template:   t.text("template", `"default"`),

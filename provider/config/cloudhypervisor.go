@@ -26,7 +26,6 @@ type rawCloudHypervisor struct {
 }
 
 func readCloudHypervisor(t *table) rawCloudHypervisor {
-	defer t.refuseRest()
 	return rawCloudHypervisor{
 		binary:           t.text("binary", `"cloud-hypervisor"`),
 		diskBandwidth:    t.text("disk_bandwidth", `"200MiB"`),

@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
 
 func TestCloudHypervisor(t *testing.T) {
@@ -48,11 +46,4 @@ func TestFleetingdsKeysServeCloudHypervisor(t *testing.T) {
 	require.Equal(t, Machine{CPUs: 8, Memory: 16 * gib, Disk: 30 * gib, StartTimeout: Default().Machine.StartTimeout}, c.Machine)
 	require.Equal(t, "/srv/vms", c.StateDir)
 	require.Equal(t, 253, c.Network.Capacity())
-}
-
-func TestExampleNamesEveryKeyOfCloudHypervisor(t *testing.T) {
-	require.Contains(t, templates.RunnerConfig, "[runners.autoscaler.plugin_config.cloud_hypervisor]")
-	for _, key := range known(readCloudHypervisor) {
-		require.Contains(t, templates.RunnerConfig, "# "+key+" = ")
-	}
 }

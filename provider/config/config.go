@@ -5,7 +5,8 @@
 // plugin_config in GitLab Runner's own config.toml (runner.go).
 //
 // What the values lead to does not live here: nothing in this package starts,
-// creates or probes anything, except that a local image must be readable.
+// creates or probes anything, except that a local image must be readable and
+// that symbolic links to the state directory are followed.
 package config
 
 import (
@@ -171,14 +172,23 @@ func (c Config) Recipe(user string) image.Recipe {
 	}
 }
 
-// PoolDir holds what belongs to this pool alone.
-func (c Config) PoolDir() string { return filepath.Join(c.StateDir, "pools", c.Pool) }
+// PoolDir holds what belongs to this pool alone. Processes and links are found
+// again by its path, so it is one path, by whichever links StateDir leads there.
+func (c Config) PoolDir() string { return filepath.Join(withoutLinks(c.StateDir), "pools", c.Pool) }
 
 // ImagesDir is the cache of golden images, which all pools of a host share.
 func (c Config) ImagesDir() string { return filepath.Join(c.StateDir, "images") }
 
 // AddressDir holds the record of addresses taken, which all pools share.
 func (c Config) AddressDir() string { return filepath.Join(c.StateDir, "addresses") }
+
+// MaxWorkers is the most workers that the pool may have.
+func (c Config) MaxWorkers() int {
+	if c.Host.MaxWorkers > 0 {
+		return c.Host.MaxWorkers
+	}
+	return c.Network.Capacity()
+}
 
 // Capacity is how many workers the subnet has addresses for. Its network
 // address, the gateway and the broadcast address are no worker's.

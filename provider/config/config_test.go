@@ -1,9 +1,12 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -35,4 +38,18 @@ func TestDirectories(t *testing.T) {
 
 func TestCapacityLeavesThreeAddresses(t *testing.T) {
 	assert.Equal(t, 65533, config.Default().Network.Capacity())
+}
+
+// A plugin that was given a link and a command that was given the directory
+// mean the same pool, also before there is a directory.
+func TestPoolHasOnePath(t *testing.T) {
+	real, link := filepath.Join(t.TempDir(), "real"), filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Mkdir(real, 0o700))
+	require.NoError(t, os.Symlink(real, link))
+	for name, below := range map[string]string{"there": "", "not there yet": "a/b"} {
+		direct, linked := config.Default(), config.Default()
+		direct.StateDir, linked.StateDir = filepath.Join(real, below), filepath.Join(link, below)
+		require.Equal(t, direct.PoolDir(), linked.PoolDir(), name)
+		require.Contains(t, linked.PoolDir(), filepath.Join("real", below, "pools", "default"), name)
+	}
 }

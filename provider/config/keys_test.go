@@ -1,7 +1,10 @@
 package config
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -29,6 +32,8 @@ func nestedKeys() map[string][]string {
 		"host":    known(readHost),
 		"tart":    known(readTart),
 		"bhyve":   known(readBhyve),
+
+		"cloud_hypervisor": known(readCloudHypervisor),
 	}
 }
 
@@ -55,6 +60,40 @@ func TestReferenceHasEveryKey(t *testing.T) {
 			assert.Contains(t, section, "`"+key+"`", name)
 		}
 	}
+}
+
+// A default in the reference is one that changes nothing.
+func TestReferenceHasTheDefaults(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/configuration.md")
+	require.NoError(t, err)
+	row := regexp.MustCompile("^\\| (`[a-z_`, ]+`) \\| [^|]+ \\| `([^`]+)`")
+	checked, inside := 0, ""
+	for line := range strings.Lines(string(page)) {
+		if title, isTitle := strings.CutPrefix(line, "## "); isTitle {
+			inside = strings.TrimSpace(title)
+		}
+		match := row.FindStringSubmatch(line)
+		keys, isTable := nestedKeys()[inside]
+		if match == nil || !isTable && inside != "Top level" || !json.Valid([]byte(match[2])) {
+			continue
+		}
+		for key := range strings.SplitSeq(match[1], ", ") {
+			key = strings.Trim(key, "`")
+			if key == "deny" {
+				continue // its default has a word of its own in a Config
+			}
+			text := fmt.Sprintf("{%q:%s}", key, match[2])
+			if isTable {
+				assert.Contains(t, keys, key)
+				text = fmt.Sprintf("{%q:%s}", inside, text)
+			}
+			c, err := Parse([]byte(text))
+			require.NoError(t, err, text)
+			assert.Equal(t, Default(), c, text)
+			checked++
+		}
+	}
+	assert.Greater(t, checked, 30)
 }
 
 func TestClosest(t *testing.T) {

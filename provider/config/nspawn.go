@@ -14,7 +14,6 @@ type writtenNspawn struct {
 }
 
 func readNspawn(t *table) rawNspawn {
-	defer t.refuseRest()
 	return rawNspawn{privateUsers: t.flag("private_users", `true`)}
 }
 

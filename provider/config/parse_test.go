@@ -158,6 +158,12 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.network.subnet: the subnet 10.1.2.0/30 is too small, as it takes three addresses beside the workers': write a prefix of /29 or shorter`},
 
 		{"unknown table", `{"imgae":{"source":""}}`, `plugin_config.imgae: unknown key: did you mean "image"?`},
+		{"key of a table inside", `{"memory":"2GiB"}`,
+			`plugin_config.memory: unknown key: did you mean plugin_config.machine.memory?`},
+		{"key of another table", `{"machine":{"subnet":"10.0.0.0/24"}}`,
+			`plugin_config.machine.subnet: unknown key: did you mean plugin_config.network.subnet?`},
+		{"key of the table around", `{"machine":{"pool":"a"}}`,
+			`plugin_config.machine.pool: unknown key: did you mean plugin_config.pool?`},
 		{"unlike any key", `{"host":{"colour":"red"}}`,
 			`plugin_config.host.colour: unknown key: remove it, or use one of max_workers, concurrent_starts`},
 		{"key of another case", `{"Pool":"a"}`, `plugin_config.Pool: unknown key: did you mean "pool"?`},

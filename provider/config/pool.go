@@ -60,6 +60,17 @@ func parseStateDir(path string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
+// withoutLinks follows the symbolic links of a path as far as it exists.
+func withoutLinks(dir string) string {
+	if followed, err := filepath.EvalSymlinks(dir); err == nil {
+		return followed
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		return filepath.Join(withoutLinks(parent), filepath.Base(dir))
+	}
+	return dir
+}
+
 // checkSocketPath refuses here what would otherwise fail with "invalid
 // argument" when the first worker starts.
 func (r raw) checkSocketPath(m *Errors, c Config) {

@@ -68,7 +68,6 @@ func readRaw(t *table) raw {
 }
 
 func readImage(t *table) rawImage {
-	defer t.refuseRest()
 	return rawImage{
 		source:   t.text("source", `"debootstrap"`),
 		digest:   t.text("digest", `"sha256:<64 hexadecimal digits>"`),
@@ -79,7 +78,6 @@ func readImage(t *table) rawImage {
 }
 
 func readMachine(t *table) rawMachine {
-	defer t.refuseRest()
 	return rawMachine{
 		cpus:         t.whole("cpus", `2`),
 		memory:       t.text("memory", `"2GiB"`),
@@ -89,7 +87,6 @@ func readMachine(t *table) rawMachine {
 }
 
 func readNetwork(t *table) rawNetwork {
-	defer t.refuseRest()
 	return rawNetwork{
 		subnet:         t.text("subnet", `"10.210.0.0/16"`),
 		egress:         t.text("egress", `"eth0"`),
@@ -114,7 +111,6 @@ func asIPv6(value any) (string, bool) {
 }
 
 func readFork(t *table) rawFork {
-	defer t.refuseRest()
 	return rawFork{
 		enabled:     t.flag("enabled", `true`),
 		shareMemory: t.flag("share_memory", `true`),
@@ -123,7 +119,6 @@ func readFork(t *table) rawFork {
 }
 
 func readHost(t *table) rawHost {
-	defer t.refuseRest()
 	return rawHost{
 		maxWorkers:       t.whole("max_workers", `20`),
 		concurrentStarts: t.whole("concurrent_starts", `4`),

@@ -33,17 +33,20 @@ type runnerEntry struct {
 }
 
 type autoscaler struct {
-	Plugin          string `toml:"plugin"`
-	PluginConfig    any    `toml:"plugin_config"`
-	ConnectorConfig struct {
-		Username string `toml:"username"`
-	} `toml:"connector_config"`
+	Plugin          string          `toml:"plugin"`
+	MaxInstances    int             `toml:"max_instances"`
+	PluginConfig    any             `toml:"plugin_config"`
+	ConnectorConfig connectorConfig `toml:"connector_config"`
+}
+
+type connectorConfig struct {
+	Username string `toml:"username"`
 }
 
 // Load reads GitLab Runner's config.toml. The runner is found by its name; an
 // empty name stands for the only entry that uses this plugin or fleetingd, or
 // for the only entry at all. The error wraps an Errors when it is plugin_config
-// that is wrong.
+// that is wrong, or what the runner would only find out when it starts us.
 func Load(file, runner string) (Config, RunnerSettings, error) {
 	entries, err := readRunners(file)
 	if err != nil {
@@ -55,7 +58,7 @@ func Load(file, runner string) (Config, RunnerSettings, error) {
 	}
 	config, err := entry.parse()
 	if err != nil {
-		return Config{}, RunnerSettings{}, fmt.Errorf("%s, runner %q:\n%w", file, entry.Name, err)
+		return Config{}, RunnerSettings{}, fmt.Errorf("%s, %s:\n%w", file, entry.describe(), err)
 	}
 	return config, RunnerSettings{Username: entry.Autoscaler.ConnectorConfig.Username}, nil
 }
@@ -89,12 +92,14 @@ func choose(entries []runnerEntry, name string) (runnerEntry, error) {
 		}
 	}
 	switch {
+	case len(fitting) > 1 && fitting[0].Name == fitting[1].Name:
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own", fitting[0].Name)
 	case len(fitting) > 1:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: name one of %s", names(fitting))
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s", names(fitting))
 	case len(fitting) == 0 && name == "":
-		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: name one of %s", PluginName, names(entries))
+		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s", PluginName, names(entries))
 	case len(fitting) == 0:
-		return runnerEntry{}, fmt.Errorf("no [[runners]] entry is named %q: name one of %s", name, names(entries))
+		return runnerEntry{}, fmt.Errorf("no [[runners]] entry is named %q: choose one of %s", name, names(entries))
 	case fitting[0].Autoscaler == nil:
 		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one", fitting[0].Name)
 	}
@@ -129,11 +134,38 @@ func (e runnerEntry) isOurs() bool {
 	return plugin == PluginName || strings.Contains(plugin, "fleetingd")
 }
 
+// describe names the entry in a message about it. Whose plugin_config was read,
+// when it is another plugin's, explains most of what is wrong with it.
+func (e runnerEntry) describe() string {
+	text := fmt.Sprintf("runner %q", e.Name)
+	if plugin := e.Autoscaler.Plugin; plugin != "" && !e.isOurs() {
+		text += fmt.Sprintf(", whose plugin is %q", plugin)
+	}
+	return text
+}
+
 // parse goes by way of JSON, as the runner does: what passes here passes there.
 func (e runnerEntry) parse() (Config, error) {
 	data, err := json.Marshal(e.Autoscaler.PluginConfig)
 	if err != nil {
 		return Config{}, Errors{{Path: root, Text: fmt.Sprintf("cannot be handed over as JSON, %v: remove the value", err)}}
 	}
-	return parse(data, PoolImages, PoolTry)
+	var mistakes Errors
+	config, err := parse(data, PoolImages, PoolTry)
+	if err != nil && !errors.As(err, &mistakes) {
+		return Config{}, err
+	}
+	e.Autoscaler.check(&mistakes, config)
+	return config, mistakes.err()
+}
+
+// check refuses those of the runner's own settings with which the plugin would
+// not start. The configuration is empty when it has mistakes itself.
+func (a autoscaler) check(m *Errors, c Config) {
+	user := a.ConnectorConfig.Username
+	set(m, given[string]{path: "connector_config.username", value: user, set: user != ""}, &user, parseLoginUser)
+	if len(*m) == 0 && a.MaxInstances > c.MaxWorkers() {
+		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a smaller number, "+
+			"or a larger host.max_workers or network.subnet", a.MaxInstances, c.MaxWorkers())
+	}
 }

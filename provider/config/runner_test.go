@@ -39,6 +39,11 @@ name = "aws"
 plugin = "aws:1"
 connector_config = { username = "aws" }
 `
+	nameless = `
+[[runners]]
+[runners.autoscaler]
+plugin = "fleeting-plugin-mayfly"
+`
 	shell = `
 [[runners]]
 name = "shell"
@@ -79,13 +84,16 @@ func TestLoadReadsPluginConfig(t *testing.T) {
 func TestLoadSaysWhatIsWrong(t *testing.T) {
 	tests := []struct{ name, text, runner, want string }{
 		{"nothing", "", "", `there is no [[runners]] entry`},
-		{"unknown name", ours + aws, "azure", `no [[runners]] entry is named "azure": name one of "mayfly", "aws"`},
-		{"two of ours", ours + second + aws, "", `more than one [[runners]] entry fits: name one of "mayfly", "second"`},
-		{"two of one name", ours + ours, "mayfly", `more than one [[runners]] entry fits`},
-		{"none of ours", aws + shell, "", `no [[runners]] entry uses fleeting-plugin-mayfly: name one of "aws", "shell"`},
+		{"unknown name", ours + aws, "azure", `no [[runners]] entry is named "azure": choose one of "mayfly", "aws"`},
+		{"two of ours", ours + second + aws, "", `more than one [[runners]] entry fits: add --runner with one of "mayfly", "second"`},
+		{"two of one name", ours + ours, "mayfly", `more than one [[runners]] entry is named "mayfly": give each a name of its own`},
+		{"two without a name", nameless + nameless, "", `more than one [[runners]] entry is named "": give each a name of its own`},
+		{"none of ours", aws + shell, "", `no [[runners]] entry uses fleeting-plugin-mayfly: add --runner with one of "aws", "shell"`},
 		{"no autoscaler", shell, "", `runner "shell" has no [runners.autoscaler]`},
 		{"syntax", "a = 1\nb = = 2\n", "", `line 2: toml: `},
 		{"type", "\n[[runners]]\nname = 3\n", "", `line 3: toml: `},
+		{"another plugin's", aws + "plugin_config = { name = \"x\" }", "",
+			`, runner "aws", whose plugin is "aws:1":` + "\nplugin_config.name: unknown key"},
 		{"key twice", "a = 1\na = 2\n", "", `toml: `},
 	}
 	for _, test := range tests {
@@ -96,6 +104,30 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 			assert.ErrorContains(t, err, file)
 		})
 	}
+}
+
+// What the runner would only find out when it starts the plugin is said with
+// the mistakes of plugin_config.
+func TestLoadChecksTheRunnersOwnSettings(t *testing.T) {
+	const head = "[[runners]]\nname = \"x\"\n[runners.autoscaler]\n"
+	tests := []struct{ name, text, want string }{
+		{"account", `connector_config = { username = "A b" }`, `connector_config.username: "A b" is no name for an account: write a-z`},
+		{"account and more", "connector_config = { username = \"A b\" }\nplugin_config = { pol = 1 }",
+			"connector_config.username: \"A b\" is no name for an account: write a-z or _, then up to 31 of a-z, 0-9, _, . and -\n" +
+				"plugin_config.pol: unknown key: did you mean \"pool\"?"},
+		{"subnet", "max_instances = 6\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }",
+			`max_instances: 6 is more than the 5 workers of this pool`},
+		{"max_workers", "max_instances = 3\nplugin_config = { host = { max_workers = 2 } }",
+			`max_instances: 3 is more than the 2 workers of this pool`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, _, err := config.Load(write(t, head+test.text), "")
+			require.ErrorContains(t, err, ":\n"+test.want)
+		})
+	}
+	_, _, err := config.Load(write(t, head+"max_instances = 5\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }"), "")
+	require.NoError(t, err, "as many as there is room for")
 }
 
 func TestLoadMissingFile(t *testing.T) {

@@ -24,6 +24,7 @@ type table struct {
 	path     string
 	values   map[string]any
 	known    []string
+	inside   []*table
 	mistakes *Errors
 }
 
@@ -72,21 +73,36 @@ func (t *table) texts(key, example string) given[[]string] {
 // table reads a table inside this one; when it is not given, it is empty.
 func (t *table) table(key string) *table {
 	g := read(t, key, "a table", "[runners.autoscaler.plugin_config."+key+"]", as[map[string]any])
-	return &table{path: g.path, values: g.value, mistakes: t.mistakes}
+	inside := &table{path: g.path, values: g.value, mistakes: t.mistakes}
+	t.inside = append(t.inside, inside)
+	return inside
 }
 
-// refuseRest reports the keys that nobody asked for.
+// refuseRest reports the keys that nobody asked for, here and in the tables
+// inside. All tables were read before: a key may have its place in another one.
 func (t *table) refuseRest() {
-	for key := range t.values {
-		if slices.Contains(t.known, key) {
-			continue
+	all := append([]*table{t}, t.inside...)
+	for _, one := range all {
+		for key := range one.values {
+			if !slices.Contains(one.known, key) {
+				t.mistakes.add(join(one.path, key), "unknown key: %s", one.advise(key, all))
+			}
 		}
-		if near := closest(key, t.known); near != "" {
-			t.mistakes.add(join(t.path, key), "unknown key: did you mean %q?", near)
-			continue
-		}
-		t.mistakes.add(join(t.path, key), "unknown key: remove it, or use one of %s", strings.Join(t.known, ", "))
 	}
+}
+
+// advise says what an unknown key most likely meant. In TOML a line too high or
+// too low is enough for a key to end up in another table.
+func (t *table) advise(key string, all []*table) string {
+	if near := closest(key, t.known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	for _, other := range all {
+		if slices.Contains(other.known, key) {
+			return fmt.Sprintf("did you mean %s?", join(other.path, key))
+		}
+	}
+	return "remove it, or use one of " + strings.Join(t.known, ", ")
 }
 
 func as[T any](value any) (T, bool) {

@@ -58,7 +58,6 @@ type rawTart struct {
 }
 
 func readTart(t *table) rawTart {
-	defer t.refuseRest()
 	return rawTart{
 		home:         t.text("home", `"/Users/ci/.tart"`),
 		user:         t.text("user", `"admin"`),
