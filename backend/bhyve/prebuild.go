@@ -107,7 +107,7 @@ func (p prebuilder) fetch(ctx context.Context) (string, error) {
 
 // inside does what is done in the guest, up to its agreement to power off.
 func (p prebuilder) inside(ctx context.Context, m *machine, login remote.Login) (about, error) {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	boot, ready := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the image did not let user %s in within %s", login.User, bootLimit))
 	defer ready()

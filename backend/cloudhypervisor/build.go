@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -61,7 +62,7 @@ func draftSpec(d booting.Draft) machineSpec {
 }
 
 func (m *machine) talk(ctx context.Context, config machineSpec, talk func(context.Context, net.Conn) error) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.start(ctx, config); err != nil {
 		return err

@@ -132,7 +132,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 }
 
 func (m *machine) boot(ctx context.Context, config machineSpec, spec backend.Spec) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.start(ctx, config); err != nil {
 		return err

@@ -88,7 +88,7 @@ func (b *Backend) layOut(ctx context.Context, t template.Template, golden image.
 // wake restores the machine from the snapshot in its directory, which is of the
 // past from then on, and tells its agent what to do first.
 func (m *machine) wake(ctx context.Context, mode string, first func(*guest.Client, context.Context) error) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	saved := savedPath(m.dir)
 	if err := m.api.Restore(ctx, api.RestoreConfig{SourceURL: "file://" + saved, MemoryRestoreMode: mode, Resume: true}); err != nil {

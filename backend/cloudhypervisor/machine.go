@@ -128,19 +128,6 @@ func (m *machine) awaitEvents() {
 	}
 }
 
-// whileRunning is ctx, ended as well when the machine ends, with its reason.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.Done():
-			cancel(m.Err())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
 // tell tells the agent what to do first, as soon as it listens.
 func (m *machine) tell(ctx context.Context, first func(*guest.Client, context.Context) error) error {
 	agent, err := guest.DialVsock(ctx, vsockPath(m.dir))

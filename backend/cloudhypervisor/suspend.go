@@ -76,7 +76,7 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 // putAway saves the machine and ends it in order, so that all of its disk is in
 // the file: unlike a template's, its memory is not what was saved.
 func (m *machine) putAway(ctx context.Context) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.api.Pause(ctx); err != nil {
 		return err

@@ -115,7 +115,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 // machine is then killed while it is paused: an orderly end would let its
 // devices write to the memory that was saved.
 func (m *machine) save(ctx context.Context, config machineSpec) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.start(ctx, config); err != nil {
 		return err

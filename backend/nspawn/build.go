@@ -88,7 +88,7 @@ func (b *Backend) prebuild(ctx context.Context, id string, golden image.Golden, 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	return m.explain(prebuild.Tree(ctx, guest.NewClient(ours), recipe, progress))
 }

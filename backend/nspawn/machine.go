@@ -125,7 +125,7 @@ const (
 
 // awaitSSH returns once something listens where SSH is to answer.
 func (m *machine) awaitSSH(ctx context.Context) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	dialer := net.Dialer{Timeout: dialTimeout}
 	for {
@@ -139,19 +139,6 @@ func (m *machine) awaitSSH(ctx context.Context) error {
 		case <-time.After(dialInterval):
 		}
 	}
-}
-
-// whileRunning is ctx, ended as well when the container ends, with its reason.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.Done():
-			cancel(m.Err())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }
 
 // explain prefers the end of the container to what that end brought about,

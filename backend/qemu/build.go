@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -57,7 +58,7 @@ func draftSpec(d booting.Draft, accel string) machineSpec {
 }
 
 func (m *machine) talk(ctx context.Context, talk func(context.Context, net.Conn) error) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	conn, err := m.reach(ctx)
 	if err != nil {

@@ -133,7 +133,7 @@ func keepBase(path, dir string) error {
 // restore restores the machine's state, and opens the line to its agent. It
 // runs on with goOn.
 func (m *machine) restore(ctx context.Context, statePath string) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	state, err := os.Open(statePath)
 	if err != nil {
@@ -152,7 +152,7 @@ func (m *machine) restore(ctx context.Context, statePath string) error {
 
 // goOn lets a restored machine run, and tells its agent what to do first.
 func (m *machine) goOn(ctx context.Context, first func(*guest.Client, context.Context) error) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	defer m.agent.Close()
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {

@@ -73,7 +73,7 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 // putAway saves the machine's state. The limit on how fast that goes is for
 // migrations over a network.
 func (m *machine) putAway(ctx context.Context, state *os.File) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	unlimited := map[string]any{"max-bandwidth": int64(math.MaxInt64)}
 	if err := m.qmp.Execute(ctx, "migrate-set-parameters", unlimited, nil); err != nil {

@@ -99,7 +99,7 @@ func templateSpec(t template.Template, golden image.Golden) machineSpec {
 // identity. The agent goes on waiting for a host: its line is broken off before,
 // so that each fork finds it unused.
 func (m *machine) save(ctx context.Context, settle string, common guest.Await, state *os.File) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	agent, err := m.reach(ctx)
 	if err != nil {

@@ -93,19 +93,6 @@ func (m *machine) wait() {
 // succeeded says whether the guest shut down by itself.
 func (m *machine) succeeded() bool { return m.child.ProcessState.Success() }
 
-// whileRunning is ctx, ended as well when the machine ends, with its reason.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.done:
-			cancel(m.reason)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
 // grace is how long Tart may take to end by SIGINT before it is killed.
 const grace = 5 * time.Second
 

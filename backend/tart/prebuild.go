@@ -112,7 +112,7 @@ func (p prebuilder) set(ctx context.Context, cloned details) error {
 
 // inside does what is done in the guest, up to its agreement to power off.
 func (p prebuilder) inside(ctx context.Context, m *machine) (remote.Keys, error) {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	boot, ready := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the image did not let user %s in within %s", p.options.User, bootLimit))
 	defer ready()
@@ -176,7 +176,7 @@ func (p prebuilder) suspend(ctx context.Context, made about) error {
 }
 
 func (p prebuilder) awaitGuest(ctx context.Context, m *machine, made about) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	g, _, err := remote.Wait(ctx, p.locate(p.id), made.Keys.Login())
 	if err != nil {
