@@ -3,25 +3,23 @@ package bhyve
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 const (
 	// bootLimit bounds an image's first boot, powerOffLimit its end.
 	bootLimit     = 10 * time.Minute
 	powerOffLimit = 3 * time.Minute
-	// removeLimit bounds the removal of what a failed build made.
-	removeLimit = 30 * time.Second
 )
 
 // aboutFile is what is known of a golden image beside its manifest. It holds
@@ -100,31 +98,20 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 }
 
 // build works on a guest that has a worker's name and directory until it is
-// finished, so that what a killed process leaves of it is found like a worker.
-func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) (err error) {
-	id := workerid.Derived(b.options.Pool, "image "+recipe.Digest())
-	dir := filepath.Join(b.options.WorkersDir, id)
-	clean := func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
-		defer cancel()
-		return errors.Join(b.Destroy(ctx, id), os.RemoveAll(dir))
-	}
-	if err := clean(); err != nil { // of an earlier try
-		return err
-	}
-	defer func() { err = errors.Join(err, clean()) }()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("directory of the prebuild: %w", err)
-	}
-	p := prebuilder{b, recipe, progress, id, dir}
-	made, err := p.prebuild(ctx)
-	if err != nil {
-		return err
-	}
-	if err := made.write(work); err != nil {
-		return err
-	}
-	return p.finish(ctx)
+// finished.
+func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) error {
+	prebuilds := stage.Stage{Pool: b.options.Pool, WorkersDir: b.options.WorkersDir, Network: network.None{}, Destroy: b.Destroy}
+	return prebuilds.Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
+		p := prebuilder{b, at, recipe, progress}
+		made, err := p.prebuild(ctx)
+		if err != nil {
+			return err
+		}
+		if err := made.write(work); err != nil {
+			return err
+		}
+		return p.finish(ctx)
+	})
 }
 
 // finish gives the guest its name, and then makes the snapshot: clones of a
@@ -134,7 +121,7 @@ func (p prebuilder) finish(ctx context.Context) error {
 	if err := p.remove(ctx, name); err != nil { // of an image that nobody knows any more
 		return err
 	}
-	if err := p.host.whole(ctx, "vm", "rename", p.id, name); err != nil {
+	if err := p.host.whole(ctx, "vm", "rename", p.ID, name); err != nil {
 		return err
 	}
 	return p.host.whole(ctx, "vm", "snapshot", name+"@"+snapshotName)
