@@ -88,12 +88,8 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 			return image.Golden{}, err
 		}
 	}
-	return images.Build(ctx, recipe.Digest(), func(ctx context.Context, work string) (image.Manifest, error) {
-		began := time.Now()
-		err := b.build(ctx, recipe, work, progress)
-		return image.Manifest{
-			Recipe: recipe, BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
-		}, err
+	return images.Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+		return "", b.build(ctx, recipe, work, progress)
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
@@ -51,14 +50,8 @@ var KernelArguments = []string{"ds=nocloud"}
 
 // Build makes the golden image unless it is there.
 func (m Maker) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
-	images := cache.New(m.ImagesDir)
-	return images.Build(ctx, recipe.Digest(), func(ctx context.Context, work string) (image.Manifest, error) {
-		began := time.Now()
-		root, err := m.build(ctx, recipe, work, progress)
-		return image.Manifest{
-			Recipe: recipe, Root: root,
-			BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
-		}, err
+	return cache.New(m.ImagesDir).Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+		return m.build(ctx, recipe, work, progress)
 	})
 }
 

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,13 +32,8 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if recipe.Form != image.Tree && recipe.Form != image.ShiftedTree {
 		return image.Golden{}, fmt.Errorf("containers are made from a tree, not from an image of form %q", recipe.Form)
 	}
-	images := cache.New(b.options.ImagesDir)
-	return images.Build(ctx, recipe.Digest(), func(ctx context.Context, work string) (image.Manifest, error) {
-		began := time.Now()
-		err := b.build(ctx, recipe, work, progress)
-		return image.Manifest{
-			Recipe: recipe, BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
-		}, err
+	return cache.New(b.options.ImagesDir).Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+		return "", b.build(ctx, recipe, work, progress)
 	})
 }
 
