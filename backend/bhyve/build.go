@@ -2,7 +2,6 @@ package bhyve
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,11 +15,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-const (
-	// bootLimit bounds an image's first boot, powerOffLimit its end.
-	bootLimit     = 10 * time.Minute
-	powerOffLimit = 3 * time.Minute
-)
+// powerOffLimit bounds the end of an image's first boot.
+const powerOffLimit = 3 * time.Minute
 
 // aboutFile is what is known of a golden image beside its manifest. It holds
 // the keys of its guests.
@@ -31,24 +27,9 @@ type about struct {
 	Keys remote.Keys `json:"keys"`
 }
 
-func readAbout(dir string) (about, error) {
-	text, err := os.ReadFile(filepath.Join(dir, aboutFile))
-	if err != nil {
-		return about{}, fmt.Errorf("golden image: %w", err)
-	}
-	var a about
-	if err := json.Unmarshal(text, &a); err != nil {
-		return about{}, fmt.Errorf("golden image: reading %s: %w", aboutFile, err)
-	}
-	return a, nil
-}
-
-func (a about) write(dir string) error {
-	text, err := json.MarshalIndent(a, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, aboutFile), text, 0o600)
+func readAbout(dir string) (a about, err error) {
+	err = cache.ReadNote(dir, aboutFile, &a)
+	return a, err
 }
 
 // checkSource refuses what no guest can be made of.
@@ -103,7 +84,7 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 		if err != nil {
 			return err
 		}
-		if err := made.write(work); err != nil {
+		if err := cache.WriteNote(work, aboutFile, made); err != nil {
 			return err
 		}
 		return p.finish(ctx)

@@ -110,18 +110,8 @@ func (p prebuilder) fetch(ctx context.Context) (string, error) {
 func (p prebuilder) inside(ctx context.Context, m *machine, login remote.Login) (about, error) {
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
-	boot, ready := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the image did not let user %s in within %s", login.User, bootLimit))
-	defer ready()
-	g, _, err := remote.Wait(boot, p.locate(p.ID), login)
-	if err != nil {
-		return about{}, err
-	}
-	defer g.Close()
-	keys, err := g.Prebuild(ctx, p.recipe, p.progress)
-	if err != nil {
-		return about{}, err
-	}
-	return about{OS: g.OS(), Keys: keys}, g.PowerOff(ctx)
+	system, keys, err := remote.MakeGolden(ctx, p.locate(p.ID), login, p.recipe, p.progress)
+	return about{OS: system, Keys: keys}, err
 }
 
 // stopLimit is how long a guest may take to power off by itself before it is

@@ -2,10 +2,8 @@ package tart
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,11 +16,10 @@ import (
 )
 
 const (
-	// bootLimit bounds an image's first boot, powerOffLimit its end, and
-	// suspendLimit the way to a machine that is saved.
-	bootLimit     = 10 * time.Minute
+	// powerOffLimit bounds the end of an image's first boot, and suspendLimit
+	// its second, up to a machine that is saved.
 	powerOffLimit = 3 * time.Minute
-	suspendLimit  = 5 * time.Minute
+	suspendLimit  = 15 * time.Minute
 )
 
 // aboutFile is what is known of a golden image beside its manifest. It holds
@@ -38,24 +35,9 @@ type about struct {
 	Keys   remote.Keys `json:"keys"`
 }
 
-func readAbout(dir string) (about, error) {
-	text, err := os.ReadFile(filepath.Join(dir, aboutFile))
-	if err != nil {
-		return about{}, fmt.Errorf("golden image: %w", err)
-	}
-	var a about
-	if err := json.Unmarshal(text, &a); err != nil {
-		return about{}, fmt.Errorf("golden image: reading %s: %w", aboutFile, err)
-	}
-	return a, nil
-}
-
-func (a about) write(dir string) error {
-	text, err := json.MarshalIndent(a, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, aboutFile), text, 0o600)
+func readAbout(dir string) (a about, err error) {
+	err = cache.ReadNote(dir, aboutFile, &a)
+	return a, err
 }
 
 // checkSource refuses what Tart cannot be given.
@@ -119,7 +101,7 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 		if err != nil {
 			return err
 		}
-		if err := made.write(work); err != nil {
+		if err := cache.WriteNote(work, aboutFile, made); err != nil {
 			return err
 		}
 		return p.finish(ctx)

@@ -115,18 +115,9 @@ func (p prebuilder) set(ctx context.Context, cloned details) error {
 func (p prebuilder) inside(ctx context.Context, m *machine) (remote.Keys, error) {
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
-	boot, ready := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the image did not let user %s in within %s", p.options.User, bootLimit))
-	defer ready()
-	g, _, err := remote.Wait(boot, p.locate(p.ID), remote.Login{User: p.options.User, Password: p.options.Password})
-	if err != nil {
-		return remote.Keys{}, err
-	}
-	defer g.Close()
-	keys, err := g.Prebuild(ctx, p.recipe, p.progress)
-	if err != nil {
-		return remote.Keys{}, err
-	}
-	return keys, g.PowerOff(ctx)
+	first := remote.Login{User: p.options.User, Password: p.options.Password}
+	_, keys, err := remote.MakeGolden(ctx, p.locate(p.ID), first, p.recipe, p.progress)
+	return keys, err
 }
 
 func (m *machine) awaitPowerOff(ctx context.Context) error {
@@ -150,7 +141,7 @@ func (p prebuilder) suspend(ctx context.Context, made about) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit+suspendLimit, errors.New("suspending the image took too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, suspendLimit, errors.New("suspending the image took too long"))
 	defer cancel()
 	if err := p.awaitGuest(ctx, m, made); err != nil {
 		return err

@@ -17,6 +17,8 @@ import (
 
 // Nothing that a guest does is waited for without end.
 const (
+	// bootLimit bounds a guest's first boot, until it lets us in.
+	bootLimit = 10 * time.Minute
 	// stepLimit bounds each of the user's steps.
 	stepLimit = 2 * time.Hour
 	// choreLimit bounds each of our own.
@@ -30,6 +32,24 @@ type chore struct {
 	what  string
 	text  string // for sh, as root
 	limit time.Duration
+}
+
+// MakeGolden takes a guest from its first boot to a golden one that has agreed
+// to power off. It returns the guest's system as Go names it, and what opens
+// the machines that are made from it.
+func MakeGolden(ctx context.Context, locate Locate, first Login, recipe image.Recipe, progress image.Progress) (system string, keys Keys, err error) {
+	late := fmt.Errorf("the image did not let user %s in within %s", first.User, bootLimit)
+	boot, booted := context.WithTimeoutCause(ctx, bootLimit, late)
+	defer booted()
+	g, _, err := Wait(boot, locate, first)
+	if err != nil {
+		return "", Keys{}, err
+	}
+	defer g.Close()
+	if keys, err = g.Prebuild(ctx, recipe, progress); err != nil {
+		return "", Keys{}, err
+	}
+	return g.OS(), keys, g.PowerOff(ctx)
 }
 
 // Prebuild makes a booted guest a golden one: the account that jobs log in to,

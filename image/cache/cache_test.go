@@ -166,3 +166,19 @@ func directories(t *testing.T, cache *Cache) []string {
 	}
 	return names
 }
+
+func TestNotesAreSecretAndComeBack(t *testing.T) {
+	type keys struct{ Key string }
+	dir := t.TempDir()
+	require.ErrorIs(t, ReadNote(dir, "note.json", &keys{}), os.ErrNotExist)
+	require.NoError(t, WriteNote(dir, "note.json", keys{"secret"}))
+	var read keys
+	require.NoError(t, ReadNote(dir, "note.json", &read))
+	require.Equal(t, keys{"secret"}, read)
+	info, err := os.Stat(filepath.Join(dir, "note.json"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "note.json"), []byte(`{"Key": `), 0o600))
+	require.ErrorContains(t, ReadNote(dir, "note.json", &read), filepath.Join(dir, "note.json"))
+}
