@@ -52,6 +52,9 @@ type Lease struct {
 	IPv6 bool `json:"ipv6,omitempty"`
 }
 
+// SSH is where this host reaches the worker's SSH server.
+func (l Lease) SSH() netip.AddrPort { return netip.AddrPortFrom(l.Address, SSHPort) }
+
 // UsualMTU is what a link takes of which nothing is said, in bytes.
 const UsualMTU = 1500
 

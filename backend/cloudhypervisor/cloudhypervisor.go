@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"sync"
 
@@ -116,7 +115,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, err
 	}
-	m.address = netip.AddrPortFrom(spec.Lease.Address, network.SSHPort)
+	m.address = spec.Lease.SSH()
 	b.keep(m)
 	config := machineSpec{
 		CPUs: spec.CPUs, Memory: spec.Memory,

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // forkLimit bounds a fork up to its new identity. It takes well under a second
@@ -45,7 +43,7 @@ func (b *Backend) launchFork(ctx context.Context, t template.Template, golden im
 	if err != nil {
 		return nil, err
 	}
-	m.how, m.address = backend.Fork, netip.AddrPortFrom(spec.Lease.Address, network.SSHPort)
+	m.how, m.address = backend.Fork, spec.Lease.SSH()
 	b.keep(m)
 	if err := b.layOut(ctx, t, golden, spec); err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -20,7 +19,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 const (
@@ -155,7 +153,7 @@ func (b *Backend) resume(ctx context.Context, spec backend.Spec) (*machine, erro
 	if err != nil {
 		return nil, err
 	}
-	m.how, m.address = saved.How, netip.AddrPortFrom(spec.Lease.Address, network.SSHPort)
+	m.how, m.address = saved.How, spec.Lease.SSH()
 	b.keep(m)
 	return m, m.explain(m.wake(ctx, mode, (*guest.Client).Wake))
 }

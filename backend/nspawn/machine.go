@@ -16,7 +16,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // consoleFile is in the worker's directory.
@@ -158,7 +157,3 @@ func (m *machine) explain(err error) error {
 // endDelay is how long the end of a process may be known after the end of its
 // connections.
 const endDelay = 100 * time.Millisecond
-
-func sshAddress(lease network.Lease) netip.AddrPort {
-	return netip.AddrPortFrom(lease.Address, network.SSHPort)
-}

@@ -85,7 +85,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, err
 	}
-	m.address = sshAddress(spec.Lease)
+	m.address = spec.Lease.SSH()
 	b.keep(m)
 	if err := m.awaitSSH(ctx); err != nil {
 		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))

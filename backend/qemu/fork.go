@@ -61,7 +61,7 @@ func (b *Backend) restoreFork(ctx context.Context, t template.Template, golden i
 	if err != nil {
 		return nil, err
 	}
-	m.address = sshAddress(spec.Lease)
+	m.address = spec.Lease.SSH()
 	b.keep(m)
 	if err := m.restore(ctx, t.State()); err != nil {
 		return m, m.explain(err)

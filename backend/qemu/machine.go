@@ -17,7 +17,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Names of the files of a machine, in the worker's directory.
@@ -171,8 +170,4 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 		return nil, fmt.Errorf("reaching QEMU: %w", err)
 	}
 	return conn, nil
-}
-
-func sshAddress(lease network.Lease) netip.AddrPort {
-	return netip.AddrPortFrom(lease.Address, network.SSHPort)
 }

@@ -111,7 +111,7 @@ func (b *Backend) Resume(ctx context.Context, spec backend.Spec) (backend.Machin
 	if err != nil {
 		return nil, fmt.Errorf("resuming %s: %w", spec.ID, err)
 	}
-	m.how, m.address = saved.How, sshAddress(spec.Lease)
+	m.how, m.address = saved.How, spec.Lease.SSH()
 	b.keep(m)
 	if err := m.explain(m.resume(ctx)); err != nil {
 		return nil, fmt.Errorf("resuming %s: %w", spec.ID, err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -128,7 +127,7 @@ func (o *oldWay) startOne(ctx context.Context, began time.Time) (worker, error) 
 		}
 	})
 	if err := ready(ctx, machine, func(ctx context.Context) error {
-		return access.SSH{}.Ready(ctx, netip.AddrPortFrom(lease.Address, network.SSHPort), identity, key)
+		return access.SSH{}.Ready(ctx, lease.SSH(), identity, key)
 	}); err != nil {
 		return worker{}, fmt.Errorf("waiting for %s: %w", id, err)
 	}
