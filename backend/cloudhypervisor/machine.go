@@ -68,8 +68,8 @@ func (m *machine) explanation() string {
 		return ": " + *words
 	}
 	for _, file := range []string{outputFile, logFile} {
-		if lines := bootlog.LastLines(filepath.Join(m.dir, file), 1); len(lines) > 0 {
-			return ": " + lines[0]
+		if line := bootlog.LastLine(filepath.Join(m.dir, file)); line != "" {
+			return line
 		}
 	}
 	return ""

@@ -57,11 +57,7 @@ func (m *machine) Err() error {
 	if err == nil {
 		return nil
 	}
-	why := ""
-	if lines := bootlog.LastLines(m.console, 1); len(lines) > 0 {
-		why = ": " + lines[0]
-	}
-	return fmt.Errorf("%w: systemd-nspawn %w%s", backend.ErrGone, err, why)
+	return fmt.Errorf("%w: systemd-nspawn %w%s", backend.ErrGone, err, bootlog.LastLine(m.console))
 }
 
 // container is what is started.

@@ -65,10 +65,7 @@ func (m *machine) explanation() string {
 	if words := m.lastWords.Load(); words != nil {
 		return ": " + *words
 	}
-	if lines := bootlog.LastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
-		return ": " + lines[0]
-	}
-	return ""
+	return bootlog.LastLine(filepath.Join(m.dir, outputFile))
 }
 
 // note keeps the events that explain an end.

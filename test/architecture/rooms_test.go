@@ -66,7 +66,7 @@ var rooms = []room{
 	{pattern: "backend/process", imports: contracts},
 	{pattern: "backend/stage", imports: contracts},
 	// Machines without our agent: they are prebuilt over SSH, and disk images are their tools' to import.
-	{pattern: "backend/tart", imports: union(contracts, "backend/stage", "guest/remote", "image/cache", "image/filelock", "image/lines")},
+	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/stage", "guest/remote", "image/cache", "image/filelock", "image/lines")},
 	{pattern: "backend/bhyve", imports: union(contracts, "backend/stage", "guest/remote", "image/cache", "image/lines", "image/source")},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
 	// What backends of virtual machines have in common.
