@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -136,10 +137,11 @@ func (i *Island) settle(ctx context.Context, worker, name string) (netip.Addr, e
 // settleAgain takes the address that was kept for the worker, or another if that
 // is not to be had.
 func (i *Island) settleAgain(ctx context.Context, worker, name string) (netip.Addr, error) {
-	kept, err := i.book.Kept(i.owner(worker))
+	kept, err := i.book.Held(i.owner(worker))
 	if err != nil {
 		return netip.Addr{}, err
 	}
+	kept = slices.DeleteFunc(kept, func(addr netip.Addr) bool { return !i.options.Subnet.Contains(addr) })
 	for _, addr := range kept {
 		if free, err := i.routeHost(name, worker, addr); free || err != nil {
 			return addr, err
