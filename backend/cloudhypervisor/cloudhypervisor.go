@@ -20,8 +20,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// DefaultBinary is looked for in PATH.
-const DefaultBinary = "cloud-hypervisor"
+// defaultBinary is looked for in PATH.
+const defaultBinary = "cloud-hypervisor"
 
 // Options are what the backend needs from its surroundings.
 type Options struct {
@@ -41,7 +41,7 @@ type Options struct {
 	TemplatesDir      string
 	// Limits hold for every worker.
 	Limits Limits
-	// Binary is Cloud Hypervisor's; empty means DefaultBinary.
+	// Binary is Cloud Hypervisor's; empty means defaultBinary.
 	Binary string
 	Log    *slog.Logger
 }
@@ -69,7 +69,7 @@ var (
 // New returns the backend of one pool. It touches nothing.
 func New(options Options) *Backend {
 	if options.Binary == "" {
-		options.Binary = DefaultBinary
+		options.Binary = defaultBinary
 	}
 	return &Backend{
 		options: options,

@@ -79,7 +79,7 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 	m, err := b.launch(container{
 		id: at.ID, namespace: at.Lease.Namespace, size: backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory}, form: recipe.Form,
 		mount: bind(golden.Tree(), root), console: filepath.Join(golden.Dir, buildLog),
-		command: []string{draft.AgentPath, "guest"}, input: theirs,
+		command: []string{guest.AgentPath, "guest"}, input: theirs,
 	})
 	err = errors.Join(err, theirs.Close()) // the container has its own
 	if err != nil {
