@@ -188,9 +188,5 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 	if err := json.Unmarshal(text, &saved); err != nil {
 		return saved, fmt.Errorf("%s: %w", suspendedFile, err)
 	}
-	here, err := template.NewPlatform(kvm.KVM, b.options.Binary)
-	if err == nil && here != saved.Platform {
-		err = fmt.Errorf("its memory was saved by another Cloud Hypervisor or on another processor: %+v, here is %+v", saved.Platform, here)
-	}
-	return saved, err
+	return saved, saved.Platform.FitsHere(b.options.Binary)
 }

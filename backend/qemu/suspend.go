@@ -149,11 +149,7 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 	if err := json.Unmarshal(text, &saved); err != nil {
 		return saved, fmt.Errorf("%s: %w", suspendedFile, err)
 	}
-	here, err := template.NewPlatform(saved.Spec.Accel, b.options.Binary)
-	if err == nil && here != saved.Platform {
-		err = fmt.Errorf("its memory was saved by another QEMU or on another processor: %+v, here is %+v", saved.Platform, here)
-	}
-	return saved, err
+	return saved, saved.Platform.FitsHere(b.options.Binary)
 }
 
 func syncFile(path string) error {

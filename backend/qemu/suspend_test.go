@@ -123,7 +123,7 @@ func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
 	require.ErrorContains(t, b.Resumable(dir), "nothing was saved")
 	file := filepath.Join(dir, suspendedFile)
 	require.NoError(t, os.WriteFile(file, []byte(`{"spec": {}, "platform": {"binary": "/another"}}`), 0o600))
-	require.ErrorContains(t, b.Resumable(dir), "another QEMU")
+	require.ErrorContains(t, b.Resumable(dir), "another program")
 	require.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
 	require.ErrorContains(t, b.Resumable(dir), suspendedFile)
 }
