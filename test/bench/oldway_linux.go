@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -169,12 +168,7 @@ func (o *oldWay) boot(ctx context.Context, id, dir string, lease network.Lease, 
 func inherited(dir string) ([]*os.File, error) {
 	var files []*os.File
 	for _, name := range []string{"agent.sock", "qmp.sock"} {
-		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
-		if err != nil {
-			return files, err
-		}
-		file, err := listener.File()
-		_ = listener.Close()
+		file, err := process.Listen(filepath.Join(dir, name))
 		if err != nil {
 			return files, err
 		}
