@@ -1,6 +1,8 @@
 // Package backend is the contract for ways of running workers. Each way is a
-// sub-package; process/ starts and finds child processes for those that need
-// them, backendtest/ is the suite that every backend passes.
+// sub-package. Others are what several of them need: process/ starts and finds
+// child processes, stage/ is where images are prebuilt, booting/, kvm/, template/
+// and bootlog/ are for virtual machines. backendtest/ is the suite that every
+// backend passes.
 package backend
 
 import (

@@ -1,8 +1,8 @@
 // Package network is the contract for a worker's place on the network: what a
 // lease is, what every guest sees, and what a policy is made of, with the words
-// in which people write it: destinations, domains, IPv6. How a lease is made on a particular
-// system lives in the sub-packages (island for Linux); nothing here touches
-// the kernel.
+// in which people write it: destinations, domains, IPv6. How a lease is made on a
+// particular system lives in the sub-packages (island for Linux); nothing here
+// touches the kernel.
 package network
 
 import (
