@@ -45,12 +45,15 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	if err := Do(namespacePath(name), func() error { return i.openUplink(addr) }); err != nil {
-		return network.Lease{}, err
-	}
+	err = Do(namespacePath(name), func() error {
+		if err := i.openUplink(addr); err != nil {
+			return err
+		}
+		return i.attend(worker, name, by)
+	})
 	return network.Lease{
 		Worker: worker, Namespace: namespacePath(name), Address: addr, MTU: exit.mtu, IPv6: i.options.IPv6.On,
-	}, i.attend(worker, name, by)
+	}, err
 }
 
 // addVeth links the host to the namespace, and lets packets of the worker
@@ -167,7 +170,7 @@ func (i *Island) routeHost(name, worker string, addr netip.Addr) (free bool, err
 	return veth.err == nil, veth.err
 }
 
-// openUplink configures the namespace's way out, the last part of a lease.
+// openUplink configures the way out of the namespace that the thread is in.
 func (i *Island) openUplink(addr netip.Addr) error {
 	uplink := configure(firewall.Uplink)
 	uplink.up()
