@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -46,17 +47,17 @@ func MakeGolden(ctx context.Context, locate Locate, first Login, recipe image.Re
 		return "", Keys{}, err
 	}
 	defer g.Close()
-	if keys, err = g.Prebuild(ctx, recipe, progress); err != nil {
+	if keys, err = g.prebuild(ctx, recipe, progress); err != nil {
 		return "", Keys{}, err
 	}
-	return g.OS(), keys, g.PowerOff(ctx)
+	return g.OS(), keys, g.powerOff(ctx)
 }
 
-// Prebuild makes a booted guest a golden one: the account that jobs log in to,
+// prebuild makes a booted guest a golden one: the account that jobs log in to,
 // packages, the user's steps, a look at what jobs need, and then the seal:
 // from its next boot on it is entered with the keys that are returned, and
-// with no password. The guest still runs then; see PowerOff.
-func (g *Guest) Prebuild(ctx context.Context, recipe image.Recipe, progress image.Progress) (Keys, error) {
+// with no password. The guest still runs then; see powerOff.
+func (g *Guest) prebuild(ctx context.Context, recipe image.Recipe, progress image.Progress) (Keys, error) {
 	for _, c := range g.chores(recipe) {
 		progress(c.stage, c.shown)
 		if err := g.do(ctx, c, progress); err != nil {
@@ -120,7 +121,7 @@ func (g *Guest) copyRunner(ctx context.Context, recipe image.Recipe, progress im
 		return fmt.Errorf("copying gitlab-runner: %w", err)
 	}
 	defer binary.Close()
-	if err := g.stream(ctx, "tee "+uploaded, binary, discard{}); err != nil {
+	if err := g.stream(ctx, "tee "+uploaded, binary, io.Discard); err != nil {
 		return fmt.Errorf("copying gitlab-runner: %w", err)
 	}
 	if err := g.ours(ctx, "runner", value{"uploaded", uploaded}); err != nil {
@@ -128,10 +129,6 @@ func (g *Guest) copyRunner(ctx context.Context, recipe image.Recipe, progress im
 	}
 	return nil
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // seal makes the keys that open the golden image's machines, and shuts every
 // other way in.
@@ -159,8 +156,8 @@ func (g *Guest) seal(ctx context.Context) (Keys, error) {
 	return Keys{User: g.user, Key: login.private, HostKey: host.public}, nil
 }
 
-// PowerOff has the guest shut down, and returns when it has agreed.
-func (g *Guest) PowerOff(ctx context.Context) error {
+// powerOff has the guest shut down, and returns when it has agreed.
+func (g *Guest) powerOff(ctx context.Context) error {
 	err := g.ours(ctx, "poweroff", value{"system", g.system})
 	var missing *ssh.ExitMissingError
 	if errors.As(err, &missing) { // it was faster than its own answer
