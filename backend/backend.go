@@ -1,12 +1,13 @@
 // Package backend is the contract for ways of running workers. Each way is a
-// sub-package; process/ starts and finds child processes for those that need
-// them, backendtest/ is the suite that every backend passes.
+// sub-package. Others are what several of them need: process/ starts and finds
+// child processes, stage/ is where images are prebuilt, booting/, kvm/, template/
+// and bootlog/ are for virtual machines. backendtest/ is the suite that every
+// backend passes.
 package backend
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -161,33 +162,4 @@ func (m Memory) Plus(other Memory) Memory {
 type Foreign interface {
 	// OS is the guest's system, as Go names it: linux, darwin, freebsd.
 	OS() string
-}
-
-// Level says how grave a finding is.
-type Level string
-
-// Levels of findings.
-const (
-	OK      Level = "ok"
-	Warning Level = "warning" // works, but not as well as it could
-	Missing Level = "missing" // does not work until it is mended
-)
-
-// Finding is one thing that Check looked at.
-type Finding struct {
-	Level Level `json:"level"`
-	// What was looked at, such as "qemu-system-x86_64".
-	What string `json:"what"`
-	// Detail says what was found.
-	Detail string `json:"detail"`
-	// Mend says how to mend it; empty when there is nothing to mend.
-	Mend string `json:"mend,omitempty"`
-}
-
-func (f Finding) String() string {
-	text := fmt.Sprintf("%-8s %s: %s", f.Level, f.What, f.Detail)
-	if f.Mend != "" {
-		text += "\n         mend: " + f.Mend
-	}
-	return text
 }

@@ -2,6 +2,9 @@ package guest
 
 import "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 
+// AgentPath is where an image has the agent, which its systemd unit starts.
+const AgentPath = "/usr/local/lib/mayfly/agent"
+
 // HostKeyPath is where a guest keeps its SSH host key; the public half is
 // beside it, with .pub behind its name.
 const HostKeyPath = "etc/ssh/ssh_host_ed25519_key"

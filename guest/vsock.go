@@ -25,8 +25,8 @@ const (
 	maxAnswer = 14
 )
 
-// ErrRefused says that nobody listened in the guest.
-var ErrRefused = errors.New("nobody listens in the guest yet")
+// errRefused says that nobody listened in the guest.
+var errRefused = errors.New("nobody listens in the guest yet")
 
 // DialVsock reaches the agent through a hybrid vsock socket, as Firecracker
 // and Cloud Hypervisor have them: a unix socket on the host, on which the port
@@ -64,7 +64,7 @@ func dialVsock(ctx context.Context, path string) (net.Conn, error) {
 // answer when nobody listens there.
 func shakeHands(conn io.ReadWriter, port uint32) error {
 	if _, err := fmt.Fprintf(conn, "CONNECT %d\n", port); err != nil {
-		return errors.Join(ErrRefused, err)
+		return errors.Join(errRefused, err)
 	}
 	return readAnswer(conn)
 }
@@ -75,7 +75,7 @@ func readAnswer(in io.Reader) error {
 	line := make([]byte, 0, maxAnswer)
 	for len(line) < maxAnswer {
 		if _, err := io.ReadFull(in, line[len(line):len(line)+1]); err != nil {
-			return errors.Join(ErrRefused, err)
+			return errors.Join(errRefused, err)
 		}
 		line = line[:len(line)+1]
 		if line[len(line)-1] == '\n' {

@@ -1,8 +1,8 @@
 // Package network is the contract for a worker's place on the network: what a
 // lease is, what every guest sees, and what a policy is made of, with the words
-// in which people write it: destinations, domains, IPv6. How a lease is made on a particular
-// system lives in the sub-packages (island for Linux); nothing here touches
-// the kernel.
+// in which people write it: destinations, domains, IPv6. How a lease is made on a
+// particular system lives in the sub-packages (island for Linux); nothing here
+// touches the kernel.
 package network
 
 import (
@@ -51,6 +51,9 @@ type Lease struct {
 	// IPv6 says that the guest has Guest6, and Gateway6 a way out.
 	IPv6 bool `json:"ipv6,omitempty"`
 }
+
+// SSH is where this host reaches the worker's SSH server.
+func (l Lease) SSH() netip.AddrPort { return netip.AddrPortFrom(l.Address, SSHPort) }
 
 // UsualMTU is what a link takes of which nothing is said, in bytes.
 const UsualMTU = 1500

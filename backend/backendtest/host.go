@@ -69,7 +69,7 @@ func testConsole(t *testing.T, b *bench) {
 	w := b.start(t, b.id("console"))
 	b.ready(t, w)
 	const said = "seen on the console"
-	b.run(t, w, "echo '"+said+"' | sudo -n tee /dev/console")
+	w.Output(t, "echo '"+said+"' | sudo -n tee /dev/console")
 	path := console.ConsolePath(b.store.Dir(w.ID()))
 	for deadline := time.Now().Add(b.Patience); ; time.Sleep(consolePause) {
 		text, err := os.ReadFile(path)

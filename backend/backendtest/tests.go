@@ -44,7 +44,7 @@ func testTwoWorkers(t *testing.T, b *bench) {
 	b.ready(t, one)
 	b.ready(t, other)
 	assert.NotEqual(t, one.Address(), other.Address())
-	err := access.SSH{}.Ready(b.context(t), one.Address(), other.identity, other.key)
+	err := access.SSH{}.Ready(b.context(t), one.Address(), other.Identity, other.Key)
 	require.ErrorIs(t, err, access.ErrHostKey, "one must not answer with the other's host key")
 
 	require.NoError(t, b.Backend.Destroy(b.context(t), one.ID()))

@@ -2,23 +2,83 @@ package backendtest
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 )
 
-// worker is a machine with what the host knows of it.
-type worker struct {
+// Worker is a machine with what the host knows of it.
+type Worker struct {
 	backend.Machine
-	identity guest.Identity
-	key      pool.Key
+	Identity guest.Identity
+	Key      pool.Key
+}
+
+// Start makes a worker for a test beside the suite, which has made its lease if
+// it has one; the end of the test destroys it. The identity is made here.
+func Start(ctx context.Context, t testing.TB, b backend.Backend, golden image.Golden, spec backend.Spec) (w Worker, err error) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(spec.Dir, 0o700))
+	t.Cleanup(func() { assert.NoError(t, b.Destroy(context.Background(), spec.ID)) })
+	spec.Identity, w.Key, err = access.SSH{}.New(spec.ID, golden.Recipe.User)
+	require.NoError(t, err)
+	w.Identity = spec.Identity
+	w.Machine, err = b.Start(ctx, golden, spec)
+	return w, err
+}
+
+// Ready waits until the worker lets its own key in.
+func (w Worker) Ready(ctx context.Context) error {
+	return access.SSH{}.Ready(ctx, w.Address(), w.Identity, w.Key)
+}
+
+// dialLimit bounds how long a worker that is ready takes to be reached.
+const dialLimit = time.Minute
+
+// Run runs a command as a job does on a worker that is ready, and returns all
+// that it printed.
+func (w Worker) Run(command string) (output string, err error) {
+	key, err := ssh.ParsePrivateKey([]byte(w.Key))
+	if err != nil {
+		return "", err
+	}
+	host, _, _, _, err := ssh.ParseAuthorizedKey([]byte(w.Identity.HostKeyPublic))
+	if err != nil {
+		return "", err
+	}
+	client, err := ssh.Dial("tcp", w.Address().String(), &ssh.ClientConfig{
+		User: w.Identity.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: dialLimit,
+		HostKeyCallback: ssh.FixedHostKey(host), HostKeyAlgorithms: []string{host.Type()},
+	})
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	printed, err := session.CombinedOutput(command)
+	return string(printed), err
+}
+
+// Output is Run of a command that must not fail.
+func (w Worker) Output(t testing.TB, command string) string {
+	t.Helper()
+	output, err := w.Run(command)
+	require.NoError(t, err, "%s: %s", command, output)
+	return output
 }
 
 // prepare reserves a worker, and removes it when the test ends.
@@ -46,7 +106,7 @@ func (b *bench) remove(t *testing.T, id string) {
 }
 
 // start makes a worker; the context of its start ends with start.
-func (b *bench) start(t *testing.T, id string) worker {
+func (b *bench) start(t *testing.T, id string) Worker {
 	t.Helper()
 	golden := b.golden(t)
 	spec, key := b.prepare(t, id)
@@ -54,31 +114,13 @@ func (b *bench) start(t *testing.T, id string) worker {
 	defer cancel()
 	machine, err := b.Backend.Start(ctx, golden, spec)
 	require.NoError(t, err)
-	return worker{machine, spec.Identity, key}
+	return Worker{machine, spec.Identity, key}
 }
 
 // ready waits until the worker lets its own key in.
-func (b *bench) ready(t *testing.T, w worker) {
+func (b *bench) ready(t *testing.T, w Worker) {
 	t.Helper()
-	require.NoError(t, access.SSH{}.Ready(b.context(t), w.Address(), w.identity, w.key))
-}
-
-// run runs a command on a worker that is ready.
-func (b *bench) run(t *testing.T, w worker, command string) {
-	t.Helper()
-	signer, err := ssh.ParsePrivateKey([]byte(w.key))
-	require.NoError(t, err)
-	client, err := ssh.Dial("tcp", w.Address().String(), &ssh.ClientConfig{
-		User: w.identity.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, Timeout: b.Patience,
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // ready has looked at it
-	})
-	require.NoError(t, err)
-	defer client.Close()
-	session, err := client.NewSession()
-	require.NoError(t, err)
-	defer session.Close()
-	out, err := session.CombinedOutput(command)
-	require.NoError(t, err, "%s: %s", command, out)
+	require.NoError(t, w.Ready(b.context(t)))
 }
 
 // found lists the ids that a backend finds.

@@ -143,7 +143,7 @@ const logLines = 10
 
 // introduce logs in to a worker that boots, and gives it its identity.
 func (b *Backend) introduce(ctx context.Context, m *machine, spec backend.Spec, about about) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	g, address, err := remote.Wait(ctx, b.locate(spec.ID), about.Keys.Login())
 	if err != nil {

@@ -1,7 +1,6 @@
 package bhyve
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -10,13 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
 )
 
@@ -36,22 +33,19 @@ func (f *freebsd) build(b *Backend, r image.Recipe) image.Golden {
 	return golden
 }
 
-func (f *freebsd) start(ctx context.Context, b *Backend, golden image.Golden, id string) (backend.Machine, remote.Login, error) {
+func (f *freebsd) start(ctx context.Context, b *Backend, golden image.Golden, id string) (backendtest.Worker, error) {
 	f.t.Helper()
-	dir := filepath.Join(f.options().WorkersDir, id)
-	require.NoError(f.t, os.MkdirAll(dir, 0o700))
-	f.t.Cleanup(func() { assert.NoError(f.t, b.Destroy(context.Background(), id)) })
-	identity, key, err := access.SSH{}.New(id, golden.Recipe.User)
-	require.NoError(f.t, err)
-	machine, err := b.Start(ctx, golden, backend.Spec{ID: id, Dir: dir, Size: backend.Size{CPUs: 3, Memory: 3 << 30}, Identity: identity})
-	return machine, remote.Login{User: identity.User, Key: string(key), HostKey: identity.HostKeyPublic}, err
+	return backendtest.Start(ctx, f.t, b, golden, backend.Spec{
+		ID: id, Dir: filepath.Join(f.options().WorkersDir, id), Size: backend.Size{CPUs: 3, Memory: 3 << 30},
+	})
 }
 
-func (f *freebsd) started(b *Backend, golden image.Golden, id string) (backend.Machine, remote.Login) {
+func (f *freebsd) started(b *Backend, golden image.Golden, id string) backendtest.Worker {
 	f.t.Helper()
-	machine, login, err := f.start(limit(f.t, 2*time.Minute), b, golden, id)
+	w, err := f.start(limit(f.t, 2*time.Minute), b, golden, id)
 	require.NoError(f.t, err)
-	return machine, login
+	require.NoError(f.t, w.Ready(limit(f.t, time.Minute)))
+	return w
 }
 
 // shortlyAfterBoot is a context that ends when a guest has run for a moment.
@@ -71,16 +65,6 @@ func (f *freebsd) shortlyAfterBoot(id string) context.Context {
 	return ctx
 }
 
-func inside(t *testing.T, machine backend.Machine, login remote.Login, command string) string {
-	t.Helper()
-	g, _, err := remote.Wait(limit(t, time.Minute), remote.At(machine.Address()), login)
-	require.NoError(t, err)
-	defer g.Close()
-	var out bytes.Buffer
-	require.NoError(t, g.Run(limit(t, time.Minute), command, &out), out.String())
-	return out.String()
-}
-
 func TestFreeBSDWorker(t *testing.T) {
 	f := newFreeBSD(t)
 	b := New(f.options())
@@ -92,12 +76,12 @@ func TestFreeBSDWorker(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, images, "what was imported is in the guest's disk now")
 
-	machine, login := f.started(b, golden, "p-aaaaaaaa")
-	require.Equal(t, "freebsd", machine.(backend.Foreign).OS())
-	require.Equal(t, "p-aaaaaaaa\n", inside(t, machine, login, "hostname"))
-	require.Equal(t, "hostname=p-aaaaaaaa\n", inside(t, machine, login, "cat /etc/rc.conf"))
-	require.Regexp(t, "^kern.hostuuid=", inside(t, machine, login, "cat /run/sysctl"))
-	require.Equal(t, "built\ninstall -y bash\n", inside(t, machine, login, "cat /etc/built /tmp/pkg"))
+	machine := f.started(b, golden, "p-aaaaaaaa")
+	require.Equal(t, "freebsd", machine.Machine.(backend.Foreign).OS())
+	require.Equal(t, "p-aaaaaaaa\n", machine.Output(t, "hostname"))
+	require.Equal(t, "hostname=p-aaaaaaaa\n", machine.Output(t, "cat /etc/rc.conf"))
+	require.Regexp(t, "^kern.hostuuid=", machine.Output(t, "cat /run/sysctl"))
+	require.Equal(t, "built\ninstall -y bash\n", machine.Output(t, "cat /etc/built /tmp/pkg"))
 	conf, err := os.ReadFile(f.path("vm/p-aaaaaaaa/p-aaaaaaaa.conf"))
 	require.NoError(t, err)
 	for _, want := range []string{`cpu="3"`, `memory="3072M"`, `on_restart="shutdown"`, `network0_mac="` + macOf("p-aaaaaaaa") + `"`, `mayfly="yes"`} {
@@ -116,17 +100,17 @@ func TestEverySourceOfAddresses(t *testing.T) {
 			options := f.options()
 			options.Leases = kind
 			options.LeasesFile = f.path(map[string]string{Kea: "kea-leases4.csv", DHCPD: "dhcpd.leases", Dnsmasq: "dnsmasq.leases"}[kind])
-			machine, login := f.started(New(options), golden, "p-"+strings.Repeat(string(rune('a'+i)), 8))
-			require.NotEmpty(t, inside(t, machine, login, "hostname"))
+			machine := f.started(New(options), golden, "p-"+strings.Repeat(string(rune('a'+i)), 8))
+			require.NotEmpty(t, machine.Output(t, "hostname"))
 		})
 	}
 	t.Run("none", func(t *testing.T) {
 		defer f.fails("address")()
-		_, _, err := f.start(f.shortlyAfterBoot("p-zzzzzzzz"), New(f.options()), golden, "p-zzzzzzzz")
+		_, err := f.start(f.shortlyAfterBoot("p-zzzzzzzz"), New(f.options()), golden, "p-zzzzzzzz")
 		require.ErrorContains(t, err, "no address is known for "+macOf("p-zzzzzzzz"))
 		options := f.options()
 		options.Leases, options.LeasesFile = Dnsmasq, "/nowhere/leases"
-		_, _, err = f.start(f.shortlyAfterBoot("p-yyyyyyyy"), New(options), golden, "p-yyyyyyyy")
+		_, err = f.start(f.shortlyAfterBoot("p-yyyyyyyy"), New(options), golden, "p-yyyyyyyy")
 		require.ErrorContains(t, err, "/nowhere/leases")
 	})
 }
@@ -144,8 +128,8 @@ func TestGuestOfTheHostAsImage(t *testing.T) {
 	b := New(options)
 	r := f.recipe()
 	r.Source = options.Source
-	machine, login := f.started(b, f.build(b, r), "p-aaaaaaaa")
-	require.Equal(t, "built\n", inside(t, machine, login, "cat /etc/built"))
+	machine := f.started(b, f.build(b, r), "p-aaaaaaaa")
+	require.Equal(t, "built\n", machine.Output(t, "cat /etc/built"))
 
 	// A user's own guest that is called like a worker.
 	require.NoError(t, exec.Command("vm", "clone", "base@runner", "p-bbbbbbbb").Run())
@@ -188,7 +172,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	for what, want := range map[string]string{"start": "unable to find switch public", "clone": "error while cloning"} {
 		t.Run(what, func(t *testing.T) {
 			defer f.fails(what)()
-			_, _, err := f.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
+			_, err := f.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
 			require.ErrorContains(t, err, want)
 			require.NoError(t, b.Destroy(t.Context(), "p-aaaaaaaa"))
 			require.Equal(t, []string{name}, f.guests())
@@ -196,7 +180,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	}
 	t.Run("the golden guest is gone", func(t *testing.T) {
 		require.NoError(t, exec.Command("vm", "destroy", "-f", name).Run())
-		_, _, err := f.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
+		_, err := f.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
 		require.ErrorContains(t, err, "is gone")
 		require.NoDirExists(t, golden.Dir, "for the pool to have it built again")
 		f.started(b, f.build(b, f.recipe()), "p-aaaaaaaa")

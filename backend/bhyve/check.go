@@ -81,7 +81,7 @@ func (b *Backend) ruleText(ctx context.Context) string {
 	if b.options.Sudo == "doas" {
 		return "in /usr/local/etc/doas.conf, whose rules cannot tell guests apart:\n  " + strings.Join(b.doasRules(), "\n  ")
 	}
-	return "with visudo:\n  " + strings.Join(b.Sudoers(ctx), "\n  ")
+	return "with visudo:\n  " + strings.Join(b.sudoers(ctx), "\n  ")
 }
 
 func userName() string {
@@ -99,9 +99,9 @@ func (b *Backend) doasRules() []string {
 	return rules
 }
 
-// Sudoers are the rules that let this user do what the backend does as root,
+// sudoers are the rules that let this user do what the backend does as root,
 // to golden images, and to guests whose names are ids of this pool's workers.
-func (b *Backend) Sudoers(ctx context.Context) []string {
+func (b *Backend) sudoers(ctx context.Context) []string {
 	dir, err := b.host.directory(ctx)
 	if err != nil {
 		dir = "/vm"

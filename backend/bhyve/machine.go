@@ -1,7 +1,6 @@
 package bhyve
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -56,17 +55,4 @@ func (m *machine) Err() error {
 		return nil
 	}
 	return fmt.Errorf("%w: its device is not below %s any more", backend.ErrGone, m.host.devices)
-}
-
-// whileRunning is ctx, ended as well when the machine ends.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.Done():
-			cancel(m.Err())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
@@ -19,9 +20,9 @@ import (
 // prebuilder makes one golden guest.
 type prebuilder struct {
 	*Backend
+	stage.Place
 	recipe   image.Recipe
 	progress image.Progress
-	id, dir  string
 }
 
 // prebuild leaves a guest that is off, and not yet golden by name.
@@ -31,7 +32,7 @@ func (p prebuilder) prebuild(ctx context.Context) (about, error) {
 		return about{}, err
 	}
 	p.progress("boot", "")
-	m, err := p.run(ctx, p.id, backend.Size{CPUs: p.recipe.CPUs, Memory: p.recipe.Memory})
+	m, err := p.run(ctx, p.ID, backend.Size{CPUs: p.recipe.CPUs, Memory: p.recipe.Memory})
 	if err != nil {
 		return about{}, err
 	}
@@ -48,14 +49,14 @@ func (p prebuilder) make(ctx context.Context) (remote.Login, error) {
 	if p.recipe.Source.Kind == image.VM {
 		name, snapshot, _ := strings.Cut(p.recipe.Source.Location, "@")
 		p.progress("clone", p.recipe.Source.Location)
-		return login, p.host.whole(ctx, "vm", cloneArguments(name, snapshot, p.id)...)
+		return login, p.host.whole(ctx, "vm", cloneArguments(name, snapshot, p.ID)...)
 	}
 	private, public, err := remote.NewKey("mayfly-prebuild")
 	if err != nil {
 		return login, err
 	}
 	login.Key = private
-	key := filepath.Join(p.dir, "login.pub")
+	key := filepath.Join(p.Dir, "login.pub")
 	if err := os.WriteFile(key, []byte(public+"\n"), 0o600); err != nil {
 		return login, err
 	}
@@ -72,7 +73,7 @@ func (p prebuilder) create(ctx context.Context, key string) (err error) {
 	if err != nil {
 		return err
 	}
-	link := filepath.Join(p.dir, before) // the name says what it becomes
+	link := filepath.Join(p.Dir, before) // the name says what it becomes
 	if err := os.Symlink(file, link); err != nil {
 		return fmt.Errorf("naming the image: %w", err)
 	}
@@ -82,7 +83,7 @@ func (p prebuilder) create(ctx context.Context, key string) (err error) {
 	}
 	p.progress("import", p.recipe.Source.Location)
 	defer func() {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stage.RemoveLimit)
 		defer cancel()
 		err = errors.Join(err, p.host.root(undo, "rm", "-f", filepath.Join(dir, ".img", after)))
 	}()
@@ -91,7 +92,7 @@ func (p prebuilder) create(ctx context.Context, key string) (err error) {
 		return err
 	}
 	size := backend.Size{CPUs: p.recipe.CPUs, Memory: p.recipe.Memory}
-	return p.host.show(ctx, show, "vm", createArguments(p.id, p.options.Template, after, key, size, p.recipe.Disk)...)
+	return p.host.show(ctx, show, "vm", createArguments(p.ID, p.options.Template, after, key, size, p.recipe.Disk)...)
 }
 
 // fetch has the image's file on this host, and its digest checked, which
@@ -107,20 +108,10 @@ func (p prebuilder) fetch(ctx context.Context) (string, error) {
 
 // inside does what is done in the guest, up to its agreement to power off.
 func (p prebuilder) inside(ctx context.Context, m *machine, login remote.Login) (about, error) {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
-	boot, ready := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the image did not let user %s in within %s", login.User, bootLimit))
-	defer ready()
-	g, _, err := remote.Wait(boot, p.locate(p.id), login)
-	if err != nil {
-		return about{}, err
-	}
-	defer g.Close()
-	keys, err := g.Prebuild(ctx, p.recipe, p.progress)
-	if err != nil {
-		return about{}, err
-	}
-	return about{OS: g.OS(), Keys: keys}, g.PowerOff(ctx)
+	system, keys, err := remote.MakeGolden(ctx, p.locate(p.ID), login, p.recipe, p.progress)
+	return about{OS: system, Keys: keys}, err
 }
 
 // stopLimit is how long a guest may take to power off by itself before it is
@@ -134,7 +125,7 @@ func (p prebuilder) awaitPowerOff(ctx context.Context, m *machine) error {
 	if err != nil {
 		return err
 	}
-	lock := filepath.Join(dir, p.id, lockFile)
+	lock := filepath.Join(dir, p.ID, lockFile)
 	late := fmt.Errorf("the guest did not power off within %s", powerOffLimit)
 	ctx, cancel := context.WithTimeoutCause(ctx, powerOffLimit, late)
 	defer cancel()

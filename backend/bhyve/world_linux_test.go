@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,19 +23,7 @@ import (
 // bin is a directory with the fakes, first in PATH.
 var bin string
 
-func TestMain(m *testing.M) {
-	os.Exit(sandbox.Main(m, func() func() {
-		dir, err := os.MkdirTemp("", "mf-bhyve-")
-		if err != nil {
-			panic(err)
-		}
-		bin = dir
-		if err := os.Setenv("PATH", bin+":"+os.Getenv("PATH")); err != nil {
-			panic(err)
-		}
-		return func() { _ = os.RemoveAll(dir) }
-	}))
-}
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Programs(&bin))) }
 
 // freebsd is a host of the fake's, with an image of a FreeBSD as a file.
 type freebsd struct {
@@ -48,13 +35,7 @@ type freebsd struct {
 func newFreeBSD(t *testing.T) *freebsd {
 	t.Helper()
 	sandbox.Need(t, "go", "ssh-keygen", "cp")
-	if _, err := os.Stat(filepath.Join(bin, "vm")); err != nil {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(bin, "vm"), "../../test/fakebhyve").CombinedOutput()
-		require.NoError(t, err, string(out))
-		for _, name := range []string{"sysrc", "zfs", "bhyvectl", "arp", "pkg", "sudo"} {
-			require.NoError(t, os.Symlink("vm", filepath.Join(bin, name)))
-		}
-	}
+	sandbox.Install(t, bin, "fakebhyve", "vm", "sysrc", "zfs", "bhyvectl", "arp", "pkg", "sudo")
 	state, err := os.MkdirTemp("", "mf-")
 	require.NoError(t, err)
 	f := &freebsd{t: t, dir: filepath.Join(state, "host"), state: state}

@@ -2,7 +2,6 @@ package booting
 
 import (
 	"os"
-	"os/exec"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -12,25 +11,13 @@ import (
 // the tools that make disks, and images from such a kind of source, and a
 // device for networks.
 func Check(source string) []backend.Finding {
-	tools := map[string]string{"qemu-img": "qemu-utils"}
+	findings := []backend.Finding{backend.FindProgram("qemu-img", "apt-get install qemu-utils")}
 	if source == image.Debootstrap {
-		tools["mmdebstrap"], tools["mkfs.ext4"] = "mmdebstrap", "e2fsprogs"
-	}
-	var findings []backend.Finding
-	for _, tool := range []string{"qemu-img", "mmdebstrap", "mkfs.ext4"} {
-		if pkg, needed := tools[tool]; needed {
-			findings = append(findings, checkTool(tool, pkg))
-		}
+		findings = append(findings,
+			backend.FindProgram("mmdebstrap", "apt-get install mmdebstrap"),
+			backend.FindProgram("mkfs.ext4", "apt-get install e2fsprogs"))
 	}
 	return append(findings, checkTUN())
-}
-
-func checkTool(tool, pkg string) backend.Finding {
-	path, err := exec.LookPath(tool)
-	if err != nil {
-		return backend.Finding{Level: backend.Missing, What: tool, Detail: "not found in PATH", Mend: "apt-get install " + pkg}
-	}
-	return backend.Finding{Level: backend.OK, What: tool, Detail: path}
 }
 
 func checkTUN() backend.Finding {

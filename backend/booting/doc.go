@@ -1,5 +1,5 @@
 // Package booting makes golden images for backends that boot virtual machines,
-// and says how such an image is booted: the files, the prebuild's place among
-// the workers, the kernel's command line. Starting the machine is the backends'
-// business, what happens in the guest is image/prebuild's.
+// and says how such an image is booted: the files, the kernel's command line,
+// what the host must have. Starting the machine is the backends' business, what
+// happens in the guest is image/prebuild's.
 package booting

@@ -6,16 +6,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/draft"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/prebuild"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // buildLog is the console of the prebuild, kept with the image.
@@ -25,7 +23,7 @@ const buildLog = "prebuild.log"
 type Maker struct {
 	// ImagesDir holds the golden images, StateDir what all pools share.
 	ImagesDir, StateDir string
-	Stage               Stage
+	Stage               stage.Stage
 	// Boot boots a draft, hands its agent to talk, and waits until the guest
 	// has powered itself off in order: its disk must be whole.
 	Boot func(ctx context.Context, d Draft, talk func(context.Context, net.Conn) error) error
@@ -33,9 +31,7 @@ type Maker struct {
 
 // Draft is a draft that is to be booted.
 type Draft struct {
-	// ID is that of the machine, and Dir its directory.
-	ID, Dir string
-	Lease   network.Lease
+	stage.Place
 	// CPUs and Memory (bytes) are its size.
 	CPUs   int
 	Memory int64
@@ -54,14 +50,8 @@ var KernelArguments = []string{"ds=nocloud"}
 
 // Build makes the golden image unless it is there.
 func (m Maker) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
-	images := cache.New(m.ImagesDir)
-	return images.Build(ctx, recipe.Digest(), func(ctx context.Context, work string) (image.Manifest, error) {
-		began := time.Now()
-		root, err := m.build(ctx, recipe, work, progress)
-		return image.Manifest{
-			Recipe: recipe, Root: root,
-			BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
-		}, err
+	return cache.New(m.ImagesDir).Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+		return m.build(ctx, recipe, work, progress)
 	})
 }
 
@@ -82,10 +72,9 @@ func (m Maker) build(ctx context.Context, recipe image.Recipe, work string, prog
 
 // prebuild boots the draft and has package prebuild make an image of it.
 func (m Maker) prebuild(ctx context.Context, recipe image.Recipe, golden image.Golden, made draft.Draft, progress image.Progress) (root string, err error) {
-	id := workerid.Derived(m.Stage.Pool, "image "+recipe.Digest())
-	err = m.Stage.Run(ctx, id, func(dir string, lease network.Lease) error {
+	err = m.Stage.Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
 		d := Draft{
-			ID: id, Dir: dir, Lease: lease, CPUs: recipe.CPUs, Memory: recipe.Memory,
+			Place: at, CPUs: recipe.CPUs, Memory: recipe.Memory,
 			Golden: golden, Root: made.Root, Seed: made.Seed, Console: filepath.Join(golden.Dir, buildLog),
 		}
 		return m.Boot(ctx, d, func(ctx context.Context, agent net.Conn) (err error) {

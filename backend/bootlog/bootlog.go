@@ -1,6 +1,6 @@
-// Package bootlog looks after the files that machines write their consoles to:
-// it keeps them short, and quotes their ends. Which files there are, and who
-// reads them, is the backends' business.
+// Package bootlog looks after the files that machines, and the programs that run
+// them, write to: it keeps them short, and quotes their ends. Which files there
+// are, and who reads them, is the backends' business.
 package bootlog
 
 import (
@@ -17,8 +17,8 @@ const (
 	longest = 16 << 20
 	// pause is how often that is looked at.
 	pause = 5 * time.Second
-	// tailLines is how many last lines Tail shows, and tailBytes how much is
-	// read for them.
+	// tailLines is how many last lines Tail shows, and tailBytes how many bytes
+	// are read for them.
 	tailLines = 20
 	tailBytes = 8 << 10
 )
@@ -53,16 +53,25 @@ func bound(path string) {
 
 // Tail is the end of a console as the end of an error's text.
 func Tail(path string) string {
-	lines := LastLines(path, tailLines)
+	lines := lastLines(path, tailLines)
 	if len(lines) == 0 {
 		return ""
 	}
 	return "\nlast lines of the console:\n  " + strings.Join(lines, "\n  ")
 }
 
-// LastLines returns at most so many lines from the end of a file; none when it
+// LastLine is the last line of a log as the end of an error's text.
+func LastLine(path string) string {
+	lines := lastLines(path, 1)
+	if len(lines) == 0 {
+		return ""
+	}
+	return ": " + lines[0]
+}
+
+// lastLines returns at most so many lines from the end of a file; none when it
 // cannot be read.
-func LastLines(path string, most int) []string {
+func lastLines(path string, most int) []string {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil

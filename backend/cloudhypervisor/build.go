@@ -9,7 +9,9 @@ import (
 	"net"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -28,8 +30,8 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 }
 
 // stage is where machines run that are no workers.
-func (b *Backend) stage() booting.Stage {
-	return booting.Stage{Pool: b.options.Pool, WorkersDir: b.options.WorkersDir, Network: b.options.Network, Destroy: b.Destroy}
+func (b *Backend) stage() stage.Stage {
+	return stage.Stage{Pool: b.options.Pool, WorkersDir: b.options.WorkersDir, Network: b.options.Network, Destroy: b.Destroy}
 }
 
 // bootDraft boots the draft of an image, and waits until it is off.
@@ -61,7 +63,7 @@ func draftSpec(d booting.Draft) machineSpec {
 }
 
 func (m *machine) talk(ctx context.Context, config machineSpec, talk func(context.Context, net.Conn) error) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.start(ctx, config); err != nil {
 		return err

@@ -26,7 +26,7 @@ const (
 )
 
 // install says where the binary comes from: distributions do not have it.
-const install = "install the static binary of a release from v53 on, from the project's own page, as " + DefaultBinary +
+const install = "install the static binary of a release from v53 on, from the project's own page, as " + defaultBinary +
 	" in PATH, or set plugin_config.cloud_hypervisor.binary"
 
 // Check looks for the programs and devices that machines need, and boots a

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"sync"
 
@@ -21,8 +20,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// DefaultBinary is looked for in PATH.
-const DefaultBinary = "cloud-hypervisor"
+// defaultBinary is looked for in PATH.
+const defaultBinary = "cloud-hypervisor"
 
 // Options are what the backend needs from its surroundings.
 type Options struct {
@@ -42,7 +41,7 @@ type Options struct {
 	TemplatesDir      string
 	// Limits hold for every worker.
 	Limits Limits
-	// Binary is Cloud Hypervisor's; empty means DefaultBinary.
+	// Binary is Cloud Hypervisor's; empty means defaultBinary.
 	Binary string
 	Log    *slog.Logger
 }
@@ -70,7 +69,7 @@ var (
 // New returns the backend of one pool. It touches nothing.
 func New(options Options) *Backend {
 	if options.Binary == "" {
-		options.Binary = DefaultBinary
+		options.Binary = defaultBinary
 	}
 	return &Backend{
 		options: options,
@@ -116,7 +115,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, err
 	}
-	m.address = netip.AddrPortFrom(spec.Lease.Address, network.SSHPort)
+	m.address = spec.Lease.SSH()
 	b.keep(m)
 	config := machineSpec{
 		CPUs: spec.CPUs, Memory: spec.Memory,
@@ -132,7 +131,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 }
 
 func (m *machine) boot(ctx context.Context, config machineSpec, spec backend.Spec) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.start(ctx, config); err != nil {
 		return err

@@ -6,19 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // forkLimit bounds a fork up to its new identity. It takes well under a second
@@ -35,7 +33,7 @@ func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Go
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
-	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), booting.RemoveLimit)
+	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), stage.RemoveLimit)
 	defer cancelUndo()
 	return nil, errors.Join(err, b.Destroy(undo, spec.ID), removeMachineFiles(spec.Dir))
 }
@@ -45,7 +43,7 @@ func (b *Backend) launchFork(ctx context.Context, t template.Template, golden im
 	if err != nil {
 		return nil, err
 	}
-	m.how, m.address = backend.Fork, netip.AddrPortFrom(spec.Lease.Address, network.SSHPort)
+	m.how, m.address = backend.Fork, spec.Lease.SSH()
 	b.keep(m)
 	if err := b.layOut(ctx, t, golden, spec); err != nil {
 		return nil, err
@@ -88,7 +86,7 @@ func (b *Backend) layOut(ctx context.Context, t template.Template, golden image.
 // wake restores the machine from the snapshot in its directory, which is of the
 // past from then on, and tells its agent what to do first.
 func (m *machine) wake(ctx context.Context, mode string, first func(*guest.Client, context.Context) error) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	saved := savedPath(m.dir)
 	if err := m.api.Restore(ctx, api.RestoreConfig{SourceURL: "file://" + saved, MemoryRestoreMode: mode, Resume: true}); err != nil {

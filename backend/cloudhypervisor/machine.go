@@ -68,8 +68,8 @@ func (m *machine) explanation() string {
 		return ": " + *words
 	}
 	for _, file := range []string{outputFile, logFile} {
-		if lines := bootlog.LastLines(filepath.Join(m.dir, file), 1); len(lines) > 0 {
-			return ": " + lines[0]
+		if line := bootlog.LastLine(filepath.Join(m.dir, file)); line != "" {
+			return line
 		}
 	}
 	return ""
@@ -126,19 +126,6 @@ func (m *machine) awaitEvents() {
 	case <-m.heard:
 	case <-time.After(endDelay):
 	}
-}
-
-// whileRunning is ctx, ended as well when the machine ends, with its reason.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.Done():
-			cancel(m.Err())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }
 
 // tell tells the agent what to do first, as soon as it listens.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -20,7 +19,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 const (
@@ -76,7 +74,7 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 // putAway saves the machine and ends it in order, so that all of its disk is in
 // the file: unlike a template's, its memory is not what was saved.
 func (m *machine) putAway(ctx context.Context) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.api.Pause(ctx); err != nil {
 		return err
@@ -155,7 +153,7 @@ func (b *Backend) resume(ctx context.Context, spec backend.Spec) (*machine, erro
 	if err != nil {
 		return nil, err
 	}
-	m.how, m.address = saved.How, netip.AddrPortFrom(spec.Lease.Address, network.SSHPort)
+	m.how, m.address = saved.How, spec.Lease.SSH()
 	b.keep(m)
 	return m, m.explain(m.wake(ctx, mode, (*guest.Client).Wake))
 }
@@ -190,9 +188,5 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 	if err := json.Unmarshal(text, &saved); err != nil {
 		return saved, fmt.Errorf("%s: %w", suspendedFile, err)
 	}
-	here, err := template.NewPlatform(kvm.KVM, b.options.Binary)
-	if err == nil && here != saved.Platform {
-		err = fmt.Errorf("its memory was saved by another Cloud Hypervisor or on another processor: %+v, here is %+v", saved.Platform, here)
-	}
-	return saved, err
+	return saved, saved.Platform.FitsHere(b.options.Binary)
 }

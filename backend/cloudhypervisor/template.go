@@ -12,12 +12,11 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // template returns the valid template for such a worker.
@@ -93,10 +92,9 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 	if err := disk.Create(t.Memory(), t.Basis.Size.Memory); err != nil {
 		return fmt.Errorf("a file for the memory: %w", err)
 	}
-	id := workerid.Derived(b.options.Pool, "template "+t.Basis.Key())
-	return b.stage().Run(ctx, id, func(dir string, lease network.Lease) error {
-		console := filepath.Join(dir, consoleFile)
-		m, err := b.launch(id, dir, lease.Namespace, console)
+	return b.stage().Run(ctx, "template "+t.Basis.Key(), func(at stage.Place) error {
+		console := filepath.Join(at.Dir, consoleFile)
+		m, err := b.launch(at.ID, at.Dir, at.Lease.Namespace, console)
 		if err != nil {
 			return err
 		}
@@ -105,7 +103,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 			CPUs: t.Basis.Size.CPUs, Memory: t.Basis.Size.Memory, MemoryFile: t.Memory(),
 			Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
 			Disk: t.Disk(), Format: t.Format, Console: console,
-			Vsock: vsockPath(dir), Saved: t.State(), Readable: readable(), Limits: b.options.Limits,
+			Vsock: vsockPath(at.Dir), Saved: t.State(), Readable: readable(), Limits: b.options.Limits,
 		}))
 	})
 }
@@ -115,7 +113,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 // machine is then killed while it is paused: an orderly end would let its
 // devices write to the memory that was saved.
 func (m *machine) save(ctx context.Context, config machineSpec) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	if err := m.start(ctx, config); err != nil {
 		return err

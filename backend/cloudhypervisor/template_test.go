@@ -48,7 +48,7 @@ func TestSuspendedForkGoesOn(t *testing.T) {
 
 	file := filepath.Join(dir, suspendedFile)
 	require.NoError(t, os.WriteFile(file, []byte(`{"platform": {"binary": "/another"}}`), 0o600))
-	require.ErrorContains(t, w.Resumable(dir), "another Cloud Hypervisor")
+	require.ErrorContains(t, w.Resumable(dir), "another program")
 }
 
 // TestBrokenTemplatesMeanClones comes last: it removes the template.

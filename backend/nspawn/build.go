@@ -9,20 +9,18 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/draft"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/prebuild"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // buildLog is what the prebuild's container printed, kept with the image.
@@ -34,13 +32,8 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if recipe.Form != image.Tree && recipe.Form != image.ShiftedTree {
 		return image.Golden{}, fmt.Errorf("containers are made from a tree, not from an image of form %q", recipe.Form)
 	}
-	images := cache.New(b.options.ImagesDir)
-	return images.Build(ctx, recipe.Digest(), func(ctx context.Context, work string) (image.Manifest, error) {
-		began := time.Now()
-		err := b.build(ctx, recipe, work, progress)
-		return image.Manifest{
-			Recipe: recipe, BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
-		}, err
+	return cache.New(b.options.ImagesDir).Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+		return "", b.build(ctx, recipe, work, progress)
 	})
 }
 
@@ -58,20 +51,24 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 	if err := installServices(golden); err != nil {
 		return err
 	}
-	id := workerid.Derived(b.options.Pool, "image "+recipe.Digest())
-	err := b.asWorker(ctx, id, func(lease network.Lease) error { return b.prebuild(ctx, id, golden, lease, progress) })
+	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error { return b.prebuild(ctx, at, golden, progress) })
 	if err != nil {
 		return fmt.Errorf("%w%s", err, bootlog.Tail(filepath.Join(work, buildLog)))
 	}
 	return syncTree(golden.Tree())
 }
 
+// stage is where containers run that are no workers.
+func (b *Backend) stage() stage.Stage {
+	return stage.Stage{Pool: b.options.Pool, WorkersDir: b.options.WorkersDir, Network: b.options.Network, Destroy: b.Destroy}
+}
+
 // prebuild runs the agent in a container of the golden tree itself, which is
 // not booted, and drives it over the container's standard input.
-func (b *Backend) prebuild(ctx context.Context, id string, golden image.Golden, lease network.Lease, progress image.Progress) error {
-	at := b.directory(id)
-	if err := os.Mkdir(at, 0o755); err != nil {
-		return err
+func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Golden, progress image.Progress) error {
+	root := b.directory(at.ID)
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return fmt.Errorf("directory to mount the prebuild's tree at: %w", err)
 	}
 	ours, theirs, err := line()
 	if err != nil {
@@ -80,15 +77,15 @@ func (b *Backend) prebuild(ctx context.Context, id string, golden image.Golden, 
 	defer ours.Close()
 	recipe := golden.Recipe
 	m, err := b.launch(container{
-		id: id, namespace: lease.Namespace, size: backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory}, form: recipe.Form,
-		mount: bind(golden.Tree(), at), console: filepath.Join(golden.Dir, buildLog),
-		command: []string{draft.AgentPath, "guest"}, input: theirs,
+		id: at.ID, namespace: at.Lease.Namespace, size: backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory}, form: recipe.Form,
+		mount: bind(golden.Tree(), root), console: filepath.Join(golden.Dir, buildLog),
+		command: []string{guest.AgentPath, "guest"}, input: theirs,
 	})
 	err = errors.Join(err, theirs.Close()) // the container has its own
 	if err != nil {
 		return err
 	}
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	return m.explain(prebuild.Tree(ctx, guest.NewClient(ours), recipe, progress))
 }
@@ -105,34 +102,6 @@ func line() (ours net.Conn, theirs *os.File, err error) {
 		return nil, nil, errors.Join(fmt.Errorf("making a line to the agent: %w", err), theirs.Close())
 	}
 	return ours, theirs, nil
-}
-
-// asWorker runs something that has an id, a lease and a directory like a
-// worker's, so that what a killed process leaves of it is found and removed
-// like what a worker left.
-func (b *Backend) asWorker(ctx context.Context, id string, run func(network.Lease) error) (err error) {
-	dir := filepath.Join(b.options.WorkersDir, id)
-	if err := b.removeAsWorker(ctx, id, dir); err != nil { // of an earlier try
-		return err
-	}
-	defer func() { err = errors.Join(err, b.removeAsWorker(context.WithoutCancel(ctx), id, dir)) }()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("directory of %s: %w", id, err)
-	}
-	lease, err := b.options.Network.Acquire(ctx, id)
-	if err != nil {
-		return fmt.Errorf("network of %s: %w", id, err)
-	}
-	return run(lease)
-}
-
-// removeLimit bounds the removal of what lived like a worker.
-const removeLimit = 30 * time.Second
-
-func (b *Backend) removeAsWorker(ctx context.Context, id, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, removeLimit)
-	defer cancel()
-	return errors.Join(b.Destroy(ctx, id), b.options.Network.Release(ctx, id), os.RemoveAll(dir))
 }
 
 // syncTree has everything on the disk before the image gets its name.

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 func TestSharedImageIsWhatTheFileSystemCanDo(t *testing.T) {
@@ -65,9 +65,8 @@ func prebuildAgain(t *testing.T, p *pool, recipe image.Recipe, steps ...string) 
 	t.Cleanup(func() { require.NoError(t, tree.Remove(draft.Tree())) })
 	require.NoError(t, p.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, p.network.Close(context.Background())) })
-	id := p.name + "-aaaaaaaa"
-	return p.asWorker(t.Context(), id, func(lease network.Lease) error {
-		return p.prebuild(t.Context(), id, draft, lease, func(string, string) {})
+	return p.stage().Run(t.Context(), "prebuild of "+draft.Dir, func(at stage.Place) error {
+		return p.prebuild(t.Context(), at, draft, func(string, string) {})
 	})
 }
 

@@ -26,17 +26,16 @@ const leastVersion = 247
 func (b *Backend) Check(ctx context.Context) []backend.Finding {
 	findings := []backend.Finding{b.checkNspawn()}
 	if b.options.Source == image.Debootstrap {
-		findings = append(findings, checkTool("mmdebstrap", "mmdebstrap"))
+		findings = append(findings, backend.FindProgram("mmdebstrap", "apt-get install mmdebstrap"))
 	} else {
 		findings = append(findings, backend.Finding{
 			Level: backend.Missing, What: "image.source", Detail: "it names a cloud image, which holds a whole disk",
 			Mend: fmt.Sprintf("set plugin_config.image.source to %q, or choose a backend of virtual machines", image.Debootstrap),
 		})
 	}
-	for _, tool := range []string{"unshare", "mount"} {
-		findings = append(findings, checkTool(tool, map[string]string{"unshare": "util-linux", "mount": "mount"}[tool]))
-	}
-	return append(findings, b.checkCopies(ctx), checkGroups(), b.checkUsers())
+	return append(findings,
+		backend.FindProgram("unshare", "apt-get install util-linux"), backend.FindProgram("mount", "apt-get install mount"),
+		b.checkCopies(ctx), checkGroups(), b.checkUsers())
 }
 
 func (b *Backend) checkNspawn() backend.Finding {
@@ -74,14 +73,6 @@ func parseVersion(said string) (int, error) {
 	}
 	first, _, _ := strings.Cut(said, "\n")
 	return 0, fmt.Errorf("systemd-nspawn --version says %q, which names no version", first)
-}
-
-func checkTool(tool, pkg string) backend.Finding {
-	path, err := exec.LookPath(tool)
-	if err != nil {
-		return backend.Finding{Level: backend.Missing, What: tool, Detail: "not found in PATH", Mend: "apt-get install " + pkg}
-	}
-	return backend.Finding{Level: backend.OK, What: tool, Detail: path}
 }
 
 // checkCopies tries how workers will share the golden tree's files, in a

@@ -50,14 +50,14 @@ func TestCommandLines(t *testing.T) {
 func TestSupervisorsAreToldFromOthers(t *testing.T) {
 	b := New(Options{WorkersDir: "/state/pools/p/workers"})
 	spec := commandSpec{Name: "p-aaaaaaaa", Mount: bind("/x", b.directory("p-aaaaaaaa"))}
-	id, ours := b.supervisedID(append([]string{"unshare"}, spec.arguments()...))
+	id, ours := b.tag.ID(append([]string{"unshare"}, spec.arguments()...))
 	require.True(t, ours)
 	require.Equal(t, "p-aaaaaaaa", id)
 	for _, foreign := range []string{
 		"--directory=/state/pools/q/workers/p-aaaaaaaa/root", "--directory=/state/pools/p/workers/p-aaaaaaaa",
 		"--directory=/state/pools/p/workers/lost+found/root", "--directory=/var/lib/machines/x", "p-aaaaaaaa",
 	} {
-		_, ours := b.supervisedID([]string{"systemd-nspawn", foreign})
+		_, ours := b.tag.ID([]string{"systemd-nspawn", foreign})
 		require.False(t, ours, foreign)
 	}
 	elsewhere := New(Options{WorkersDir: "/other/pools/p/workers"})

@@ -14,10 +14,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 )
@@ -25,20 +24,13 @@ import (
 // patience bounds what containers do on a busy host.
 const patience = time.Minute
 
-// worker is a container with a way in.
-type worker struct {
-	backend.Machine
-	client *ssh.Client
-}
-
 // start starts a worker as the pool does, and ends it when the test does.
-func (p *pool) start(t *testing.T, recipe image.Recipe, end string) worker {
+func (p *pool) start(t *testing.T, recipe image.Recipe, end string) backendtest.Worker {
 	t.Helper()
 	id := p.name + "-" + end
 	dir := filepath.Join(p.dir, "workers", id)
 	require.NoError(t, p.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, p.network.Close(context.Background())) })
-	require.NoError(t, os.Mkdir(dir, 0o700))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -48,46 +40,14 @@ func (p *pool) start(t *testing.T, recipe image.Recipe, end string) worker {
 	require.NoError(t, err)
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
-	identity, signer := newIdentity(t, id)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	m, err := p.Start(ctx, golden, backend.Spec{
-		ID: id, Dir: dir, Size: backend.Size{CPUs: 1, Memory: 256 << 20}, Lease: lease, Identity: identity,
+	w, err := backendtest.Start(ctx, t, p.Backend, golden, backend.Spec{
+		ID: id, Dir: dir, Size: backend.Size{CPUs: 1, Memory: 256 << 20}, Lease: lease,
 	})
 	require.NoError(t, err)
-	return worker{m, logIn(t, m.Address().String(), signer)}
-}
-
-func logIn(t *testing.T, address string, signer ssh.Signer) *ssh.Client {
-	t.Helper()
-	config := &ssh.ClientConfig{
-		User: "mayfly", Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: patience,
-	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		client, err := ssh.Dial("tcp", address, config)
-		if err == nil {
-			t.Cleanup(func() { client.Close() })
-			return client
-		}
-		require.False(t, time.Now().After(deadline), "%v", err)
-	}
-}
-
-// run runs a command and returns all that it said.
-func (w worker) run(t *testing.T, command string) (string, error) {
-	t.Helper()
-	session, err := w.client.NewSession()
-	require.NoError(t, err)
-	defer session.Close()
-	out, err := session.CombinedOutput(command)
-	return strings.TrimSpace(string(out)), err
-}
-
-func (w worker) must(t *testing.T, command string) string {
-	t.Helper()
-	out, err := w.run(t, command)
-	require.NoError(t, err, out)
-	return out
+	require.NoError(t, w.Ready(ctx))
+	return w
 }
 
 func TestContainersAreApartFromEachOtherAndFromTheHost(t *testing.T) {
@@ -95,31 +55,31 @@ func TestContainersAreApartFromEachOtherAndFromTheHost(t *testing.T) {
 	one, other := p.start(t, recipe, "aaaaaaaa"), p.start(t, recipe, "bbbbbbbb")
 
 	// Root inside is nobody outside.
-	require.Regexp(t, `^0 2103836672 65536$`, strings.Join(strings.Fields(one.must(t, "cat /proc/1/uid_map")), " "))
-	one.must(t, "sudo touch /written /etc/written")
-	_, err := other.run(t, "test -e /written || test -e /etc/written")
+	require.Regexp(t, `^0 2103836672 65536$`, strings.Join(strings.Fields(one.Output(t, "cat /proc/1/uid_map")), " "))
+	one.Output(t, "sudo touch /written /etc/written")
+	_, err := other.Run("test -e /written || test -e /etc/written")
 	require.Error(t, err)
 	// Neither processes nor mounts nor names of others show.
-	other.must(t, "(sleep 12345 >/dev/null 2>&1 &)")
-	require.NotContains(t, one.must(t, "ps -ef"), "sleep 12345")
-	require.Equal(t, "apart-aaaaaaaa", one.must(t, "hostname"))
-	require.NotContains(t, one.must(t, "cat /proc/mounts"), "apart-bbbbbbbb")
+	other.Output(t, "(sleep 12345 >/dev/null 2>&1 &)")
+	require.NotContains(t, one.Output(t, "ps -ef"), "sleep 12345")
+	require.Equal(t, "apart-aaaaaaaa\n", one.Output(t, "hostname"))
+	require.NotContains(t, one.Output(t, "cat /proc/mounts"), "apart-bbbbbbbb")
 	for _, forbidden := range []string{
 		"echo 1 >/proc/sys/kernel/sysrq", "mknod /root/disk b 8 0", "date -s @0", "dmesg -C",
 	} {
-		out, err := one.run(t, "sudo sh -c '"+forbidden+"'")
+		out, err := one.Run("sudo sh -c '" + forbidden + "'")
 		require.Error(t, err, "%s: %s", forbidden, out)
 	}
 	reach := "timeout 3 bash -c '</dev/tcp/" + other.Address().Addr().String() + "/22'"
-	_, err = one.run(t, reach)
+	_, err = one.Run(reach)
 	require.Error(t, err, "one worker must not reach the other")
 
 	// A link of one's own, with all rights on it, and no way to lie with it.
 	connection, err := net.DialTimeout("tcp", one.Address().String(), patience)
 	require.NoError(t, err)
 	require.NoError(t, connection.Close())
-	one.must(t, "sudo ip link add spare type veth peer name other && sudo ip address add 198.18.0.3/32 dev eth0")
-	_, err = one.run(t, "ping -c1 -W1 198.18.0.1 || curl -s -m 2 --interface 198.18.0.3 http://198.18.0.1:53")
+	one.Output(t, "sudo ip link add spare type veth peer name other && sudo ip address add 198.18.0.3/32 dev eth0")
+	_, err = one.Run("ping -c1 -W1 198.18.0.1 || curl -s -m 2 --interface 198.18.0.3 http://198.18.0.1:53")
 	require.Error(t, err)
 }
 
@@ -129,10 +89,10 @@ func TestMemoryAndProcessesAreLimited(t *testing.T) {
 	}
 	p, recipe := newPool(t, ext4Dir, "limits")
 	w := p.start(t, recipe, "aaaaaaaa")
-	out, err := w.run(t, "head -c 400M /dev/zero | tail >/dev/null")
+	out, err := w.Run("head -c 400M /dev/zero | tail >/dev/null")
 	require.Error(t, err, "256 MiB hold no 400: %s", out)
 	require.NoError(t, w.Err(), "the container itself goes on")
-	w.must(t, "true")
+	w.Output(t, "true")
 }
 
 func TestKilledSupervisorLeavesNothing(t *testing.T) {
@@ -140,7 +100,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, recipe := newPool(t, fs.dir, "killed")
 			w := p.start(t, recipe, "aaaaaaaa")
-			w.must(t, "sudo systemd-run --quiet sleep 54321")
+			w.Output(t, "sudo systemd-run --quiet sleep 54321")
 			killSupervisor(t, p.Backend, w.ID())
 			<-w.Done()
 			require.NotEmpty(t, sleepers(t), "the container outlives its supervisor")
@@ -177,7 +137,7 @@ func sleepers(t *testing.T) (found []string) {
 func TestPowerOffInsideIsTheEnd(t *testing.T) {
 	p, recipe := newPool(t, btrfsDir, "off")
 	w := p.start(t, recipe, "aaaaaaaa")
-	_, _ = w.run(t, "sudo poweroff") // the connection may end first
+	_, _ = w.Run("sudo poweroff") // the connection may end first
 	select {
 	case <-w.Done():
 	case <-time.After(patience):
@@ -195,9 +155,10 @@ func TestContainerThatCannotStartSaysWhy(t *testing.T) {
 	id := "broken-aaaaaaaa"
 	dir := filepath.Join(p.dir, "workers", id)
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	identity, _ := newIdentity(t, id)
+	identity, _, err := access.SSH{}.New(id, "mayfly")
+	require.NoError(t, err)
 	spec := backend.Spec{ID: id, Dir: dir, Size: backend.Size{CPUs: 1, Memory: 256 << 20}, Identity: identity}
-	_, err := p.Start(t.Context(), empty, spec)
+	_, err = p.Start(t.Context(), empty, spec)
 	require.ErrorIs(t, err, backend.ErrGone)
 	require.ErrorContains(t, err, "OS root directory", "what systemd-nspawn says of it")
 	require.NoError(t, p.Destroy(t.Context(), id))
@@ -205,13 +166,4 @@ func TestContainerThatCannotStartSaysWhy(t *testing.T) {
 	requireNothingLeft(t, p)
 	identity.User = "nobody-knows"
 	require.ErrorContains(t, writeIdentity(t.TempDir(), empty, identity), "nobody-knows")
-}
-
-func newIdentity(t *testing.T, id string) (guest.Identity, ssh.Signer) {
-	t.Helper()
-	identity, key, err := access.SSH{}.New(id, "mayfly")
-	require.NoError(t, err)
-	signer, err := ssh.ParsePrivateKey([]byte(key))
-	require.NoError(t, err)
-	return identity, signer
 }

@@ -21,41 +21,6 @@ func (b *Backend) directory(id string) string {
 	return filepath.Join(b.options.WorkersDir, id, rootDir)
 }
 
-// supervisor is a systemd-nspawn of ours, or what becomes one.
-type supervisor struct {
-	id      string
-	running process.Identity
-}
-
-func (b *Backend) supervisors(wanted func(id string) bool) ([]supervisor, error) {
-	running, err := process.Find(func(arguments []string) bool {
-		id, ours := b.supervisedID(arguments)
-		return ours && wanted(id)
-	})
-	if err != nil {
-		return nil, err
-	}
-	var found []supervisor
-	for identity, arguments := range running {
-		id, _ := b.supervisedID(arguments)
-		found = append(found, supervisor{id, identity})
-	}
-	return found, nil
-}
-
-// supervisedID is the worker that a command line belongs to.
-func (b *Backend) supervisedID(arguments []string) (id string, ours bool) {
-	for _, argument := range arguments {
-		path, ok := strings.CutPrefix(argument, directoryOption)
-		if !ok {
-			continue
-		}
-		id = filepath.Base(filepath.Dir(path))
-		return id, path == b.directory(id) && workerid.Valid(id)
-	}
-	return "", false
-}
-
 // unit is what the worker's control group and its scope are called, without
 // the scope's suffix. It tells pools of one name in two state directories
 // apart.

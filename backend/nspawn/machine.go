@@ -16,7 +16,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // consoleFile is in the worker's directory.
@@ -58,11 +57,7 @@ func (m *machine) Err() error {
 	if err == nil {
 		return nil
 	}
-	why := ""
-	if lines := bootlog.LastLines(m.console, 1); len(lines) > 0 {
-		why = ": " + lines[0]
-	}
-	return fmt.Errorf("%w: systemd-nspawn %w%s", backend.ErrGone, err, why)
+	return fmt.Errorf("%w: systemd-nspawn %w%s", backend.ErrGone, err, bootlog.LastLine(m.console))
 }
 
 // container is what is started.
@@ -125,7 +120,7 @@ const (
 
 // awaitSSH returns once something listens where SSH is to answer.
 func (m *machine) awaitSSH(ctx context.Context) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	dialer := net.Dialer{Timeout: dialTimeout}
 	for {
@@ -139,19 +134,6 @@ func (m *machine) awaitSSH(ctx context.Context) error {
 		case <-time.After(dialInterval):
 		}
 	}
-}
-
-// whileRunning is ctx, ended as well when the container ends, with its reason.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.Done():
-			cancel(m.Err())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }
 
 // explain prefers the end of the container to what that end brought about,
@@ -171,7 +153,3 @@ func (m *machine) explain(err error) error {
 // endDelay is how long the end of a process may be known after the end of its
 // connections.
 const endDelay = 100 * time.Millisecond
-
-func sshAddress(lease network.Lease) netip.AddrPort {
-	return netip.AddrPortFrom(lease.Address, network.SSHPort)
-}

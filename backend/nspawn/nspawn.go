@@ -4,7 +4,6 @@ package nspawn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -41,6 +40,8 @@ type Options struct {
 type Backend struct {
 	options Options
 	version func() (int, error)
+	// tag is the --directory of our supervisors, and of what becomes one.
+	tag process.Tag
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -53,7 +54,11 @@ var (
 
 // New returns the backend of one pool. It touches nothing.
 func New(options Options) *Backend {
-	return &Backend{options: options, version: sync.OnceValues(nspawnVersion), machines: map[string]*machine{}}
+	return &Backend{
+		options: options, version: sync.OnceValues(nspawnVersion),
+		tag:      process.Tag{Option: directoryOption, WorkersDir: options.WorkersDir, Suffix: "/" + rootDir},
+		machines: map[string]*machine{},
+	}
 }
 
 // Form is the form of golden images that containers are made from here, with
@@ -85,7 +90,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, err
 	}
-	m.address = sshAddress(spec.Lease)
+	m.address = spec.Lease.SSH()
 	b.keep(m)
 	if err := m.awaitSSH(ctx); err != nil {
 		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
@@ -96,7 +101,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 // Find looks at the host's processes and control groups: a container whose
 // supervisor was killed lives on in its group.
 func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
-	supervisors, err := b.supervisors(func(string) bool { return true })
+	supervisors, err := b.tag.Find("")
 	if err != nil {
 		return nil, err
 	}
@@ -109,13 +114,7 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 		found[id] = &machine{id: id}
 	}
 	for _, s := range supervisors {
-		child, err := process.Adopt(s.running)
-		if err != nil && !errors.Is(err, process.ErrNotRunning) {
-			return nil, fmt.Errorf("adopting the container of %s: %w", s.id, err)
-		}
-		if err == nil {
-			found[s.id] = &machine{id: s.id, process: child}
-		}
+		found[s.Worker] = &machine{id: s.Worker, process: s.Process}
 	}
 	machines := make([]backend.Machine, 0, len(found))
 	for _, id := range slices.Sorted(maps.Keys(found)) {
@@ -166,23 +165,7 @@ func (b *Backend) killSupervisor(ctx context.Context, id string, known *machine)
 	if known != nil {
 		return known.process.Kill(ctx)
 	}
-	running, err := b.supervisors(func(other string) bool { return other == id })
-	if err != nil {
-		return err
-	}
-	for _, s := range running {
-		child, err := process.Adopt(s.running)
-		if errors.Is(err, process.ErrNotRunning) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := child.Kill(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.tag.Kill(ctx, id)
 }
 
 func (b *Backend) keep(m *machine) {

@@ -11,7 +11,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
@@ -42,12 +41,10 @@ func newHarness(p *pool, recipe image.Recipe) backendtest.Harness {
 // killSupervisor kills systemd-nspawn and nothing else.
 func killSupervisor(t *testing.T, b *Backend, id string) {
 	t.Helper()
-	found, err := b.supervisors(func(other string) bool { return other == id })
+	found, err := b.tag.Find(id)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	child, err := process.Adopt(found[0].running)
-	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	require.NoError(t, child.Kill(ctx))
+	require.NoError(t, found[0].Kill(ctx))
 }

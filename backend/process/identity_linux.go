@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,12 +32,18 @@ func Identify(pid int) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return Identity{}, fmt.Errorf("reading the boot id: %w", err)
-	}
-	return Identity{PID: pid, StartTime: start, BootID: strings.TrimSpace(string(boot))}, nil
+	boot, err := bootID()
+	return Identity{PID: pid, StartTime: start, BootID: boot}, err
 }
+
+// bootID does not change while we run.
+var bootID = sync.OnceValues(func() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("reading the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+})
 
 // Running says whether that very process still runs; a zombie does not.
 func (i Identity) Running() bool { return i.check() == nil }

@@ -87,7 +87,16 @@ func TestAnotherProcessWithThePidIsNotOurs(t *testing.T) {
 
 func TestFindThenAdoptThenKill(t *testing.T) {
 	const tag = "mayfly-process-test-tag"
-	p, _ := start(t, "sleep 60; : "+tag)
+	said, say, err := os.Pipe()
+	require.NoError(t, err)
+	defer said.Close()
+	heard, tell, err := os.Pipe()
+	require.NoError(t, err)
+	defer tell.Close()
+	p, _ := start(t, "echo runs >&3; read end <&4; : "+tag, say, heard) // no child of its own, which would be found too
+	require.NoError(t, errors.Join(say.Close(), heard.Close()))
+	_, err = said.Read(make([]byte, 16)) // just after it is started, the kernel shows no arguments of it
+	require.NoError(t, err)
 	found, err := Find(func(arguments []string) bool {
 		return len(arguments) == 3 && strings.HasSuffix(arguments[2], tag)
 	})

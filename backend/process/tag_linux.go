@@ -14,8 +14,9 @@ import (
 // processes, us after a crash among them: an option among its arguments, the
 // value of which holds the worker's directory.
 type Tag struct {
-	// Option is the option, whose value is the next argument: Prefix, the
-	// directory of a worker below WorkersDir, and Suffix.
+	// Option is the option. Its value is the next argument, or the rest of its own
+	// where it ends in "=": Prefix, the directory of a worker below WorkersDir, and
+	// Suffix.
 	Option, Prefix, WorkersDir, Suffix string
 }
 
@@ -26,14 +27,24 @@ func (t Tag) Value(id string) string {
 
 // ID is the worker that a command line belongs to.
 func (t Tag) ID(arguments []string) (string, bool) {
-	for i, argument := range arguments[:max(len(arguments)-1, 0)] {
-		if argument == t.Option {
-			rest, ours := strings.CutPrefix(arguments[i+1], t.Prefix+filepath.Clean(t.WorkersDir)+"/")
-			id, whole := strings.CutSuffix(rest, t.Suffix)
-			return id, ours && whole && workerid.Valid(id)
+	rest, ours := strings.CutPrefix(t.valueIn(arguments), t.Prefix+filepath.Clean(t.WorkersDir)+"/")
+	id, whole := strings.CutSuffix(rest, t.Suffix)
+	return id, ours && whole && workerid.Valid(id)
+}
+
+// valueIn is the option's value in a command line; empty without one.
+func (t Tag) valueIn(arguments []string) string {
+	for i, argument := range arguments {
+		value, found := strings.CutPrefix(argument, t.Option)
+		switch {
+		case !found:
+		case strings.HasSuffix(t.Option, "="):
+			return value
+		case value == "" && i+1 < len(arguments):
+			return arguments[i+1]
 		}
 	}
-	return "", false
+	return ""
 }
 
 // Tagged is a running process with a tag.

@@ -16,9 +16,14 @@ func TestTagTellsWhoseACommandLineIs(t *testing.T) {
 		{Option: "-name", Prefix: "mayfly:", WorkersDir: dir},
 		{Option: "--log-file", WorkersDir: dir, Suffix: "/vmm.log"},
 	} {
-		got, ours := tag.ID([]string{"vmm", tag.Option, tag.Value(id), "-nodefaults"})
-		require.True(t, ours)
-		require.Equal(t, id, got)
+		for _, own := range [][]string{
+			{"vmm", tag.Option, tag.Value(id), "-nodefaults"},
+			{"vmm", tag.Option + "s", "other", tag.Option, tag.Value(id)},
+		} {
+			got, ours := tag.ID(own)
+			require.True(t, ours)
+			require.Equal(t, id, got)
+		}
 		other := tag
 		other.WorkersDir += "2"
 		for _, foreign := range [][]string{
@@ -33,6 +38,22 @@ func TestTagTellsWhoseACommandLineIs(t *testing.T) {
 			_, ours := tag.ID(foreign)
 			require.False(t, ours, foreign)
 		}
+	}
+}
+
+func TestTagWhoseValueIsInTheSameArgument(t *testing.T) {
+	tag := Tag{Option: "--directory=", WorkersDir: "/pool/workers", Suffix: "/root"}
+	got, ours := tag.ID([]string{"systemd-nspawn", "--boot", tag.Option + tag.Value("p-aaaaaaaa"), "--quiet"})
+	require.True(t, ours)
+	require.Equal(t, "p-aaaaaaaa", got)
+	for _, foreign := range [][]string{
+		{"systemd-nspawn", tag.Option, tag.Value("p-aaaaaaaa")},
+		{"systemd-nspawn", tag.Value("p-aaaaaaaa")},
+		{"systemd-nspawn", tag.Option + "/pool/workers/p-aaaaaaaa"},
+		{"systemd-nspawn", tag.Option},
+	} {
+		_, ours := tag.ID(foreign)
+		require.False(t, ours, foreign)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestCloudImage(t *testing.T) {
 	require.Equal(t, "root=LABEL=root", f.golden.Root)
 	w, err := f.start(t, 0)
 	require.NoError(t, err)
-	out, err := w.run("cat /etc/mayfly-step; findmnt -no SOURCE /; sudo -n true && echo root")
+	out, err := w.Run("cat /etc/mayfly-step; findmnt -no SOURCE /; sudo -n true && echo root")
 	require.NoError(t, err, out)
 	require.Equal(t, "a: b\n/dev/vda1\nroot\n", out)
 

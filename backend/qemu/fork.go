@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -50,7 +50,7 @@ func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Go
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
-	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), booting.RemoveLimit)
+	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), stage.RemoveLimit)
 	defer cancelUndo()
 	return nil, errors.Join(err, b.Destroy(undo, spec.ID), removeMachineFiles(spec.Dir))
 }
@@ -61,7 +61,7 @@ func (b *Backend) restoreFork(ctx context.Context, t template.Template, golden i
 	if err != nil {
 		return nil, err
 	}
-	m.address = sshAddress(spec.Lease)
+	m.address = spec.Lease.SSH()
 	b.keep(m)
 	if err := m.restore(ctx, t.State()); err != nil {
 		return m, m.explain(err)
@@ -133,7 +133,7 @@ func keepBase(path, dir string) error {
 // restore restores the machine's state, and opens the line to its agent. It
 // runs on with goOn.
 func (m *machine) restore(ctx context.Context, statePath string) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	state, err := os.Open(statePath)
 	if err != nil {
@@ -152,7 +152,7 @@ func (m *machine) restore(ctx context.Context, statePath string) error {
 
 // goOn lets a restored machine run, and tells its agent what to do first.
 func (m *machine) goOn(ctx context.Context, first func(*guest.Client, context.Context) error) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	defer m.agent.Close()
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {

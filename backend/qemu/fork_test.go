@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -53,13 +53,6 @@ func newForksAfter(t testing.TB, name, script string) forks {
 	return f
 }
 
-// login is a started machine with what it takes to log in.
-type login struct {
-	backend.Machine
-	identity guest.Identity
-	key      pool.Key
-}
-
 // spec is that of a worker with a directory and a lease, which the end of the
 // test removes, and the key that belongs to its identity.
 func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
@@ -76,19 +69,20 @@ func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
 }
 
 // begin starts a worker and waits until it is ready.
-func (f forks) begin(ctx context.Context, spec backend.Spec, key pool.Key) (login, error) {
+func (f forks) begin(ctx context.Context, spec backend.Spec, key pool.Key) (backendtest.Worker, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	m, err := f.Start(ctx, f.golden, spec)
 	if err != nil {
-		return login{}, err
+		return backendtest.Worker{}, err
 	}
-	return login{m, spec.Identity, key}, access.SSH{}.Ready(ctx, m.Address(), spec.Identity, key)
+	w := backendtest.Worker{Machine: m, Identity: spec.Identity, Key: key}
+	return w, w.Ready(ctx)
 }
 
 // start makes a worker that the end of the test removes, and waits until it is
 // ready.
-func (f forks) start(t testing.TB, n int) (login, error) {
+func (f forks) start(t testing.TB, n int) (backendtest.Worker, error) {
 	t.Helper()
 	spec, key := f.spec(t, n)
 	return f.begin(t.Context(), spec, key)
@@ -101,34 +95,6 @@ func (f forks) remove(t testing.TB, id string) {
 	require.NoError(t, f.Destroy(ctx, id))
 	require.NoError(t, f.network.Release(ctx, id))
 	require.NoError(t, os.RemoveAll(filepath.Join(f.dir, "workers", id)))
-}
-
-// run runs a command on the worker.
-func (w login) run(command string) (string, error) {
-	signer, err := ssh.ParsePrivateKey([]byte(w.key))
-	if err != nil {
-		return "", err
-	}
-	client, err := ssh.Dial("tcp", w.Address().String(), &ssh.ClientConfig{
-		User: "mayfly", Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, Timeout: time.Minute,
-		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			if got := string(ssh.MarshalAuthorizedKey(key)); !strings.HasPrefix(w.identity.HostKeyPublic, strings.TrimSpace(got)) {
-				return fmt.Errorf("host key %s is not the worker's", got)
-			}
-			return nil
-		},
-	})
-	if err != nil {
-		return "", err
-	}
-	defer client.Close()
-	session, err := client.NewSession()
-	if err != nil {
-		return "", err
-	}
-	defer session.Close()
-	out, err := session.CombinedOutput(command)
-	return string(out), err
 }
 
 // secrets are what no two workers may have in common, one on a line: the first
@@ -150,10 +116,10 @@ func TestTenForksAtOnceHaveNothingSecretInCommon(t *testing.T) {
 				err = fmt.Errorf("%s is a %s", w.ID(), w.How())
 			}
 			if err == nil {
-				outputs[n], err = w.run(secrets)
+				outputs[n], err = w.Run(secrets)
 			}
 			if err == nil {
-				behind[n], err = w.clockError()
+				behind[n], err = clockError(w)
 			}
 			errs[n] = err
 		})
@@ -176,9 +142,9 @@ func TestTenForksAtOnceHaveNothingSecretInCommon(t *testing.T) {
 // clockError asks for the guest's time, and compares it with the moment of the
 // answer that lies nearest: how long the question took is no error of the
 // clock.
-func (w login) clockError() (time.Duration, error) {
+func clockError(w backendtest.Worker) (time.Duration, error) {
 	before := time.Now()
-	out, err := w.run("date +%s%N")
+	out, err := w.Run("date +%s%N")
 	after := time.Now()
 	if err != nil {
 		return 0, err

@@ -17,7 +17,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Names of the files of a machine, in the worker's directory.
@@ -66,10 +65,7 @@ func (m *machine) explanation() string {
 	if words := m.lastWords.Load(); words != nil {
 		return ": " + *words
 	}
-	if lines := bootlog.LastLines(filepath.Join(m.dir, outputFile), 1); len(lines) > 0 {
-		return ": " + lines[0]
-	}
-	return ""
+	return bootlog.LastLine(filepath.Join(m.dir, outputFile))
 }
 
 // note keeps the events that explain an end.
@@ -171,21 +167,4 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 		return nil, fmt.Errorf("reaching QEMU: %w", err)
 	}
 	return conn, nil
-}
-
-// whileRunning is ctx, ended as well when the machine ends, with its reason.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.Done():
-			cancel(m.Err())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
-func sshAddress(lease network.Lease) netip.AddrPort {
-	return netip.AddrPortFrom(lease.Address, network.SSHPort)
 }

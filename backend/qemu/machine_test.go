@@ -27,16 +27,7 @@ import (
 // is new for each run.
 var stateDir string
 
-func TestMain(m *testing.M) {
-	os.Exit(sandbox.Main(m, func() func() {
-		dir, err := os.MkdirTemp("", "mf-") // short: it holds sockets
-		if err != nil {
-			panic(err)
-		}
-		stateDir = dir
-		return func() { _ = os.RemoveAll(dir) }
-	}))
-}
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Directory(&stateDir))) }
 
 // agentBinary builds the program, which is the guests' agent as well, once.
 func agentBinary(t testing.TB) string {

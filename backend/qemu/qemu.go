@@ -132,7 +132,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 		return nil, err
 	}
 	backend.PhaseEnded(ctx, backend.PhaseProcess)
-	m.address = sshAddress(spec.Lease)
+	m.address = spec.Lease.SSH()
 	b.keep(m)
 	if err := m.explain(m.boot(ctx, spec)); err != nil {
 		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
@@ -144,7 +144,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 // boot waits for the guest's agent, and for its word that it has taken its
 // identity.
 func (m *machine) boot(ctx context.Context, spec backend.Spec) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	agent, err := m.reach(ctx)
 	if err != nil {

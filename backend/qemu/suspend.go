@@ -73,7 +73,7 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 // putAway saves the machine's state. The limit on how fast that goes is for
 // migrations over a network.
 func (m *machine) putAway(ctx context.Context, state *os.File) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	unlimited := map[string]any{"max-bandwidth": int64(math.MaxInt64)}
 	if err := m.qmp.Execute(ctx, "migrate-set-parameters", unlimited, nil); err != nil {
@@ -111,7 +111,7 @@ func (b *Backend) Resume(ctx context.Context, spec backend.Spec) (backend.Machin
 	if err != nil {
 		return nil, fmt.Errorf("resuming %s: %w", spec.ID, err)
 	}
-	m.how, m.address = saved.How, sshAddress(spec.Lease)
+	m.how, m.address = saved.How, spec.Lease.SSH()
 	b.keep(m)
 	if err := m.explain(m.resume(ctx)); err != nil {
 		return nil, fmt.Errorf("resuming %s: %w", spec.ID, err)
@@ -149,11 +149,7 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 	if err := json.Unmarshal(text, &saved); err != nil {
 		return saved, fmt.Errorf("%s: %w", suspendedFile, err)
 	}
-	here, err := template.NewPlatform(saved.Spec.Accel, b.options.Binary)
-	if err == nil && here != saved.Platform {
-		err = fmt.Errorf("its memory was saved by another QEMU or on another processor: %+v, here is %+v", saved.Platform, here)
-	}
-	return saved, err
+	return saved, saved.Platform.FitsHere(b.options.Binary)
 }
 
 func syncFile(path string) error {

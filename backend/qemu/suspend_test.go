@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 )
 
 // suspendRounds is how often a worker is put away and brought back.
@@ -30,7 +30,7 @@ setsid nohup sh work.sh > numbers 2> /dev/null < /dev/null & echo $!`
 
 // putAwayAndBringBack does the second with a backend without memory, as after
 // a restart of the plugin.
-func (f *forks) putAwayAndBringBack(t *testing.T, w *login) {
+func (f *forks) putAwayAndBringBack(t *testing.T, w *backendtest.Worker) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -59,7 +59,7 @@ func TestSuspendedWorkerGoesOnWhereItWas(t *testing.T) {
 	w, err := f.start(t, 0)
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, w.How())
-	output, err := w.run(work)
+	output, err := w.Run(work)
 	require.NoError(t, err)
 	pid := strings.TrimSpace(output)
 
@@ -72,8 +72,8 @@ func TestSuspendedWorkerGoesOnWhereItWas(t *testing.T) {
 		if round%10 > 0 && round != suspendRounds-1 {
 			continue
 		}
-		require.NoError(t, access.SSH{}.Ready(t.Context(), w.Address(), w.identity, w.key))
-		off, err := w.clockError()
+		require.NoError(t, w.Ready(t.Context()))
+		off, err := clockError(w)
 		require.NoError(t, err)
 		require.Less(t, off.Abs(), time.Second, "the clock")
 		now := f.counted(t, w, pid)
@@ -86,9 +86,9 @@ func TestSuspendedWorkerGoesOnWhereItWas(t *testing.T) {
 
 // counted is how far the process is that counts; it holds that no number is
 // missing, and that it is still the same process.
-func (f *forks) counted(t *testing.T, w login, pid string) int {
+func (f *forks) counted(t *testing.T, w backendtest.Worker, pid string) int {
 	t.Helper()
-	output, err := w.run("kill -0 " + pid + " && cat numbers")
+	output, err := w.Run("kill -0 " + pid + " && cat numbers")
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(output), "\n")
 	for i, line := range lines {
@@ -106,7 +106,7 @@ func TestSuspendedClone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, backend.Clone, w.How())
 	f.putAwayAndBringBack(t, &w)
-	require.NoError(t, access.SSH{}.Ready(t.Context(), w.Address(), w.identity, w.key))
+	require.NoError(t, w.Ready(t.Context()))
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -123,7 +123,7 @@ func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
 	require.ErrorContains(t, b.Resumable(dir), "nothing was saved")
 	file := filepath.Join(dir, suspendedFile)
 	require.NoError(t, os.WriteFile(file, []byte(`{"spec": {}, "platform": {"binary": "/another"}}`), 0o600))
-	require.ErrorContains(t, b.Resumable(dir), "another QEMU")
+	require.ErrorContains(t, b.Resumable(dir), "another program")
 	require.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
 	require.ErrorContains(t, b.Resumable(dir), suspendedFile)
 }

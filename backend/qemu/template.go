@@ -14,12 +14,11 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // template returns the valid template for such a worker.
@@ -71,16 +70,15 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 	defer state.Close()
 	spec := templateSpec(t, golden)
 	spec.MemoryUse = written
-	id := workerid.Derived(b.options.Pool, "template "+t.Basis.Key())
-	return b.stage().Run(ctx, id, func(dir string, lease network.Lease) error {
-		spec.Console = filepath.Join(dir, consoleFile)
-		m, err := b.launch(id, dir, lease.Namespace, spec)
+	return b.stage().Run(ctx, "template "+t.Basis.Key(), func(at stage.Place) error {
+		spec.Console = filepath.Join(at.Dir, consoleFile)
+		m, err := b.launch(at.ID, at.Dir, at.Lease.Namespace, spec)
 		if err != nil {
 			return err
 		}
 		return m.explain(m.save(ctx, b.settle, guest.Await{
 			User: golden.Recipe.User,
-			Link: guest.Link{MTU: lease.MTU, IPv6: lease.IPv6},
+			Link: guest.Link{MTU: at.Lease.MTU, IPv6: at.Lease.IPv6},
 		}, state))
 	})
 }
@@ -99,7 +97,7 @@ func templateSpec(t template.Template, golden image.Golden) machineSpec {
 // identity. The agent goes on waiting for a host: its line is broken off before,
 // so that each fork finds it unused.
 func (m *machine) save(ctx context.Context, settle string, common guest.Await, state *os.File) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	agent, err := m.reach(ctx)
 	if err != nil {

@@ -2,29 +2,24 @@ package tart
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 const (
-	// bootLimit bounds an image's first boot, powerOffLimit its end, and
-	// suspendLimit the way to a machine that is saved.
-	bootLimit     = 10 * time.Minute
+	// powerOffLimit bounds the end of an image's first boot, and suspendLimit
+	// its second, up to a machine that is saved.
 	powerOffLimit = 3 * time.Minute
-	suspendLimit  = 5 * time.Minute
-	// removeLimit bounds the removal of what a failed build made.
-	removeLimit = 30 * time.Second
+	suspendLimit  = 15 * time.Minute
 )
 
 // aboutFile is what is known of a golden image beside its manifest. It holds
@@ -40,24 +35,9 @@ type about struct {
 	Keys   remote.Keys `json:"keys"`
 }
 
-func readAbout(dir string) (about, error) {
-	text, err := os.ReadFile(filepath.Join(dir, aboutFile))
-	if err != nil {
-		return about{}, fmt.Errorf("golden image: %w", err)
-	}
-	var a about
-	if err := json.Unmarshal(text, &a); err != nil {
-		return about{}, fmt.Errorf("golden image: reading %s: %w", aboutFile, err)
-	}
-	return a, nil
-}
-
-func (a about) write(dir string) error {
-	text, err := json.MarshalIndent(a, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, aboutFile), text, 0o600)
+func readAbout(dir string) (a about, err error) {
+	err = cache.ReadNote(dir, aboutFile, &a)
+	return a, err
 }
 
 // checkSource refuses what Tart cannot be given.
@@ -79,12 +59,8 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if err := b.forgetOutdated(ctx, images, recipe, progress); err != nil {
 		return image.Golden{}, err
 	}
-	return images.Build(ctx, recipe.Digest(), func(ctx context.Context, work string) (image.Manifest, error) {
-		began := time.Now()
-		err := b.build(ctx, recipe, work, progress)
-		return image.Manifest{
-			Recipe: recipe, BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
-		}, err
+	return images.Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+		return "", b.build(ctx, recipe, work, progress)
 	})
 }
 
@@ -116,35 +92,29 @@ func (b *Backend) forgetOutdated(ctx context.Context, images *cache.Cache, recip
 }
 
 // build works on a machine that has a worker's name and directory until it is
-// finished, so that what a killed process leaves of it is found like a worker.
-func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) (err error) {
-	id := workerid.Derived(b.options.Pool, "image "+recipe.Digest())
-	dir := filepath.Join(b.options.WorkersDir, id)
-	clean := func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
-		defer cancel()
-		return errors.Join(b.Destroy(ctx, id), os.RemoveAll(dir))
-	}
-	if err := clean(); err != nil { // of an earlier try
+// finished.
+func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) error {
+	prebuilds := stage.Stage{Pool: b.options.Pool, WorkersDir: b.options.WorkersDir, Network: network.None{}, Destroy: b.Destroy}
+	return prebuilds.Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
+		p := prebuilder{b, at, recipe, progress}
+		made, err := p.prebuild(ctx)
+		if err != nil {
+			return err
+		}
+		if err := cache.WriteNote(work, aboutFile, made); err != nil {
+			return err
+		}
+		return p.finish(ctx)
+	})
+}
+
+// finish gives the machine its name.
+func (p prebuilder) finish(ctx context.Context) error {
+	name := goldenName(p.recipe.Digest())
+	if err := p.remove(ctx, name); err != nil { // of an image that nobody knows any more
 		return err
 	}
-	defer func() { err = errors.Join(err, clean()) }()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("directory of the prebuild: %w", err)
-	}
-	p := prebuilder{b, recipe, progress, id, dir}
-	made, err := p.prebuild(ctx)
-	if err != nil {
-		return err
-	}
-	if err := made.write(work); err != nil {
-		return err
-	}
-	name := goldenName(recipe.Digest())
-	if err := b.remove(ctx, name); err != nil { // of an image that nobody knows any more
-		return err
-	}
-	_, err = b.tool.do(ctx, nil, "rename", id, name)
+	_, err := p.tool.do(ctx, nil, "rename", p.ID, name)
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 )
 
 // outputFile takes what `tart run` prints, in the worker's directory.
@@ -81,30 +82,16 @@ func (m *machine) wait() {
 		ended = "ended: " + err.Error()
 	}
 	m.reason = fmt.Errorf("%w: tart run %s", backend.ErrGone, ended)
-	said := lastLine(filepath.Join(m.dir, outputFile))
-	switch {
-	case strings.Contains(said, limitWords):
+	said := bootlog.LastLine(filepath.Join(m.dir, outputFile))
+	if strings.Contains(said, limitWords) {
 		m.reason = fmt.Errorf("%w: %w", m.reason, errLimit)
-	case said != "":
-		m.reason = fmt.Errorf("%w: %s", m.reason, said)
+		return
 	}
+	m.reason = fmt.Errorf("%w%s", m.reason, said)
 }
 
 // succeeded says whether the guest shut down by itself.
 func (m *machine) succeeded() bool { return m.child.ProcessState.Success() }
-
-// whileRunning is ctx, ended as well when the machine ends, with its reason.
-func (m *machine) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-m.done:
-			cancel(m.reason)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
 
 // grace is how long Tart may take to end by SIGINT before it is killed.
 const grace = 5 * time.Second
@@ -127,14 +114,4 @@ func (m *machine) end(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("tart run %s does not end", m.id)
-}
-
-// lastLine is the last line of a file; empty when it cannot be read.
-func lastLine(path string) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
 }

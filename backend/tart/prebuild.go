@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -14,9 +15,9 @@ import (
 // prebuilder makes one golden machine.
 type prebuilder struct {
 	*Backend
+	stage.Place
 	recipe   image.Recipe
 	progress image.Progress
-	id, dir  string
 }
 
 // prebuild leaves a machine that is off, or saved, and not yet golden by name.
@@ -31,7 +32,7 @@ func (p prebuilder) prebuild(ctx context.Context) (about, error) {
 	}
 	defer release()
 	p.progress("boot", "")
-	m, err := p.launch(p.id, p.dir, runArguments(p.id, p.options.Settings, false), func() {})
+	m, err := p.launch(p.ID, p.Dir, runArguments(p.ID, p.options.Settings, false), func() {})
 	if err != nil {
 		return made, err
 	}
@@ -61,10 +62,10 @@ func (p prebuilder) fetch(ctx context.Context) (about, error) {
 		}
 	}
 	p.progress("clone", source)
-	if _, err := p.tool.do(ctx, nil, cloneArguments(source, p.id, remote, p.options.Registry)...); err != nil {
+	if _, err := p.tool.do(ctx, nil, cloneArguments(source, p.ID, remote, p.options.Registry)...); err != nil {
 		return about{}, err
 	}
-	cloned, err := p.tool.get(ctx, p.id)
+	cloned, err := p.tool.get(ctx, p.ID)
 	if err != nil {
 		return about{}, err
 	}
@@ -76,7 +77,7 @@ func (p prebuilder) fetch(ctx context.Context) (about, error) {
 		return made, err
 	}
 	if cloned.State == suspended { // what it was doing does not matter
-		if _, err := p.tool.do(ctx, nil, "stop", p.id); err != nil {
+		if _, err := p.tool.do(ctx, nil, "stop", p.ID); err != nil {
 			return made, err
 		}
 	}
@@ -106,26 +107,17 @@ func (p prebuilder) set(ctx context.Context, cloned details) error {
 	if gb := int((p.recipe.Disk + 1e9 - 1) / 1e9); gb > cloned.Disk { // a disk may only grow
 		h.DiskGB = gb
 	}
-	_, err = p.tool.do(ctx, nil, setArguments(p.id, h)...)
+	_, err = p.tool.do(ctx, nil, setArguments(p.ID, h)...)
 	return err
 }
 
 // inside does what is done in the guest, up to its agreement to power off.
 func (p prebuilder) inside(ctx context.Context, m *machine) (remote.Keys, error) {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
-	boot, ready := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("the image did not let user %s in within %s", p.options.User, bootLimit))
-	defer ready()
-	g, _, err := remote.Wait(boot, p.locate(p.id), remote.Login{User: p.options.User, Password: p.options.Password})
-	if err != nil {
-		return remote.Keys{}, err
-	}
-	defer g.Close()
-	keys, err := g.Prebuild(ctx, p.recipe, p.progress)
-	if err != nil {
-		return remote.Keys{}, err
-	}
-	return keys, g.PowerOff(ctx)
+	first := remote.Login{User: p.options.User, Password: p.options.Password}
+	_, keys, err := remote.MakeGolden(ctx, p.locate(p.ID), first, p.recipe, p.progress)
+	return keys, err
 }
 
 func (m *machine) awaitPowerOff(ctx context.Context) error {
@@ -145,16 +137,16 @@ func (m *machine) awaitPowerOff(ctx context.Context) error {
 // suspend boots the sealed machine once more, and saves it with its memory as
 // soon as it answers.
 func (p prebuilder) suspend(ctx context.Context, made about) error {
-	m, err := p.launch(p.id, p.dir, runArguments(p.id, p.options.Settings, true), func() {})
+	m, err := p.launch(p.ID, p.Dir, runArguments(p.ID, p.options.Settings, true), func() {})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit+suspendLimit, errors.New("suspending the image took too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, suspendLimit, errors.New("suspending the image took too long"))
 	defer cancel()
 	if err := p.awaitGuest(ctx, m, made); err != nil {
 		return err
 	}
-	if _, err := p.tool.do(ctx, nil, "suspend", p.id); err != nil {
+	if _, err := p.tool.do(ctx, nil, "suspend", p.ID); err != nil {
 		return err
 	}
 	select {
@@ -163,7 +155,7 @@ func (p prebuilder) suspend(ctx context.Context, made about) error {
 		return context.Cause(ctx)
 	}
 	for {
-		now, err := p.tool.get(ctx, p.id)
+		now, err := p.tool.get(ctx, p.ID)
 		if err != nil || now.State == suspended {
 			return err
 		}
@@ -176,9 +168,9 @@ func (p prebuilder) suspend(ctx context.Context, made about) error {
 }
 
 func (p prebuilder) awaitGuest(ctx context.Context, m *machine, made about) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
-	g, _, err := remote.Wait(ctx, p.locate(p.id), made.Keys.Login())
+	g, _, err := remote.Wait(ctx, p.locate(p.ID), made.Keys.Login())
 	if err != nil {
 		return err
 	}

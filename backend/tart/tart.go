@@ -137,7 +137,7 @@ func (b *Backend) clone(ctx context.Context, golden string, spec backend.Spec, a
 // introduce logs in to a worker that boots, mounts its shares and gives it its
 // identity.
 func (b *Backend) introduce(ctx context.Context, m *machine, spec backend.Spec, about about) error {
-	ctx, cancel := m.whileRunning(ctx)
+	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	g, address, err := remote.Wait(ctx, b.locate(spec.ID), about.Keys.Login())
 	if err != nil {

@@ -1,7 +1,6 @@
 package tart
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,9 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
 )
 
@@ -38,22 +36,19 @@ func (m *mac) build(b *Backend, r image.Recipe) image.Golden {
 	return golden
 }
 
-func (m *mac) start(ctx context.Context, b *Backend, golden image.Golden, id string) (backend.Machine, remote.Login, error) {
+func (m *mac) start(ctx context.Context, b *Backend, golden image.Golden, id string) (backendtest.Worker, error) {
 	m.t.Helper()
-	dir := filepath.Join(m.options().WorkersDir, id)
-	require.NoError(m.t, os.MkdirAll(dir, 0o700))
-	m.t.Cleanup(func() { assert.NoError(m.t, b.Destroy(context.Background(), id)) })
-	identity, key, err := access.SSH{}.New(id, golden.Recipe.User)
-	require.NoError(m.t, err)
-	machine, err := b.Start(ctx, golden, backend.Spec{ID: id, Dir: dir, Size: backend.Size{CPUs: 4, Memory: 8 << 30}, Identity: identity})
-	return machine, remote.Login{User: identity.User, Key: string(key), HostKey: identity.HostKeyPublic}, err
+	return backendtest.Start(ctx, m.t, b, golden, backend.Spec{
+		ID: id, Dir: filepath.Join(m.options().WorkersDir, id), Size: backend.Size{CPUs: 4, Memory: 8 << 30},
+	})
 }
 
-func (m *mac) started(b *Backend, golden image.Golden, id string) (backend.Machine, remote.Login) {
+func (m *mac) started(b *Backend, golden image.Golden, id string) backendtest.Worker {
 	m.t.Helper()
-	machine, login, err := m.start(limit(m.t, 2*time.Minute), b, golden, id)
+	w, err := m.start(limit(m.t, 2*time.Minute), b, golden, id)
 	require.NoError(m.t, err)
-	return machine, login
+	require.NoError(m.t, w.Ready(limit(m.t, time.Minute)))
+	return w
 }
 
 // shortlyAfterBoot is a context that ends when a machine has run for a moment.
@@ -71,17 +66,6 @@ func (m *mac) shortlyAfterBoot(id string) context.Context {
 		}
 	}()
 	return ctx
-}
-
-// inside runs a command in a worker as root, as a job would.
-func inside(t *testing.T, machine backend.Machine, login remote.Login, command string) string {
-	t.Helper()
-	g, _, err := remote.Wait(limit(t, time.Minute), remote.At(machine.Address()), login)
-	require.NoError(t, err)
-	defer g.Close()
-	var out bytes.Buffer
-	require.NoError(t, g.Run(limit(t, time.Minute), command, &out), out.String())
-	return out.String()
 }
 
 type hardwareOf struct {
@@ -120,14 +104,14 @@ func TestMacWorker(t *testing.T) {
 	golden := m.build(b, r)
 	require.Equal(t, []string{goldenName(r.Digest())}, m.machines(), "the prebuild's own machine is the golden one")
 
-	one, login := m.started(b, golden, "p-aaaaaaaa")
-	require.Equal(t, "darwin", one.(backend.Foreign).OS())
-	require.Equal(t, "p-aaaaaaaa\n", inside(t, one, login, "hostname"))
-	require.Equal(t, "p-aaaaaaaa\n", inside(t, one, login, "cat /var/db/LocalHostName"))
-	require.Equal(t, "built\ninstall jq\nbuilds /Users/admin/builds\n", inside(t, one, login, "cat /etc/built /tmp/brew /run/mounts"))
-	require.Regexp(t, `^1[0-9]{9}\n$`, inside(t, one, login, "cat /run/clock"))
+	one := m.started(b, golden, "p-aaaaaaaa")
+	require.Equal(t, "darwin", one.Machine.(backend.Foreign).OS())
+	require.Equal(t, "p-aaaaaaaa\n", one.Output(t, "hostname"))
+	require.Equal(t, "p-aaaaaaaa\n", one.Output(t, "cat /var/db/LocalHostName"))
+	require.Equal(t, "built\ninstall jq\nbuilds /Users/admin/builds\n", one.Output(t, "cat /etc/built /tmp/brew /run/mounts"))
+	require.Regexp(t, `^1[0-9]{9}\n$`, one.Output(t, "cat /run/clock"))
 
-	other, _ := m.started(b, golden, "p-bbbbbbbb")
+	other := m.started(b, golden, "p-bbbbbbbb")
 	require.NotEqual(t, one.Address(), other.Address())
 	a, z := m.config("p-aaaaaaaa"), m.config("p-bbbbbbbb")
 	require.NotEqual(t, a.MACAddress, z.MACAddress)
@@ -145,7 +129,7 @@ func TestThirdMacGuestWaits(t *testing.T) {
 	golden := m.build(b, recipe(macImage))
 	m.started(b, golden, "p-aaaaaaaa")
 	m.started(second, golden, "p-bbbbbbbb")
-	_, _, err := m.start(limit(t, 500*time.Millisecond), b, golden, "p-cccccccc")
+	_, err := m.start(limit(t, 500*time.Millisecond), b, golden, "p-cccccccc")
 	require.ErrorContains(t, err, "host.max_workers")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
@@ -162,9 +146,9 @@ func TestLinuxWorkersDoNotCount(t *testing.T) {
 	b := New(options)
 	golden := m.build(b, recipe(linuxImage))
 	for _, id := range []string{"p-aaaaaaaa", "p-bbbbbbbb", "p-cccccccc"} {
-		machine, login := m.started(b, golden, id)
-		require.Equal(t, "linux", machine.(backend.Foreign).OS())
-		require.Equal(t, id+"\n", inside(t, machine, login, "hostname"))
+		machine := m.started(b, golden, id)
+		require.Equal(t, "linux", machine.Machine.(backend.Foreign).OS())
+		require.Equal(t, id+"\n", machine.Output(t, "hostname"))
 	}
 	require.Equal(t, "the image's", m.config("p-aaaaaaaa").Serial)
 }
@@ -178,11 +162,11 @@ func TestSuspendedImage(t *testing.T) {
 	name := goldenName(golden.Digest)
 	require.FileExists(t, filepath.Join(m.home(), "vms", name, "state.vzvmsave"))
 
-	one, login := m.started(b, golden, "p-aaaaaaaa")
-	require.Equal(t, "p-aaaaaaaa\n", inside(t, one, login, "hostname"))
+	one := m.started(b, golden, "p-aaaaaaaa")
+	require.Equal(t, "p-aaaaaaaa\n", one.Output(t, "hostname"))
 	require.Contains(t, m.arguments("p-aaaaaaaa"), "--suspendable")
 	require.Equal(t, m.config(name).MACAddress, m.config("p-aaaaaaaa").MACAddress, "another MAC would lose the saved state")
-	_, _, err := m.start(limit(t, 500*time.Millisecond), b, golden, "p-bbbbbbbb")
+	_, err := m.start(limit(t, 500*time.Millisecond), b, golden, "p-bbbbbbbb")
 	require.ErrorContains(t, err, "1 guests of its kind")
 	require.NoError(t, b.Destroy(t.Context(), "p-aaaaaaaa"))
 	m.started(b, golden, "p-cccccccc")
@@ -258,8 +242,8 @@ func TestMachineOfTheHostAsImage(t *testing.T) {
 	r.Source = image.Source{Kind: image.VM, Location: "base"}
 	b := New(m.options())
 	golden := m.build(b, r)
-	machine, login := m.started(b, golden, "p-aaaaaaaa")
-	require.Equal(t, "built\n", inside(t, machine, login, "cat /etc/built"))
+	machine := m.started(b, golden, "p-aaaaaaaa")
+	require.Equal(t, "built\n", machine.Output(t, "cat /etc/built"))
 	found, err := b.Find(t.Context())
 	require.NoError(t, err)
 	require.Len(t, found, 1, "neither the image nor the user's own machine is a worker")
@@ -289,7 +273,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	for what, want := range map[string]string{"ip": "no IP address found", "run": "Softnet failed", "clone": "no space left"} {
 		t.Run(what, func(t *testing.T) {
 			defer m.fails(what)()
-			_, _, err := m.start(m.shortlyAfterBoot("p-aaaaaaaa"), b, golden, "p-aaaaaaaa")
+			_, err := m.start(m.shortlyAfterBoot("p-aaaaaaaa"), b, golden, "p-aaaaaaaa")
 			require.ErrorContains(t, err, want)
 			require.NoError(t, b.Destroy(t.Context(), "p-aaaaaaaa"))
 			require.Equal(t, []string{name}, m.machines())
@@ -310,7 +294,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	})
 	t.Run("the golden machine is gone", func(t *testing.T) {
 		require.NoError(t, exec.Command("rm", "-r", filepath.Join(m.home(), "vms", name)).Run())
-		_, _, err := m.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
+		_, err := m.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
 		require.ErrorIs(t, err, errNotExist)
 		require.NoDirExists(t, golden.Dir, "for the pool to have it built again")
 		m.started(b, m.build(b, recipe(macImage)), "p-aaaaaaaa")
@@ -323,7 +307,7 @@ func TestWorkerThatDoesNotTakeItsIdentity(t *testing.T) {
 	b := New(m.options())
 	golden := m.build(b, recipe(macImage))
 	golden.Recipe.User = "stranger"
-	_, _, err := m.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
+	_, err := m.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
 	require.ErrorContains(t, err, "giving p-aaaaaaaa its identity")
 }
 
@@ -332,9 +316,9 @@ func TestAnotherUserIsMadeInTheImage(t *testing.T) {
 	b := New(m.options())
 	r := recipe(macImage)
 	r.User = "builder"
-	machine, login := m.started(b, m.build(b, r), "p-aaaaaaaa")
-	require.Equal(t, "builder", login.User)
-	require.Equal(t, "0\n", inside(t, machine, login, "id -u"))
+	machine := m.started(b, m.build(b, r), "p-aaaaaaaa")
+	require.Equal(t, "builder", machine.Identity.User)
+	require.Equal(t, "0\n", machine.Output(t, "sudo -n id -u"))
 }
 
 func TestCheck(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -23,19 +22,7 @@ import (
 // bin is a directory with the fake as tart, first in PATH.
 var bin string
 
-func TestMain(m *testing.M) {
-	os.Exit(sandbox.Main(m, func() func() {
-		dir, err := os.MkdirTemp("", "mf-tart-")
-		if err != nil {
-			panic(err)
-		}
-		bin = dir
-		if err := os.Setenv("PATH", bin+":"+os.Getenv("PATH")); err != nil {
-			panic(err)
-		}
-		return func() { _ = os.RemoveAll(dir) }
-	}))
-}
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Programs(&bin))) }
 
 const (
 	macImage   = "registry.example.org/mac:latest"
@@ -53,10 +40,7 @@ type mac struct {
 func newMac(t *testing.T) *mac {
 	t.Helper()
 	sandbox.Need(t, "go", "ssh-keygen", "cp")
-	if _, err := os.Stat(filepath.Join(bin, "tart")); err != nil {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(bin, "tart"), "../../test/faketart").CombinedOutput()
-		require.NoError(t, err, string(out))
-	}
+	sandbox.Install(t, bin, "faketart", "tart")
 	state, err := os.MkdirTemp("", "mf-")
 	require.NoError(t, err)
 	m := &mac{t: t, dir: filepath.Join(state, "mac"), state: state}

@@ -66,6 +66,19 @@ func NewPlatform(accel, binary string) (Platform, error) {
 	return Platform{Accel: accel, CPU: cpu, Binary: path, Changed: info.ModTime().UTC()}, err
 }
 
+// FitsHere is nil when memory that was saved there can be restored on this host,
+// by the binary.
+func (p Platform) FitsHere(binary string) error {
+	here, err := NewPlatform(p.Accel, binary)
+	if err != nil {
+		return err
+	}
+	if here != p {
+		return fmt.Errorf("its memory was saved by another program or on another processor: %+v, here is %+v", p, here)
+	}
+	return nil
+}
+
 // Key names the template's directory.
 func (b Basis) Key() string {
 	text, err := json.Marshal(b)

@@ -90,3 +90,19 @@ func TestABinaryThatIsMissingIsNamed(t *testing.T) {
 	_, err := NewBasis(image.Golden{}, backend.Size{}, "kvm", "no-such-monitor")
 	require.ErrorContains(t, err, "no-such-monitor")
 }
+
+func TestSavedMemoryFitsWhereItWasSaved(t *testing.T) {
+	here, err := NewPlatform("tcg", "/bin/sh")
+	require.NoError(t, err)
+	require.NoError(t, here.FitsHere("/bin/sh"))
+	require.ErrorContains(t, here.FitsHere("/bin/cat"), "another program")
+	require.Error(t, here.FitsHere("/nowhere/qemu"))
+	for _, change := range []func(*Platform){
+		func(p *Platform) { p.CPU = "another model" },
+		func(p *Platform) { p.Changed = p.Changed.Add(1) },
+	} {
+		other := here
+		change(&other)
+		require.ErrorContains(t, other.FitsHere("/bin/sh"), "another processor")
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
 // Names of the files of a template, in its directory. A backend whose state is
@@ -22,7 +24,7 @@ const (
 // though not for ever, and reads what a fork needs first into its memory.
 const Settle = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
 udevadm settle >/dev/null 2>&1
-set -- /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh /usr/bin/sudo /usr/bin/git /usr/local/lib/mayfly/agent
+set -- /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh /usr/bin/sudo /usr/bin/git ` + guest.AgentPath + `
 cat "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*') /lib*/*/libnss_* >/dev/null 2>&1
 find /etc -xdev -type f -exec cat {} + >/dev/null 2>&1
 /usr/sbin/sshd -V >/dev/null 2>&1

@@ -290,6 +290,8 @@ func TestSealLeavesNothingThatMachinesMustNotShare(t *testing.T) {
 		require.Equal(t, target, got, unit)
 	}
 	require.FileExists(t, filepath.Join(root, "etc/cloud/cloud-init.disabled"))
+	unit := read(t, filepath.Join(root, "etc/systemd/system/mayfly-agent.service"))
+	require.Contains(t, unit, "ExecStart="+guest.AgentPath+" guest\n")
 }
 
 func regularFiles(t *testing.T, root, content string) (found []string) {

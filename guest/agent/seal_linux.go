@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 )
 
-// BinaryPath is where the agent's binary is in a golden image.
-const BinaryPath = "/usr/local/lib/mayfly/agent"
-
 // units are the systemd units of a golden image.
 //
 //go:embed units

@@ -106,7 +106,7 @@ func freePort(t *testing.T) netip.AddrPort {
 // enter logs in within a generous time.
 func (d *debian) enter(t *testing.T, login Login) *Guest {
 	t.Helper()
-	g, met, err := Wait(limit(t, 2*time.Minute), At(d.address), login)
+	g, met, err := Wait(limit(t, 2*time.Minute), at(d.address), login)
 	require.NoError(t, err)
 	require.Equal(t, d.address, met)
 	t.Cleanup(func() { require.NoError(t, g.Close()) })
@@ -132,7 +132,7 @@ func (d *debian) refuses(t *testing.T, login Login, reason string) {
 func output(t *testing.T, g *Guest, command string) string {
 	t.Helper()
 	var out bytes.Buffer
-	require.NoError(t, g.Run(limit(t, time.Minute), command, &out), out.String())
+	require.NoError(t, g.asRoot(limit(t, time.Minute), shell(command), &out), out.String())
 	return out.String()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -17,6 +18,8 @@ import (
 
 // Nothing that a guest does is waited for without end.
 const (
+	// bootLimit bounds a guest's first boot, until it lets us in.
+	bootLimit = 10 * time.Minute
 	// stepLimit bounds each of the user's steps.
 	stepLimit = 2 * time.Hour
 	// choreLimit bounds each of our own.
@@ -32,11 +35,29 @@ type chore struct {
 	limit time.Duration
 }
 
-// Prebuild makes a booted guest a golden one: the account that jobs log in to,
+// MakeGolden takes a guest from its first boot to a golden one that has agreed
+// to power off. It returns the guest's system as Go names it, and what opens
+// the machines that are made from it.
+func MakeGolden(ctx context.Context, locate Locate, first Login, recipe image.Recipe, progress image.Progress) (system string, keys Keys, err error) {
+	late := fmt.Errorf("the image did not let user %s in within %s", first.User, bootLimit)
+	boot, booted := context.WithTimeoutCause(ctx, bootLimit, late)
+	defer booted()
+	g, _, err := Wait(boot, locate, first)
+	if err != nil {
+		return "", Keys{}, err
+	}
+	defer g.Close()
+	if keys, err = g.prebuild(ctx, recipe, progress); err != nil {
+		return "", Keys{}, err
+	}
+	return g.OS(), keys, g.powerOff(ctx)
+}
+
+// prebuild makes a booted guest a golden one: the account that jobs log in to,
 // packages, the user's steps, a look at what jobs need, and then the seal:
 // from its next boot on it is entered with the keys that are returned, and
-// with no password. The guest still runs then; see PowerOff.
-func (g *Guest) Prebuild(ctx context.Context, recipe image.Recipe, progress image.Progress) (Keys, error) {
+// with no password. The guest still runs then; see powerOff.
+func (g *Guest) prebuild(ctx context.Context, recipe image.Recipe, progress image.Progress) (Keys, error) {
 	for _, c := range g.chores(recipe) {
 		progress(c.stage, c.shown)
 		if err := g.do(ctx, c, progress); err != nil {
@@ -100,7 +121,7 @@ func (g *Guest) copyRunner(ctx context.Context, recipe image.Recipe, progress im
 		return fmt.Errorf("copying gitlab-runner: %w", err)
 	}
 	defer binary.Close()
-	if err := g.stream(ctx, "tee "+uploaded, binary, discard{}); err != nil {
+	if err := g.stream(ctx, "tee "+uploaded, binary, io.Discard); err != nil {
 		return fmt.Errorf("copying gitlab-runner: %w", err)
 	}
 	if err := g.ours(ctx, "runner", value{"uploaded", uploaded}); err != nil {
@@ -108,10 +129,6 @@ func (g *Guest) copyRunner(ctx context.Context, recipe image.Recipe, progress im
 	}
 	return nil
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // seal makes the keys that open the golden image's machines, and shuts every
 // other way in.
@@ -139,8 +156,8 @@ func (g *Guest) seal(ctx context.Context) (Keys, error) {
 	return Keys{User: g.user, Key: login.private, HostKey: host.public}, nil
 }
 
-// PowerOff has the guest shut down, and returns when it has agreed.
-func (g *Guest) PowerOff(ctx context.Context) error {
+// powerOff has the guest shut down, and returns when it has agreed.
+func (g *Guest) powerOff(ctx context.Context) error {
 	err := g.ours(ctx, "poweroff", value{"system", g.system})
 	var missing *ssh.ExitMissingError
 	if errors.As(err, &missing) { // it was faster than its own answer

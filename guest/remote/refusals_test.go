@@ -11,6 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// at is the Locate of an address that is known.
+func at(address netip.AddrPort) Locate {
+	return func(context.Context) (netip.AddrPort, error) { return address, nil }
+}
+
 func TestWaitSaysWhatWentWrongLast(t *testing.T) {
 	late := errors.New("too late")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, late)
@@ -65,7 +70,7 @@ func TestHalfAnIdentityIsNone(t *testing.T) {
 			}
 			return "sshd: no", status
 		}}.open(t)
-		g, _, err := Wait(limit(t, time.Minute), At(address), Login{User: "a", Password: "secret"})
+		g, _, err := Wait(limit(t, time.Minute), at(address), Login{User: "a", Password: "secret"})
 		require.NoError(t, err)
 		id, _ := identity(t, "worker-c")
 		require.ErrorContains(t, g.Rekey(limit(t, time.Minute), id), "giving worker-c its identity")
@@ -103,7 +108,7 @@ func TestSecretsTravelOnStandardInputOnly(t *testing.T) {
 		inputs = append(inputs, input)
 		return "FreeBSD\namd64\nsu root -c \"sh -s\"\n", 0
 	}}.open(t)
-	g, _, err := Wait(limit(t, time.Minute), At(address), Login{User: "a", Password: "secret"})
+	g, _, err := Wait(limit(t, time.Minute), at(address), Login{User: "a", Password: "secret"})
 	require.NoError(t, err)
 	id, _ := identity(t, "worker-d")
 	require.NoError(t, g.Rekey(limit(t, time.Minute), id))

@@ -66,11 +66,6 @@ const (
 // Locate says where a guest's SSH server is, as far as that is known.
 type Locate func(ctx context.Context) (netip.AddrPort, error)
 
-// At is the Locate of an address that is known.
-func At(address netip.AddrPort) Locate {
-	return func(context.Context) (netip.AddrPort, error) { return address, nil }
-}
-
 // Wait tries to log in until that succeeds or ctx ends, and returns the guest
 // with the address at which it was met. The address is asked for anew each
 // time, and another host key is no end: an old lease may lead elsewhere.

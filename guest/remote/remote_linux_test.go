@@ -27,7 +27,7 @@ func TestWholeWay(t *testing.T) {
 
 	var shown []string
 	progress := func(stage, line string) { shown = append(shown, stage+": "+line) }
-	keys, err := g.Prebuild(limit(t, 2*time.Minute), recipe(t, `echo "it's root"; id -u`, "touch /etc/built # done"), progress)
+	keys, err := g.prebuild(limit(t, 2*time.Minute), recipe(t, `echo "it's root"; id -u`, "touch /etc/built # done"), progress)
 	require.NoError(t, err)
 	for _, want := range []string{"step 1 of 2: $ echo \"it's root\"; id -u", "step 1 of 2: it's root", "step 1 of 2: 0",
 		"step 2 of 2: $ touch /etc/built # done", "account: ", "check: ", "gitlab-runner: ", "seal: "} {
@@ -69,21 +69,21 @@ func TestStepsThatEndTheBuild(t *testing.T) {
 	g := d.enter(t, password)
 	silent := func(string, string) {}
 
-	_, err := g.Prebuild(limit(t, 2*time.Minute), recipe(t, "true", "echo the reason; exit 7", "touch /never"), silent)
+	_, err := g.prebuild(limit(t, 2*time.Minute), recipe(t, "true", "echo the reason; exit 7", "touch /never"), silent)
 	for _, want := range []string{"step 2 of 3", "image.run[1]", "echo the reason; exit 7", "exit code 7", "last lines:\n  the reason"} {
 		require.ErrorContains(t, err, want)
 	}
 	require.Equal(t, "no\n", output(t, g, "[ -e /never ] || echo no"))
 
-	_, err = g.Prebuild(limit(t, 2*time.Minute), recipe(t, "if then"), silent)
+	_, err = g.prebuild(limit(t, 2*time.Minute), recipe(t, "if then"), silent)
 	require.ErrorContains(t, err, "step 1 of 1", "a command that is no shell's")
-	_, err = g.Prebuild(limit(t, 2*time.Minute), recipe(t, "cat; rm /usr/bin/git"), silent)
+	_, err = g.prebuild(limit(t, 2*time.Minute), recipe(t, "cat; rm /usr/bin/git"), silent)
 	require.ErrorContains(t, err, "missing: git", "a step that reads has nothing to read, and the rest runs")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	began := time.Now()
 	time.AfterFunc(300*time.Millisecond, cancel)
-	_, err = g.Prebuild(ctx, recipe(t, "sleep 600"), silent)
+	_, err = g.prebuild(ctx, recipe(t, "sleep 600"), silent)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Less(t, time.Since(began), time.Minute)
 }
@@ -107,7 +107,7 @@ func TestAGuestThatWasNotPrebuilt(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		done := make(chan error, 1)
-		go func() { done <- g.Run(ctx, "echo first; echo second >&2; sleep 600", signal{lines}) }()
+		go func() { done <- g.asRoot(ctx, shell("echo first; echo second >&2; sleep 600"), signal{lines}) }()
 		for range 2 {
 			select {
 			case <-lines:

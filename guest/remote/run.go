@@ -45,18 +45,14 @@ type value struct{ name, text string }
 // quote makes one word of any text.
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// Run runs a shell command as root, its output copied to output as it comes. A
-// command that ran and failed is a *guest.ExitError.
-func (g *Guest) Run(ctx context.Context, command string, output io.Writer) error {
-	return g.asRoot(ctx, shell(command), output)
-}
-
 // shell is a script that runs a command that is not ours, and may exit, or be
 // no shell's, as it likes.
 func shell(command string) string { return "exec sh -c " + quote(command) + " </dev/null\n" }
 
-// asRoot hands a script over on standard input: what is in it shows in no list
-// of processes, and the user's login shell, whichever it is, never parses it.
+// asRoot runs a script as root, its output copied to output as it comes; one that
+// ran and failed is a *guest.ExitError. It is handed over on standard input: what
+// is in it shows in no list of processes, and the user's login shell, whichever it
+// is, never parses it.
 func (g *Guest) asRoot(ctx context.Context, text string, output io.Writer) error {
 	return g.stream(ctx, g.root, strings.NewReader(text), output)
 }

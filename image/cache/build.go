@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
@@ -16,18 +17,16 @@ import (
 
 // Builder makes an image in workdir, which is new and empty: files with the
 // names of package image stay, and whatever else lies there at the end stays
-// too. It returns what the manifest says; version and digest are filled in.
-type Builder func(ctx context.Context, workdir string) (image.Manifest, error)
+// too. It returns Root of the manifest, the rest of which is filled in.
+type Builder func(ctx context.Context, workdir string) (root string, err error)
 
-// Build returns the golden image with the digest, and has it built when there
-// is none. Of all who ask for one digest at the same time, in this process or
+// Build returns the golden image of the recipe, and has it built when there is
+// none. Of all who ask for one image at the same time, in this process or
 // another, one builds; the others wait and take what it made, or try for
 // themselves when it failed. A build that fails leaves nothing, and what a
-// killed one left is removed by the next, of whatever digest that is.
-func (c *Cache) Build(ctx context.Context, digest string, build Builder) (golden image.Golden, err error) {
-	if err := checkDigest(digest); err != nil {
-		return image.Golden{}, err
-	}
+// killed one left is removed by the next, of whatever recipe that is.
+func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (golden image.Golden, err error) {
+	digest := recipe.Digest()
 	lock, err := c.lock(ctx, digest)
 	if err != nil {
 		return image.Golden{}, err
@@ -41,7 +40,7 @@ func (c *Cache) Build(ctx context.Context, digest string, build Builder) (golden
 	if _, err := c.unfinished(digest, true); err != nil {
 		return image.Golden{}, err
 	}
-	if err := c.buildLocked(ctx, digest, build); err != nil {
+	if err := c.buildLocked(ctx, recipe, build); err != nil {
 		return image.Golden{}, fmt.Errorf("building image %s: %w", digest, err)
 	}
 	golden, _, err = c.Get(digest)
@@ -111,7 +110,8 @@ func (c *Cache) visit(name, digest, locked string, remove bool) (abandoned bool,
 	return true, err
 }
 
-func (c *Cache) buildLocked(ctx context.Context, digest string, build Builder) (err error) {
+func (c *Cache) buildLocked(ctx context.Context, recipe image.Recipe, build Builder) (err error) {
+	began, digest := time.Now(), recipe.Digest()
 	work, err := os.MkdirTemp(c.dir, fmt.Sprintf(".building-%s-%d-", digest, os.Getpid()))
 	if err != nil {
 		return err
@@ -119,15 +119,18 @@ func (c *Cache) buildLocked(ctx context.Context, digest string, build Builder) (
 	defer func() { // after success there is nothing of that name any more
 		err = errors.Join(err, os.RemoveAll(work))
 	}()
-	manifest, err := build(ctx, work)
+	root, err := build(ctx, work)
 	if err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	manifest.Version, manifest.Digest = image.ManifestVersion, digest
-	if err := writeManifest(filepath.Join(work, image.ManifestFile), manifest); err != nil {
+	err = writeManifest(filepath.Join(work, image.ManifestFile), image.Manifest{
+		Version: image.ManifestVersion, Digest: digest, Recipe: recipe, Root: root,
+		BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
+	})
+	if err != nil {
 		return err
 	}
 	return c.publish(work, digest)

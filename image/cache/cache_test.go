@@ -5,8 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,21 +16,32 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
 )
 
+// digest is that of an image in testdata.
 const digest = "0123456789abcdef0123456789abcdef"
+
+// recipe and other are two recipes, of different images.
+var (
+	recipe = image.Recipe{User: "mayfly", Packages: []string{"make"}}
+	other  = image.Recipe{User: "mayfly", Packages: []string{"cmake"}}
+)
 
 func TestBuildThenGet(t *testing.T) {
 	cache := New(filepath.Join(t.TempDir(), "images"))
-	_, found, err := cache.Get(digest)
+	_, found, err := cache.Get(recipe.Digest())
 	require.NoError(t, err)
 	require.False(t, found)
 
-	built, err := cache.Build(t.Context(), digest, builder("golden"))
+	began := time.Now().Truncate(time.Second)
+	built, err := cache.Build(t.Context(), recipe, builder("golden"))
 	require.NoError(t, err)
-	got, found, err := cache.Get(digest)
+	got, found, err := cache.Get(recipe.Digest())
 	require.NoError(t, err)
 	require.True(t, found)
 	require.Equal(t, built, got)
 	require.Equal(t, "/dev/vda", got.Root)
+	require.Equal(t, recipe, got.Recipe)
+	require.WithinRange(t, got.BuiltAt, began, time.Now())
+	require.Positive(t, got.BuiltSeconds)
 	require.True(t, filepath.IsAbs(got.Dir))
 	for _, dir := range []string{got.Dir, filepath.Dir(got.Dir)} {
 		info, err := os.Stat(dir)
@@ -41,9 +54,9 @@ func TestBuildThenGet(t *testing.T) {
 		require.Equal(t, os.FileMode(0o444), info.Mode().Perm(), path)
 	}
 
-	again, err := cache.Build(t.Context(), digest, func(context.Context, string) (image.Manifest, error) {
+	again, err := cache.Build(t.Context(), recipe, func(context.Context, string) (string, error) {
 		t.Error("built twice")
-		return image.Manifest{}, nil
+		return "", nil
 	})
 	require.NoError(t, err)
 	require.Equal(t, built, again)
@@ -52,9 +65,9 @@ func TestBuildThenGet(t *testing.T) {
 func TestFailedBuildLeavesNothing(t *testing.T) {
 	cache := New(t.TempDir())
 	broken := errors.New("no mirror")
-	_, err := cache.Build(t.Context(), digest, func(_ context.Context, dir string) (image.Manifest, error) {
+	_, err := cache.Build(t.Context(), recipe, func(_ context.Context, dir string) (string, error) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, image.DiskFile), nil, 0o600))
-		return image.Manifest{}, broken
+		return "", broken
 	})
 	require.ErrorIs(t, err, broken)
 	require.Empty(t, directories(t, cache))
@@ -63,9 +76,9 @@ func TestFailedBuildLeavesNothing(t *testing.T) {
 func TestCancelledBuildLeavesNothing(t *testing.T) {
 	cache := New(t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := cache.Build(ctx, digest, func(context.Context, string) (image.Manifest, error) {
+	_, err := cache.Build(ctx, recipe, func(context.Context, string) (string, error) {
 		cancel()
-		return image.Manifest{}, nil
+		return "", nil
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, directories(t, cache))
@@ -97,8 +110,6 @@ func TestDigestNeverLeavesTheDirectory(t *testing.T) {
 	cache := New(t.TempDir())
 	for _, bad := range []string{"", "..", "../" + digest, strings.ToUpper(digest), digest + "/x"} {
 		_, _, err := cache.Get(bad)
-		require.Error(t, err, bad)
-		_, err = cache.Build(t.Context(), bad, builder("x"))
 		require.Error(t, err, bad)
 	}
 }
@@ -138,9 +149,8 @@ func TestListShowsWholeImagesBesideDamagedOnes(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, found)
 
-	other := strings.Repeat("f", 32)
-	for _, d := range []string{other, digest} {
-		_, err := cache.Build(t.Context(), d, builder(d))
+	for _, r := range []image.Recipe{recipe, other} {
+		_, err := cache.Build(t.Context(), r, builder("golden"))
 		require.NoError(t, err)
 	}
 	damaged := strings.Repeat("a", 32)
@@ -150,19 +160,20 @@ func TestListShowsWholeImagesBesideDamagedOnes(t *testing.T) {
 	found, err = cache.List()
 	require.ErrorContains(t, err, damaged)
 	require.Len(t, found, 2)
-	require.Equal(t, digest, found[0].Digest)
-	require.Equal(t, other, found[1].Digest)
+	digests := []string{recipe.Digest(), other.Digest()}
+	slices.Sort(digests)
+	require.Equal(t, digests, []string{found[0].Digest, found[1].Digest})
 }
 
 // builder makes an image whose files hold content.
 func builder(content string) Builder {
-	return func(_ context.Context, dir string) (image.Manifest, error) {
+	return func(_ context.Context, dir string) (string, error) {
 		for _, name := range []string{image.DiskFile, image.KernelFile, image.InitrdFile} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-				return image.Manifest{}, err
+				return "", err
 			}
 		}
-		return image.Manifest{Root: "/dev/vda"}, nil
+		return "/dev/vda", nil
 	}
 }
 
@@ -177,4 +188,20 @@ func directories(t *testing.T, cache *Cache) []string {
 		}
 	}
 	return names
+}
+
+func TestNotesAreSecretAndComeBack(t *testing.T) {
+	type keys struct{ Key string }
+	dir := t.TempDir()
+	require.ErrorIs(t, ReadNote(dir, "note.json", &keys{}), os.ErrNotExist)
+	require.NoError(t, WriteNote(dir, "note.json", keys{"secret"}))
+	var read keys
+	require.NoError(t, ReadNote(dir, "note.json", &read))
+	require.Equal(t, keys{"secret"}, read)
+	info, err := os.Stat(filepath.Join(dir, "note.json"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "note.json"), []byte(`{"Key": `), 0o600))
+	require.ErrorContains(t, ReadNote(dir, "note.json", &read), filepath.Join(dir, "note.json"))
 }

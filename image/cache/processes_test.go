@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -30,10 +29,10 @@ func TestMain(m *testing.M) {
 
 // buildAsChild stays inside its build until its standard input ends.
 func buildAsChild(dir string) int {
-	golden, err := New(dir).Build(context.Background(), digest, func(ctx context.Context, work string) (image.Manifest, error) {
+	golden, err := New(dir).Build(context.Background(), recipe, func(ctx context.Context, work string) (string, error) {
 		fmt.Println("building")
 		if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
-			return image.Manifest{}, err
+			return "", err
 		}
 		return builder(fmt.Sprint(os.Getpid()))(ctx, work)
 	})
@@ -77,11 +76,11 @@ func TestOfTwoProcessesOneBuilds(t *testing.T) {
 	time.Sleep(200 * time.Millisecond) // let it reach the lock
 	require.NoError(t, first.stdin.Close())
 
-	require.Equal(t, "done "+digest, first.line())
-	require.Equal(t, "done "+digest, second.line(), "the second built as well")
+	require.Equal(t, "done "+recipe.Digest(), first.line())
+	require.Equal(t, "done "+recipe.Digest(), second.line(), "the second built as well")
 	require.NoError(t, first.cmd.Wait())
 	require.NoError(t, second.cmd.Wait())
-	disk, err := os.ReadFile(filepath.Join(dir, digest, image.DiskFile))
+	disk, err := os.ReadFile(filepath.Join(dir, recipe.Digest(), image.DiskFile))
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint(first.cmd.Process.Pid), string(disk))
 }
@@ -96,20 +95,19 @@ func TestKilledBuildIsSweptByTheNext(t *testing.T) {
 	require.Len(t, left, 1)
 	require.Regexp(t, building, left[0])
 
-	other := strings.Repeat("e", 32) // the recipe has changed since
-	_, err := New(dir).Build(t.Context(), other, builder("golden"))
+	_, err := New(dir).Build(t.Context(), other, builder("golden")) // the recipe has changed since
 	require.NoError(t, err)
-	require.Equal(t, []string{other}, directories(t, New(dir)))
+	require.Equal(t, []string{other.Digest()}, directories(t, New(dir)))
 }
 
 func TestLivingBuildIsNotSwept(t *testing.T) {
 	dir := t.TempDir()
 	living := start(t, dir)
 	require.Equal(t, "building", living.line())
-	_, err := New(dir).Build(t.Context(), strings.Repeat("e", 32), builder("golden"))
+	_, err := New(dir).Build(t.Context(), other, builder("golden"))
 	require.NoError(t, err)
 	require.NoError(t, living.stdin.Close())
-	require.Equal(t, "done "+digest, living.line())
+	require.Equal(t, "done "+recipe.Digest(), living.line())
 	require.NoError(t, living.cmd.Wait())
 }
 
@@ -119,6 +117,6 @@ func TestWaitingForAnotherBuildEndsWithTheContext(t *testing.T) {
 	require.Equal(t, "building", first.line())
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := New(dir).Build(ctx, digest, builder("x"))
+	_, err := New(dir).Build(ctx, recipe, builder("x"))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }

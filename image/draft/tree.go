@@ -7,16 +7,14 @@ import (
 	"os"
 	"path/filepath"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
 )
 
-// Binaries in an image.
-const (
-	AgentPath  = "/usr/local/lib/mayfly/agent"
-	runnerPath = "/usr/local/bin/gitlab-runner"
-)
+// runnerPath is where an image has gitlab-runner.
+const runnerPath = "/usr/local/bin/gitlab-runner"
 
 // Tree makes the draft of an image for containers: a root file system in the
 // golden image's directory, which may be there already if it is empty, with
@@ -31,7 +29,7 @@ func Tree(ctx context.Context, recipe image.Recipe, golden image.Golden, progres
 	if err := (source.Debootstrap{Container: true}).Make(ctx, recipe, golden.Dir, show); err != nil {
 		return err
 	}
-	err := install(ctx, recipe.Agent, filepath.Join(golden.Tree(), AgentPath))
+	err := install(ctx, recipe.Agent, filepath.Join(golden.Tree(), guest.AgentPath))
 	if recipe.GitLabRunner != "" {
 		err = errors.Join(err, install(ctx, recipe.GitLabRunner, filepath.Join(golden.Tree(), runnerPath)))
 	}

@@ -2,6 +2,7 @@ package draft
 
 import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -15,12 +16,12 @@ const (
 // startAgent puts the agent into the image and starts it beside cloud-init,
 // not under it: the agent is to see cloud-init end.
 const startAgent = `set -e
-mkdir -p /run/mayfly-seed /usr/local/lib/mayfly
+mkdir -p /run/mayfly-seed
 mount -o ro "$(blkid -L cidata || blkid -L CIDATA)" /run/mayfly-seed
-install -m 0755 /run/mayfly-seed/` + agentFile + ` /usr/local/lib/mayfly/agent
-if [ -e /run/mayfly-seed/` + runnerFile + ` ]; then install -m 0755 /run/mayfly-seed/` + runnerFile + ` /usr/local/bin/gitlab-runner; fi
+install -D -m 0755 /run/mayfly-seed/` + agentFile + ` ` + guest.AgentPath + `
+if [ -e /run/mayfly-seed/` + runnerFile + ` ]; then install -m 0755 /run/mayfly-seed/` + runnerFile + ` ` + runnerPath + `; fi
 umount /run/mayfly-seed
-systemd-run --unit=mayfly-prebuild --collect /usr/local/lib/mayfly/agent guest`
+systemd-run --unit=mayfly-prebuild --collect ` + guest.AgentPath + ` guest`
 
 // needed is what the instance executor calls on a worker; a root file system
 // made from packages has it already.

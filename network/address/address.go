@@ -25,7 +25,7 @@ var ErrFull = errors.New("every address is taken")
 // holder needs milliseconds; one that needs longer is stopped or stuck.
 const patience = 10 * time.Second
 
-// Book is the list of taken addresses. It holds nothing in memory: all of it
+// Book is the list of taken addresses. It keeps nothing in memory: all of it
 // is in the directory, and every change is made under a lock there that the
 // kernel releases when its holder dies.
 type Book struct {
@@ -44,8 +44,8 @@ func New(dir string, subnet netip.Prefix) (*Book, error) {
 
 // Take gives the owner the next free address after the one given last, so
 // that an address just given back rests before somebody else is found there.
-// An owner that finds its address unusable takes again: it keeps both, nobody
-// else stumbles over the first, and Give gives both back.
+// An owner that finds its address unusable takes again: it holds both then, and
+// nobody else stumbles over the first.
 func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	if owner == "" {
 		return netip.Addr{}, errors.New("taking an address: owner is empty")
@@ -73,71 +73,57 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", b.subnet, ErrFull)
 }
 
-// Give gives back every address of the owner, whatever subnet it is of. It is
-// idempotent, and mends a crash between Take and the first use.
-func (b *Book) Give(owner string) error {
+// Give gives back what the owner has of these addresses, which Held has told. It
+// is idempotent.
+func (b *Book) Give(owner string, held []netip.Addr) error {
+	if len(held) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	unlock, err := b.lock(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
 	defer unlock()
 
-	owners, err := b.owners()
-	if err != nil {
-		return err
-	}
 	var errs []error
-	for addr, o := range owners {
-		if o == owner {
-			errs = append(errs, os.Remove(b.path(addr)))
+	for _, addr := range held {
+		now, err := b.owner(addr)
+		if err == nil && now == owner {
+			err = os.Remove(b.path(addr))
 		}
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("giving back the address of %s: %w", owner, err)
+		return fmt.Errorf("giving back the addresses of %s: %w", owner, err)
 	}
 	return nil
 }
 
-// Owners returns who has which address, of every subnet in the directory: a
-// pool whose subnet was changed still finds what it had before.
-func (b *Book) Owners() (map[netip.Addr]string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	unlock, err := b.lock(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	return b.owners()
-}
-
-// Kept returns the addresses of this book's subnet that the owner has.
-func (b *Book) Kept(owner string) ([]netip.Addr, error) {
+// Held returns the addresses that the owner has, in order, of every subnet in the
+// directory: a pool whose subnet was changed still finds what it had before.
+func (b *Book) Held(owner string) ([]netip.Addr, error) {
 	owners, err := b.Owners()
 	if err != nil {
 		return nil, err
 	}
-	var kept []netip.Addr
+	var held []netip.Addr
 	for addr, o := range owners {
-		if o == owner && b.subnet.Contains(addr) {
-			kept = append(kept, addr)
+		if o == owner {
+			held = append(held, addr)
 		}
 	}
-	slices.SortFunc(kept, netip.Addr.Compare)
-	return kept, nil
+	slices.SortFunc(held, netip.Addr.Compare)
+	return held, nil
 }
 
-func (b *Book) owners() (map[netip.Addr]string, error) {
+// Owners returns who has which address, of every subnet in the directory. It
+// takes no lock, so that nobody waits while it reads a file for each of them:
+// what is taken or given back meanwhile may be in it or not.
+func (b *Book) Owners() (map[netip.Addr]string, error) {
 	entries, err := os.ReadDir(b.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing taken addresses: %w", err)
 	}
 	owners := make(map[netip.Addr]string)
@@ -146,15 +132,24 @@ func (b *Book) owners() (map[netip.Addr]string, error) {
 		if err != nil {
 			continue // the lock, or a memory of the last address
 		}
-		owner, err := os.ReadFile(b.path(addr))
+		owner, err := b.owner(addr)
 		if err != nil {
-			return nil, fmt.Errorf("reading who has %s: %w", addr, err)
+			return nil, err
 		}
-		if len(owner) > 0 {
-			owners[addr] = string(owner)
+		if owner != "" {
+			owners[addr] = owner
 		}
 	}
 	return owners, nil
+}
+
+// owner returns who has the address, and nobody when it is free.
+func (b *Book) owner(addr netip.Addr) (string, error) {
+	text, err := os.ReadFile(b.path(addr))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading who has %s: %w", addr, err)
+	}
+	return string(text), nil
 }
 
 // claim writes the owner's name to the address's file unless somebody has it.

@@ -26,10 +26,18 @@ func take(t *testing.T, book *Book, owner string) string {
 	return addr.String()
 }
 
+// give gives back all that the owner has.
+func give(t *testing.T, book *Book, owner string) {
+	t.Helper()
+	held, err := book.Held(owner)
+	require.NoError(t, err)
+	require.NoError(t, book.Give(owner, held))
+}
+
 func TestLookingMakesNothing(t *testing.T) {
 	book, err := New(filepath.Join(t.TempDir(), "addresses"), netip.MustParsePrefix("10.9.0.0/29"))
 	require.NoError(t, err)
-	require.NoError(t, book.Give("p/a"))
+	give(t, book, "p/a")
 	owners, err := book.Owners()
 	require.NoError(t, err)
 	require.Empty(t, owners)
@@ -39,7 +47,7 @@ func TestLookingMakesNothing(t *testing.T) {
 func TestAddressJustGivenBackRests(t *testing.T) {
 	book := newBook(t, "10.9.0.0/29")
 	require.Equal(t, "10.9.0.2", take(t, book, "p/a"))
-	require.NoError(t, book.Give("p/a"))
+	give(t, book, "p/a")
 	require.Equal(t, "10.9.0.3", take(t, book, "p/b"))
 }
 
@@ -51,7 +59,7 @@ func TestTakeGoesRoundAndNeverGivesReservedAddresses(t *testing.T) {
 	_, err := book.Take(t.Context(), "p/more")
 	require.ErrorIs(t, err, ErrFull)
 
-	require.NoError(t, book.Give("p/10.9.0.4"))
+	give(t, book, "p/10.9.0.4")
 	require.Equal(t, "10.9.0.4", take(t, book, "p/more"))
 }
 
@@ -61,11 +69,35 @@ func TestGiveReturnsAllAddressesOfItsOwnerOnly(t *testing.T) {
 	take(t, book, "p/a")
 	kept := take(t, book, "p/b")
 
-	require.NoError(t, book.Give("p/a"))
-	require.NoError(t, book.Give("p/a"))
+	give(t, book, "p/a")
+	give(t, book, "p/a")
 	owners, err := book.Owners()
 	require.NoError(t, err)
 	require.Equal(t, map[netip.Addr]string{netip.MustParseAddr(kept): "p/b"}, owners)
+}
+
+func TestGiveLeavesWhatAnotherHasTakenSince(t *testing.T) {
+	book := newBook(t, "10.9.0.0/30")
+	take(t, book, "p/a")
+	held, err := book.Held("p/a")
+	require.NoError(t, err)
+	require.NoError(t, book.Give("p/a", held))
+	take(t, book, "p/b")
+	require.NoError(t, book.Give("p/a", held), "it is idempotent")
+	owners, err := book.Owners()
+	require.NoError(t, err)
+	require.Equal(t, map[netip.Addr]string{held[0]: "p/b"}, owners)
+}
+
+func TestNobodyWaitsForWhoLooks(t *testing.T) {
+	book := newBook(t, "10.9.0.0/24")
+	addr := take(t, book, "p/a")
+	unlock, err := book.lock(t.Context())
+	require.NoError(t, err)
+	defer unlock()
+	held, err := book.Held("p/a")
+	require.NoError(t, err)
+	require.Equal(t, []netip.Addr{netip.MustParseAddr(addr)}, held)
 }
 
 func TestFileThatACrashLeftEmptyIsFree(t *testing.T) {
@@ -90,7 +122,7 @@ func TestSubnetsInOneDirectory(t *testing.T) {
 	take(t, first, "p/a")
 	require.Equal(t, "10.8.0.2", take(t, second, "q/a"))
 
-	require.NoError(t, second.Give("p/a"), "a changed subnet must not lose what was taken before")
+	give(t, second, "p/a") // a changed subnet must not lose what was taken before
 	owners, err := first.Owners()
 	require.NoError(t, err)
 	require.Len(t, owners, 1)

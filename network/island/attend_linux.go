@@ -46,20 +46,18 @@ func (a *attendants) dismiss(name string) error {
 	return errors.Join(errs...)
 }
 
-// attend starts what the policy wants for the worker whose namespace is called
-// name.
+// attend starts what the policy wants for the worker whose namespace, which the
+// thread is in, is called name.
 func (i *Island) attend(worker, name string, by answering) error {
-	return Do(namespacePath(name), func() error {
-		if i.options.LogDenied {
-			if err := i.logDenied(worker, name); err != nil {
-				return err
-			}
+	if i.options.LogDenied {
+		if err := i.logDenied(worker, name); err != nil {
+			return err
 		}
-		if !by.relay {
-			return nil
-		}
-		return i.serveNames(worker, name)
-	})
+	}
+	if !by.relay {
+		return nil
+	}
+	return i.serveNames(worker, name)
 }
 
 // resolvers are asked for by every lease, and by the relay for every question: a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -44,12 +45,15 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	if err := Do(namespacePath(name), func() error { return i.openUplink(addr) }); err != nil {
-		return network.Lease{}, err
-	}
+	err = Do(namespacePath(name), func() error {
+		if err := i.openUplink(addr); err != nil {
+			return err
+		}
+		return i.attend(worker, name, by)
+	})
 	return network.Lease{
 		Worker: worker, Namespace: namespacePath(name), Address: addr, MTU: exit.mtu, IPv6: i.options.IPv6.On,
-	}, i.attend(worker, name, by)
+	}, err
 }
 
 // addVeth links the host to the namespace, and lets packets of the worker
@@ -136,10 +140,11 @@ func (i *Island) settle(ctx context.Context, worker, name string) (netip.Addr, e
 // settleAgain takes the address that was kept for the worker, or another if that
 // is not to be had.
 func (i *Island) settleAgain(ctx context.Context, worker, name string) (netip.Addr, error) {
-	kept, err := i.book.Kept(i.owner(worker))
+	kept, err := i.book.Held(i.owner(worker))
 	if err != nil {
 		return netip.Addr{}, err
 	}
+	kept = slices.DeleteFunc(kept, func(addr netip.Addr) bool { return !i.options.Subnet.Contains(addr) })
 	for _, addr := range kept {
 		if free, err := i.routeHost(name, worker, addr); free || err != nil {
 			return addr, err
@@ -165,7 +170,7 @@ func (i *Island) routeHost(name, worker string, addr netip.Addr) (free bool, err
 	return veth.err == nil, veth.err
 }
 
-// openUplink configures the namespace's way out, the last part of a lease.
+// openUplink configures the way out of the namespace that the thread is in.
 func (i *Island) openUplink(addr netip.Addr) error {
 	uplink := configure(firewall.Uplink)
 	uplink.up()

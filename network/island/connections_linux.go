@@ -9,22 +9,17 @@ import (
 )
 
 // endConnections has the host forget the connections that a worker has opened
-// through it. Left alone, an address given to the next worker would come with
-// them: with answers that this one never asked for, and, for days, with the room
-// that they take in a table that all share.
-func (i *Island) endConnections(worker string) error {
-	kept, err := i.book.Kept(i.owner(worker))
-	if err != nil {
-		return err
-	}
-	for _, addr := range kept {
+// through it from its addresses. Left alone, an address given to the next worker
+// would come with them: with answers that this one never asked for, and, for
+// days, with the room that they take in a table that all share.
+func (i *Island) endConnections(worker string, held []netip.Addr) {
+	for _, addr := range held {
 		for _, outside := range i.outside(addr) {
 			if err := endConnectionsOf(outside); err != nil {
 				i.log.Warn("connections of a worker that is gone stay with the host", "worker", worker, "address", outside, "err", err)
 			}
 		}
 	}
-	return nil
 }
 
 func endConnectionsOf(addr netip.Addr) error {

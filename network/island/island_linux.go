@@ -108,7 +108,10 @@ func (i *Island) Park(_ context.Context, worker string) error {
 // Release removes everything of a worker's lease, and goes on when one part
 // cannot be removed.
 func (i *Island) Release(ctx context.Context, worker string) error {
-	return errors.Join(i.Park(ctx, worker), i.endConnections(worker), i.forget(worker), i.book.Give(i.owner(worker)))
+	parked := i.Park(ctx, worker)
+	held, err := i.book.Held(i.owner(worker))
+	i.endConnections(worker, held)
+	return errors.Join(parked, err, i.forget(worker), i.book.Give(i.owner(worker), held))
 }
 
 // forget drops what the host counts for the worker.

@@ -321,7 +321,8 @@ func TestParkedLeaseKeepsItsAddressAndNothingElse(t *testing.T) {
 	for _, link := range links {
 		require.NotContains(t, link.Attrs().Name, island.scope)
 	}
-	require.NotEqual(t, first.Address, acquire(t, island, "p-bbbbbbbb").Address)
+	second := acquire(t, island, "p-bbbbbbbb")
+	require.NotEqual(t, first.Address, second.Address)
 
 	again, err := island.Unpark(t.Context(), "p-aaaaaaaa")
 	require.NoError(t, err)
@@ -330,7 +331,7 @@ func TestParkedLeaseKeepsItsAddressAndNothingElse(t *testing.T) {
 	require.Error(t, err, "it is there already")
 
 	require.NoError(t, island.Park(t.Context(), "p-bbbbbbbb"))
-	require.NoError(t, island.book.Give(island.owner("p-bbbbbbbb")))
+	require.NoError(t, island.book.Give(island.owner("p-bbbbbbbb"), []netip.Addr{second.Address}))
 	lost, err := island.Unpark(t.Context(), "p-bbbbbbbb")
 	require.NoError(t, err, "a host may lose an address")
 	require.True(t, lost.Address.IsValid())

@@ -116,7 +116,7 @@ func (v *verdict) judge(names Names, asked dnsmessage.Question) {
 	switch name := asked.Name.String(); {
 	case asked.Class != dnsmessage.ClassINET:
 		v.code = dnsmessage.RCodeNotImplemented
-	case !names.Allows(name):
+	case !names.allows(name):
 		// Not "refused": some libraries of C take that for no answer at all, and
 		// have their programs wait.
 		v.code, v.unlisted = dnsmessage.RCodeNameError, name

@@ -3,8 +3,9 @@
 // that may be looked up, when there are several resolvers, and when the one is
 // a stub on a loopback address of the host, or speaks IPv6. It takes questions
 // from sockets that somebody else opened, refuses what is not on the list, and
-// passes the rest on as it is, but for its id. It caches nothing and resolves nothing itself, and what becomes of the
-// addresses that it saw in answers is its caller's to know.
+// passes the rest on as it is, but for its id. It caches nothing and resolves
+// nothing itself, and what becomes of the addresses that it saw in answers is its
+// caller's to know.
 //
 // Everything here reads bytes that strangers wrote: a guest the questions, the
 // world the answers. What these mean is decided by functions without effects

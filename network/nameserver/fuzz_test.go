@@ -50,7 +50,7 @@ func requireListed(t *testing.T, names Names, msg []byte) {
 		name = append(append(name, rest[1:1+rest[0]]...), '.')
 		rest = rest[1+rest[0]:]
 	}
-	require.True(t, names.Allows(string(name)), "%q was to be asked", name)
+	require.True(t, names.allows(string(name)), "%q was to be asked", name)
 }
 
 // FuzzAnswer reads what the world may answer.

@@ -37,9 +37,9 @@ func ParseNames(list []string) (Names, error) {
 	return names, nil
 }
 
-// Allows tells whether the name, with or without a trailing dot, may be looked
+// allows tells whether the name, with or without a trailing dot, may be looked
 // up.
-func (n Names) Allows(name string) bool {
+func (n Names) allows(name string) bool {
 	if n.empty() {
 		return true
 	}

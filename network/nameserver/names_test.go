@@ -40,7 +40,7 @@ func TestAllows(t *testing.T) {
 		"1.2.0.192.in-addr.arpa.":  false,
 		"a\x00.example.org.":       true,
 	} {
-		require.Equal(t, want, names.Allows(name), "%q", name)
+		require.Equal(t, want, names.allows(name), "%q", name)
 	}
 }
 
@@ -48,22 +48,22 @@ func TestAllows(t *testing.T) {
 // message it is three bytes of another name.
 func TestAllowsComparesAsDNSDoes(t *testing.T) {
 	names := mustParseNames(t, "docker.io", "*.docker.io")
-	require.True(t, names.Allows("docKer.io."))
-	require.False(t, names.Allows("doc\u212aer.io."))
-	require.False(t, names.Allows("a.doc\u212aer.io."))
+	require.True(t, names.allows("docKer.io."))
+	require.False(t, names.allows("doc\u212aer.io."))
+	require.False(t, names.allows("a.doc\u212aer.io."))
 }
 
 func TestNoNamesAllowAll(t *testing.T) {
 	for _, names := range []Names{{}, mustParseNames(t)} {
-		require.True(t, names.Allows("anything.test."))
-		require.True(t, names.Allows("."))
+		require.True(t, names.allows("anything.test."))
+		require.True(t, names.allows("."))
 	}
 }
 
 func TestReverseNamesAreNames(t *testing.T) {
 	names := mustParseNames(t, "*.192.in-addr.arpa")
-	require.True(t, names.Allows("1.2.0.192.in-addr.arpa."))
-	require.False(t, names.Allows("1.0.0.10.in-addr.arpa."))
+	require.True(t, names.allows("1.2.0.192.in-addr.arpa."))
+	require.False(t, names.allows("1.0.0.10.in-addr.arpa."))
 }
 
 func TestParseNamesReportsEveryMistake(t *testing.T) {

@@ -64,17 +64,18 @@ var rooms = []room{
 	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source", "cloudinit/seed")...)},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/process", imports: contracts},
+	{pattern: "backend/stage", imports: contracts},
 	// Machines without our agent: they are prebuilt over SSH, and disk images are their tools' to import.
-	{pattern: "backend/tart", imports: union(contracts, "guest/remote", "image/cache", "image/filelock", "image/lines")},
-	{pattern: "backend/bhyve", imports: union(contracts, "guest/remote", "image/cache", "image/lines", "image/source")},
+	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/stage", "guest/remote", "image/cache", "image/filelock", "image/lines")},
+	{pattern: "backend/bhyve", imports: union(contracts, "backend/stage", "guest/remote", "image/cache", "image/lines", "image/source")},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
 	// What backends of virtual machines have in common.
 	{pattern: "backend/bootlog"},
 	{pattern: "backend/kvm", imports: []string{"backend/process"}},
 	{pattern: "backend/template", imports: union(contracts, "image/filelock")},
-	{pattern: "backend/booting", imports: union(contracts, "backend/bootlog", "image/cache", "image/draft", "image/prebuild")},
+	{pattern: "backend/booting", imports: union(contracts, "backend/bootlog", "backend/stage", "image/cache", "image/draft", "image/prebuild")},
 	// A backend builds images, and starts processes.
-	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "image/cache", "image/draft", "image/prebuild")...)...)},
+	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild")...)...)},
 
 	// What is on top, and the wiring.
 	{pattern: "provider/wire", imports: []string{"backend/...", "cloudinit", "guest/...", "image/...", "network/...", "pool/...", "provider/...", "templates"}},

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -128,7 +126,7 @@ func (o *oldWay) startOne(ctx context.Context, began time.Time) (worker, error) 
 		}
 	})
 	if err := ready(ctx, machine, func(ctx context.Context) error {
-		return access.SSH{}.Ready(ctx, netip.AddrPortFrom(lease.Address, network.SSHPort), identity, key)
+		return access.SSH{}.Ready(ctx, lease.SSH(), identity, key)
 	}); err != nil {
 		return worker{}, fmt.Errorf("waiting for %s: %w", id, err)
 	}
@@ -170,12 +168,7 @@ func (o *oldWay) boot(ctx context.Context, id, dir string, lease network.Lease, 
 func inherited(dir string) ([]*os.File, error) {
 	var files []*os.File
 	for _, name := range []string{"agent.sock", "qmp.sock"} {
-		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
-		if err != nil {
-			return files, err
-		}
-		file, err := listener.File()
-		_ = listener.Close()
+		file, err := process.Listen(filepath.Join(dir, name))
 		if err != nil {
 			return files, err
 		}

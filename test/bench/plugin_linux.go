@@ -56,6 +56,7 @@ func startPlugin(ctx context.Context, binary, method string, c config.Config, lo
 		process.Kill()
 		return nil, fmt.Errorf("initialising the plugin for the %s: %w", method, err)
 	}
+	process.Interval = updateInterval
 	how := backend.Clone
 	if c.Fork.Enabled {
 		how = backend.Fork
@@ -79,7 +80,7 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 	if err := p.process.Grow(ctx, n); err != nil {
 		return nil, err
 	}
-	ids, err := p.awaitRunning(ctx)
+	ids, err := p.process.AwaitRunning(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 
 // awaitSpares waits until the stock is full.
 func (p *plugin) awaitSpares(ctx context.Context) error {
-	return p.await(ctx, func(map[string]fleeting.State) (bool, error) {
+	return p.process.Await(ctx, func(map[string]fleeting.State) (bool, error) {
 		ids, err := p.records.List()
 		if err != nil {
 			return false, err
@@ -119,26 +120,9 @@ func (p *plugin) awaitSpares(ctx context.Context) error {
 	})
 }
 
-func (p *plugin) awaitRunning(ctx context.Context) (ids []string, err error) {
-	err = p.await(ctx, func(states map[string]fleeting.State) (bool, error) {
-		ids = nil
-		for id, state := range states {
-			switch state {
-			case fleeting.StateRunning:
-				ids = append(ids, id)
-			case fleeting.StateCreating:
-			default:
-				return false, fmt.Errorf("worker %s is %s; the log above says why", id, state)
-			}
-		}
-		return len(ids) == len(states), nil
-	})
-	return ids, err
-}
-
 // remove asks for the end of all workers until none is reported any more.
 func (p *plugin) remove(ctx context.Context) error {
-	return p.await(ctx, func(states map[string]fleeting.State) (bool, error) {
+	return p.process.Await(ctx, func(states map[string]fleeting.State) (bool, error) {
 		var ids []string
 		for id, state := range states {
 			if state == fleeting.StateRunning || state == fleeting.StateCreating {
@@ -151,21 +135,4 @@ func (p *plugin) remove(ctx context.Context) error {
 		}
 		return len(states) == 0, nil
 	})
-}
-
-func (p *plugin) await(ctx context.Context, look func(map[string]fleeting.State) (done bool, err error)) error {
-	for {
-		states, err := p.process.States(ctx)
-		if err != nil {
-			return err
-		}
-		if done, err := look(states); done || err != nil {
-			return err
-		}
-		select {
-		case <-time.After(updateInterval):
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for workers that are %v: %w", states, context.Cause(ctx))
-		}
-	}
 }

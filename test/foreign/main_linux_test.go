@@ -20,19 +20,7 @@ import (
 // bin holds the program and the fakes, and is first in PATH.
 var bin string
 
-func TestMain(m *testing.M) {
-	os.Exit(sandbox.Main(m, func() func() {
-		dir, err := os.MkdirTemp("", "mf-foreign-")
-		if err != nil {
-			panic(err)
-		}
-		bin = dir
-		if err := os.Setenv("PATH", bin+":"+os.Getenv("PATH")); err != nil {
-			panic(err)
-		}
-		return func() { _ = os.RemoveAll(dir) }
-	}))
-}
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Programs(&bin))) }
 
 // install builds the program and a fake, once each.
 func install(t *testing.T, fake string, names ...string) {
@@ -42,11 +30,7 @@ func install(t *testing.T, fake string, names ...string) {
 		_, err := runner.Build(bin)
 		require.NoError(t, err)
 	}
-	out, err := exec.Command("go", "build", "-o", filepath.Join(bin, names[0]), "../"+fake).CombinedOutput()
-	require.NoError(t, err, string(out))
-	for _, name := range names[1:] {
-		require.NoError(t, os.Symlink(names[0], filepath.Join(bin, name)))
-	}
+	sandbox.Install(t, bin, fake, names...)
 }
 
 // ownDevices gives the sandbox a /dev of its own, for /dev/vmm to be in it.

@@ -14,17 +14,16 @@ import (
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
 )
 
-const (
-	// initLimit is what GitLab Runner gives a plugin's Init.
-	initLimit = time.Minute
-	// interval is the pause between two looks at what goes on meanwhile.
-	interval = 20 * time.Millisecond
-)
+// initLimit is what GitLab Runner gives a plugin's Init.
+const initLimit = time.Minute
 
 // Plugin is a plugin process, and the runner's end of its line.
 type Plugin struct {
 	provider.InstanceGroup
-	process *fleeting.Runner
+	// Interval is the pause between two looks at what goes on meanwhile; 20 ms
+	// unless it is set.
+	Interval time.Duration
+	process  *fleeting.Runner
 }
 
 // Start starts the program as a plugin that is not initialised. Its log goes
@@ -42,7 +41,7 @@ func start(binary string, config []byte, log hclog.Logger) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Plugin{process.InstanceGroup(), process}, nil
+	return &Plugin{InstanceGroup: process.InstanceGroup(), Interval: 20 * time.Millisecond, process: process}, nil
 }
 
 // Kill hangs up on the plugin without Shutdown, and waits a moment for its end
@@ -83,7 +82,7 @@ func (p *Plugin) States(ctx context.Context) (map[string]provider.State, error) 
 // AwaitRunning returns all workers, of which there is one at least, once all
 // run. It fails when one of them ends before that.
 func (p *Plugin) AwaitRunning(ctx context.Context) (ids []string, err error) {
-	err = p.await(ctx, func(states map[string]provider.State) (bool, error) {
+	err = p.Await(ctx, func(states map[string]provider.State) (bool, error) {
 		ids = nil
 		for id, state := range states {
 			switch state {
@@ -102,7 +101,7 @@ func (p *Plugin) AwaitRunning(ctx context.Context) (ids []string, err error) {
 // AwaitState returns once a worker is in a state; other states that it goes
 // through on its way there do not matter.
 func (p *Plugin) AwaitState(ctx context.Context, id string, wanted provider.State) error {
-	return p.await(ctx, func(states map[string]provider.State) (bool, error) {
+	return p.Await(ctx, func(states map[string]provider.State) (bool, error) {
 		state, reported := states[id]
 		if !reported || state == provider.StateDeleted && wanted != state {
 			return false, fmt.Errorf("worker %s is gone", id)
@@ -113,7 +112,7 @@ func (p *Plugin) AwaitState(ctx context.Context, id string, wanted provider.Stat
 
 // AwaitDeleted returns once a worker is reported as deleted.
 func (p *Plugin) AwaitDeleted(ctx context.Context, id string) error {
-	return p.await(ctx, func(states map[string]provider.State) (bool, error) {
+	return p.Await(ctx, func(states map[string]provider.State) (bool, error) {
 		state, reported := states[id]
 		if !reported {
 			return false, fmt.Errorf("worker %s is reported no more, and was never reported as deleted", id)
@@ -122,8 +121,8 @@ func (p *Plugin) AwaitDeleted(ctx context.Context, id string) error {
 	})
 }
 
-// await looks at the workers' states until look is content.
-func (p *Plugin) await(ctx context.Context, look func(map[string]provider.State) (done bool, err error)) error {
+// Await looks at the workers' states until look is content.
+func (p *Plugin) Await(ctx context.Context, look func(map[string]provider.State) (done bool, err error)) error {
 	for {
 		states, err := p.States(ctx)
 		if err != nil {
@@ -133,7 +132,7 @@ func (p *Plugin) await(ctx context.Context, look func(map[string]provider.State)
 			return err
 		}
 		select {
-		case <-time.After(interval):
+		case <-time.After(p.Interval):
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for workers that are %v: %w", states, context.Cause(ctx))
 		}

@@ -34,7 +34,7 @@ func TestRenderedSourcesAreReadBack(t *testing.T) {
 	entries, err := Read("testdata/debian")
 	require.NoError(t, err)
 	own := bookworm.Own(entries)
-	require.Equal(t, own, ParseDeb822(Render(own)))
+	require.Equal(t, own, parseDeb822(Render(own)))
 }
 
 func TestAnotherSuite(t *testing.T) {
@@ -112,10 +112,10 @@ func FuzzParse(f *testing.F) {
 	f.Add("deb [arch=amd64,arm64 signed-by=/k] http://a bookworm main # x\n")
 	f.Add("Types: deb\nURIs: http://a\nSigned-By:\n -----BEGIN\n .\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		entries, err := ParseList(text)
+		entries, err := parseList(text)
 		if err == nil {
 			bookworm.Own(entries)
 		}
-		Render(bookworm.Own(ParseDeb822(text)))
+		Render(bookworm.Own(parseDeb822(text)))
 	})
 }

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// ParseDeb822 reads a file of stanzas. Disabled ones and those of source
+// parseDeb822 reads a file of stanzas. Disabled ones and those of source
 // packages only are left out.
-func ParseDeb822(text string) []Entry {
+func parseDeb822(text string) []Entry {
 	var entries []Entry
 	var stanza []Option
 	finish := func() {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// ParseList reads a file in one-line style. Sources of source packages are
+// parseList reads a file in one-line style. Sources of source packages are
 // left out.
-func ParseList(text string) ([]Entry, error) {
+func parseList(text string) ([]Entry, error) {
 	var entries []Entry
 	number := 0
 	for line := range strings.Lines(text) {

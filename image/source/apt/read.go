@@ -51,9 +51,9 @@ func readFile(path string) ([]Entry, error) {
 		return nil, err
 	}
 	if filepath.Ext(path) == ".sources" {
-		return expandMirrors(ParseDeb822(string(text)))
+		return expandMirrors(parseDeb822(string(text)))
 	}
-	entries, err := ParseList(string(text))
+	entries, err := parseList(string(text))
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,8 @@
-package booting
+// Package stage gives machines that are no workers, such as those of a prebuild,
+// the place of one: an id, a directory and a lease like a worker's. So what a
+// killed process leaves of them is found and removed like what a worker left.
+// What runs there is the backends' business.
+package stage
 
 import (
 	"context"
@@ -9,14 +13,13 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // RemoveLimit bounds the removal of a machine that is no worker, or no longer.
 const RemoveLimit = 30 * time.Second
 
-// Stage gives machines that are no workers an id, a lease and a directory like
-// a worker's, so that what a killed process leaves of them is found and removed
-// like what a worker left.
+// Stage is where a pool's machines run that are no workers.
 type Stage struct {
 	// Pool is the pool's name, and WorkersDir holds its workers' directories.
 	Pool, WorkersDir string
@@ -25,10 +28,19 @@ type Stage struct {
 	Destroy func(ctx context.Context, id string) error
 }
 
-// Run runs something there, and removes what it left.
-func (s Stage) Run(ctx context.Context, id string, run func(dir string, lease network.Lease) error) (err error) {
+// Place is what one machine has there.
+type Place struct {
+	// ID is that of the machine, and Dir its directory.
+	ID, Dir string
+	Lease   network.Lease
+}
+
+// Run runs something in a place of its own, and removes what it left. The id
+// follows from the purpose, so that what an earlier try left goes first.
+func (s Stage) Run(ctx context.Context, purpose string, run func(Place) error) (err error) {
+	id := workerid.Derived(s.Pool, purpose)
 	dir := filepath.Join(s.WorkersDir, id)
-	if err := s.remove(ctx, id, dir); err != nil { // of an earlier try
+	if err := s.remove(ctx, id, dir); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.remove(context.WithoutCancel(ctx), id, dir)) }()
@@ -39,7 +51,7 @@ func (s Stage) Run(ctx context.Context, id string, run func(dir string, lease ne
 	if err != nil {
 		return fmt.Errorf("network of %s: %w", id, err)
 	}
-	return run(dir, lease)
+	return run(Place{id, dir, lease})
 }
 
 func (s Stage) remove(ctx context.Context, id, dir string) error {

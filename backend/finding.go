@@ -1,0 +1,44 @@
+package backend
+
+import (
+	"fmt"
+	"os/exec"
+)
+
+// Level says how grave a finding is.
+type Level string
+
+// Levels of findings.
+const (
+	OK      Level = "ok"
+	Warning Level = "warning" // works, but not as well as it could
+	Missing Level = "missing" // does not work until it is mended
+)
+
+// Finding is one thing that Check looked at.
+type Finding struct {
+	Level Level `json:"level"`
+	// What was looked at, such as "qemu-system-x86_64".
+	What string `json:"what"`
+	// Detail says what was found.
+	Detail string `json:"detail"`
+	// Mend says how to mend it; empty when there is nothing to mend.
+	Mend string `json:"mend,omitempty"`
+}
+
+func (f Finding) String() string {
+	text := fmt.Sprintf("%-8s %s: %s", f.Level, f.What, f.Detail)
+	if f.Mend != "" {
+		text += "\n         mend: " + f.Mend
+	}
+	return text
+}
+
+// FindProgram looks for a program in PATH. Mend installs it.
+func FindProgram(name, mend string) Finding {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return Finding{Level: Missing, What: name, Detail: "not found in PATH", Mend: mend}
+	}
+	return Finding{Level: OK, What: name, Detail: path}
+}

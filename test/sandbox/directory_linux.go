@@ -1,0 +1,51 @@
+package sandbox
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Directory is a setUp of Main for tests that share a directory, such as a state
+// directory: it makes a new one, and tells dir. Its path is short, for it may
+// hold sockets.
+func Directory(dir *string) func() (tearDown func()) {
+	return func() func() {
+		made, err := os.MkdirTemp("", "mf-")
+		if err != nil {
+			panic(err)
+		}
+		*dir = made
+		return func() { _ = os.RemoveAll(made) }
+	}
+}
+
+// Programs is Directory for programs of the tests' own, which are found there
+// before all others.
+func Programs(dir *string) func() (tearDown func()) {
+	return func() func() {
+		tearDown := Directory(dir)()
+		if err := os.Setenv("PATH", *dir+":"+os.Getenv("PATH")); err != nil {
+			panic(err)
+		}
+		return tearDown
+	}
+}
+
+// Install builds a fake below test/ into a directory, by the names of all that it
+// plays, unless it is there already.
+func Install(t testing.TB, dir, fake string, names ...string) {
+	t.Helper()
+	path := filepath.Join(dir, names[0])
+	if _, err := os.Stat(path); err == nil {
+		return
+	}
+	out, err := exec.Command("go", "build", "-o", path, "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/"+fake).CombinedOutput()
+	require.NoError(t, err, string(out))
+	for _, name := range names[1:] {
+		require.NoError(t, os.Symlink(names[0], filepath.Join(dir, name)))
+	}
+}
