@@ -111,6 +111,7 @@ func (i *Island) Release(ctx context.Context, worker string) error {
 	parked := i.Park(ctx, worker)
 	held, err := i.book.Held(i.owner(worker))
 	i.endConnections(worker, held)
+	i.hangUp(worker, held)
 	return errors.Join(parked, err, i.forget(worker), i.book.Give(i.owner(worker), held))
 }
 

@@ -3,6 +3,7 @@ package island
 import (
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -39,6 +40,30 @@ func TestConnectionsEndWithTheirWorker(t *testing.T) {
 	require.NoError(t, island.Release(t.Context(), "p-aaaaaaaa"))
 	require.Zero(t, connectionsOf(t, lease.Address))
 	require.Equal(t, 2, connectionsOf(t, other.Address))
+}
+
+// A guest that is killed says no goodbye, and the host's side of a job would wait
+// for its answer long after the machine is gone.
+func TestTheHostHangsUpOnAWorkerThatIsGone(t *testing.T) {
+	newInternet(t)
+	island := openIsland(t, testOptions(t, "p"))
+	lease, other := acquire(t, island, "p-aaaaaaaa"), acquire(t, island, "p-bbbbbbbb")
+	dial := func(lease network.Lease) net.Conn {
+		listen(t, newGuest(t, lease), "0.0.0.0:2222")
+		conn, err := net.DialTimeout("tcp", lease.Address.String()+":2222", patience)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	gone, stays := dial(lease), dial(other)
+
+	require.NoError(t, island.Release(t.Context(), "p-aaaaaaaa"))
+	require.NoError(t, gone.SetReadDeadline(time.Now().Add(patience)))
+	_, err := gone.Read(make([]byte, 1))
+	require.ErrorIs(t, err, unix.ECONNABORTED)
+	require.NoError(t, stays.SetReadDeadline(time.Now().Add(impatience)))
+	_, err = stays.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
 // The kernel has one table of neighbours for all namespaces.

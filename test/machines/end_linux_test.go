@@ -25,14 +25,33 @@ func TestMachineThatEndsIsNoticed(t *testing.T) {
 		requireDenied(t, s, ids[0])
 	})
 	t.Run("killed from outside", func(t *testing.T) {
+		job := beginJob(t, plugin, ids[0])
 		killMachine(t, ids[0])
 		requireNoticed(t, plugin, ids[0], ids[1])
+		err := <-job
+		require.Error(t, err, "a job must not outlive its machine")
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
 	})
 	t.Run("powered off from inside", func(t *testing.T) {
 		_, _ = plugin.Run(patiently(t), ids[1], "sudo poweroff") // the connection may end first
 		await(t, patience, "the end of the machine", func() bool { return len(findMachine(t, ids[1])) == 0 })
 		requireNoticed(t, plugin, ids[1])
 	})
+}
+
+// beginJob begins a job without an end, and tells what became of it.
+func beginJob(t *testing.T, plugin *runner.Plugin, id string) <-chan error {
+	t.Helper()
+	job := make(chan error, 1)
+	go func() {
+		_, err := plugin.Run(patiently(t), id, "touch begun; sleep 3600")
+		job <- err
+	}()
+	await(t, patience, "the begin of the job", func() bool {
+		_, err := plugin.Run(patiently(t), id, "test -e begun")
+		return err == nil
+	})
+	return job
 }
 
 // requireMemory wants what each machine takes to be more than nothing, and of

@@ -1,0 +1,44 @@
+package island
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// hangUp ends the host's own connections to a worker that is gone, such as a
+// job's SSH session. Nobody else would: the kernel tries for a quarter of an
+// hour whether an answer comes (tcp_retries2, see tcp(7)), and the runner waits
+// with it. A kernel that cannot (CONFIG_INET_DIAG_DESTROY) leaves it at that.
+func (i *Island) hangUp(worker string, held []netip.Addr) {
+	for _, addr := range held {
+		err := hangUpOn(addr)
+		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			i.log.Warn("the host's connections to a worker that is gone stay open", "worker", worker, "err", err)
+		}
+	}
+}
+
+func hangUpOn(addr netip.Addr) error {
+	sockets, err := dump(func() ([]*netlink.Socket, error) { return netlink.SocketDiagTCP(unix.AF_INET) })
+	if err != nil {
+		return fmt.Errorf("looking for connections to %s: %w", addr, err)
+	}
+	var errs []error
+	for _, socket := range sockets {
+		if !socket.ID.Destination.Equal(addr.AsSlice()) {
+			continue
+		}
+		local := &net.TCPAddr{IP: socket.ID.Source, Port: int(socket.ID.SourcePort)}
+		remote := &net.TCPAddr{IP: socket.ID.Destination, Port: int(socket.ID.DestinationPort)}
+		if err := netlink.SocketDestroy(local, remote); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("ending the connection from %s to %s: %w", local, remote, err))
+		}
+	}
+	return errors.Join(errs...)
+}
