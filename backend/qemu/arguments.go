@@ -131,7 +131,7 @@ func (s machineSpec) cpu() string {
 	if s.Accel == kvm.KVM {
 		return "host"
 	}
-	return "max"
+	return emulatedProcessor()
 }
 
 // probeArguments boot a kernel with KVM, up to its panic.

@@ -18,3 +18,13 @@ func machineType() string {
 	}
 	return "q35"
 }
+
+// emulatedProcessor has all that QEMU can emulate. The way in which arm64 signs
+// pointers is left to QEMU (pauth-impdef, from QEMU 5.2): that of the
+// architecture takes more than half of a boot.
+func emulatedProcessor() string {
+	if runtime.GOARCH == "arm64" {
+		return "max,pauth-impdef=on"
+	}
+	return "max"
+}
