@@ -1,0 +1,42 @@
+package provider
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+func TestLittleSpaceIsAWarning(t *testing.T) {
+	require.Equal(t, backend.OK, checkSpace("/srv", leastFree).Level)
+	finding := checkSpace("/srv", leastFree-1)
+	require.Equal(t, backend.Warning, finding.Level)
+	require.Contains(t, finding.Mend, "state_dir")
+}
+
+func TestMoreMachinesThanMemoryIsAWarning(t *testing.T) {
+	c := config.Default()
+	c.Machine.Memory = 2 * gib
+	finding := checkMemory(c, 8*gib)
+	require.Equal(t, backend.Finding{
+		Level: backend.OK, What: "memory", Detail: "the host's 8.0 GiB hold 4 machines that use all of their 2.0 GiB",
+	}, finding)
+	c.Host.MaxWorkers = 4
+	require.Equal(t, backend.OK, checkMemory(c, 8*gib).Level)
+	c.Host.MaxWorkers = 5
+	require.Contains(t, checkMemory(c, 8*gib).Mend, "max_workers (5)")
+	require.Contains(t, checkMemory(c, gib).Mend, "machine.memory")
+}
+
+func TestRoomOfADirectoryThatIsNotThereYet(t *testing.T) {
+	dir := t.TempDir()
+	want, err := freeSpace(dir)
+	require.NoError(t, err)
+	require.Positive(t, want)
+	got, err := freeSpace(filepath.Join(dir, "not", "there"))
+	require.NoError(t, err)
+	require.InEpsilon(t, want, got, 0.5, "others write meanwhile")
+}
