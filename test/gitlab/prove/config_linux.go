@@ -29,7 +29,7 @@ concurrent = 4
   executor = %q
 %s
   [runners.autoscaler]
-    plugin = "fleeting-plugin-mayfly"
+    plugin = %q
     capacity_per_instance = 1
     max_use_count = 1
     max_instances = 4
@@ -61,7 +61,7 @@ concurrent = 4
 // configure writes a config.toml, and returns its path.
 func (s *stage) configure(set settings) (string, error) {
 	text := fmt.Sprintf(runnerConfig, gitlab.RunnerID, gitlabAddress, gitlab.RunnerToken, set.executor, set.runner,
-		set.autoscaler, set.idle, s.stateDir, gitlabAddress, set.image)
+		plugin, set.autoscaler, set.idle, s.stateDir, gitlabAddress, set.image)
 	path := filepath.Join(s.work, "config.toml")
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }

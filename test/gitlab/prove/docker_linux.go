@@ -48,13 +48,12 @@ func docker(ctx context.Context, s *stage) error {
 	return s.with(ctx, set, func(*runner) error {
 		first := s.gitlab.Offer(gitlab.Spec{
 			Name: "in a container", Image: "job:made", Artifacts: []string{"made"},
-			Script: []string{firstLine, "test -e /.dockerenv", "hostname >made", "echo name=$(hostname)"},
+			Script: []string{"test -e /.dockerenv", "hostname >made", "echo name=$(hostname)"},
 		})
 		made, err := await(ctx, first, gitlab.Success)
 		if err != nil {
 			return err
 		}
-		sayBegan(first, made)
 		second := s.gitlab.Offer(gitlab.Spec{
 			Name: "in another container", Image: "job:made", From: first, Script: []string{"echo made=$(cat made)"},
 		})

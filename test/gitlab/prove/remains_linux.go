@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func (s *stage) requirePlugin() error {
 	if err != nil {
 		return err
 	}
-	for _, program := range []string{"fleeting-plugin-mayfly", "qemu"} {
+	for _, program := range []string{plugin, "qemu"} {
 		if !slices.ContainsFunc(left, func(what string) bool { return strings.Contains(what, program) }) {
 			return fmt.Errorf("no %s runs: %s", program, strings.Join(left, ", "))
 		}
@@ -82,11 +81,8 @@ func (s *stage) remains() (left []string, err error) {
 	return left, nil
 }
 
-// ours says whether a command line is a plugin's or a machine's.
+// ours says whether a command line is our plugin's, or a machine's of its pool.
 func (s *stage) ours(arguments []string) bool {
-	if len(arguments) == 0 {
-		return false
-	}
-	plugin, _ := os.Readlink(arguments[0])
-	return plugin == s.plugin || strings.Contains(strings.Join(arguments, " "), s.stateDir+"/pools")
+	return len(arguments) > 0 &&
+		(arguments[0] == filepath.Join(s.work, "bin", plugin) || strings.Contains(strings.Join(arguments, " "), s.poolDir()))
 }

@@ -220,11 +220,11 @@ func sayBegan(job *gitlab.Job, outcome gitlab.Outcome) {
 	}
 }
 
-// after is the rest of a line of a trace that begins with a word; not that of
-// the command that printed it, which the trace has too.
+// after is what a job printed after a word, to the end of the line. The trace
+// has the command that printed it too, with the variable that it printed.
 func after(trace, word string) string {
 	for line := range strings.Lines(trace) {
-		if _, rest, found := strings.Cut(line, word); found && !strings.Contains(rest, "$(") {
+		if _, rest, found := strings.Cut(line, word); found && !strings.Contains(rest, "$") {
 			return strings.TrimSpace(rest)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 // A trace has the commands as well as what they print.
 func TestAfterTakesWhatWasPrinted(t *testing.T) {
-	trace := "00O $ echo name=$(hostname)\n00O name=worker-1\n00O name=worker-2\n"
+	trace := "00O $ echo name=$(hostname)\n00O $ echo name=$!\n00O name=worker-1\n00O name=worker-2\n"
 	require.Equal(t, "worker-1", after(trace, "name="))
 	require.Empty(t, after(trace, "nothing="))
 }

@@ -32,6 +32,9 @@ const (
 	`
 )
 
+// plugin is the name by which the runner finds the plugin.
+const plugin = "fleeting-plugin-mayfly"
+
 // stage is what all scenarios share.
 type stage struct {
 	options
@@ -70,7 +73,7 @@ func (s *stage) installPrograms() error {
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return err
 	}
-	for name, path := range map[string]string{"gitlab-runner": s.runner, "fleeting-plugin-mayfly": s.plugin} {
+	for name, path := range map[string]string{"gitlab-runner": s.runner, plugin: s.plugin} {
 		if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
 			return err
 		}
