@@ -47,7 +47,7 @@ type Job struct {
 	// The server's lock is for all of these.
 	state          State
 	trace          []byte
-	began, ended   time.Time
+	began          time.Time
 	exitCode       int
 	failureReason  string
 	environmentKey string
@@ -107,7 +107,7 @@ func (j *Job) Cancel() {
 	j.server.tell()
 }
 
-// payload is the job in GitLab's words.
+// payload is the job in GitLab's words. The caller holds the lock.
 func (j *Job) payload() map[string]any {
 	variables := []map[string]any{}
 	set := func(key, value string) {
@@ -130,7 +130,7 @@ func (j *Job) payload() map[string]any {
 		"variables":   variables,
 		"steps":       []any{map[string]any{"name": "script", "script": j.Script, "timeout": 3600, "when": "on_success"}},
 		"image":       map[string]any{"name": j.Image},
-		"features":    map[string]any{"trace_sections": true, "failure_reasons": []string{"script_failure", "runner_system_failure", "job_canceled"}},
+		"features":    map[string]any{"trace_sections": true, "failure_reasons": []string{"script_failure", "runner_system_failure", "runner_interrupted", "job_canceled"}},
 		"suspend_options": map[string]any{
 			"suspend_on_success": j.Suspend, "runtime_environment_key": j.Resume,
 		},

@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
-	"time"
 )
 
 func contains(trace []byte, text string) bool { return bytes.Contains(trace, []byte(text)) }
@@ -103,7 +102,6 @@ func (s *Server) finish(job *Job, u update) (why string) {
 		return fmt.Sprintf("the trace has %d bytes, %s; the runner says %d, %s", len(job.trace), sum, u.Output.Bytesize, u.Output.Checksum)
 	}
 	job.state, job.exitCode, job.failureReason, job.environmentKey = u.State, u.ExitCode, u.FailureReason, u.EnvironmentKey
-	job.ended = time.Now()
 	s.tell()
 	return ""
 }

@@ -150,11 +150,13 @@ func (s *Server) requestJob(w http.ResponseWriter, r *http.Request) {
 		return false
 	})
 	if err != nil {
-		w.Header().Set("X-GitLab-Last-Update", strconv.Itoa(len(s.jobs)))
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	reply(w, http.StatusCreated, next.payload())
+	s.mu.Lock()
+	payload := next.payload()
+	s.mu.Unlock()
+	reply(w, http.StatusCreated, payload)
 }
 
 // ofJob finds the job of a request, which its token must fit.

@@ -30,6 +30,7 @@ var scenarios = []scenario{
 	{"artifacts", artifacts},
 	{"cancel", cancelled},
 	{"drain", drained},
+	{"stop", stopped},
 	{"killed", killed},
 	{"docker", docker},
 	{"suspend", suspended},
@@ -165,6 +166,26 @@ func drained(ctx context.Context, s *stage) error {
 		outcome, err := await(ctx, job, gitlab.Success)
 		if err == nil && !strings.Contains(outcome.Trace, "still works") {
 			err = errors.New("the trace lacks what the job said after the signal")
+		}
+		return err
+	})
+}
+
+// stopped sends SIGTERM to the process group while a job runs, as a service
+// manager does that was not told otherwise: the job is cut off.
+func stopped(ctx context.Context, s *stage) error {
+	return s.with(ctx, instance(1), func(r *runner) error {
+		job := s.gitlab.Offer(gitlab.Spec{Name: "is cut off", Script: []string{"echo works", "sleep 3600"}})
+		if err := awaitTrace(ctx, job, "works"); err != nil {
+			return err
+		}
+		if err := r.signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+		outcome, err := await(ctx, job, gitlab.Failed)
+		reasons := []string{"runner_interrupted", "runner_system_failure"} // the second, before there was the first
+		if err == nil && !slices.Contains(reasons, outcome.FailureReason) {
+			err = fmt.Errorf("the job failed for %q", outcome.FailureReason)
 		}
 		return err
 	})
