@@ -72,10 +72,12 @@ func jobs(ctx context.Context, s *stage) error {
 }
 
 func failing(ctx context.Context, s *stage) error {
-	outcome, err := await(ctx, s.gitlab.Offer(gitlab.Spec{Name: "fails", Script: []string{"exit 42"}}), gitlab.Failed)
+	job := s.gitlab.Offer(gitlab.Spec{Name: "fails", Script: []string{firstLine, "exit 42"}})
+	outcome, err := await(ctx, job, gitlab.Failed)
 	if err != nil {
 		return err
 	}
+	sayBegan(job, outcome)
 	if outcome.ExitCode != 42 || outcome.FailureReason != "script_failure" {
 		return fmt.Errorf("the job that ends with 42 has exit code %d and failed for %q", outcome.ExitCode, outcome.FailureReason)
 	}
