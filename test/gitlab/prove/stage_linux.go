@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -44,26 +45,33 @@ type stage struct {
 }
 
 func setUp(o options) (*stage, error) {
-	if err := shell(makeNetwork); err != nil {
-		return nil, err
-	}
 	work, err := os.MkdirTemp("", "mf-prove-") // short: it may hold sockets
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{options: o, work: work}
+	s := &stage{options: o, work: work, server: &http.Server{}}
 	if s.stateDir == "" {
 		s.stateDir = filepath.Join(work, "state")
 	}
-	if err := s.installPrograms(); err != nil {
-		return nil, err
+	if err := s.furnish(); err != nil {
+		return nil, errors.Join(err, s.tearDown())
 	}
-	repository := filepath.Join(work, "project.git")
+	return s, nil
+}
+
+func (s *stage) furnish() error {
+	if err := shell(makeNetwork); err != nil {
+		return err
+	}
+	if err := s.installPrograms(); err != nil {
+		return err
+	}
+	repository := filepath.Join(s.work, "project.git")
 	if err := gitlab.MakeRepository(repository); err != nil {
-		return nil, err
+		return err
 	}
 	s.gitlab = gitlab.New("http://"+gitlabAddress, repository)
-	return s, s.serve()
+	return s.serve()
 }
 
 // installPrograms puts both programs where a runner finds a plugin by its name,
@@ -90,7 +98,7 @@ func (s *stage) serve() error {
 	if err != nil {
 		return err
 	}
-	s.server = &http.Server{Handler: s.gitlab}
+	s.server.Handler = s.gitlab
 	go func() { _ = s.server.Serve(listener) }() // until tearDown closes it
 	return nil
 }
