@@ -174,7 +174,9 @@ func drained(ctx context.Context, s *stage) error {
 }
 
 // stopped sends SIGTERM to the process group while a job runs, as a service
-// manager does that was not told otherwise: the job is cut off.
+// manager does that was not told otherwise: the job is cut off. The signal by
+// which every scenario ends is the second one then, on which a runner dies that
+// is still waiting for the plugin's Shutdown.
 func stopped(ctx context.Context, s *stage) error {
 	return s.with(ctx, instance(1), func(r *runner) error {
 		job := s.gitlab.Offer(gitlab.Spec{Name: "is cut off", Script: []string{"echo works", "sleep 3600"}})
