@@ -17,8 +17,12 @@ BENCH_COUNTS         ?= 1 4 8
 BENCH_ROUNDS         ?= 5
 BENCH_ROUNDS_SEVERAL ?= 2
 
+# make runner: a gitlab-runner, which is no package of Debian's, and what to run with it (empty: everything).
+GITLAB_RUNNER ?= gitlab-runner
+SCENARIOS     ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint cross bench bench-go generate packages clean
+.PHONY: help build demo test runner lint cross bench bench-go generate packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +38,10 @@ demo: build ## Build a golden image and run three jobs on fresh machines (STATE_
 
 test: packages ## Run every test: unit, integration, end to end
 	go test -race -count=1 -timeout 38m -p 2 ./...
+
+runner: build ## Run a real gitlab-runner with the plugin against a played GitLab (GITLAB_RUNNER, SCENARIOS, STATE_DIR)
+	scripts/install-packages run
+	go run ./test/gitlab/prove -runner "$$(command -v '$(GITLAB_RUNNER)')" -plugin $(PROGRAM) -state-dir '$(STATE_DIR)' $(SCENARIOS)
 
 lint: ## Check formatting; vet for every system; staticcheck
 	@unformatted=$$(gofmt -l .) && \

@@ -12,6 +12,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -48,11 +49,14 @@ type InstanceGroup struct {
 	// turn lets one Init or Shutdown work at a time. It may be held for a
 	// minute, so nothing else waits for it.
 	turn sync.Mutex
+	// closing gets the outcome of a Shutdown that is under way. Who has the turn
+	// has it.
+	closing <-chan error
+
+	mu sync.Mutex // guards all below; nothing waits while it is held
 	// kept are the locks of pools that could not be closed. The garbage
 	// collector would unlock what nobody knows any more.
-	kept []func() error
-
-	mu     sync.Mutex // guards all below; nothing waits while it is held
+	kept   []func() error
 	config config.Config
 	opened *opened
 	closed bool
@@ -104,9 +108,11 @@ func (g *InstanceGroup) running() (*opened, error) {
 	return g.opened, nil
 }
 
-// Shutdown reaps every worker and lets go of the pool; when ctx ends first, the
-// next Init on the pool reaps the rest. It may be called again, and before or
-// beside Init, and does nothing then that is not to be done.
+// Shutdown reaps every worker and lets go of the pool. When ctx ends first, as
+// it does with a runner that dies meanwhile, the work goes on, and Reap waits
+// for its end; what is not done when the process ends, the next Init on the pool
+// does. It may be called again, and before or beside Init, and does nothing then
+// that is not to be done.
 //
 // It reaps in any case. Whether the runner was told to keep its instances does
 // not reach us, and a worker asked for in its last moment gets no Decrease.
@@ -126,20 +132,33 @@ func (g *InstanceGroup) Reap(limit time.Duration) error {
 	return g.shutDown(ctx)
 }
 
-// shutDown takes apart what Init put together, once. The caller has the turn.
+// shutDown takes apart what Init put together, or waits on while that is under
+// way. The outcome is told once. The caller has the turn.
 func (g *InstanceGroup) shutDown(ctx context.Context) error {
-	o := g.finish()
-	if o == nil {
+	if o := g.finish(); o != nil {
+		closing := make(chan error, 1)
+		g.closing = closing
+		go func() { closing <- g.closePool(context.WithoutCancel(ctx), o.pool, o.unlock) }()
+	}
+	if g.closing == nil {
 		return nil
 	}
-	return g.closePool(ctx, o.pool, o.unlock)
+	select {
+	case err := <-g.closing:
+		g.closing = nil
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the pool is still being closed: %w", context.Cause(ctx))
+	}
 }
 
 // closePool lets go of the pool only when nothing is left in it. Otherwise the
 // lock ends with this process: who has it next must not meet our hands on the
-// same workers. The caller has the turn.
+// same workers.
 func (g *InstanceGroup) closePool(ctx context.Context, p *pool.Pool, unlock func() error) error {
 	if err := p.Close(ctx); err != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.kept = append(g.kept, unlock)
 		return err
 	}

@@ -199,6 +199,39 @@ func TestReapsLimitBeginsWithItsTurn(t *testing.T) {
 	require.Empty(t, w.directories())
 }
 
+// slowNetwork is closed when it is let to, whoever waits for it.
+type slowNetwork struct {
+	network.None
+	let chan struct{}
+}
+
+func (n slowNetwork) Close(ctx context.Context) error {
+	select {
+	case <-n.let:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// A runner that dies while it waits for Shutdown takes the call's context with
+// it. Its workers are removed all the same, as the plugin's last act.
+func TestReapFinishesAShutdownThatNobodyWaitsFor(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	slow := slowNetwork{let: make(chan struct{})}
+	w.network = slow
+	w.start()
+	w.grow(2)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, w.Shutdown(gone), context.Canceled)
+	close(slow.let)
+	require.NoError(t, w.Reap(soon))
+	require.Empty(t, w.directories())
+	_, err := w.init(w.newGroup())
+	require.NoError(t, err, "the pool is let go of")
+}
+
 func TestInitDestroysOrphansAndReportsNone(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	orphan := filepath.Join(w.stateDir, "pools", "default", "workers", "default-aaaaaaaa")

@@ -26,20 +26,30 @@ const outside = "MAYFLY_SANDBOX_OUTSIDE"
 // Two programs run outside all the same, because only the machine's own network
 // reaches the package mirror and the module proxy: mmdebstrap and go.
 func Main(m *testing.M, setUp func() (tearDown func())) int {
-	if os.Geteuid() == 0 {
-		if os.Getenv(outside) == "" {
-			return reexecute()
-		}
-		tools, err := prepare()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "preparing the sandbox:", err)
-			return 1
-		}
-		defer os.RemoveAll(tools)
+	tests := func() int {
+		tearDown := setUp()
+		defer tearDown()
+		return m.Run()
 	}
-	tearDown := setUp()
-	defer tearDown()
-	return m.Run()
+	if os.Geteuid() != 0 {
+		return tests()
+	}
+	return Inside(tests)
+}
+
+// Inside runs what a program is for inside the sandbox, and returns the exit
+// code for os.Exit. It starts the program anew there, with the same arguments.
+func Inside(run func() int) int {
+	if os.Getenv(outside) == "" {
+		return reexecute()
+	}
+	tools, err := prepare()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "preparing the sandbox:", err)
+		return 1
+	}
+	defer os.RemoveAll(tools)
+	return run()
 }
 
 // Need skips a test that is not in the sandbox, or lacks a program; in CI it
