@@ -138,7 +138,11 @@ func (j *job) run(ctx context.Context, info fleetingprovider.ConnectInfo, script
 		RunOptions: connector.RunOptions{Command: script, Stdout: &stdout, Stderr: &stderr},
 	})
 	j.seconds = time.Since(began).Seconds()
-	var exit *ssh.ExitError // the connector's own says 0 when the connection broke
+	var ran *connector.ExitError
+	if errors.As(err, &ran) {
+		err = ran.Unwrap() // the connector's own says 0 when the connection broke
+	}
+	var exit *ssh.ExitError
 	switch {
 	case err == nil:
 	case errors.As(err, &exit):
