@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,22 +17,24 @@ import (
 // hour whether an answer comes (tcp_retries2, see tcp(7)), and the runner waits
 // with it. A kernel that cannot (CONFIG_INET_DIAG_DESTROY) leaves it at that.
 func (i *Island) hangUp(worker string, held []netip.Addr) {
-	for _, addr := range held {
-		err := hangUpOn(addr)
-		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
-			i.log.Warn("the host's connections to a worker that is gone stay open", "worker", worker, "err", err)
-		}
+	if len(held) == 0 {
+		return
+	}
+	err := hangUpOn(held)
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		i.log.Warn("the host's connections to a worker that is gone stay open", "worker", worker, "err", err)
 	}
 }
 
-func hangUpOn(addr netip.Addr) error {
+func hangUpOn(gone []netip.Addr) error {
 	sockets, err := dump(func() ([]*netlink.Socket, error) { return netlink.SocketDiagTCP(unix.AF_INET) })
 	if err != nil {
-		return fmt.Errorf("looking for connections to %s: %w", addr, err)
+		return fmt.Errorf("listing the host's connections: %w", err)
 	}
 	var errs []error
 	for _, socket := range sockets {
-		if !socket.ID.Destination.Equal(addr.AsSlice()) {
+		to, _ := netip.AddrFromSlice(socket.ID.Destination)
+		if !slices.Contains(gone, to.Unmap()) {
 			continue
 		}
 		local := &net.TCPAddr{IP: socket.ID.Source, Port: int(socket.ID.SourcePort)}
