@@ -100,7 +100,8 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, recipe := newPool(t, fs.dir, "killed")
 			w := p.start(t, recipe, "aaaaaaaa")
-			w.Output(t, "sudo systemd-run --quiet sleep 54321")
+			// Without that type systemd-run is back before the process is one that sleeps.
+			w.Output(t, "sudo systemd-run --quiet --property=Type=exec sleep 54321")
 			killSupervisor(t, p.Backend, w.ID())
 			<-w.Done()
 			require.NotEmpty(t, sleepers(t), "the container outlives its supervisor")
