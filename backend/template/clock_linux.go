@@ -3,6 +3,7 @@ package template
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -16,6 +17,9 @@ const (
 	clockPause = time.Second
 	clockSlack = 50 * time.Millisecond
 )
+
+// errClock is mended by another boot.
+var errClock = errors.New("the guest's clock runs wrong")
 
 // runner is a guest's agent.
 type runner interface {
@@ -68,8 +72,8 @@ func compare(first, second reading) error {
 	passed := second.uptime - first.uptime
 	least, most := second.asked.Sub(first.answered), second.answered.Sub(first.asked)
 	if slack := clockSlack + most/20; passed < least-slack || passed > most+slack {
-		return fmt.Errorf("the guest's clock counted %s while between %s and %s passed: this host was too busy while it booted",
-			passed, least.Round(time.Millisecond), most.Round(time.Millisecond))
+		return fmt.Errorf("%w: it counted %s while between %s and %s passed; this host was too busy while it booted",
+			errClock, passed, least.Round(time.Millisecond), most.Round(time.Millisecond))
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ const (
 	// forkFailures in a row take a template out of use: one may have had other
 	// reasons, such as a host that was too busy.
 	forkFailures = 2
+	// mostBoots bounds how often a template is booted until its clock runs right.
+	mostBoots = 3
 )
 
 // Shelf is the directory of a pool's templates, at most one of which is valid.
@@ -58,10 +60,16 @@ func (s *Shelf) Prepare(ctx context.Context, wanted Basis, save func(context.Con
 	if _, ok := s.Load(wanted); ok {
 		return nil
 	}
-	if err := s.make(ctx, wanted, save); err != nil {
-		return errors.Join(fmt.Errorf("making the template: %w", err), s.Clear())
+	for boots := 1; ; boots++ {
+		err := s.make(ctx, wanted, save)
+		if err == nil {
+			return nil
+		}
+		err = errors.Join(fmt.Errorf("making the template: %w", err), s.Clear())
+		if boots == mostBoots || !errors.Is(err, errClock) {
+			return err
+		}
 	}
-	return nil
 }
 
 func (s *Shelf) make(ctx context.Context, wanted Basis, save func(context.Context, *Template) error) error {

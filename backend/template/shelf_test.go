@@ -5,6 +5,7 @@ package template
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -64,6 +65,29 @@ func TestFailedTemplateLeavesNothing(t *testing.T) {
 	entries, err := os.ReadDir(s.Dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "nothing but the lock")
+}
+
+func TestAWrongClockIsMendedByAnotherBoot(t *testing.T) {
+	s := &Shelf{Dir: t.TempDir()}
+	boots := 0
+	err := s.Prepare(t.Context(), basis(t, "one"), func(ctx context.Context, made *Template) error {
+		boots++
+		if boots < mostBoots {
+			return fmt.Errorf("waiting: %w", errClock)
+		}
+		return save(ctx, made)
+	})
+	require.NoError(t, err)
+	_, ok := s.Load(basis(t, "one"))
+	require.True(t, ok)
+	entries, err := os.ReadDir(s.Dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "the lock and the template, and nothing of those before")
+
+	boots = 0
+	err = s.Prepare(t.Context(), basis(t, "other"), func(context.Context, *Template) error { boots++; return errClock })
+	require.ErrorIs(t, err, errClock)
+	require.Equal(t, mostBoots, boots, "and then the pool tries again later")
 }
 
 func TestTwoFailedForksInARowTakeATemplateOutOfUse(t *testing.T) {
