@@ -29,7 +29,7 @@ func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string,
 		return "", nil, err
 	}
 	a, findings := checkAll(ctx, candidates)
-	findings = append(append(findings, checkStateDir(c.StateDir)), checkRoom(c)...)
+	findings = slices.Concat(findings, []backend.Finding{checkStateDir(c.StateDir)}, checkRoom(c), checkImages(c))
 	if network, ok := a.network.(checker); ok && !a.lacksRoot() {
 		findings = append(findings, network.Check(ctx)...)
 	}

@@ -268,3 +268,24 @@ func TestFailedBuildWaitsInCreatingAndFailsItsWorkers(t *testing.T) {
 	require.Len(t, w.update(), 1)
 	require.NoError(t, w.Shutdown(t.Context()))
 }
+
+func TestDamagedImagesAreFound(t *testing.T) {
+	c, err := config.Default().With(func(c *config.Config) { c.StateDir = shortDir(t) })
+	require.NoError(t, err)
+	require.Empty(t, checkImages(c), "no images")
+	for _, digit := range []string{"a", "b"} {
+		dir := filepath.Join(c.ImagesDir(), strings.Repeat(digit, 32))
+		require.NoError(t, os.MkdirAll(dir, 0o700))
+		manifest := fmt.Sprintf(`{"version": 1, "digest": %q, "files": {"disk.raw": 5}}`, filepath.Base(dir))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, image.ManifestFile), []byte(manifest), 0o600))
+	}
+	whole := filepath.Join(c.ImagesDir(), strings.Repeat("a", 32))
+	require.NoError(t, os.WriteFile(filepath.Join(whole, image.DiskFile), []byte("whole"), 0o600))
+
+	findings := checkImages(c)
+	require.Len(t, findings, 1)
+	damaged := filepath.Join(c.ImagesDir(), strings.Repeat("b", 32))
+	require.Equal(t, backend.Warning, findings[0].Level)
+	require.Contains(t, findings[0].Detail, damaged+": its disk.raw is missing")
+	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
+}

@@ -176,6 +176,24 @@ func Images(c config.Config) ([]image.Golden, error) {
 	return cache.New(c.ImagesDir()).List()
 }
 
+// checkImages tells of golden images that are damaged, whichever pool uses them.
+func checkImages(c config.Config) (findings []backend.Finding) {
+	_, err := Images(c)
+	var each interface{ Unwrap() []error }
+	if !errors.As(err, &each) { // what nobody may read, the state directory's finding tells of
+		return nil
+	}
+	for _, err := range each.Unwrap() {
+		if damaged := (cache.Damaged{}); errors.As(err, &damaged) {
+			findings = append(findings, backend.Finding{
+				Level: backend.Warning, What: "golden image", Detail: fmt.Sprintf("%s: %v", damaged.Dir, damaged.Reason),
+				Mend: fmt.Sprintf("rm -r %s, to have it built again", damaged.Dir),
+			})
+		}
+	}
+	return findings
+}
+
 // unfinishedBuilds lists what killed builds have left of images, and removes it
 // if it is told to.
 func unfinishedBuilds(c config.Config, remove bool) ([]string, error) {
