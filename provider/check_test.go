@@ -68,14 +68,36 @@ func TestDirectoriesAreClosedToOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o755)) // as an older version did
 	require.NoError(t, os.Chmod(state, 0o711))            // as somebody wants it
-	require.NoError(t, makeDirectories(c))
+	_, err = makeDirectories(c)
+	require.NoError(t, err)
 	requireMode(t, 0o711, state)
 	requireMode(t, 0o700, c.ImagesDir())
 	requireMode(t, 0o700, filepath.Dir(c.PoolDir()))
 
 	c.StateDir = filepath.Join(state, "new")
-	require.NoError(t, makeDirectories(c))
+	_, err = makeDirectories(c)
+	require.NoError(t, err)
 	requireMode(t, 0o700, c.StateDir)
+}
+
+func TestHostThatLacksTheBackendIsLeftAsItWas(t *testing.T) {
+	t.Setenv("PATH", "") // no host has all that it takes
+	existing := shortDir(t)
+	c, err := config.Default().With(func(c *config.Config) {
+		c.Backend, c.StateDir = config.BackendNspawn, filepath.Join(existing, "deep", "state")
+	})
+	require.NoError(t, err)
+	_, err = assemble(t.Context(), c, silent)
+	require.ErrorContains(t, err, "nspawn")
+	entries, err := os.ReadDir(existing)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+
+	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o700)) // somebody's
+	_, err = assemble(t.Context(), c, silent)
+	require.Error(t, err)
+	require.DirExists(t, c.ImagesDir())
+	require.NoDirExists(t, filepath.Dir(c.PoolDir()))
 }
 
 func requireMode(t *testing.T, want os.FileMode, dir string) {

@@ -102,15 +102,19 @@ func putTogether(c config.Config, log *slog.Logger, wanted func(builder) bool) (
 	return made, nil
 }
 
-// assemble takes the first candidate for which the host lacks nothing.
+// assemble takes the first candidate for which the host lacks nothing. When
+// there is none, it leaves no directories that it made.
 func assemble(ctx context.Context, c config.Config, log *slog.Logger) (assembly, error) {
 	candidates, err := candidates(c, log)
 	if err != nil {
 		return assembly{}, err
 	}
-	made := makeDirectories(c) // before the checks, which keep answers there
+	unmake, made := makeDirectories(c) // before the checks, which keep answers there
 	a, err := choose(ctx, candidates, log)
-	return a, cmp.Or(err, made)
+	if err = cmp.Or(err, made); err != nil {
+		unmake()
+	}
+	return a, err
 }
 
 // choose looks at one candidate after the other.
