@@ -58,7 +58,7 @@ func TestInfo(t *testing.T) {
 func TestMaxSizeIsTheSubnetsWhenNothingElseIsSaid(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	w.configure(w.InstanceGroup, `"network": {"subnet": "10.1.0.0/28"}`)
-	require.Equal(t, 13, w.start().MaxSize)
+	require.Equal(t, 12, w.start().MaxSize, "13 addresses, one of them for a template")
 }
 
 func TestEveryMethodNeedsInitAndKnowsShutdown(t *testing.T) {

@@ -147,8 +147,8 @@ func TestLoadChecksTheRunnersOwnSettings(t *testing.T) {
 		{"account and more", "connector_config = { username = \"A b\" }\nplugin_config = { pol = 1 }",
 			"connector_config.username: \"A b\" is no name for an account: write a-z or _, then up to 31 of a-z, 0-9, _, . and -\n" +
 				"plugin_config.pol: unknown key: did you mean \"pool\"?"},
-		{"subnet", "max_instances = 6\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }",
-			`max_instances: 6 is more than the 5 workers of this pool`},
+		{"subnet", "max_instances = 5\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }",
+			`max_instances: 5 is more than the 4 workers of this pool`},
 		{"max_workers", "max_instances = 3\nplugin_config = { host = { max_workers = 2 } }",
 			`max_instances: 3 is more than the 2 workers of this pool`},
 	}
@@ -158,7 +158,7 @@ func TestLoadChecksTheRunnersOwnSettings(t *testing.T) {
 			require.ErrorContains(t, err, ":\n"+test.want)
 		})
 	}
-	_, _, err := config.Load(write(t, head+"max_instances = 5\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }"), "")
+	_, _, err := config.Load(write(t, head+"max_instances = 4\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }"), "")
 	require.NoError(t, err, "as many as there is room for")
 }
 
