@@ -32,9 +32,10 @@ func inherited(ctx context.Context, all []assembly, served string, log *slog.Log
 	return left
 }
 
-// destroyAsOther ends a machine in a pool that another backend serves now.
+// destroyAsOther ends a machine in a pool that another backend serves now, and
+// gives back its lease, which that one's network may know nothing of.
 func (a assembly) destroyAsOther(ctx context.Context, id string) error {
-	if err := a.backend.Destroy(ctx, id); err != nil {
+	if err := destroy(ctx, id, []assembly{a}); err != nil {
 		return fmt.Errorf("by backend %q, which served the pool before (`doctor --backend %s` says what it lacks): %w", a.name, a.name, err)
 	}
 	return nil

@@ -276,9 +276,10 @@ func (left) ID() string { return "default-oooooooo" }
 func TestInitDoesNotFailWithWhatAnotherBackendLeft(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	dir := w.leave("default", "default-oooooooo")
+	leases := &leasing{leases: []string{"default-oooooooo"}}
 	other := &predecessor{left: []backend.Machine{left{}}, lacking: true}
 	w.everyone = func(config.Config, *slog.Logger) ([]assembly, error) {
-		return []assembly{{name: "other", backend: other}, {name: "synthetic", backend: w.backend}}, nil
+		return []assembly{{name: "other", backend: other, network: leases}, {name: "synthetic", backend: w.backend}}, nil
 	}
 	var log bytes.Buffer
 	_, err := w.Init(t.Context(), hclog.New(&hclog.LoggerOptions{Output: &log}), fleeting.Settings{})
@@ -295,6 +296,7 @@ func TestInitDoesNotFailWithWhatAnotherBackendLeft(t *testing.T) {
 	}, time.Minute, 20*time.Millisecond, "it is tried again")
 	require.NoError(t, w.Shutdown(t.Context()))
 	require.Equal(t, []string{"default-oooooooo"}, other.destroyed)
+	require.Empty(t, leases.leases)
 	require.Contains(t, log.String(), "which served the pool before (`doctor --backend other` says what it lacks): its tool is not found")
 }
 
