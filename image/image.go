@@ -115,9 +115,12 @@ type Manifest struct {
 	Recipe  Recipe `json:"recipe"`
 	// Root is the kernel's arguments that say where its root file system is,
 	// such as root=/dev/vda.
-	Root         string    `json:"root"`
-	BuiltAt      time.Time `json:"built_at"`
-	BuiltSeconds float64   `json:"built_seconds"`
+	Root string `json:"root"`
+	// Files are the sizes in bytes of the files above that it was made with, by
+	// name. Manifests of old have none.
+	Files        map[string]int64 `json:"files,omitempty"`
+	BuiltAt      time.Time        `json:"built_at"`
+	BuiltSeconds float64          `json:"built_seconds"`
 }
 
 // Golden is a golden image: sealed, read-only, found again by its digest.

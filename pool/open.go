@@ -45,7 +45,8 @@ func (p *Pool) buildFailed(err error, pause time.Duration) {
 }
 
 // orphans lists every worker of which anything exists, whoever knows of it:
-// the store, the backend or the network; but those that were adopted.
+// the store, the backend, one before it, or the network; but those that were
+// adopted.
 func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, error) {
 	found := make(map[string]struct{})
 	recorded, err := p.store.List()
@@ -65,6 +66,9 @@ func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, 
 	}
 	for _, machine := range machines {
 		found[machine.ID()] = struct{}{}
+	}
+	for id := range p.inherited {
+		found[id] = struct{}{}
 	}
 	maps.DeleteFunc(found, func(id string, _ struct{}) bool { return adopted[id] })
 	return slices.Sorted(maps.Keys(found)), nil

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -66,6 +67,42 @@ func TestOpenDoesNotWaitForAStubbornOrphan(t *testing.T) {
 		time.Sleep(1100 * time.Millisecond)
 		assert.Len(t, w.left(), 3, "the network, and a machine with its lease")
 		assert.Len(t, p.Workers(), 1)
+		closePool(t, w, p, s)
+	})
+}
+
+// What a backend left that served the pool before may need a tool that is gone.
+func TestOpenKeepsTryingToRemoveWhatAnotherBackendLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		s, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		_, err = s.Reserve("test-oooooooo")
+		require.NoError(t, err)
+		tries, parts := 0, w.parts(s)
+		destroy := func(_ context.Context, id string) error {
+			assert.DirExists(t, s.Dir(id), "it remembers what is left")
+			if tries++; tries < 3 {
+				return errBroken
+			}
+			return nil
+		}
+		var gone string
+		atOnce := func(_ context.Context, id string) error { gone = id; return nil }
+		parts.Inherited = pool.Inheritance{"test-oooooooo": {destroy}, "test-pppppppp": {atOnce}}
+		p := pool.New(config, parts)
+		require.NoError(t, p.Open(t.Context()))
+		assert.Equal(t, "test-pppppppp", gone, "without a directory or a lease")
+		grow(t, p, 1)
+		assert.Len(t, p.Workers(), 1, "it is never reported")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Equal(t, 2, tries)
+		assert.DirExists(t, s.Dir("test-oooooooo"))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, 3, tries)
+		assert.NoDirExists(t, s.Dir("test-oooooooo"))
 		closePool(t, w, p, s)
 	})
 }

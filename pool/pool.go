@@ -13,6 +13,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -53,6 +54,21 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
+	// Inherited are machines that the backend does not know; they go with the
+	// orphans.
+	Inherited Inheritance
+}
+
+// Inheritance is what ends machines that other backends have left of the pool,
+// by worker.
+type Inheritance map[string][]func(ctx context.Context, id string) error
+
+func (i Inheritance) destroy(ctx context.Context, id string) error {
+	var errs []error
+	for _, destroy := range i[id] {
+		errs = append(errs, destroy(ctx, id))
+	}
+	return errors.Join(errs...)
 }
 
 // Access makes the keys of a worker and finds out when they open its door.
@@ -79,6 +95,8 @@ type Pool struct {
 	access  Access
 	store   *store.Store
 	log     *slog.Logger
+
+	inherited Inheritance
 
 	golden *golden
 	starts *starts
@@ -111,6 +129,9 @@ func New(config Config, parts Parts) *Pool {
 		access:  parts.Access,
 		store:   parts.Store,
 		log:     parts.Log,
+
+		inherited: parts.Inherited,
+
 		starts:  newStarts(config.ConcurrentStarts),
 		demand:  make(chan struct{}, 1),
 		growing: growing,

@@ -79,6 +79,30 @@ func TestStockLeavesRoomForWorkers(t *testing.T) {
 	})
 }
 
+// Who counts the addresses that a pool can take has to know of that one.
+func TestOneSpareAtMostIsMadeWhileItsRoomGoesToAWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := stocking(t, w, 3)
+		synctest.Wait()
+		w.on("stock", slowly)
+		leases := func() int {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return len(w.leases)
+		}
+		grow(t, p, 2) // both spares go
+		synctest.Wait()
+		require.Equal(t, 3, leases(), "another one is being made")
+		grow(t, p, 1)
+		synctest.Wait()
+		require.Len(t, p.Workers(), 3)
+		require.Equal(t, 4, leases())
+		time.Sleep(time.Minute)
+		require.Equal(t, 3, leases(), "there is no room for it")
+	})
+}
+
 func TestSpareThatFailsIsTornDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

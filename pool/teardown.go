@@ -24,6 +24,7 @@ type step struct {
 // steps undo what startMachine makes, in reverse order.
 func (p *Pool) steps() []step {
 	return []step{
+		{"destroying the machine", p.inherited.destroy},
 		{"destroying the machine", p.backend.Destroy},
 		{"releasing the lease", p.network.Release},
 	}

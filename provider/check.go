@@ -29,9 +29,9 @@ func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string,
 		return "", nil, err
 	}
 	a, findings := checkAll(ctx, candidates)
-	findings = append(append(findings, checkStateDir(c.StateDir)), checkRoom(c)...)
+	findings = slices.Concat(findings, []backend.Finding{checkStateDir(c.StateDir)}, checkRoom(c), checkImages(c))
 	if network, ok := a.network.(checker); ok && !a.lacksRoot() {
-		findings = append(findings, network.Check(ctx)...)
+		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
 	}
 	return a.name, findings, nil
 }

@@ -68,14 +68,36 @@ func TestDirectoriesAreClosedToOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o755)) // as an older version did
 	require.NoError(t, os.Chmod(state, 0o711))            // as somebody wants it
-	require.NoError(t, makeDirectories(c))
+	_, err = makeDirectories(c)
+	require.NoError(t, err)
 	requireMode(t, 0o711, state)
 	requireMode(t, 0o700, c.ImagesDir())
 	requireMode(t, 0o700, filepath.Dir(c.PoolDir()))
 
 	c.StateDir = filepath.Join(state, "new")
-	require.NoError(t, makeDirectories(c))
+	_, err = makeDirectories(c)
+	require.NoError(t, err)
 	requireMode(t, 0o700, c.StateDir)
+}
+
+func TestHostThatLacksTheBackendIsLeftAsItWas(t *testing.T) {
+	t.Setenv("PATH", "") // no host has all that it takes
+	existing := shortDir(t)
+	c, err := config.Default().With(func(c *config.Config) {
+		c.Backend, c.StateDir = config.BackendNspawn, filepath.Join(existing, "deep", "state")
+	})
+	require.NoError(t, err)
+	_, err = assemble(t.Context(), c, silent)
+	require.ErrorContains(t, err, "nspawn")
+	entries, err := os.ReadDir(existing)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+
+	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o700)) // somebody's
+	_, err = assemble(t.Context(), c, silent)
+	require.Error(t, err)
+	require.DirExists(t, c.ImagesDir())
+	require.NoDirExists(t, filepath.Dir(c.PoolDir()))
 }
 
 func requireMode(t *testing.T, want os.FileMode, dir string) {
@@ -267,4 +289,25 @@ func TestFailedBuildWaitsInCreatingAndFailsItsWorkers(t *testing.T) {
 	require.NoError(t, increase)
 	require.Len(t, w.update(), 1)
 	require.NoError(t, w.Shutdown(t.Context()))
+}
+
+func TestDamagedImagesAreFound(t *testing.T) {
+	c, err := config.Default().With(func(c *config.Config) { c.StateDir = shortDir(t) })
+	require.NoError(t, err)
+	require.Empty(t, checkImages(c), "no images")
+	for _, digit := range []string{"a", "b"} {
+		dir := filepath.Join(c.ImagesDir(), strings.Repeat(digit, 32))
+		require.NoError(t, os.MkdirAll(dir, 0o700))
+		manifest := fmt.Sprintf(`{"version": 1, "digest": %q, "files": {"disk.raw": 5}}`, filepath.Base(dir))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, image.ManifestFile), []byte(manifest), 0o600))
+	}
+	whole := filepath.Join(c.ImagesDir(), strings.Repeat("a", 32))
+	require.NoError(t, os.WriteFile(filepath.Join(whole, image.DiskFile), []byte("whole"), 0o600))
+
+	findings := checkImages(c)
+	require.Len(t, findings, 1)
+	damaged := filepath.Join(c.ImagesDir(), strings.Repeat("b", 32))
+	require.Equal(t, backend.Warning, findings[0].Level)
+	require.Contains(t, findings[0].Detail, damaged+": its disk.raw is missing")
+	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
 }

@@ -1,9 +1,12 @@
 package provider
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -14,15 +17,32 @@ const private = 0o700
 
 // makeDirectories makes what all pools share. The state directory, if it is
 // there, keeps the mode that somebody gave it; what is ours below it is closed
-// to others, also when an older version made it.
-func makeDirectories(c config.Config) error {
-	for _, dir := range []string{filepath.Dir(c.PoolDir()), c.ImagesDir()} {
-		if err := os.MkdirAll(dir, private); err != nil {
-			return fmt.Errorf("making the state directory: %w", err)
-		}
-		if err := os.Chmod(dir, private); err != nil {
-			return fmt.Errorf("closing the state directory to others: %w", err)
+// to others, also when an older version made it. Unmake removes those that are
+// new, and empty still.
+func makeDirectories(c config.Config) (unmake func(), err error) {
+	var made []string // the deepest last
+	unmake = func() {
+		for _, dir := range slices.Backward(made) {
+			_ = os.Remove(dir) // it may have been put to use
 		}
 	}
-	return nil
+	for _, dir := range []string{filepath.Dir(c.PoolDir()), c.ImagesDir()} {
+		made = append(made, missingDirs(dir)...)
+		if err := os.MkdirAll(dir, private); err != nil {
+			return unmake, fmt.Errorf("making the state directory: %w", err)
+		}
+		if err := os.Chmod(dir, private); err != nil {
+			return unmake, fmt.Errorf("closing the state directory to others: %w", err)
+		}
+	}
+	return unmake, nil
+}
+
+// missingDirs returns the directory and those above it that are not there, the
+// deepest last.
+func missingDirs(dir string) []string {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return append(missingDirs(filepath.Dir(dir)), dir)
 }

@@ -70,7 +70,8 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 	if err != nil {
 		return nil, err
 	}
-	if err := destroyOthers(ctx, c, a.name, log); err != nil {
+	all, err := g.everyone(c, log)
+	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
 	p := pool.New(pool.Config{
@@ -78,7 +79,10 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
-	}, pool.Parts{Backend: a.backend, Network: a.network, Access: a.access, Store: records, Log: log})
+	}, pool.Parts{
+		Backend: a.backend, Network: a.network, Access: a.access, Store: records, Log: log,
+		Inherited: inherited(ctx, all, a.name, log),
+	})
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()

@@ -2,25 +2,20 @@ package provider
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 )
 
-// destroyOthers ends what another backend has left of the pool, which was
-// served by that one before. The pool that opens now asks its own backend only,
+// inherited finds what other backends have left of the pool, which was served
+// by one of them before. The pool that opens now asks its own backend only,
 // and would take away leases and directories under machines that run.
 //
 // One that cannot say what it has left, such as one whose tool is another
 // program on this system, keeps nobody from the rest.
-func destroyOthers(ctx context.Context, c config.Config, served string, log *slog.Logger) error {
-	all, err := everyone(c, log)
-	if err != nil {
-		return err
-	}
-	var errs []error
+func inherited(ctx context.Context, all []assembly, served string, log *slog.Logger) pool.Inheritance {
+	left := make(pool.Inheritance)
 	for _, a := range all {
 		if a.name == served {
 			continue
@@ -31,11 +26,17 @@ func destroyOthers(ctx context.Context, c config.Config, served string, log *slo
 		}
 		for _, m := range machines {
 			log.Warn("removing what another backend has left", "backend", a.name, "worker", m.ID())
-			errs = append(errs, a.backend.Destroy(ctx, m.ID()))
+			left[m.ID()] = append(left[m.ID()], a.destroyAsOther)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("removing what another backend has left of pool %q: %w", c.Pool, err)
+	return left
+}
+
+// destroyAsOther ends a machine in a pool that another backend serves now, and
+// gives back its lease, which that one's network may know nothing of.
+func (a assembly) destroyAsOther(ctx context.Context, id string) error {
+	if err := destroy(ctx, id, []assembly{a}); err != nil {
+		return fmt.Errorf("by backend %q, which served the pool before (`doctor --backend %s` says what it lacks): %w", a.name, a.name, err)
 	}
 	return nil
 }

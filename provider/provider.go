@@ -45,6 +45,7 @@ type InstanceGroup struct {
 
 	version  plugin.VersionInfo
 	assemble assembler
+	everyone func(config.Config, *slog.Logger) ([]assembly, error)
 
 	// turn lets one Init or Shutdown work at a time. It may be held for a
 	// minute, so nothing else waits for it.
@@ -78,6 +79,7 @@ func New(version plugin.VersionInfo) *InstanceGroup {
 		LockWait: defaultLockWait,
 		version:  version,
 		assemble: assemble,
+		everyone: everyone,
 		config:   config.Default(),
 	}
 }

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +10,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
 	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
@@ -55,7 +58,7 @@ func TestInfo(t *testing.T) {
 func TestMaxSizeIsTheSubnetsWhenNothingElseIsSaid(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	w.configure(w.InstanceGroup, `"network": {"subnet": "10.1.0.0/28"}`)
-	require.Equal(t, 13, w.start().MaxSize)
+	require.Equal(t, 12, w.start().MaxSize, "13 addresses, one of them for a template")
 }
 
 func TestEveryMethodNeedsInitAndKnowsShutdown(t *testing.T) {
@@ -239,6 +242,62 @@ func TestInitDestroysOrphansAndReportsNone(t *testing.T) {
 	w.start()
 	require.Empty(t, w.update())
 	require.NoDirExists(t, orphan)
+}
+
+// predecessor is a backend that left a machine, and lacks for a while what it
+// takes to remove it.
+type predecessor struct {
+	*synthetic.Backend
+	mu        sync.Mutex
+	left      []backend.Machine
+	lacking   bool
+	destroyed []string
+}
+
+func (p *predecessor) Find(context.Context) ([]backend.Machine, error) { return p.left, nil }
+
+func (p *predecessor) Destroy(_ context.Context, id string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lacking {
+		return errors.New("its tool is not found")
+	}
+	p.destroyed = append(p.destroyed, id)
+	return nil
+}
+
+// left is a machine that exists.
+type left struct{ backend.Machine }
+
+func (left) ID() string { return "default-oooooooo" }
+
+// A pool that was another backend's comes up although that one cannot remove
+// what it left, and does not forget it.
+func TestInitDoesNotFailWithWhatAnotherBackendLeft(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	dir := w.leave("default", "default-oooooooo")
+	leases := &leasing{leases: []string{"default-oooooooo"}}
+	other := &predecessor{left: []backend.Machine{left{}}, lacking: true}
+	w.everyone = func(config.Config, *slog.Logger) ([]assembly, error) {
+		return []assembly{{name: "other", backend: other, network: leases}, {name: "synthetic", backend: w.backend}}, nil
+	}
+	var log bytes.Buffer
+	_, err := w.Init(t.Context(), hclog.New(&hclog.LoggerOptions{Output: &log}), fleeting.Settings{})
+	require.NoError(t, err)
+	w.grow(1)
+	require.DirExists(t, dir)
+
+	other.mu.Lock()
+	other.lacking = false
+	other.mu.Unlock()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, os.ErrNotExist)
+	}, time.Minute, 20*time.Millisecond, "it is tried again")
+	require.NoError(t, w.Shutdown(t.Context()))
+	require.Equal(t, []string{"default-oooooooo"}, other.destroyed)
+	require.Empty(t, leases.leases)
+	require.Contains(t, log.String(), "which served the pool before (`doctor --backend other` says what it lacks): its tool is not found")
 }
 
 func TestShutdownReapsWorkersThatWereJustAskedFor(t *testing.T) {

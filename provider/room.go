@@ -30,6 +30,14 @@ func checkRoom(c config.Config) (findings []backend.Finding) {
 	return findings
 }
 
+// checkAddresses says how many workers there can be at once. That there are not
+// more than addresses, the configuration's parser has seen to.
+func checkAddresses(c config.Config) backend.Finding {
+	return backend.Finding{Level: backend.OK, What: "workers", Detail: fmt.Sprintf(
+		"%d at once at most: network.subnet %s holds %d, beside what they are made from, if no other pool takes addresses of it",
+		c.MaxWorkers(), c.Network.Subnet, c.Capacity())}
+}
+
 // checkSpace says whether the disk has room for images and workers. Free is in
 // bytes.
 func checkSpace(dir string, free int64) backend.Finding {

@@ -2,11 +2,13 @@ package provider
 
 import (
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -29,6 +31,22 @@ func TestMoreMachinesThanMemoryIsAWarning(t *testing.T) {
 	c.Host.MaxWorkers = 5
 	require.Contains(t, checkMemory(c, 8*gib).Mend, "max_workers (5)")
 	require.Contains(t, checkMemory(c, gib).Mend, "machine.memory")
+}
+
+// The number is what Init tells the runner.
+func TestDoctorSaysHowManyWorkersThereCanBe(t *testing.T) {
+	for keys, want := range map[string]string{
+		`"network": {"subnet": "10.1.0.0/29"}`:                             "4 at once at most: network.subnet 10.1.0.0/29 holds 4,",
+		`"network": {"subnet": "10.1.0.0/29"}, "fork": {"spares": 1}`:      "3 at once at most: network.subnet 10.1.0.0/29 holds 3,",
+		`"network": {"subnet": "10.1.0.0/29"}, "host": {"max_workers": 2}`: "2 at once at most: network.subnet 10.1.0.0/29 holds 4,",
+	} {
+		w := newWorld(t, synthetic.Options{})
+		w.configure(w.InstanceGroup, keys)
+		finding := checkAddresses(w.InstanceGroup.config)
+		require.Equal(t, backend.OK, finding.Level)
+		require.Contains(t, finding.Detail, want)
+		require.Contains(t, finding.Detail, strconv.Itoa(w.start().MaxSize)+" at once at most")
+	}
 }
 
 func TestRoomOfADirectoryThatIsNotThereYet(t *testing.T) {

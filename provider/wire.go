@@ -102,15 +102,19 @@ func putTogether(c config.Config, log *slog.Logger, wanted func(builder) bool) (
 	return made, nil
 }
 
-// assemble takes the first candidate for which the host lacks nothing.
+// assemble takes the first candidate for which the host lacks nothing. When
+// there is none, it leaves no directories that it made.
 func assemble(ctx context.Context, c config.Config, log *slog.Logger) (assembly, error) {
 	candidates, err := candidates(c, log)
 	if err != nil {
 		return assembly{}, err
 	}
-	made := makeDirectories(c) // before the checks, which keep answers there
+	unmake, made := makeDirectories(c) // before the checks, which keep answers there
 	a, err := choose(ctx, candidates, log)
-	return a, cmp.Or(err, made)
+	if err = cmp.Or(err, made); err != nil {
+		unmake()
+	}
+	return a, err
 }
 
 // choose looks at one candidate after the other.
@@ -174,6 +178,24 @@ func (a assembly) lacksRoot() bool { return a.root && os.Geteuid() != 0 }
 // read are in the error, beside the others.
 func Images(c config.Config) ([]image.Golden, error) {
 	return cache.New(c.ImagesDir()).List()
+}
+
+// checkImages tells of golden images that are damaged, whichever pool uses them.
+func checkImages(c config.Config) (findings []backend.Finding) {
+	_, err := Images(c)
+	var each interface{ Unwrap() []error }
+	if !errors.As(err, &each) { // what nobody may read, the state directory's finding tells of
+		return nil
+	}
+	for _, err := range each.Unwrap() {
+		if damaged := (cache.Damaged{}); errors.As(err, &damaged) {
+			findings = append(findings, backend.Finding{
+				Level: backend.Warning, What: "golden image", Detail: fmt.Sprintf("%s: %v", damaged.Dir, damaged.Reason),
+				Mend: fmt.Sprintf("rm -r %s, to have it built again", damaged.Dir),
+			})
+		}
+	}
+	return findings
 }
 
 // unfinishedBuilds lists what killed builds have left of images, and removes it

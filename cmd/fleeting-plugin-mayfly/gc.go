@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 )
@@ -21,6 +22,9 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
+	}
+	if !c.DryRun {
+		sweepSocketDirs(os.TempDir()) // which are of no pool
 	}
 	swept, err := provider.Sweep(ctx, settings, provider.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log)
 	if swept == nil {

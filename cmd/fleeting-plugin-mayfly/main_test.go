@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,4 +74,22 @@ func TestListTellsBuildsFromWorkersAndMakesNothing(t *testing.T) {
 	require.Len(t, listed, 2)
 	require.Equal(t, "creating", listed[0].State)
 	require.Equal(t, "building", listed[1].State)
+}
+
+func TestClockThatWasSetBackMakesNoNegativeAge(t *testing.T) {
+	records, err := store.Open(t.TempDir())
+	require.NoError(t, err)
+	for _, id := range []string{"default-aaaaaaaa", "default-bbbbbbbb"} {
+		_, err := records.Reserve(id)
+		require.NoError(t, err)
+	}
+	later := time.Now().Add(time.Hour)
+	require.NoError(t, records.Save(store.Record{ID: "default-aaaaaaaa", CreatedAt: later, ReadyAt: later.Add(-time.Minute)}))
+	require.NoError(t, os.Chtimes(records.Dir("default-bbbbbbbb"), later, later))
+	for _, id := range []string{"default-aaaaaaaa", "default-bbbbbbbb"} {
+		worker, ok := describeWorker(records, id)
+		require.True(t, ok)
+		require.Zero(t, worker.AgeSeconds, id)
+		require.Zero(t, worker.ReadySeconds, id)
+	}
 }

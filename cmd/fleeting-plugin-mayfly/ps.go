@@ -148,7 +148,7 @@ func describeWorker(records *store.Store, id string) (listedWorker, bool) {
 		return worker, true
 	}
 	worker.State, worker.How, worker.Reason = record.State, record.How, record.Reason
-	worker.AgeSeconds = time.Since(record.CreatedAt).Seconds()
+	worker.AgeSeconds = secondsBetween(record.CreatedAt, time.Now())
 	if !record.ReadyAt.IsZero() {
 		worker.ReadySeconds = readySeconds(record)
 	}
@@ -163,7 +163,7 @@ func describeUnrecorded(worker listedWorker, dir string) (listedWorker, bool) {
 	if err != nil {
 		return listedWorker{}, false
 	}
-	worker.AgeSeconds = time.Since(info.ModTime()).Seconds()
+	worker.AgeSeconds = secondsBetween(info.ModTime(), time.Now())
 	files, err := filepath.Glob(filepath.Join(dir, "[^.]*")) // a dot begins what is not written to its end
 	if err == nil && len(files) > 0 {
 		worker.State = stateBuilding
@@ -173,8 +173,11 @@ func describeUnrecorded(worker listedWorker, dir string) (listedWorker, bool) {
 
 // readySeconds is how long the runner waited for a worker that it asked for.
 func readySeconds(record store.Record) float64 {
-	return record.ReadyAt.Sub(record.CreatedAt).Seconds()
+	return secondsBetween(record.CreatedAt, record.ReadyAt)
 }
+
+// secondsBetween is nothing where the clock was set back in between.
+func secondsBetween(began, ended time.Time) float64 { return max(0, ended.Sub(began).Seconds()) }
 
 func printWorkers(s *streams, workers []listedWorker) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)

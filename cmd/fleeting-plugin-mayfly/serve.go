@@ -34,14 +34,17 @@ func (serveCommand) Run() error {
 	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
 	group := provider.New(versionInfo())
 	outliveSignals(log)
+	sockets := ownSocketDir(log)
 	go func() {
 		awaitOrphanage()
 		log.Warn("the runner is gone: removing all workers")
+		sockets.remove(log)
 		reap(group, log)
 		os.Exit(exitFailure)
 	}()
 	plugin.Serve(group)
-	reap(group, log) // the runner need not have called Shutdown
+	sockets.remove(log) // first, since the runner kills who takes long to end
+	reap(group, log)    // the runner need not have called Shutdown
 	return nil
 }
 

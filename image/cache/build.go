@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -126,14 +127,38 @@ func (c *Cache) buildLocked(ctx context.Context, recipe image.Recipe, build Buil
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	files, err := measure(work)
+	if err != nil {
+		return err
+	}
 	err = writeManifest(filepath.Join(work, image.ManifestFile), image.Manifest{
-		Version: image.ManifestVersion, Digest: digest, Recipe: recipe, Root: root,
+		Version: image.ManifestVersion, Digest: digest, Recipe: recipe, Root: root, Files: files,
 		BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
 	})
 	if err != nil {
 		return err
 	}
 	return c.publish(work, digest)
+}
+
+// parts are the files that golden images are made of, besides trees. Backends
+// differ in which of them they have.
+var parts = []string{image.DiskFile, image.KernelFile, image.InitrdFile}
+
+// measure returns the sizes of the parts that are there.
+func measure(dir string) (map[string]int64, error) {
+	sizes := make(map[string]int64)
+	for _, name := range parts {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("measuring the image: %w", err)
+		}
+		sizes[name] = info.Size()
+	}
+	return sizes, nil
 }
 
 func writeManifest(path string, manifest image.Manifest) error {
@@ -163,10 +188,9 @@ func (c *Cache) publish(work, digest string) error {
 }
 
 // seal makes the files of a golden image read-only: every worker reads them,
-// and one stray write would be in all of them. Backends differ in which of
-// the files they have.
+// and one stray write would be in all of them.
 func seal(dir string) error {
-	for _, name := range []string{image.DiskFile, image.KernelFile, image.InitrdFile, image.ManifestFile} {
+	for _, name := range slices.Concat(parts, []string{image.ManifestFile}) {
 		path := filepath.Join(dir, name)
 		err := os.Chmod(path, 0o444)
 		if errors.Is(err, os.ErrNotExist) {

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -41,10 +43,63 @@ func (c *Cache) Get(digest string) (image.Golden, bool, error) {
 		return image.Golden{}, false, nil
 	}
 	manifest, err := readManifest(filepath.Join(dir, image.ManifestFile), digest)
-	if err != nil {
-		return image.Golden{}, false, fmt.Errorf("golden image %s: %w; remove that directory to have it built again", dir, err)
+	golden := image.Golden{Dir: dir, Manifest: manifest}
+	if err == nil {
+		err = damage(golden)
 	}
-	return image.Golden{Dir: dir, Manifest: manifest}, true, nil
+	if err != nil {
+		return image.Golden{}, false, Damaged{dir, err}
+	}
+	return golden, true, nil
+}
+
+// Damaged is the error of an image that cannot be used, and that nobody but a
+// user may remove.
+type Damaged struct {
+	Dir    string
+	Reason error
+}
+
+// Error says how to mend it, too.
+func (d Damaged) Error() string {
+	return fmt.Sprintf("golden image %s: %v; remove that directory to have it built again", d.Dir, d.Reason)
+}
+
+func (d Damaged) Unwrap() error { return d.Reason }
+
+// damage finds what is missing of an image. Contents are not read.
+func damage(golden image.Golden) error {
+	for _, name := range slices.Sorted(maps.Keys(golden.Files)) {
+		if err := checkSize(golden.Dir, name, golden.Files[name]); err != nil {
+			return err
+		}
+	}
+	if form := golden.Recipe.Form; form == image.Tree || form == image.ShiftedTree {
+		return checkTree(golden.Tree())
+	}
+	return nil
+}
+
+func checkSize(dir, name string, want int64) error {
+	info, err := os.Stat(filepath.Join(dir, name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("its %s is missing", name)
+	case err == nil && info.Size() != want:
+		return fmt.Errorf("its %s has %d bytes, and was made with %d", name, info.Size(), want)
+	}
+	return err
+}
+
+func checkTree(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("its %s is missing", filepath.Base(dir))
+	case err == nil && len(entries) == 0:
+		return fmt.Errorf("its %s is empty", filepath.Base(dir))
+	}
+	return err
 }
 
 // List returns the golden images, ordered by digest. Those that cannot be read

@@ -132,6 +132,47 @@ func TestManifestsThatAreRefused(t *testing.T) {
 	}
 }
 
+// Each start of a worker would fail with it, and not say why.
+func TestDamagedImagesAreRefused(t *testing.T) {
+	tree := image.Recipe{Form: image.Tree}
+	for name, test := range map[string]struct {
+		recipe image.Recipe
+		damage func(golden image.Golden) error
+		want   string
+	}{
+		"no disk":        {recipe, func(g image.Golden) error { return os.Remove(g.Disk()) }, ": its disk.raw is missing"},
+		"truncated disk": {recipe, truncated, ": its disk.raw has 3 bytes, and was made with 6"},
+		"no kernel":      {recipe, func(g image.Golden) error { return os.Remove(g.Kernel()) }, ": its kernel is missing"},
+		"no initrd":      {recipe, func(g image.Golden) error { return os.Remove(g.Initrd()) }, ": its initrd is missing"},
+		"no tree":        {tree, func(g image.Golden) error { return os.RemoveAll(g.Tree()) }, ": its root is missing"},
+		"empty tree":     {tree, func(g image.Golden) error { return os.Remove(filepath.Join(g.Tree(), "file")) }, ": its root is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cache := New(filepath.Join(t.TempDir(), "images"))
+			golden, err := cache.Build(t.Context(), test.recipe, builder("golden"))
+			require.NoError(t, err)
+			require.NoError(t, test.damage(golden))
+			_, found, err := cache.Get(golden.Digest)
+			require.ErrorContains(t, err, test.want)
+			require.ErrorContains(t, err, "golden image "+golden.Dir+": ")
+			require.ErrorContains(t, err, "; remove that directory to have it built again")
+			require.NotContains(t, err.Error(), "\n")
+			require.False(t, found)
+
+			_, err = cache.Build(t.Context(), test.recipe, builder("golden"))
+			require.ErrorContains(t, err, test.want, "workers may live on what is left")
+			require.NoError(t, os.RemoveAll(golden.Dir))
+			_, err = cache.Build(t.Context(), test.recipe, builder("golden"))
+			require.NoError(t, err)
+		})
+	}
+}
+
+// truncated needs no permission to write to the file.
+func truncated(g image.Golden) error {
+	return errors.Join(os.Remove(g.Disk()), os.WriteFile(g.Disk(), []byte("gol"), 0o444))
+}
+
 // The sample is a manifest as version 1 was written; every later version must
 // be able to read it.
 func TestManifestOfVersion1(t *testing.T) {
@@ -165,10 +206,13 @@ func TestListShowsWholeImagesBesideDamagedOnes(t *testing.T) {
 	require.Equal(t, digests, []string{found[0].Digest, found[1].Digest})
 }
 
-// builder makes an image whose files hold content.
+// builder makes an image whose files hold content, with a tree beside them.
 func builder(content string) Builder {
 	return func(_ context.Context, dir string) (string, error) {
-		for _, name := range []string{image.DiskFile, image.KernelFile, image.InitrdFile} {
+		if err := os.Mkdir(filepath.Join(dir, image.TreeDir), 0o755); err != nil {
+			return "", err
+		}
+		for _, name := range []string{image.DiskFile, image.KernelFile, image.InitrdFile, image.TreeDir + "/file"} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 				return "", err
 			}

@@ -27,10 +27,10 @@ func WriteNote(dir, name string, note any) error {
 func ReadNote(dir, name string, note any) error {
 	text, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
-		return fmt.Errorf("golden image: %w", err)
+		return Damaged{dir, err}
 	}
 	if err := json.Unmarshal(text, note); err != nil {
-		return fmt.Errorf("golden image: reading %s: %w", filepath.Join(dir, name), err)
+		return Damaged{dir, fmt.Errorf("reading %s: %w", filepath.Join(dir, name), err)}
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // the host already uses for something else.
 func (i *Island) Open(context.Context) error {
 	if err := i.checkSubnet(); err != nil {
-		return err
+		return fmt.Errorf("network.subnet: %w", err)
 	}
 	out, err := i.egress()
 	if err != nil {
@@ -64,7 +64,7 @@ func (i *Island) checkSubnet() error {
 			continue
 		}
 		if destination := prefix(route.Dst); destination.Overlaps(i.options.Subnet) {
-			return fmt.Errorf("network.subnet %s overlaps the host's route to %s by %q: choose a subnet that nothing uses",
+			return fmt.Errorf("%s overlaps the host's route to %s by %q: choose a subnet that nothing uses",
 				i.options.Subnet, destination, link)
 		}
 	}

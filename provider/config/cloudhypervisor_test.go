@@ -45,5 +45,5 @@ func TestFleetingdsKeysServeCloudHypervisor(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Machine{CPUs: 8, Memory: 16 * gib, Disk: 30 * gib, StartTimeout: Default().Machine.StartTimeout}, c.Machine)
 	require.Equal(t, "/srv/vms", c.StateDir)
-	require.Equal(t, 253, c.Network.Capacity())
+	require.Equal(t, 252, c.Capacity())
 }

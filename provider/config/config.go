@@ -187,9 +187,21 @@ func (c Config) MaxWorkers() int {
 	if c.Host.MaxWorkers > 0 {
 		return c.Host.MaxWorkers
 	}
-	return c.Network.Capacity()
+	return c.Capacity()
 }
 
-// Capacity is how many workers the subnet has addresses for. Its network
-// address, the gateway and the broadcast address are no worker's.
-func (n Network) Capacity() int { return 1<<(n.Subnet.Addr().BitLen()-n.Subnet.Bits()) - 3 }
+// Capacity is how many workers the pool can have beside what else of it may
+// have an address at the same time: a machine that an image or a template is
+// made of, and a spare that is being made while its room goes to a worker. A
+// spare that is ready becomes that worker.
+func (c Config) Capacity() int {
+	besides := 1
+	if c.Fork.Spares > 0 {
+		besides++
+	}
+	return c.Network.Addresses() - besides
+}
+
+// Addresses is how many machines the subnet has addresses for. Its network
+// address, the gateway and the broadcast address are no machine's.
+func (n Network) Addresses() int { return 1<<(n.Subnet.Addr().BitLen()-n.Subnet.Bits()) - 3 }

@@ -36,8 +36,12 @@ func TestDirectories(t *testing.T) {
 	assert.Equal(t, "/var/lib/mayfly/addresses", c.AddressDir())
 }
 
-func TestCapacityLeavesThreeAddresses(t *testing.T) {
-	assert.Equal(t, 65533, config.Default().Network.Capacity())
+func TestCapacityLeavesAddressesToWhatIsNoWorker(t *testing.T) {
+	c := config.Default()
+	assert.Equal(t, 65533, c.Network.Addresses())
+	assert.Equal(t, 65532, c.Capacity(), "one for a machine that a template is made of")
+	c.Fork.Spares = 3
+	assert.Equal(t, 65531, c.Capacity(), "another for a spare that is being made")
 }
 
 // A plugin that was given a link and a command that was given the directory

@@ -26,7 +26,7 @@ func (r raw) checkCapacity(m *Errors, c Config) {
 	if m.has(r.host.maxWorkers.path) || m.has(r.network.subnet.path) {
 		return
 	}
-	if capacity := c.Network.Capacity(); c.Host.MaxWorkers > capacity {
+	if capacity := c.Capacity(); c.Host.MaxWorkers > capacity {
 		m.add(r.host.maxWorkers.path, "%d is more than the %d workers that the subnet %s holds: "+
 			"write a smaller number or a larger subnet", c.Host.MaxWorkers, capacity, c.Network.Subnet)
 	}

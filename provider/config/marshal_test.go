@@ -60,7 +60,7 @@ func TestWithChecksTheWhole(t *testing.T) {
 	assert.Equal(t, "default", c.Pool, "the configuration itself stays")
 
 	_, err := c.With(func(c *config.Config) { c.Network.Subnet = netip.MustParsePrefix("10.1.0.0/28") })
-	assert.ErrorContains(t, err, "plugin_config.host.max_workers: 50 is more than the 13 workers")
+	assert.ErrorContains(t, err, "plugin_config.host.max_workers: 50 is more than the 12 workers")
 	_, err = c.With(func(c *config.Config) { c.Backend = "cloud" })
 	assert.ErrorContains(t, err, `plugin_config.backend: unknown backend "cloud"`)
 }

@@ -9,7 +9,8 @@ import (
 
 // Mistake is one thing wrong in a configuration.
 type Mistake struct {
-	// Path is the dotted path of the key, beginning with "plugin_config".
+	// Path is the dotted path of the key, beginning with "plugin_config" or, for
+	// what is none of that, as the runner has it.
 	Path string `json:"path"`
 	// Text says what is wrong and how to mend it, on one line.
 	Text string `json:"text"`

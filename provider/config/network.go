@@ -91,7 +91,7 @@ func parseSubnet(text string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	if (Network{Subnet: subnet}).Capacity() < minWorkers {
+	if (Network{Subnet: subnet}).Addresses() < minWorkers {
 		return netip.Prefix{}, fmt.Errorf("the subnet %s is too small, as it takes three addresses beside the workers': "+
 			"write a prefix of /29 or shorter", subnet)
 	}

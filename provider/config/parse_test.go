@@ -111,9 +111,9 @@ func TestGoodValues(t *testing.T) {
 		{`{"network":{"egress":"enp0s31f6.1000"}}`, func(c *config.Config) { c.Network.Egress = "enp0s31f6.1000" }},
 
 		{`{"host":{"max_workers":0}}`, func(*config.Config) {}},
-		{`{"host":{"max_workers":65533}}`, func(c *config.Config) { c.Host.MaxWorkers = 65533 }},
-		{`{"host":{"max_workers":5},"network":{"subnet":"10.1.2.0/29"}}`, func(c *config.Config) {
-			c.Host.MaxWorkers, c.Network.Subnet = 5, netip.MustParsePrefix("10.1.2.0/29")
+		{`{"host":{"max_workers":65532}}`, func(c *config.Config) { c.Host.MaxWorkers = 65532 }},
+		{`{"host":{"max_workers":4},"network":{"subnet":"10.1.2.0/29"}}`, func(c *config.Config) {
+			c.Host.MaxWorkers, c.Network.Subnet = 4, netip.MustParsePrefix("10.1.2.0/29")
 		}},
 		{`{"fork":{"enabled":false}}`, func(c *config.Config) { c.Fork.Enabled = false }},
 		{`{"fork":{"spares":3}}`, func(c *config.Config) { c.Fork.Spares = 3 }},
@@ -233,8 +233,10 @@ func TestBadValues(t *testing.T) {
 		{"egress space", `{"network":{"egress":"eth 0"}}`, `plugin_config.network.egress: "eth 0" is no name of an interface`},
 		{"egress slash", `{"network":{"egress":"a/b"}}`, `plugin_config.network.egress: "a/b" is no name of an interface`},
 
-		{"max_workers above capacity", `{"host":{"max_workers":6},"network":{"subnet":"10.1.2.0/29"}}`,
-			`plugin_config.host.max_workers: 6 is more than the 5 workers that the subnet 10.1.2.0/29 holds`},
+		{"max_workers above capacity", `{"host":{"max_workers":5},"network":{"subnet":"10.1.2.0/29"}}`,
+			`plugin_config.host.max_workers: 5 is more than the 4 workers that the subnet 10.1.2.0/29 holds`},
+		{"max_workers above capacity beside spares", `{"fork":{"spares":9},"host":{"max_workers":4},"network":{"subnet":"10.1.2.0/29"}}`,
+			`plugin_config.host.max_workers: 4 is more than the 3 workers that the subnet 10.1.2.0/29 holds`},
 		{"max_workers huge", `{"host":{"max_workers":1e99}}`, `plugin_config.host.max_workers: want a whole number, have the number 1e99`},
 		{"fork.enabled no flag", `{"fork":{"enabled":"yes"}}`, `plugin_config.fork.enabled: want true or false, have the string "yes": write for instance true`},
 		{"fork.spares negative", `{"fork":{"spares":-1}}`, `plugin_config.fork.spares: -1 is out of range: write a number from 0 to 100`},
@@ -307,7 +309,7 @@ func FuzzParse(f *testing.F) {
 		require.GreaterOrEqual(t, c.Machine.Memory, 256*mib)
 		require.GreaterOrEqual(t, c.Machine.Disk, 2*gib)
 		require.Positive(t, c.Machine.CPUs)
-		require.GreaterOrEqual(t, c.Network.Capacity(), max(2, c.Host.MaxWorkers))
+		require.GreaterOrEqual(t, c.Capacity(), max(2, c.Host.MaxWorkers))
 		require.Positive(t, c.Host.ConcurrentStarts)
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -22,25 +24,26 @@ type RunnerSettings struct {
 }
 
 // runnerFile is the part of GitLab Runner's config.toml that concerns us. The
-// rest is the runner's own to check.
+// rest is the runner's own to check. What should be a list of tables may be
+// anything: the library's words on that name our types.
 type runnerFile struct {
-	Runners []runnerEntry `toml:"runners"`
+	Runners any `toml:"runners"`
 }
 
 type runnerEntry struct {
-	Name       string      `toml:"name"`
-	Autoscaler *autoscaler `toml:"autoscaler"`
+	Name       string
+	Autoscaler *autoscaler
 }
 
 type autoscaler struct {
-	Plugin          string          `toml:"plugin"`
-	MaxInstances    int             `toml:"max_instances"`
-	PluginConfig    any             `toml:"plugin_config"`
-	ConnectorConfig connectorConfig `toml:"connector_config"`
+	Plugin          string
+	MaxInstances    int64
+	PluginConfig    any
+	ConnectorConfig connectorConfig
 }
 
 type connectorConfig struct {
-	Username string `toml:"username"`
+	Username string
 }
 
 // Load reads GitLab Runner's config.toml. The runner is found by its name; an
@@ -48,36 +51,96 @@ type connectorConfig struct {
 // for the only entry at all. The error wraps an Errors when it is plugin_config
 // that is wrong, or what the runner would only find out when it starts us.
 func Load(file, runner string) (Config, RunnerSettings, error) {
-	entries, err := readRunners(file)
+	entries, mistakes, err := readRunners(file)
 	if err != nil {
 		return Config{}, RunnerSettings{}, err
 	}
 	entry, err := choose(entries, runner)
+	if wrong := mistakes.err(); err != nil && wrong != nil { // by which the choice may have failed
+		return Config{}, RunnerSettings{}, fmt.Errorf("%s:\n%w", file, wrong)
+	}
 	if err != nil {
 		return Config{}, RunnerSettings{}, fmt.Errorf("%s: %w", file, err)
 	}
-	config, err := entry.parse()
+	config, err := entry.parse(mistakes)
 	if err != nil {
 		return Config{}, RunnerSettings{}, fmt.Errorf("%s, %s:\n%w", file, entry.describe(), err)
 	}
 	return config, RunnerSettings{Username: entry.Autoscaler.ConnectorConfig.Username}, nil
 }
 
-func readRunners(file string) ([]runnerEntry, error) {
+func readRunners(file string) ([]runnerEntry, Errors, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the runner's configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading the runner's configuration: %w", err)
 	}
 	var content runnerFile
 	if err := toml.Unmarshal(data, &content); err != nil {
-		var syntax *toml.DecodeError
-		if errors.As(err, &syntax) {
-			line, _ := syntax.Position()
-			return nil, fmt.Errorf("%s, line %d: %w", file, line, err)
-		}
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, nil, explainSyntax(file, err)
 	}
-	return content.Runners, nil
+	var mistakes Errors
+	return readEntries(content.Runners, &mistakes), mistakes, nil
+}
+
+// explainSyntax says what the library says, and how entries begin where it is
+// that which it does not understand.
+func explainSyntax(file string, err error) error {
+	reason, mend := strings.TrimPrefix(err.Error(), "toml: "), "mend that line"
+	var syntax *toml.DecodeError
+	if !errors.As(err, &syntax) {
+		return fmt.Errorf("%s: not valid TOML: %s", file, reason)
+	}
+	line, _ := syntax.Position()
+	if slices.Equal(syntax.Key(), toml.Key{"runners"}) {
+		mend = "begin each entry with [[runners]], in two brackets, above all tables of the entry"
+	}
+	return fmt.Errorf("%s, line %d: not valid TOML: %s: %s", file, line, reason, mend)
+}
+
+// readEntries reads what concerns us of each entry. What is of a wrong type is
+// a mistake, and counts as not given.
+func readEntries(value any, m *Errors) []runnerEntry {
+	list, ok := value.([]any)
+	if _, single := value.(map[string]any); single {
+		m.add("runners", "want a list of tables, have a table: write [[runners]], in two brackets")
+		return []runnerEntry{readEntry("runners", value, m)}
+	}
+	if !ok && value != nil {
+		m.add("runners", "want a list of tables, have %s: begin each entry with [[runners]]", describe(value))
+	}
+	var entries []runnerEntry
+	for i, value := range list {
+		entries = append(entries, readEntry(at("runners", i), value, m))
+	}
+	return entries
+}
+
+func readEntry(path string, value any, m *Errors) runnerEntry {
+	t := &table{path: path, mistakes: m}
+	var ok bool
+	if t.values, ok = value.(map[string]any); !ok {
+		m.add(path, "want a table, have %s: begin each entry with [[runners]]", describe(value))
+	}
+	e := runnerEntry{Name: t.text("name", `"mayfly"`).value}
+	scaler := readTable(t, "autoscaler", "[runners.autoscaler]")
+	if scaler.values == nil {
+		return e
+	}
+	e.Autoscaler = &autoscaler{
+		Plugin:       scaler.text("plugin", strconv.Quote(PluginName)).value,
+		MaxInstances: read(scaler, "max_instances", "a whole number", "10", as[int64]).value,
+		PluginConfig: scaler.values["plugin_config"],
+		ConnectorConfig: connectorConfig{
+			Username: readTable(scaler, "connector_config", "[runners.autoscaler.connector_config]").text("username", `"mayfly"`).value,
+		},
+	}
+	return e
+}
+
+// readTable reads a table that is none of plugin_config.
+func readTable(t *table, key, example string) *table {
+	g := read(t, key, "a table", example, as[map[string]any])
+	return &table{path: g.path, values: g.value, mistakes: t.mistakes}
 }
 
 func choose(entries []runnerEntry, name string) (runnerEntry, error) {
@@ -145,16 +208,19 @@ func (e runnerEntry) describe() string {
 }
 
 // parse goes by way of JSON, as the runner does: what passes here passes there.
-func (e runnerEntry) parse() (Config, error) {
+// It adds to the mistakes that are known of the file.
+func (e runnerEntry) parse(mistakes Errors) (Config, error) {
 	data, err := json.Marshal(e.Autoscaler.PluginConfig)
 	if err != nil {
-		return Config{}, Errors{{Path: root, Text: fmt.Sprintf("cannot be handed over as JSON, %v: remove the value", err)}}
+		mistakes.add(root, "cannot be handed over as JSON, %v: remove the value", err)
+		return Config{}, mistakes.err()
 	}
-	var mistakes Errors
+	var wrong Errors
 	config, err := parse(data, PoolImages, PoolTry)
-	if err != nil && !errors.As(err, &mistakes) {
+	if err != nil && !errors.As(err, &wrong) {
 		return Config{}, err
 	}
+	mistakes = append(mistakes, wrong...)
 	e.Autoscaler.check(&mistakes, config)
 	return config, mistakes.err()
 }
@@ -164,7 +230,7 @@ func (e runnerEntry) parse() (Config, error) {
 func (a autoscaler) check(m *Errors, c Config) {
 	user := a.ConnectorConfig.Username
 	set(m, given[string]{path: "connector_config.username", value: user, set: user != ""}, &user, parseLoginUser)
-	if len(*m) == 0 && a.MaxInstances > c.MaxWorkers() {
+	if len(*m) == 0 && a.MaxInstances > int64(c.MaxWorkers()) {
 		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a smaller number, "+
 			"or a larger host.max_workers or network.subnet", a.MaxInstances, c.MaxWorkers())
 	}

@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -90,11 +91,13 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		{"two without a name", nameless + nameless, "", `more than one [[runners]] entry is named "": give each a name of its own`},
 		{"none of ours", aws + shell, "", `no [[runners]] entry uses fleeting-plugin-mayfly: add --runner with one of "aws", "shell"`},
 		{"no autoscaler", shell, "", `runner "shell" has no [runners.autoscaler]`},
-		{"syntax", "a = 1\nb = = 2\n", "", `line 2: toml: `},
-		{"type", "\n[[runners]]\nname = 3\n", "", `line 3: toml: `},
+		{"syntax", "a = 1\nb = = 2\n", "", `, line 2: not valid TOML: unexpected character U+003D '=' at start of value: mend that line`},
 		{"another plugin's", aws + "plugin_config = { name = \"x\" }", "",
 			`, runner "aws", whose plugin is "aws:1":` + "\nplugin_config.name: unknown key"},
-		{"key twice", "a = 1\na = 2\n", "", `toml: `},
+		{"key twice", "a = 1\na = 2\n", "", `, line 2: not valid TOML: key a is already defined: mend that line`},
+		{"one bracket, twice", "[runners]\n[runners]\n", "", `, line 2: not valid TOML: table runners already exists: begin each entry with [[runners]]`},
+		{"a table above its entry", "[runners.autoscaler]\n[[runners]]\n", "", `, line 2: not valid TOML: ` +
+			`key runners already exists as a table, but should be an array table: begin each entry with [[runners]], in two brackets, above all`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -102,6 +105,35 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 			_, _, err := config.Load(file, test.runner)
 			require.ErrorContains(t, err, test.want)
 			assert.ErrorContains(t, err, file)
+		})
+	}
+}
+
+func TestLoadReportsAllWrongTypesAtOnce(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"one bracket", strings.Replace(ours, "[[runners]]", "[runners]", 1), `, runner "mayfly":` +
+			"\nrunners: want a list of tables, have a table: write [[runners]], in two brackets"},
+		{"one bracket and more", "[runners]\nname = 3\n[runners.autoscaler]\nmax_instances = \"10\"\nplugin_config = { pol = 1 }\n",
+			`, runner "":` + "\nplugin_config.pol: unknown key: did you mean \"pool\"?" +
+				"\nrunners: want a list of tables, have a table: write [[runners]], in two brackets" +
+				"\nrunners.autoscaler.max_instances: want a whole number, have the string \"10\": write for instance 10" +
+				"\nrunners.name: want a string, have the number 3: write for instance \"mayfly\""},
+		{"no list", "runners = 1.5", ":\nrunners: want a list of tables, have the number 1.5: begin each entry with [[runners]]"},
+		{"no table", "runners = [true]", ":\nrunners[0]: want a table, have true: begin each entry with [[runners]]"},
+		{"of another entry too", shell + "tags = 1\nautoscaler = 2\n" + ours, `, runner "mayfly":` +
+			"\nrunners[0].autoscaler: want a table, have the number 2: write for instance [runners.autoscaler]"},
+		{"all", "[[runners]]\n[runners.autoscaler]\nplugin = 1\nmax_instances = 1.5\nconnector_config = { username = [] }\n", `, runner "":` +
+			"\nrunners[0].autoscaler.connector_config.username: want a string, have a list: write for instance \"mayfly\"" +
+			"\nrunners[0].autoscaler.max_instances: want a whole number, have the number 1.5: write for instance 10" +
+			"\nrunners[0].autoscaler.plugin: want a string, have the number 1: write for instance \"fleeting-plugin-mayfly\""},
+		{"two brackets too many", "[[runners]]\nname = \"x\"\n[[runners.autoscaler]]\n",
+			":\nrunners[0].autoscaler: want a table, have a list: write for instance [runners.autoscaler]"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			file := write(t, test.text)
+			_, _, err := config.Load(file, "")
+			require.EqualError(t, err, file+test.want)
 		})
 	}
 }
@@ -115,8 +147,8 @@ func TestLoadChecksTheRunnersOwnSettings(t *testing.T) {
 		{"account and more", "connector_config = { username = \"A b\" }\nplugin_config = { pol = 1 }",
 			"connector_config.username: \"A b\" is no name for an account: write a-z or _, then up to 31 of a-z, 0-9, _, . and -\n" +
 				"plugin_config.pol: unknown key: did you mean \"pool\"?"},
-		{"subnet", "max_instances = 6\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }",
-			`max_instances: 6 is more than the 5 workers of this pool`},
+		{"subnet", "max_instances = 5\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }",
+			`max_instances: 5 is more than the 4 workers of this pool`},
 		{"max_workers", "max_instances = 3\nplugin_config = { host = { max_workers = 2 } }",
 			`max_instances: 3 is more than the 2 workers of this pool`},
 	}
@@ -126,7 +158,7 @@ func TestLoadChecksTheRunnersOwnSettings(t *testing.T) {
 			require.ErrorContains(t, err, ":\n"+test.want)
 		})
 	}
-	_, _, err := config.Load(write(t, head+"max_instances = 5\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }"), "")
+	_, _, err := config.Load(write(t, head+"max_instances = 4\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }"), "")
 	require.NoError(t, err, "as many as there is room for")
 }
 

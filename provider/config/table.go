@@ -120,7 +120,7 @@ func asWhole(value any) (int64, bool) {
 	return whole, err == nil
 }
 
-// describe names a value of generic JSON in the words of the file.
+// describe names a value of generic JSON, or TOML, in the words of the file.
 func describe(value any) string {
 	switch v := value.(type) {
 	case nil:
@@ -129,6 +129,8 @@ func describe(value any) string {
 		return fmt.Sprintf("the string %q", v)
 	case json.Number:
 		return "the number " + v.String()
+	case int64, float64:
+		return fmt.Sprintf("the number %v", v)
 	case []any:
 		return "a list"
 	case map[string]any:
