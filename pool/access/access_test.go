@@ -83,7 +83,7 @@ func TestReadySaysWhatWentWrongLast(t *testing.T) {
 	tooLate := errors.New("too late")
 	t.Run("nothing answers", func(t *testing.T) {
 		t.Parallel()
-		addr := freePort(t)
+		addr := deafPort(t)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, tooLate) // for the first try to be over by then
 		defer cancel()
 		err := access.SSH{}.Ready(ctx, addr, identity, key)
@@ -226,6 +226,19 @@ func freePort(t *testing.T) netip.AddrPort {
 	require.NoError(t, err)
 	defer listener.Close()
 	return netip.MustParseAddrPort(listener.Addr().String())
+}
+
+// deafPort is an address at which nothing answers, nor will, since it is taken:
+// it is the near end of a connection.
+func deafPort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return netip.MustParseAddrPort(conn.LocalAddr().String())
 }
 
 // limit is longer than any test here takes: what takes time is another's load.
