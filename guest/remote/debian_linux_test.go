@@ -143,9 +143,9 @@ func output(t *testing.T, g *Guest, command string) string {
 // reload does what a boot does to an sshd.
 func (d *debian) reload(t *testing.T, g *Guest) {
 	t.Helper()
-	common, err := scripts.ReadFile("scripts/common.sh")
+	text, err := scripts.ReadFile("scripts/common.sh")
 	require.NoError(t, err)
-	output(t, g, string(common)+"restart_by_signal")
+	output(t, g, string(text)+"\nhang_up_sshd")
 }
 
 func testdata(t *testing.T, name, text string) string {

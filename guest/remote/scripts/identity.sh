@@ -53,7 +53,7 @@ Linux)
   elif command -v rc-service >/dev/null; then
     rc-service sshd restart
   else
-    restart_by_signal
+    hang_up_sshd
   fi
   ;;
 esac
