@@ -91,9 +91,10 @@ func (g *golden) renew() *attempt {
 	return old
 }
 
-// discard has workers wait for a new attempt in the place of the one that made
-// the image; false says that somebody has seen to that.
-func (g *golden) discard(made image.Golden) bool {
+// discardIfGone has workers wait for a new attempt in the place of the one that
+// made an image whose files are gone; false says that they are not, or that
+// somebody has seen to that.
+func (g *golden) discardIfGone(made image.Golden) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
@@ -102,6 +103,10 @@ func (g *golden) discard(made image.Golden) bool {
 		return false
 	}
 	if g.attempt.image.Dir != made.Dir {
+		return false
+	}
+	// Asked before, a new attempt might have put them back by now.
+	if _, err := os.Stat(made.Dir); !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
 	g.attempt = newAttempt()
@@ -145,10 +150,7 @@ func progress(log *slog.Logger) image.Progress {
 // rebuildIfGone has the golden image built again when its files were removed
 // under the pool. A backend without files never misses them.
 func (p *Pool) rebuildIfGone(made image.Golden) {
-	if made.Dir == "" {
-		return
-	}
-	if _, err := os.Stat(made.Dir); !errors.Is(err, fs.ErrNotExist) || !p.golden.discard(made) {
+	if made.Dir == "" || !p.golden.discardIfGone(made) {
 		return
 	}
 	p.log.Warn("golden image was removed, and is built again", "image", made.Digest)

@@ -77,7 +77,7 @@ func TestAJobOverRealSSH(t *testing.T) {
 	assert.Equal(t, "hello world\n", string(output))
 
 	b.Crash(ids[1])
-	require.Eventually(t, func() bool { return states(p)[ids[1]] == pool.Deleted }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return states(p)[ids[1]] == pool.Deleted }, time.Minute, time.Millisecond)
 }
 
 // many is a pool that has its thousand workers, with room for more.

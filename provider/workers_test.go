@@ -68,11 +68,9 @@ func TestDeletedWorkersLeaveUpdateSoonAndForEver(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	w.start()
 	ids := w.grow(5)
-	began := time.Now()
 	_, err := w.Decrease(t.Context(), ids)
 	require.NoError(t, err)
 	w.await("an empty pool", func(seen map[string]fleeting.State) bool { return len(seen) == 0 })
-	require.Less(t, time.Since(began), 5*time.Second)
 	for _, id := range w.grow(5) {
 		require.NotContains(t, ids, id)
 	}
@@ -88,7 +86,7 @@ func TestNoMethodWaitsOnAMachine(t *testing.T) {
 	_, err = w.Decrease(t.Context(), []string{firstOf(w.update())})
 	require.NoError(t, err)
 	w.update()
-	require.Less(t, time.Since(began), time.Second)
+	require.Less(t, time.Since(began), soon, "what a machine takes to start")
 }
 
 func firstOf(seen map[string]fleeting.State) string {

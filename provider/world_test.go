@@ -26,8 +26,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"))
 }
 
-// soon is how long a test waits for what should take moments.
-const soon = 20 * time.Second
+// soon is how long a test waits for what should take moments, and may take much
+// longer on a machine whose disk is busy: records are synced.
+const soon = time.Minute
 
 // world is an instance group on synthetic workers, in a directory of its own.
 type world struct {

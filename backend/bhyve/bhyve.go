@@ -113,24 +113,29 @@ const (
 	logFile  = "vm-bhyve.log"
 	// deviceLimit is how long a guest that was started may take to exist; 50 ms
 	// is usual.
-	deviceLimit = 15 * time.Second
-	// lockLimit is how long it may take to have its lock, which comes first.
-	lockLimit  = 3 * time.Second
+	deviceLimit = time.Minute
+	// lockLimit is how long it may take to have its lock, which comes first. One
+	// that is given up and comes after all is on nobody's list.
+	lockLimit  = 15 * time.Second
 	devicePoll = 20 * time.Millisecond
+	// fatal begins what the log says of a start that came to nothing.
+	fatal = "fatal;"
 )
 
 // awaitDevice waits for the guest to exist, whatever becomes of ctx: who
 // destroys it then finds it. vm start tells nothing of what fails after it.
 func (b *Backend) awaitDevice(ctx context.Context, m *machine, guest string) error {
+	log := filepath.Join(guest, logFile)
 	for began := time.Now(); time.Since(began) < deviceLimit; time.Sleep(devicePoll) {
 		if m.host.alive(m.id) {
 			return ctx.Err()
 		}
-		if time.Since(began) > lockLimit && !exists(filepath.Join(guest, lockFile)) {
+		if text, err := os.ReadFile(log); err == nil && strings.Contains(string(text), fatal) ||
+			time.Since(began) > lockLimit && !exists(filepath.Join(guest, lockFile)) {
 			break // it has given up
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(guest, logFile))
+	text, err := os.ReadFile(log)
 	if err != nil {
 		text = []byte(err.Error())
 	}

@@ -64,7 +64,8 @@ func (b *Backend) pullPlug(ctx context.Context, name, guest string) error {
 		}
 	}
 	if b.host.alive(name) {
-		if err := b.host.whole(ctx, "bhyvectl", "--vm="+name, "--destroy"); err != nil {
+		err := b.host.whole(ctx, "bhyvectl", "--vm="+name, "--destroy")
+		if err != nil && b.host.alive(name) { // else it has gone meanwhile
 			return errors.Join(failed, err)
 		}
 	}

@@ -14,8 +14,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 )
 
-// handshakeTimeout ends a connection of which nothing comes.
-const handshakeTimeout = 10 * time.Second
+// handshakeTimeout ends a connection of which nothing comes. On a busy host it
+// may come late, and whoever logs in has a limit of their own.
+const handshakeTimeout = 2 * time.Minute
 
 // machine is an SSH server with the identity of one worker.
 type machine struct {

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -51,15 +50,15 @@ func (m *mac) started(b *Backend, golden image.Golden, id string) backendtest.Wo
 	return w
 }
 
-// shortlyAfterBoot is a context that ends when a machine has run for a moment.
-func (m *mac) shortlyAfterBoot(id string) context.Context {
+// untilAskedTwice is a context that ends when Tart has twice had no address for
+// a machine: the first time is over then, for those who were told.
+func (m *mac) untilAskedTwice() context.Context {
 	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
 	m.t.Cleanup(cancel)
 	go func() {
 		defer cancel()
 		for ctx.Err() == nil {
-			if pid, err := (tool{home: m.home()}).pid(id); err == nil && pid != 0 {
-				time.Sleep(time.Second)
+			if info, err := os.Stat(filepath.Join(m.dir, "fail", "ip")); err == nil && info.Size() > 1 {
 				return
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -133,9 +132,10 @@ func TestThirdMacGuestWaits(t *testing.T) {
 	require.ErrorContains(t, err, "host.max_workers")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
-	free := time.AfterFunc(300*time.Millisecond, func() { assert.NoError(t, second.Destroy(context.Background(), "p-bbbbbbbb")) })
-	defer free.Stop()
+	freed := make(chan error, 1)
+	time.AfterFunc(300*time.Millisecond, func() { freed <- second.Destroy(context.Background(), "p-bbbbbbbb") })
 	m.started(b, golden, "p-cccccccc")
+	require.NoError(t, <-freed)
 }
 
 func TestLinuxWorkersDoNotCount(t *testing.T) {
@@ -273,7 +273,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	for what, want := range map[string]string{"ip": "no IP address found", "run": "Softnet failed", "clone": "no space left"} {
 		t.Run(what, func(t *testing.T) {
 			defer m.fails(what)()
-			_, err := m.start(m.shortlyAfterBoot("p-aaaaaaaa"), b, golden, "p-aaaaaaaa")
+			_, err := m.start(m.untilAskedTwice(), b, golden, "p-aaaaaaaa")
 			require.ErrorContains(t, err, want)
 			require.NoError(t, b.Destroy(t.Context(), "p-aaaaaaaa"))
 			require.Equal(t, []string{name}, m.machines())

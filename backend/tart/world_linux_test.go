@@ -137,6 +137,7 @@ func (m *mac) harness(pool string) backendtest.Harness {
 		Kill: func(t *testing.T, id string) {
 			pid, err := tool{home: m.home()}.pid(id)
 			require.NoError(t, err)
+			require.Positive(t, pid, "it has ended already") // 0 would be we ourselves, and whoever started us
 			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		},
 		Other: func(*testing.T) backendtest.Harness { return m.harness("other") },

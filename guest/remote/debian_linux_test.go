@@ -24,7 +24,8 @@ type debian struct {
 	log     *bytes.Buffer
 }
 
-// debianInit runs in the new namespaces. Its arguments: a directory, the port.
+// debianInit runs in the new namespaces. Its arguments: a directory, the
+// address, the port.
 const debianInit = `set -eu
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
@@ -51,8 +52,8 @@ END
   rm -rf /etc/ssh/ssh_host_* /etc/netplan && mkdir /etc/netplan && echo old >/etc/netplan/50-cloud-init.yaml
   for kind in ecdsa ed25519; do ssh-keygen -q -N "" -t $kind -f /etc/ssh/ssh_host_${kind}_key; done
   printf "%s\n" "PasswordAuthentication yes" "UsePAM yes" "PermitRootLogin yes" >/etc/ssh/sshd_config
-  exec /usr/sbin/sshd -D -e -o ListenAddress=127.0.0.1 -p "$1"
-' sh "$2"
+  exec /usr/sbin/sshd -D -e -o "ListenAddress=$1" -p "$2"
+' sh "$2" "$3"
 `
 
 func need(t *testing.T, programs ...string) {
@@ -80,7 +81,7 @@ func startDebian(t *testing.T) *debian {
 	need(t, "/usr/sbin/sshd", "unshare", "sudo", "useradd", "git")
 	d := &debian{address: freePort(t), log: new(bytes.Buffer)}
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child",
-		"sh", "-c", debianInit, "sh", t.TempDir(), fmt.Sprint(d.address.Port()))
+		"sh", "-c", debianInit, "sh", t.TempDir(), d.address.Addr().String(), fmt.Sprint(d.address.Port()))
 	cmd.Stdout, cmd.Stderr = d.log, d.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: 0}
 	cmd.WaitDelay = 5 * time.Second
@@ -95,9 +96,12 @@ func startDebian(t *testing.T) *debian {
 	return d
 }
 
+// freePort is a port of a loopback address that nobody else asks for ports
+// meanwhile: sshd takes it only some seconds later.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.66.%d.%d:0", pid>>8&255, pid&255))
 	require.NoError(t, err)
 	defer listener.Close()
 	return netip.MustParseAddrPort(listener.Addr().String())
@@ -139,7 +143,9 @@ func output(t *testing.T, g *Guest, command string) string {
 // reload does what a boot does to an sshd.
 func (d *debian) reload(t *testing.T, g *Guest) {
 	t.Helper()
-	output(t, g, "kill -HUP $(cat /run/sshd.pid)")
+	text, err := scripts.ReadFile("scripts/common.sh")
+	require.NoError(t, err)
+	output(t, g, string(text)+"\nhang_up_sshd")
 }
 
 func testdata(t *testing.T, name, text string) string {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
 )
@@ -160,7 +161,7 @@ func (g *Guest) seal(ctx context.Context) (Keys, error) {
 func (g *Guest) powerOff(ctx context.Context) error {
 	err := g.ours(ctx, "poweroff", value{"system", g.system})
 	var missing *ssh.ExitMissingError
-	if errors.As(err, &missing) { // it was faster than its own answer
+	if errors.As(err, &missing) || errors.Is(err, backend.ErrGone) { // it was faster than its own answer
 		return nil
 	}
 	if err != nil {

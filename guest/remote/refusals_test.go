@@ -3,12 +3,15 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 )
 
 // at is the Locate of an address that is known.
@@ -76,6 +79,27 @@ func TestHalfAnIdentityIsNone(t *testing.T) {
 		require.ErrorContains(t, g.Rekey(limit(t, time.Minute), id), "giving worker-c its identity")
 		require.NoError(t, g.Close())
 	}
+}
+
+// TestGuestMayBeOffBeforeItAnswers has one whose machine is seen to end before
+// its answer is missed.
+func TestGuestMayBeOffBeforeItAnswers(t *testing.T) {
+	host, err := newPair("host")
+	require.NoError(t, err)
+	running, ended := context.WithCancelCause(limit(t, time.Minute))
+	explored := false
+	address := odd{host, func(string) (string, int) {
+		if !explored {
+			explored = true
+			return "Linux\nx86_64\nsh -s\n", 0
+		}
+		ended(fmt.Errorf("%w: its process ended", backend.ErrGone))
+		return "", -1
+	}}.open(t)
+	g, _, err := Wait(running, at(address), Login{User: "a", Password: "secret"})
+	require.NoError(t, err)
+	require.NoError(t, g.powerOff(running))
+	require.NoError(t, g.Close())
 }
 
 // TestAddressIsAskedForAnew has a stale lease first, at which another answers.

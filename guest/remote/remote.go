@@ -74,7 +74,7 @@ func Wait(ctx context.Context, locate Locate, login Login) (*Guest, netip.AddrPo
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
-	last := errors.New("nothing was tried")
+	var last error
 	for {
 		address, err := locate(ctx)
 		pause := knock
@@ -85,7 +85,7 @@ func Wait(ctx context.Context, locate Locate, login Login) (*Guest, netip.AddrPo
 			}
 			err = fmt.Errorf("logging in at %s as %s: %w", address, login.User, err)
 		}
-		if ctx.Err() == nil { // else it failed because ctx ended
+		if ctx.Err() == nil || last == nil { // else it failed because ctx ended
 			last = err
 		}
 		select {

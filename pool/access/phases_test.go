@@ -2,7 +2,6 @@ package access_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -12,10 +11,9 @@ import (
 
 func TestReadyTellsItsParts(t *testing.T) {
 	identity, key := newIdentity(t)
-	addr := freePort(t)
-	(&door{identity: identity}).open(t, addr)
+	addr := (&door{identity: identity}).open(t)
 	var parts []string
-	ctx := backend.WithPhases(limit(t, 10*time.Second), func(part string) { parts = append(parts, part) })
+	ctx := backend.WithPhases(limit(t), func(part string) { parts = append(parts, part) })
 	require.NoError(t, access.SSH{}.Ready(ctx, addr, identity, key))
 	require.Equal(t, []string{
 		access.PhaseConnect, access.PhaseKeyExchange, access.PhaseAuthentication, access.PhaseSession,

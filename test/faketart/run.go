@@ -150,6 +150,7 @@ func ip(c call) error {
 			return nil
 		}
 		if !time.Now().Before(until) {
+			note("ip")
 			return fail("no IP address found")
 		}
 	}

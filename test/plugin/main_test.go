@@ -3,6 +3,7 @@ package plugin
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,11 +13,14 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 )
 
-// soon is how long a test waits for what should take moments.
-const soon = 30 * time.Second
+// soon is how long a test waits for what should take moments, and may take the
+// plugin a minute: as long as it takes to remove its workers.
+const soon = 2 * time.Minute
 
-// binary is the program, built once for all tests.
-var binary string
+// binary is the program, built once for all tests. patient is it, too, but for
+// a process between: the plugin library kills that one, two seconds after it has
+// hung up, and not the plugin, whose workers may take longer on a busy machine.
+var binary, patient string
 
 // TestMain also plays the runner, for tests that need one that they can kill.
 func TestMain(m *testing.M) {
@@ -33,7 +37,11 @@ func withBinary(run func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if binary, err = runner.Build(dir); err != nil {
+	if binary, err = runner.Build(dir); err == nil {
+		patient = filepath.Join(dir, "patient")
+		err = os.WriteFile(patient, []byte("#!/bin/sh\n'"+binary+"'\nexit $?\n"), 0o700)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -23,6 +23,7 @@ func TestSyntheticWorkersNeedNoPrivilege(t *testing.T) {
 		{"gc", "--backend", "synthetic"},
 	} {
 		command := exec.Command(program, append([]string{args[0], "--state-dir", dir + "/state"}, args[1:]...)...)
+		command.Env = append(os.Environ(), "TMPDIR="+dir) // ours may be for us alone
 		if os.Geteuid() == 0 {
 			const nobody = 65534
 			command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

@@ -71,7 +71,7 @@ func TestSecondPluginOnThePoolSaysWhoHasIt(t *testing.T) {
 func TestRunnerThatIsKilledTakesItsWorkersAlong(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
-	killed := startWorking(t, stateDir)
+	killed := startWorking(t, binary, stateDir)
 	require.True(t, runner.Alive(runner.PluginPID(t, stateDir)))
 	killed.Kill()
 	requirePluginEnds(t, stateDir)
@@ -81,7 +81,7 @@ func TestRunnerThatIsKilledTakesItsWorkersAlong(t *testing.T) {
 func TestRunnerThatHangsUpWithoutShutdownTakesItsWorkersAlong(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
-	startWorking(t, stateDir).Tell("hang up")
+	startWorking(t, patient, stateDir).Tell("hang up")
 	requirePluginEnds(t, stateDir)
 	requireNothingLeft(t, stateDir)
 }
@@ -89,7 +89,7 @@ func TestRunnerThatHangsUpWithoutShutdownTakesItsWorkersAlong(t *testing.T) {
 func TestSignalsToTheGroupDoNotEndThePluginBeforeTheRunner(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
-	draining := startWorking(t, stateDir)
+	draining := startWorking(t, binary, stateDir)
 	pid := runner.PluginPID(t, stateDir)
 	for range 2 { // who is impatient sends them again
 		draining.SignalGroup(syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGINT)
@@ -101,11 +101,11 @@ func TestSignalsToTheGroupDoNotEndThePluginBeforeTheRunner(t *testing.T) {
 	requirePluginEnds(t, stateDir)
 }
 
-// startWorking starts a process that plays the runner, with a worker that has
-// run a job.
-func startWorking(t *testing.T, stateDir string) *runner.Process {
+// startWorking starts a process that plays the runner, with a plugin whose worker
+// has run a job.
+func startWorking(t *testing.T, program, stateDir string) *runner.Process {
 	t.Helper()
-	process := runner.StartProcess(t, binary, pluginConfig(stateDir))
+	process := runner.StartProcess(t, program, pluginConfig(stateDir))
 	process.Tell("grow 1")
 	process.Tell("work")
 	return process

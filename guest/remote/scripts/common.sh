@@ -29,3 +29,17 @@ host_key_is() {
   put /etc/ssh/ssh_host_ed25519_key 600 "$1"
   put /etc/ssh/ssh_host_ed25519_key.pub 644 "$2"
 }
+
+# hang_up_sshd has sshd begin anew, and waits until it has: until then it may let
+# somebody in as before. It writes down its process id when it listens again.
+hang_up_sshd() {
+  old=$(cat /run/sshd.pid)
+  rm -f /run/sshd.pid
+  kill -HUP "$old"
+  tries=0
+  until [ -s /run/sshd.pid ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || { echo "sshd did not begin anew" >&2; exit 1; }
+    sleep 0.1
+  done
+}

@@ -53,7 +53,7 @@ Linux)
   elif command -v rc-service >/dev/null; then
     rc-service sshd restart
   else
-    kill -HUP "$(cat /run/sshd.pid)"
+    hang_up_sshd
   fi
   ;;
 esac
