@@ -118,7 +118,8 @@ const (
 	// that is given up and comes after all is on nobody's list.
 	lockLimit  = 15 * time.Second
 	devicePoll = 20 * time.Millisecond
-	// fatal begins what the log says of a start that came to nothing.
+	// fatal begins what vm-bhyve (its lib/vm-run) logs of a start that came to
+	// nothing. It begins a new log with each start.
 	fatal = "fatal;"
 )
 

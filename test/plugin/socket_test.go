@@ -15,21 +15,21 @@ import (
 func TestPluginsLeaveNoSockets(t *testing.T) {
 	stateDir, otherState, temporary := shortDir(t), shortDir(t), shortDir(t)
 	t.Setenv("TMPDIR", temporary)
-	other := runner.StartProcess(t, binary, pluginConfig(otherState))
+	other := runner.StartProcess(t, patient, pluginConfig(otherState))
 	live := left(t, temporary)
 	require.Len(t, live, 1)
 
-	killed := startWorking(t, stateDir)
+	killed := startWorking(t, binary, stateDir)
 	require.Len(t, left(t, temporary), 2)
 	killed.Kill()
 	requirePluginEnds(t, stateDir)
 	require.Equal(t, live, left(t, temporary), "after a runner was killed")
 
-	startWorking(t, stateDir)
+	startWorking(t, binary, stateDir)
 	require.NoError(t, syscall.Kill(runner.PluginPID(t, stateDir), syscall.SIGKILL))
 	requirePluginEnds(t, stateDir)
 	require.Len(t, left(t, temporary), 2, "nobody could remove the socket of a plugin that was killed")
-	startWorking(t, stateDir).Tell("hang up")
+	startWorking(t, patient, stateDir).Tell("hang up")
 	requirePluginEnds(t, stateDir)
 	require.Equal(t, live, left(t, temporary), "after another start, and the plugin's own end")
 
@@ -53,7 +53,7 @@ func TestPluginUsesTheSocketDirectoryOfItsClient(t *testing.T) {
 	stateDir, chosen, temporary := shortDir(t), shortDir(t), shortDir(t)
 	t.Setenv("TMPDIR", temporary)
 	t.Setenv("PLUGIN_UNIX_SOCKET_DIR", chosen)
-	process := startWorking(t, stateDir)
+	process := startWorking(t, patient, stateDir)
 	require.Len(t, left(t, chosen), 1)
 	require.Empty(t, left(t, temporary))
 	process.Tell("hang up")
@@ -69,7 +69,7 @@ func TestPluginServesWhereNoSocketDirectoryFits(t *testing.T) {
 	temporary := filepath.Join(short, strings.Repeat("x", 80-len(short)))
 	require.NoError(t, os.Mkdir(temporary, 0o700))
 	t.Setenv("TMPDIR", temporary)
-	startWorking(t, stateDir).Tell("hang up")
+	startWorking(t, patient, stateDir).Tell("hang up")
 	requirePluginEnds(t, stateDir)
 	require.Empty(t, left(t, temporary))
 }
