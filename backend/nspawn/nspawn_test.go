@@ -5,7 +5,6 @@ package nspawn
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,7 +43,7 @@ func killSupervisor(t *testing.T, b *Backend, id string) {
 	found, err := b.tag.Find(id)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.NoError(t, found[0].Kill(ctx))
 }

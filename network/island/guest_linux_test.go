@@ -21,11 +21,14 @@ import (
 // is one for containers. An SSH server of sorts is in it.
 func newGuest(t testing.TB, lease network.Lease) (namespace string) {
 	namespace = newNamespace(t, "guest-"+lease.Worker)
+	carry := func() {}
 	if !takePeer(t, lease.Namespace, namespace) {
 		inner := openTAP(t, namespace, "eth0")
 		outer := openTAP(t, lease.Namespace, network.TAP)
-		go io.Copy(inner, outer)
-		go io.Copy(outer, inner)
+		carry = func() {
+			go io.Copy(inner, outer)
+			go io.Copy(outer, inner)
+		}
 	}
 
 	require.NoError(t, Do(namespace, func() error {
@@ -37,6 +40,7 @@ func newGuest(t testing.TB, lease network.Lease) (namespace string) {
 		eth.defaultRoute(network.Gateway)
 		return eth.err
 	}))
+	carry() // not before the device is up: it refuses frames then, which ends the copying
 	serve(t, namespace, "0.0.0.0:22")
 	return namespace
 }

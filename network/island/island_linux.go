@@ -110,8 +110,9 @@ func (i *Island) Park(_ context.Context, worker string) error {
 func (i *Island) Release(ctx context.Context, worker string) error {
 	parked := i.Park(ctx, worker)
 	held, err := i.book.Held(i.owner(worker))
-	i.endConnections(worker, held)
-	i.hangUp(worker, held)
+	gone := slices.DeleteFunc(slices.Clone(held), isRouted)
+	i.endConnections(worker, gone)
+	i.hangUp(worker, gone)
 	return errors.Join(parked, err, i.forget(worker), i.book.Give(i.owner(worker), held))
 }
 

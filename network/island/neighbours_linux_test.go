@@ -66,6 +66,31 @@ func TestTheHostHangsUpOnAWorkerThatIsGone(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
+// A worker holds addresses, too, that its pool took and found to be another's, in
+// whose address book it does not look.
+func TestConnectionsOfOtherPoolsStay(t *testing.T) {
+	internet := newInternet(t)
+	serve(t, internet, public+":80")
+	first, second := openIsland(t, testOptions(t, "p")), openIsland(t, testOptions(t, "q"))
+	lease := acquire(t, first, "p-aaaaaaaa")
+	guest := newGuest(t, lease)
+	requireReaches(t, guest, public+":80", hostWAN)
+	listen(t, guest, "0.0.0.0:2222")
+	job, err := net.DialTimeout("tcp", lease.Address.String()+":2222", patience)
+	require.NoError(t, err)
+	t.Cleanup(func() { job.Close() })
+
+	acquire(t, second, "q-aaaaaaaa")
+	held, err := second.book.Held(second.owner("q-aaaaaaaa"))
+	require.NoError(t, err)
+	require.Contains(t, held, lease.Address)
+	require.NoError(t, second.Release(t.Context(), "q-aaaaaaaa"))
+	require.Equal(t, 2, connectionsOf(t, lease.Address))
+	require.NoError(t, job.SetReadDeadline(time.Now().Add(impatience)))
+	_, err = job.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
 // The kernel has one table of neighbours for all namespaces.
 func TestGuestsMakeNoNeighboursUp(t *testing.T) {
 	newInternet(t)

@@ -86,6 +86,14 @@ func routedLinks(family int, networks []netip.Prefix) ([]string, error) {
 	return links, nil
 }
 
+// isRouted says whether the host has a route to the very address. One that a
+// worker holds and that is routed without its link did not serve it, see settle:
+// it is somebody else's.
+func isRouted(addr netip.Addr) bool {
+	routes, err := netlink.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+	return err == nil && len(routes) == 1 && prefix(routes[0].Dst).IsSingleIP()
+}
+
 func isDefault(route netlink.Route) bool { return prefix(route.Dst).Bits() == 0 }
 
 // prefix converts what netlink says; nothing there means everything.

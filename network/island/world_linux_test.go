@@ -34,7 +34,7 @@ const (
 )
 
 const (
-	patience   = 15 * time.Second       // for what shall arrive
+	patience   = time.Minute            // for what shall arrive
 	impatience = 400 * time.Millisecond // for what shall not
 )
 
@@ -228,16 +228,19 @@ func ruleset(t testing.TB, namespace string) string {
 	return string(out)
 }
 
-// dropped tells whether a rule with these words dropped packets.
-func dropped(t *testing.T, namespace, words string) bool {
-	return slices.ContainsFunc(strings.Split(ruleset(t, namespace), "\n"), func(rule string) bool {
-		return strings.Contains(rule, words) && (strings.Contains(rule, "drop") || strings.Contains(rule, "goto denied")) && !strings.Contains(rule, "packets 0 ")
-	})
-}
-
+// requireDropped wants a rule with these words to have dropped packets. What was
+// sent may still be on its way there.
 func requireDropped(t *testing.T, namespace, words string) {
 	t.Helper()
-	require.True(t, dropped(t, namespace, words), "no rule with %q dropped anything:\n%s", words, ruleset(t, namespace))
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		rules := ruleset(t, namespace)
+		if slices.ContainsFunc(strings.Split(rules, "\n"), func(rule string) bool {
+			return strings.Contains(rule, words) && (strings.Contains(rule, "drop") || strings.Contains(rule, "goto denied")) && !strings.Contains(rule, "packets 0 ")
+		}) {
+			return
+		}
+		require.Less(t, time.Since(began), patience, "no rule with %q dropped anything:\n%s", words, rules)
+	}
 }
 
 // toLines logs to a channel, a line at a time.

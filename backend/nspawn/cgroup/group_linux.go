@@ -60,14 +60,11 @@ func (g Group) Make(limits Limits) (join []string, err error) {
 const makeTries = 10
 
 func (g Group) makeIn(h Hierarchy) (err error) {
+	enable(h, h.Dir)
 	for range makeTries {
-		enable(h, h.Dir)
-		slice := filepath.Join(h.Dir, g.slice)
-		if err = os.MkdirAll(slice, 0o755); err != nil {
-			continue
-		}
-		enable(h, slice)
 		if err = os.MkdirAll(filepath.Join(g.dir(h), inner), 0o755); err == nil {
+			// Now that it is not empty, nobody puts another slice in its place.
+			enable(h, filepath.Join(h.Dir, g.slice))
 			return nil
 		}
 	}
