@@ -75,6 +75,10 @@ func fromGuest(match ...Match) Rule { return when(In{Name: network.TAP}).and(mat
 // counts as nothing that was denied.
 var linkMulticast = Destination{netip.MustParsePrefix("ff02::/16")}
 
+// linkLocal is a name that is good on one link only. A guest's kernel asks for
+// its gateway under it, and gets by without an answer.
+var linkLocal = Source{Prefix: netip.MustParsePrefix("fe80::/10")}
+
 // spoofed drops whatever the guest sends under a name that is not its own,
 // before any of it is tracked.
 func spoofed(p Policy) []Rule {
@@ -91,6 +95,7 @@ func spoofed(p Policy) []Rule {
 	return append(rules,
 		fromGuest(guest).do(deny),
 		fromGuest(guest6, linkMulticast).do(Drop{}),
+		fromGuest(linkLocal, NeighbourSolicitation{}).do(Drop{}),
 		fromGuest(guest6).do(deny))
 }
 

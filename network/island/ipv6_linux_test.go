@@ -147,3 +147,33 @@ func TestRouterKeepsBelievingAdvertisements(t *testing.T) {
 		return err
 	}))
 }
+
+// A guest's kernel looks for its gateway again from time to time, under a name
+// that is good on its own link only. It gets by without an answer, and a job that
+// did nothing must not be counted for it.
+func TestLookingForTheGatewayIsNotCountedAsDenied(t *testing.T) {
+	internet := newInternet6(t)
+	serve(t, internet, "["+public6+"]:80")
+	options := testOptions(t, "p")
+	options.IPv6.On = true
+	island := openIsland(t, options)
+	lease := acquire(t, island, "p-aaaaaaaa")
+	guest := newGuest(t, lease)
+	giveIPv6(t, guest)
+	require.Equal(t, hostWAN6, seenAs(t, guest, "["+public6+"]:80"))
+	require.NoError(t, Do(guest, func() error {
+		link, err := linkByName("eth0")
+		require.NoError(t, err)
+		mac, err := net.ParseMAC(network.GatewayMAC)
+		require.NoError(t, err)
+		return netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, Family: netlink.FAMILY_V6, State: netlink.NUD_PROBE,
+			IP: network.Gateway6.AsSlice(), HardwareAddr: mac,
+		})
+	}))
+	requireDropped(t, lease.Namespace, "ip6 saddr fe80::/10")
+	require.Equal(t, hostWAN6, seenAs(t, guest, "["+public6+"]:80"))
+	denied, err := island.Denied(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]uint64{"p-aaaaaaaa": 0}, denied)
+}
