@@ -67,6 +67,22 @@ func TestRekeyCarriesFreshEntropyAndTheTime(t *testing.T) {
 	})
 }
 
+func TestLateGuestIsToldTheTimeAgain(t *testing.T) {
+	for slow, want := range map[int]int{0: 1, 1: 2, 3: 4, 99: wakeTries} {
+		synctest.Test(t, func(t *testing.T) {
+			wakes := 0
+			client := agent(t, func(conn net.Conn, request Request) {
+				if wakes++; wakes <= slow {
+					time.Sleep(lateAnswer)
+				}
+				_ = Write(conn, done(request))
+			})
+			require.NoError(t, client.Wake(t.Context()))
+			require.Equal(t, want, wakes)
+		})
+	}
+}
+
 func TestWhatAnEarlierConnectionLeftIsDropped(t *testing.T) {
 	client := agent(t, func(conn net.Conn, request Request) {
 		_ = Write(conn, Event{Version: Version, ID: request.ID + 1, Done: true, Error: "of somebody else"})
