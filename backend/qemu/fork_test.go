@@ -44,6 +44,7 @@ func newForksAfter(t testing.TB, name, script string) forks {
 	t.Helper()
 	f := forks{world: newWorld(t, name), size: backend.Size{CPUs: 1, Memory: 512 << 20}}
 	f.settle += script
+	f.forkLimit = 5 * time.Minute // by emulation ten at once take their time
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 	var err error
