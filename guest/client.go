@@ -23,15 +23,19 @@ func NewClient(conn net.Conn) *Client {
 	return &Client{conn: conn, in: NewReader(conn)}
 }
 
-// lateRekey is after how long the time that a rekey carried may have been old
+// lateAnswer is after how long the time that a request carried may have been old
 // when the guest set its clock by it: a busy host takes its time to run a guest.
-const lateRekey = 500 * time.Millisecond
+// It is told anew then, until it is quick about it, though not for ever.
+const (
+	lateAnswer = 500 * time.Millisecond
+	wakeTries  = 5
+)
 
 // Rekey gives the guest its identity, with fresh entropy and the time.
 func (c *Client) Rekey(ctx context.Context, identity Identity) error {
 	began := time.Now()
 	request := Request{Op: OpRekey, Rekey: &Rekey{Identity: identity, Fresh: NewFresh()}}
-	if err := c.do(ctx, request, io.Discard); err != nil || time.Since(began) < lateRekey {
+	if err := c.do(ctx, request, io.Discard); err != nil || time.Since(began) < lateAnswer {
 		return err
 	}
 	return c.Wake(ctx) // it does it sooner the second time
@@ -39,8 +43,14 @@ func (c *Client) Rekey(ctx context.Context, identity Identity) error {
 
 // Wake gives a guest that was suspended fresh entropy and the time.
 func (c *Client) Wake(ctx context.Context) error {
-	fresh := NewFresh()
-	return c.do(ctx, Request{Op: OpWake, Wake: &fresh}, io.Discard)
+	for range wakeTries {
+		fresh := NewFresh()
+		err := c.do(ctx, Request{Op: OpWake, Wake: &fresh}, io.Discard)
+		if err != nil || time.Since(fresh.Time) < lateAnswer {
+			return err
+		}
+	}
+	return nil
 }
 
 // NewFresh draws entropy and takes the time.

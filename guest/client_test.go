@@ -51,18 +51,36 @@ func TestRunCopiesOutputAndTellsTheExitCode(t *testing.T) {
 }
 
 func TestRekeyCarriesFreshEntropyAndTheTime(t *testing.T) {
-	var seen [][]byte
-	client := agent(t, func(conn net.Conn, request Request) {
-		last := done(request)
-		if err := request.Validate(); err != nil {
-			last.Error = err.Error()
-		}
-		seen = append(seen, request.Rekey.Entropy)
-		_ = Write(conn, last)
+	synctest.Test(t, func(t *testing.T) {
+		var seen [][]byte
+		client := agent(t, func(conn net.Conn, request Request) {
+			last := done(request)
+			if err := request.Validate(); err != nil {
+				last.Error = err.Error()
+			}
+			seen = append(seen, request.Rekey.Entropy)
+			_ = Write(conn, last)
+		})
+		require.NoError(t, client.Rekey(t.Context(), identity()))
+		require.NoError(t, client.Rekey(t.Context(), identity()))
+		require.NotEqual(t, seen[0], seen[1])
 	})
-	require.NoError(t, client.Rekey(t.Context(), identity()))
-	require.NoError(t, client.Rekey(t.Context(), identity()))
-	require.NotEqual(t, seen[0], seen[1])
+}
+
+func TestLateGuestIsToldTheTimeAgain(t *testing.T) {
+	for slow, want := range map[int]int{0: 1, 1: 2, 3: 4, 99: wakeTries} {
+		synctest.Test(t, func(t *testing.T) {
+			wakes := 0
+			client := agent(t, func(conn net.Conn, request Request) {
+				if wakes++; wakes <= slow {
+					time.Sleep(lateAnswer)
+				}
+				_ = Write(conn, done(request))
+			})
+			require.NoError(t, client.Wake(t.Context()))
+			require.Equal(t, want, wakes)
+		})
+	}
 }
 
 func TestWhatAnEarlierConnectionLeftIsDropped(t *testing.T) {
@@ -100,7 +118,7 @@ func TestAgentsThatAreRefused(t *testing.T) {
 		"gone": {func(conn net.Conn, _ Request) { _ = conn.Close() }, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			require.ErrorContains(t, agent(t, test.reply).Seal(ctx), test.want)
 		})

@@ -84,7 +84,7 @@ func (m *machine) awaitPowerOff(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	m.awaitEvents()
+	m.awaitEvents(ctx)
 	if !m.poweredOff() {
 		return fmt.Errorf("the guest was sealed, but did not end as it should: %w", m.Err())
 	}

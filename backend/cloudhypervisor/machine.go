@@ -3,6 +3,7 @@
 package cloudhypervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,8 @@ import (
 
 const (
 	// endDelay is how long the end of a process may be known after the end of
-	// its connections.
-	endDelay = 100 * time.Millisecond
+	// its connections: an instant, but on a host that is too busy.
+	endDelay = 2 * time.Second
 	// grace is how long a guest may take to end after its power button was
 	// pressed. It ran one job, and nothing of it is kept.
 	grace = time.Second
@@ -106,25 +107,26 @@ func (m *machine) note(event api.Event) {
 }
 
 // explain prefers the end of the machine to what that end brought about, such
-// as a connection that broke.
+// as a connection that broke. What was called off needs no other reason.
 func (m *machine) explain(err error) error {
-	if err == nil {
-		return nil
-	}
-	select {
-	case <-m.Done():
-		m.awaitEvents()
-		return m.Err()
-	case <-time.After(endDelay):
+	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
+	limited, cancel := context.WithTimeout(context.Background(), endDelay)
+	defer cancel()
+	select {
+	case <-m.Done():
+		m.awaitEvents(limited)
+	case <-limited.Done():
+	}
+	return cmp.Or(m.Err(), err)
 }
 
 // awaitEvents waits until what an ended machine said has been read.
-func (m *machine) awaitEvents() {
+func (m *machine) awaitEvents(ctx context.Context) {
 	select {
 	case <-m.heard:
-	case <-time.After(endDelay):
+	case <-ctx.Done():
 	}
 }
 

@@ -145,7 +145,7 @@ func killFromOutside(t *testing.T, w world, id string) {
 	found, err := w.tag.Find(id)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, found[0].Kill(ctx))
 }

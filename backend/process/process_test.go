@@ -34,14 +34,19 @@ func start(t *testing.T, script string, files ...*os.File) (p *Process, output s
 
 func kill(t *testing.T, p *Process) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, p.Kill(ctx))
 }
 
 func TestEndIsSeenWithItsReason(t *testing.T) {
-	p, output := start(t, "echo hello; sleep 0.2; exit 3")
+	heard, tell, err := os.Pipe()
+	require.NoError(t, err)
+	p, output := start(t, "echo hello; read end <&3; exit 3", heard)
+	require.NoError(t, heard.Close())
 	require.NoError(t, p.Err())
+	require.True(t, p.Running())
+	require.NoError(t, tell.Close())
 	<-p.Done()
 	require.ErrorContains(t, p.Err(), "exit status 3")
 	text, err := os.ReadFile(output)
@@ -118,10 +123,10 @@ func TestNameWithBracketsAndSpacesIsRead(t *testing.T) {
 	shell, err := os.ReadFile("/bin/sh")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(program, shell, 0o700))
-	p, err := Start(Command{Path: program, Arguments: []string{"-c", "sleep 0.2; :"}, Output: os.DevNull})
+	p, err := Start(Command{Path: program, Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull})
 	require.NoError(t, err)
 	require.NotZero(t, p.StartTime)
-	<-p.Done()
+	kill(t, p)
 }
 
 func TestMissingProgramAndNamespaceAreNamed(t *testing.T) {

@@ -4,6 +4,8 @@ package process
 
 import (
 	"context"
+	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -57,20 +59,34 @@ func TestTagWhoseValueIsInTheSameArgument(t *testing.T) {
 	}
 }
 
+// startTagged starts a shell that starts nothing: its child would be tagged too,
+// until it is another program. It runs when it has said so: just after it is
+// started, the kernel shows no arguments of it.
+func startTagged(t *testing.T, tag Tag, id string) *Process {
+	t.Helper()
+	said, say, err := os.Pipe()
+	require.NoError(t, err)
+	defer said.Close()
+	p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", "echo runs >&3; kill -STOP $$", "-x", tag.Value(id)},
+		Files: []*os.File{say}, Output: os.DevNull})
+	require.NoError(t, errors.Join(err, say.Close()))
+	t.Cleanup(func() { kill(t, p) })
+	_, err = said.Read(make([]byte, 16))
+	require.NoError(t, err)
+	return p
+}
+
 func TestTaggedProcessesAreFoundAndKilled(t *testing.T) {
 	tag := Tag{Option: "-x", WorkersDir: t.TempDir()}
 	const one, other = "p-aaaaaaaa", "p-bbbbbbbb"
 	var children []*Process
-	for _, id := range []string{one, other} { // a shell that starts nothing: its child would be tagged too, until it is another program
-		p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$", "-x", tag.Value(id)}, Output: "/dev/null"})
-		require.NoError(t, err)
-		t.Cleanup(func() { kill(t, p) })
-		children = append(children, p)
+	for _, id := range []string{one, other} {
+		children = append(children, startTagged(t, tag, id))
 	}
 	found, err := tag.Find("")
 	require.NoError(t, err)
 	require.Len(t, found, 2)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, tag.Kill(ctx, one))
 	<-children[0].Done()

@@ -79,7 +79,8 @@ func (m *machine) awaitPowerOff(ctx context.Context) error {
 	}
 	select {
 	case <-m.qmp.Closed(): // its last event has been read then
-	case <-time.After(endDelay):
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	if !m.poweredOff() {
 		return fmt.Errorf("the guest was sealed, but did not end as it should: %w", m.Err())

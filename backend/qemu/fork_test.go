@@ -44,6 +44,7 @@ func newForksAfter(t testing.TB, name, script string) forks {
 	t.Helper()
 	f := forks{world: newWorld(t, name), size: backend.Size{CPUs: 1, Memory: 512 << 20}}
 	f.settle += script
+	f.forkLimit = 5 * time.Minute // by emulation ten at once take their time
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 	var err error
@@ -292,9 +293,16 @@ func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
 func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	f := newForks(t, "cancelled")
 	require.NoError(t, f.templates.Clear())
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	require.ErrorIs(t, f.Prepare(ctx, f.golden, f.size, func(string, string) {}), context.DeadlineExceeded)
+	ended := make(chan error, 1)
+	go func() { ended <- f.Prepare(ctx, f.golden, f.size, func(string, string) {}) }()
+	require.Eventually(t, func() bool {
+		machines, err := f.Find(t.Context())
+		return err == nil && len(machines) == 1
+	}, 5*time.Minute, 50*time.Millisecond, "its machine boots")
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
 	entries, err := os.ReadDir(f.options.TemplatesDir)
 	require.NoError(t, err)
 	for _, entry := range entries {

@@ -3,8 +3,10 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -84,22 +86,21 @@ func (m *machine) note(event qmp.Event) {
 }
 
 // explain prefers the end of the machine to what that end brought about, such
-// as a connection that broke.
+// as a connection that broke. What was called off needs no other reason.
 func (m *machine) explain(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
 	}
 	select {
 	case <-m.Done():
-		return m.Err()
 	case <-time.After(endDelay):
-		return err
 	}
+	return cmp.Or(m.Err(), err)
 }
 
 // endDelay is how long the end of a process may be known after the end of its
-// connections.
-const endDelay = 100 * time.Millisecond
+// connections: an instant, but on a host that is too busy.
+const endDelay = 2 * time.Second
 
 // launch starts QEMU with the sockets that it inherits, which lie in dir.
 func (b *Backend) launch(id, dir, namespace string, spec machineSpec) (*machine, error) {

@@ -111,7 +111,7 @@ func killFromOutside(t *testing.T, tag string) {
 	for running := range found {
 		child, err := process.Adopt(running)
 		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		require.NoError(t, child.Kill(ctx))
 	}

@@ -58,7 +58,8 @@ func (r *recorder) FitNetwork(link guest.Link) error {
 }
 
 // serve runs an agent on one end of a pipe, in a root of its own, and returns
-// the host's client on the other.
+// the host's client on the other. Who counts its calls stops the clock: an agent
+// that took its time is told the time again.
 func serve(t *testing.T, kernel *recorder) (client *guest.Client, root string, conn net.Conn) {
 	t.Helper()
 	root = t.TempDir()
@@ -103,74 +104,82 @@ func read(t *testing.T, path string) string {
 }
 
 func TestRekeyFitsTheNetworkBeforeAnybodyMayUseIt(t *testing.T) {
-	kernel := &recorder{}
-	client, _, _ := serve(t, kernel)
-	id := identity(t)
-	id.Link = guest.Link{MTU: 1400, IPv6: true}
-	require.NoError(t, client.Rekey(t.Context(), id))
-	require.Equal(t, []string{"network", "link of 1400 bytes, IPv6 true", "ready"}, kernel.calls[len(kernel.calls)-3:])
+	synctest.Test(t, func(t *testing.T) {
+		kernel := &recorder{}
+		client, _, _ := serve(t, kernel)
+		id := identity(t)
+		id.Link = guest.Link{MTU: 1400, IPv6: true}
+		require.NoError(t, client.Rekey(t.Context(), id))
+		require.Equal(t, []string{"network", "link of 1400 bytes, IPv6 true", "ready"}, kernel.calls[len(kernel.calls)-3:])
+	})
 }
 
 func TestRekeyWritesTheIdentity(t *testing.T) {
-	kernel := &recorder{}
-	client, root, _ := serve(t, kernel)
-	id := identity(t)
-	require.NoError(t, client.Rekey(t.Context(), id))
+	synctest.Test(t, func(t *testing.T) {
+		kernel := &recorder{}
+		client, root, _ := serve(t, kernel)
+		id := identity(t)
+		require.NoError(t, client.Rekey(t.Context(), id))
 
-	require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready"}, kernel.calls,
-		"entropy comes first, readiness last")
-	require.Equal(t, id.MachineID+"\n", read(t, filepath.Join(root, "etc/machine-id")))
-	require.Equal(t, id.Hostname+"\n", read(t, filepath.Join(root, "etc/hostname")))
-	require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+"\n")
-	require.Equal(t, "nameserver 198.18.0.1\n", read(t, filepath.Join(root, "etc/resolv.conf")))
-	require.Equal(t, id.HostKey, read(t, filepath.Join(root, guest.HostKeyPath)))
-	info, err := os.Stat(filepath.Join(root, guest.HostKeyPath))
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-	me, err := user.Current()
-	require.NoError(t, err)
-	require.Equal(t, id.AuthorizedKey+"\n", read(t, filepath.Join(root, me.HomeDir, ".ssh/authorized_keys")))
+		require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready"}, kernel.calls,
+			"entropy comes first, readiness last")
+		require.Equal(t, id.MachineID+"\n", read(t, filepath.Join(root, "etc/machine-id")))
+		require.Equal(t, id.Hostname+"\n", read(t, filepath.Join(root, "etc/hostname")))
+		require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+"\n")
+		require.Equal(t, "nameserver 198.18.0.1\n", read(t, filepath.Join(root, "etc/resolv.conf")))
+		require.Equal(t, id.HostKey, read(t, filepath.Join(root, guest.HostKeyPath)))
+		info, err := os.Stat(filepath.Join(root, guest.HostKeyPath))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		me, err := user.Current()
+		require.NoError(t, err)
+		require.Equal(t, id.AuthorizedKey+"\n", read(t, filepath.Join(root, me.HomeDir, ".ssh/authorized_keys")))
+	})
 }
 
 func TestForksHaveTheirIdentityInMemory(t *testing.T) {
-	kernel := &recorder{}
-	client, root, _ := serve(t, kernel)
-	id := identity(t)
-	me, err := user.Current()
-	require.NoError(t, err)
-	files := map[string]string{
-		"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(id.Hostname),
-		guest.HostKeyPath: id.HostKey, guest.HostKeyPath + ".pub": id.HostKeyPublic + "\n",
-		filepath.Join(me.HomeDir, ".ssh/authorized_keys"): id.AuthorizedKey + "\n",
-	}
-	require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte("of the template"), 0o600))
-
-	require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User}))
-	require.Equal(t, []string{"network", usualLink}, kernel.calls)
-	require.Empty(t, regularFiles(t, filepath.Join(root, "run"), "of the template"))
-	require.NoError(t, client.Rekey(t.Context(), id))
-	require.Equal(t, []string{"network", usualLink, "reseed", "time", "hostname", "ready"}, kernel.calls, "the network is there already")
-	for name, content := range files {
-		target, err := os.Readlink(filepath.Join(root, name))
+	synctest.Test(t, func(t *testing.T) {
+		kernel := &recorder{}
+		client, root, _ := serve(t, kernel)
+		id := identity(t)
+		me, err := user.Current()
 		require.NoError(t, err)
-		require.True(t, strings.HasPrefix(target, "/run/"), target)
-		require.Equal(t, content, read(t, filepath.Join(root, target)))
-	}
-	info, err := os.Stat(filepath.Join(root, memoryDir, guest.HostKeyPath))
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		files := map[string]string{
+			"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(id.Hostname),
+			guest.HostKeyPath: id.HostKey, guest.HostKeyPath + ".pub": id.HostKeyPublic + "\n",
+			filepath.Join(me.HomeDir, ".ssh/authorized_keys"): id.AuthorizedKey + "\n",
+		}
+		require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte("of the template"), 0o600))
+
+		require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User}))
+		require.Equal(t, []string{"network", usualLink}, kernel.calls)
+		require.Empty(t, regularFiles(t, filepath.Join(root, "run"), "of the template"))
+		require.NoError(t, client.Rekey(t.Context(), id))
+		require.Equal(t, []string{"network", usualLink, "reseed", "time", "hostname", "ready"}, kernel.calls, "the network is there already")
+		for name, content := range files {
+			target, err := os.Readlink(filepath.Join(root, name))
+			require.NoError(t, err)
+			require.True(t, strings.HasPrefix(target, "/run/"), target)
+			require.Equal(t, content, read(t, filepath.Join(root, target)))
+		}
+		info, err := os.Stat(filepath.Join(root, memoryDir, guest.HostKeyPath))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	})
 }
 
 func TestForksMendALinkThatIsNotTheTemplates(t *testing.T) {
-	kernel := &recorder{}
-	client, _, _ := serve(t, kernel)
-	id := identity(t)
-	id.Link = guest.Link{MTU: 1400}
-	common := guest.Await{User: id.User, Link: guest.Link{MTU: 1400, IPv6: true}}
-	require.NoError(t, client.Await(t.Context(), common))
-	require.NoError(t, client.Rekey(t.Context(), id))
-	require.Equal(t, []string{"hostname", "link of 1400 bytes, IPv6 false", "ready"}, kernel.calls[len(kernel.calls)-3:])
+	synctest.Test(t, func(t *testing.T) {
+		kernel := &recorder{}
+		client, _, _ := serve(t, kernel)
+		id := identity(t)
+		id.Link = guest.Link{MTU: 1400}
+		common := guest.Await{User: id.User, Link: guest.Link{MTU: 1400, IPv6: true}}
+		require.NoError(t, client.Await(t.Context(), common))
+		require.NoError(t, client.Rekey(t.Context(), id))
+		require.Equal(t, []string{"hostname", "link of 1400 bytes, IPv6 false", "ready"}, kernel.calls[len(kernel.calls)-3:])
+	})
 }
 
 func TestForksOfAGuestWithSELinuxHaveTheirIdentityOnDisk(t *testing.T) {
@@ -188,18 +197,22 @@ func TestForksOfAGuestWithSELinuxHaveTheirIdentityOnDisk(t *testing.T) {
 }
 
 func TestSlowRekeySetsTheClockAgain(t *testing.T) {
-	kernel := &recorder{slow: "network"}
-	client, _, _ := serve(t, kernel)
-	require.NoError(t, client.Rekey(t.Context(), identity(t)))
-	require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready", "reseed", "time"}, kernel.calls)
+	synctest.Test(t, func(t *testing.T) {
+		kernel := &recorder{slow: "network"}
+		client, _, _ := serve(t, kernel)
+		require.NoError(t, client.Rekey(t.Context(), identity(t)))
+		require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready", "reseed", "time"}, kernel.calls)
+	})
 }
 
 func TestWakeMendsClockAndEntropyAndNothingElse(t *testing.T) {
-	kernel := &recorder{}
-	client, root, _ := serve(t, kernel)
-	require.NoError(t, client.Wake(t.Context()))
-	require.Equal(t, []string{"reseed", "time"}, kernel.calls)
-	require.NoDirExists(t, filepath.Join(root, "etc"))
+	synctest.Test(t, func(t *testing.T) {
+		kernel := &recorder{}
+		client, root, _ := serve(t, kernel)
+		require.NoError(t, client.Wake(t.Context()))
+		require.Equal(t, []string{"reseed", "time"}, kernel.calls)
+		require.NoDirExists(t, filepath.Join(root, "etc"))
+	})
 }
 
 func TestResolverOfTheGuestsOwnIsLeftAlone(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -35,8 +36,15 @@ func ask(t *testing.T, address, line string) string {
 	return string(answer)
 }
 
+// unprotected is a script that waits until it has lost the agent's protection,
+// which it does a moment after it was started.
+const unprotected = `n=0; until p=$(cat /proc/$$/oom_score_adj); [ $p = 0 ] || [ $n = 300 ]; do sleep 0.1; n=$((n+1)); done`
+
 func TestEachConnectionHasAServerOfItsOwn(t *testing.T) {
-	address := open(t, t.Context(), "sh", "-c", `read line; echo "$line $$ $(cat /proc/$$/oom_score_adj)"`)
+	before := read(t, "/proc/self/oom_score_adj")
+	require.NoError(t, os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0))
+	defer func() { require.NoError(t, os.WriteFile("/proc/self/oom_score_adj", []byte(before), 0)) }()
+	address := open(t, t.Context(), "sh", "-c", `read line; `+unprotected+`; echo "$line $$ $p"`)
 	first, second := ask(t, address, "hello"), ask(t, address, "hello")
 	require.Regexp(t, `^hello \d+ 0\n$`, first)
 	require.NotEqual(t, first, second)
@@ -58,6 +66,8 @@ func TestDoorClosesWithItsContext(t *testing.T) {
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	requireEcho(t, conn, "served\n") // one that is not yet is hung up on
 	cancel()
 	require.Eventually(t, func() bool {
 		late, err := net.Dial("tcp", address)
@@ -68,11 +78,16 @@ func TestDoorClosesWithItsContext(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 
 	// A job that runs meanwhile goes on.
-	_, err = io.WriteString(conn, "still here\n")
-	require.NoError(t, err)
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
-	answer := make([]byte, 11)
+	requireEcho(t, conn, "still here\n")
+}
+
+func requireEcho(t *testing.T, conn net.Conn, line string) {
+	t.Helper()
+	_, err := io.WriteString(conn, line)
+	require.NoError(t, err)
+	answer := make([]byte, len(line))
 	_, err = io.ReadFull(conn, answer)
 	require.NoError(t, err)
-	require.Equal(t, "still here\n", string(answer))
+	require.Equal(t, line, string(answer))
 }

@@ -74,17 +74,22 @@ func TestOnlyTheHostIsServed(t *testing.T) {
 	defer port.Close()
 	_, err := port.Write([]byte("x"))
 	require.ErrorIs(t, err, errHostAway)
-	go func() { // what comes first is accepted first
-		for range 3 {
-			conn := dial()
-			_, _ = conn.Write([]byte("hello"))
-			time.Sleep(50 * time.Millisecond)
-		}
+	text, served := make([]byte, 5), make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(port, text)
+		served <- err
 	}()
-	text := make([]byte, 5)
-	_, err = io.ReadFull(port, text)
+	for range 2 {
+		conn := dial()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+		_, err := conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF, "hung up on")
+	}
+	_, err = dial().Write([]byte("hello"))
 	require.NoError(t, err)
-	require.Empty(t, callers, "two were hung up on")
+	require.NoError(t, <-served)
+	require.Equal(t, "hello", string(text))
+	require.Empty(t, callers)
 }
 
 // TestListensOnVsock only listens: to connect needs a hypervisor.

@@ -113,7 +113,7 @@ type machine struct{ disk, kernel, initrd string }
 // a busy host from being a panic.
 func (m machine) boot(t *testing.T, cmdline string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	begun := time.Now()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", "512",

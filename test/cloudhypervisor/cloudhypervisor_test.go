@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
 var binary = func() func(t *testing.T) string {
@@ -23,22 +25,21 @@ var binary = func() func(t *testing.T) string {
 	return func(t *testing.T) string {
 		t.Helper()
 		if path == "" {
-			dir, err := os.MkdirTemp("", "mf-ch-test-")
-			require.NoError(t, err)
-			path, err = Build(dir)
+			var err error
+			path, err = Build(programs)
 			require.NoError(t, err)
 		}
 		return path
 	}
 }()
 
+// programs is where the program is built.
+var programs string
+
 func TestMain(m *testing.M) {
+	tearDown := sandbox.Directory(&programs)()
 	code := m.Run()
-	if path, err := filepath.Glob(filepath.Join(os.TempDir(), "mf-ch-test-*")); err == nil {
-		for _, dir := range path {
-			_ = os.RemoveAll(dir)
-		}
-	}
+	tearDown()
 	os.Exit(code)
 }
 

@@ -3,6 +3,7 @@
 package cloudhypervisor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,17 +94,23 @@ func serve(o options) error {
 		v.events = os.NewFile(uintptr(o.eventFD), "events")
 	}
 	v.event("vmm", "starting")
-	go func() { _ = http.Serve(listener, v) }()
+	server := &http.Server{Handler: v}
+	go func() { _ = server.Serve(listener) }()
 	for {
 		select {
 		case start := <-v.start:
 			start()
 		case <-v.end:
-			time.Sleep(50 * time.Millisecond) // the last answer is on its way
+			ctx, cancel := context.WithTimeout(context.Background(), lastAnswer)
+			defer cancel()
+			_ = server.Shutdown(ctx) // one that hangs on an answer may miss it
 			return nil
 		}
 	}
 }
+
+// lastAnswer bounds how long the answer to what ends the program is waited for.
+const lastAnswer = 10 * time.Second
 
 // event reports something, in the form of the real event monitor.
 func (v *vmm) event(source, name string) {

@@ -57,18 +57,20 @@ func TestJobSeesNeitherWorkersNorTheHost(t *testing.T) {
 		requireAnswer(t, address)
 	}
 
-	reach := func(address string) string {
-		said, err := plugin.Run(patiently(t), ids[0], probe(address))
+	reach := func(address, within string) string {
+		said, err := plugin.Run(patiently(t), ids[0], probe(address, within))
 		require.NoError(t, err)
 		return strings.TrimSpace(said)
 	}
-	require.Equal(t, reached, reach(outside), "a way out")
-	require.Equal(t, reached, reach(outside6), "a way out by IPv6")
-	require.Equal(t, reached, reach("127.0.0.1:22"), "itself")
-	require.Equal(t, unreachable, reach(other.InternalAddr), "the other worker")
-	require.Equal(t, unreachable, reach(gateway), "the host, by its side of the link")
-	require.Equal(t, unreachable, reach(wan), "the host, by its address outside")
-	require.Equal(t, unreachable, reach(wan6), "the host, by its IPv6 address")
+	// What answers may take its time, and silence need not be heard for long.
+	const answer, silence = "120", "3"
+	require.Equal(t, reached, reach(outside, answer), "a way out")
+	require.Equal(t, reached, reach(outside6, answer), "a way out by IPv6")
+	require.Equal(t, reached, reach("127.0.0.1:22", answer), "itself")
+	require.Equal(t, unreachable, reach(other.InternalAddr, silence), "the other worker")
+	require.Equal(t, unreachable, reach(gateway, silence), "the host, by its side of the link")
+	require.Equal(t, unreachable, reach(wan, silence), "the host, by its address outside")
+	require.Equal(t, unreachable, reach(wan6, silence), "the host, by its IPv6 address")
 
 	resolvConf, err := plugin.Run(patiently(t), ids[0], "cat /etc/resolv.conf")
 	require.NoError(t, err)
@@ -81,14 +83,14 @@ const (
 	unreachable = "unreachable"
 )
 
-// probe is a script that tries to connect.
-func probe(address string) string {
+// probe is a script that tries to connect within so many seconds.
+func probe(address, within string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		panic(err)
 	}
-	return fmt.Sprintf("if timeout 3 bash -c '</dev/tcp/%s/%s' 2>/dev/null; then echo %s; else echo %s; fi",
-		host, port, reached, unreachable)
+	return fmt.Sprintf("if timeout %s bash -c '</dev/tcp/%s/%s' 2>/dev/null; then echo %s; else echo %s; fi",
+		within, host, port, reached, unreachable)
 }
 
 // listen accepts connections at a free port until the test ends.

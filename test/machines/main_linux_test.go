@@ -25,7 +25,7 @@ const (
 	// may take minutes.
 	patience = 10 * time.Minute
 	// moments bounds what no machine has to do anything for.
-	moments = 30 * time.Second
+	moments = time.Minute
 	// glance is the pause between two looks.
 	glance = 20 * time.Millisecond
 )

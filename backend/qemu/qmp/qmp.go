@@ -137,9 +137,15 @@ func (c *Client) execute(ctx context.Context, command string, arguments any, fil
 	case got := <-waiting:
 		return got.decode(result)
 	case <-c.closed:
-		return ErrClosed
+		err = ErrClosed
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
+	}
+	select { // one that came before all that is an answer
+	case got := <-waiting:
+		return got.decode(result)
+	default:
+		return err
 	}
 }
 
