@@ -28,7 +28,7 @@ type Acceleration struct {
 	Reason string `json:"reason"`
 }
 
-// Prober finds out once which acceleration this host really has. A KVM that
+// Prober finds out which acceleration this host really has. A KVM that
 // opens proves nothing: one that is nested or half emulated starts a machine,
 // and hangs in the first kernel that is more than a boot loader. So the kernel
 // that the workers run is booted once, up to the panic that a missing root
@@ -47,7 +47,9 @@ type Prober struct {
 	Log    *slog.Logger
 
 	mu    sync.Mutex
-	known *Acceleration
+	known *remembered
+	// doubting says that a refusal is looked at again.
+	doubting bool
 }
 
 // remembered is what is kept, with what it depends on.
@@ -66,33 +68,65 @@ const refusalStands = time.Hour
 // stands says whether an old answer still holds now.
 func (r remembered) stands(now remembered) bool {
 	return r.BootID == now.BootID && r.Kernel.Equal(now.Kernel) && r.Binary.Equal(now.Binary) &&
-		(r.Name == KVM || now.At.Sub(r.At) < refusalStands)
+		!r.isOld(now.At)
 }
 
-// Acceleration probes with the kernel, or answers from memory.
+// isOld says whether it is time to look again.
+func (r remembered) isOld(now time.Time) bool { return r.Name != KVM && now.Sub(r.At) >= refusalStands }
+
+// Acceleration probes with the kernel, or answers from memory. A refusal that
+// does not stand any more is still the answer while it is looked at again.
 func (p *Prober) Acceleration(ctx context.Context, kernel string) (Acceleration, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.known != nil {
-		return *p.known, nil
+		if p.known.isOld(time.Now()) && !p.doubting {
+			p.doubting = true
+			go p.doubt(context.WithoutCancel(ctx), kernel)
+		}
+		return p.known.Acceleration, nil
 	}
 	now, err := p.circumstances(kernel)
 	if err != nil {
 		return Acceleration{}, err
 	}
 	if old, ok := p.recall(); ok && old.stands(now) {
-		p.known = &old.Acceleration
+		p.known = &old
 		return old.Acceleration, nil
 	}
 	now.Acceleration = p.probe(ctx, kernel)
 	if err := context.Cause(ctx); err != nil {
 		return Acceleration{}, fmt.Errorf("probing KVM: %w", err)
 	}
-	p.known = &now.Acceleration
+	p.learn(now)
+	return now.Acceleration, nil
+}
+
+// doubt probes again, for those who come later: nobody who starts a worker
+// waits for it.
+func (p *Prober) doubt(ctx context.Context, kernel string) {
+	now, err := p.circumstances(kernel)
+	if err == nil {
+		now.Acceleration = p.probe(ctx, kernel)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.doubting = false
+	if err != nil { // of a kernel that was removed, say: the next caller has another
+		return
+	}
+	if now.Name == KVM {
+		p.Log.Info("machines run with KVM from now on", "before", p.known.Reason)
+	}
+	p.learn(now)
+}
+
+// learn is called with the lock held.
+func (p *Prober) learn(now remembered) {
+	p.known = &now
 	if err := p.remember(now); err != nil {
 		p.Log.Warn("the probe will be repeated", "error", err)
 	}
-	return now.Acceleration, nil
 }
 
 // Answer is what Acceleration found when it was last asked, by whichever
@@ -101,7 +135,7 @@ func (p *Prober) Answer() Acceleration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.known != nil {
-		return *p.known
+		return p.known.Acceleration
 	}
 	old, _ := p.recall()
 	return old.Acceleration

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -42,4 +43,39 @@ func TestOneThatRebootsForEverIsEndedAtThePanic(t *testing.T) {
 	out, err, late := p.boot(t.Context(), "/kernel", filepath.Join(t.TempDir(), "console"))
 	require.False(t, late)
 	require.Equal(t, KVM, p.judge(out, err, late).Name, "%s %v", out, err)
+}
+
+// TestRefusalIsLookedAtAgain has a script for a monitor, which fails until it is
+// told not to.
+func TestRefusalIsLookedAtAgain(t *testing.T) {
+	if device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
+		t.Skip("without a device nothing is tried: ", err)
+	} else {
+		require.NoError(t, device.Close())
+	}
+	dir := t.TempDir()
+	script, quiet := filepath.Join(dir, "vmm"), filepath.Join(dir, "quiet")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\ntest -e "+quiet+" && echo 'Kernel panic' >>$2\n"), 0o755))
+	p := &Prober{
+		Binary: script, EndsByItself: true, Memory: filepath.Join(dir, "memory"), Log: slog.New(slog.DiscardHandler),
+		Arguments: func(kernel, console string) []string { return []string{kernel, console} },
+	}
+	name := func() string {
+		found, err := p.Acceleration(t.Context(), script)
+		require.NoError(t, err)
+		return found.Name
+	}
+	require.Equal(t, TCG, name())
+	require.NoError(t, os.WriteFile(quiet, nil, 0o600))
+	require.Equal(t, TCG, name(), "it stands")
+	require.False(t, p.doubting)
+	p.known.At = p.known.At.Add(-refusalStands)
+	require.Equal(t, TCG, name(), "nobody waits")
+	require.Eventually(t, func() bool { return name() == KVM }, time.Minute, 5*time.Millisecond)
+
+	other := &Prober{Memory: p.Memory}
+	require.Equal(t, KVM, other.Answer().Name)
+	p.known.At = p.known.At.Add(-refusalStands)
+	require.Equal(t, KVM, name())
+	require.False(t, p.doubting, "what works once works")
 }

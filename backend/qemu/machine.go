@@ -86,9 +86,9 @@ func (m *machine) note(event qmp.Event) {
 }
 
 // explain prefers the end of the machine to what that end brought about, such
-// as a connection that broke. What was called off needs no other reason.
+// as a connection that broke. Who called it off does not wait for another reason.
 func (m *machine) explain(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) && m.process.Err() == nil {
 		return err
 	}
 	select {

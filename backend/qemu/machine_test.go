@@ -156,3 +156,14 @@ func TestMachineThatCannotStartSaysWhy(t *testing.T) {
 	require.ErrorContains(t, err, "kernel")
 	require.NoError(t, w.Destroy(t.Context(), "broken-aaaaaaaa"))
 }
+
+// Its end calls off what waits for it, in the same words as whoever stops us.
+func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
+	child, err := process.Start(process.Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull})
+	require.NoError(t, err)
+	m := &machine{process: child}
+	require.Equal(t, context.Canceled, m.explain(context.Canceled))
+	require.NoError(t, child.Kill(t.Context()))
+	<-m.Done()
+	require.ErrorIs(t, m.explain(context.Canceled), backend.ErrGone)
+}
