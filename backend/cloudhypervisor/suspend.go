@@ -82,12 +82,24 @@ func (m *machine) putAway(ctx context.Context) error {
 	if err := m.api.Snapshot(ctx, savedPath(m.dir)); err != nil {
 		return err
 	}
-	if err := m.api.ShutDown(ctx); err != nil {
-		return err
+	return m.shutDown(ctx)
+}
+
+// shutDown ends the machine in order. Its end may be known before its answer,
+// and then there is none.
+func (m *machine) shutDown(ctx context.Context) error {
+	asked := m.api.ShutDown(ctx)
+	if asked != nil {
+		limited, cancel := context.WithTimeout(ctx, endDelay)
+		defer cancel()
+		ctx = limited
 	}
-	<-ctx.Done() // ends with the machine
+	select {
+	case <-m.Done():
+	case <-ctx.Done():
+	}
 	if err := m.process.Err(); !errors.Is(err, process.ErrSucceeded) {
-		return fmt.Errorf("ending Cloud Hypervisor: %w", errors.Join(err, context.Cause(ctx)))
+		return fmt.Errorf("ending Cloud Hypervisor: %w", errors.Join(asked, err, context.Cause(ctx)))
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // RemoveLimit bounds the removal of a machine that is no worker, or no longer.
-const RemoveLimit = 30 * time.Second
+const RemoveLimit = 2 * time.Minute
 
 // Stage is where a pool's machines run that are no workers.
 type Stage struct {
