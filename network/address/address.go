@@ -22,8 +22,9 @@ import (
 var ErrFull = errors.New("every address is taken")
 
 // patience bounds the wait for the lock where the caller gives no context. A
-// holder needs milliseconds; one that needs longer is stopped or stuck.
-const patience = 10 * time.Second
+// holder needs milliseconds, but on a disk that others write to; one that needs
+// longer is stopped or stuck.
+const patience = time.Minute
 
 // Book is the list of taken addresses. It keeps nothing in memory: all of it
 // is in the directory, and every change is made under a lock there that the

@@ -52,7 +52,7 @@ func process(ctx context.Context, dir, role string) *exec.Cmd {
 func TestProcessesTakeNoAddressTwiceAndLoseNone(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "witness"), 0o700))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var running []*exec.Cmd
 	for i := range processes {
