@@ -7,16 +7,13 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
-
-// ErrGone says that a machine that was running has ended.
-var ErrGone = errors.New("machine is gone")
 
 // How a worker was made.
 const (
@@ -29,7 +26,7 @@ const (
 type Backend interface {
 	// Check says what this host has and lacks for the backend. It changes
 	// nothing but what is remembered of the answers.
-	Check(ctx context.Context) []Finding
+	Check(ctx context.Context) []doctor.Finding
 	// Build makes the golden image of a recipe, or returns the one that is
 	// there already. A failed or cancelled build leaves nothing behind.
 	Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error)
@@ -70,7 +67,7 @@ type Machine interface {
 	How() string
 	// Done is closed when the machine has ended, for whatever reason.
 	Done() <-chan struct{}
-	// Err is nil while the machine runs, and wraps ErrGone with the reason
+	// Err is nil while the machine runs, and wraps guest.ErrGone with the reason
 	// once it has ended. It is cheap: no call of it waits on the guest.
 	Err() error
 }

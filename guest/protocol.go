@@ -23,6 +23,9 @@ import (
 // refused: it is part of the image, which is made anew when the agent changes.
 const Version = 1
 
+// ErrGone says that the machine of a guest has ended.
+var ErrGone = errors.New("machine is gone")
+
 // PortName is the name of the virtio-serial port that the agent listens on.
 const PortName = "mayfly.agent.0"
 

@@ -13,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -195,15 +196,15 @@ func (s *stopwatch) lap(phase string) {
 	s.since = now
 }
 
-// parts returns a context that has what is done with it in a phase noted part
+// parts returns a context that has what is done with it in one phase noted part
 // by part, as "start.disk". The log is spared them.
-func (s *stopwatch) parts(ctx context.Context, phase string) context.Context {
+func (s *stopwatch) parts(ctx context.Context, of string) context.Context {
 	since := s.since
-	return backend.WithPhases(ctx, func(part string) {
+	return phase.With(ctx, func(part string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		now := time.Now()
-		s.laps[phase+"."+part] += now.Sub(since).Seconds()
+		s.laps[of+"."+part] += now.Sub(since).Seconds()
 		since = now
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
@@ -171,7 +172,7 @@ func TestHeartbeatAsksTheMachine(t *testing.T) {
 		id := only(t, p).ID
 		require.NoError(t, p.Heartbeat(id))
 		w.fault(id)
-		require.ErrorIs(t, p.Heartbeat(id), backend.ErrGone)
+		require.ErrorIs(t, p.Heartbeat(id), guest.ErrGone)
 		require.Equal(t, pool.Running, only(t, p).State)
 	})
 }

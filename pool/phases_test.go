@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 )
 
 func TestPartsOfPhasesAreRecorded(t *testing.T) {
@@ -17,15 +17,15 @@ func TestPartsOfPhasesAreRecorded(t *testing.T) {
 		w := newWorld()
 		w.on("start", func(ctx context.Context, _ string) error {
 			time.Sleep(time.Second)
-			backend.PhaseEnded(ctx, backend.PhaseDisk)
+			phase.Ended(ctx, phase.Disk)
 			time.Sleep(2 * time.Second)
-			backend.PhaseEnded(ctx, backend.PhaseProcess)
+			phase.Ended(ctx, phase.Process)
 			return nil
 		})
 		w.on("ready", func(ctx context.Context, _ string) error {
 			for range 2 { // the second try is the one that works
 				time.Sleep(4 * time.Second)
-				backend.PhaseEnded(ctx, "connect")
+				phase.Ended(ctx, "connect")
 			}
 			return nil
 		})

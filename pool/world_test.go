@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -81,7 +82,7 @@ func (w *world) fault(id string) {
 	m := w.machines[id]
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.err = backend.ErrGone
+	m.err = guest.ErrGone
 }
 
 // left lists all that exists, by what it is.
@@ -117,7 +118,7 @@ func (w *world) parts(s *store.Store) pool.Parts {
 
 type worldBackend struct{ *world }
 
-func (w worldBackend) Check(context.Context) []backend.Finding { return nil }
+func (w worldBackend) Check(context.Context) []doctor.Finding { return nil }
 
 func (w worldBackend) Acceleration() (name, reason string) { return "imagined", "it is all a test" }
 
@@ -340,7 +341,7 @@ func (m *machine) end(reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err == nil {
-		m.err = fmt.Errorf("%w: %s", backend.ErrGone, reason)
+		m.err = fmt.Errorf("%w: %s", guest.ErrGone, reason)
 		close(m.done)
 	}
 }

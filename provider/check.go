@@ -11,25 +11,25 @@ import (
 	"runtime"
 	"slices"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 // checker is a network that knows what it needs of the host.
 type checker interface {
-	Check(context.Context) []backend.Finding
+	Check(context.Context) []doctor.Finding
 }
 
 // Check looks at everything that the configuration needs of this host, and
 // names the backend: of those that it leaves a choice of, the one that a plugin
 // would take, or else the first.
-func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string, findings []backend.Finding, err error) {
+func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string, findings []doctor.Finding, err error) {
 	candidates, err := candidates(c, log)
 	if err != nil {
 		return "", nil, err
 	}
 	a, findings := checkAll(ctx, candidates)
-	findings = slices.Concat(findings, []backend.Finding{checkStateDir(c.StateDir)}, checkRoom(c), checkImages(c))
+	findings = slices.Concat(findings, []doctor.Finding{checkStateDir(c.StateDir)}, checkRoom(c), checkImages(c))
 	if network, ok := a.network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
 	}
@@ -37,8 +37,8 @@ func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string,
 }
 
 // checkAll looks at one candidate after the other, up to the one that works.
-func checkAll(ctx context.Context, candidates []assembly) (assembly, []backend.Finding) {
-	var first []backend.Finding
+func checkAll(ctx context.Context, candidates []assembly) (assembly, []doctor.Finding) {
+	var first []doctor.Finding
 	for i, a := range candidates {
 		findings := a.check(ctx)
 		if i == 0 {
@@ -48,7 +48,7 @@ func checkAll(ctx context.Context, candidates []assembly) (assembly, []backend.F
 			continue
 		}
 		if len(candidates) > 1 {
-			findings = slices.Insert(findings, 0, backend.Finding{Level: backend.OK, What: "backend", Detail: whyChosen(candidates, a.name)})
+			findings = slices.Insert(findings, 0, doctor.Finding{Level: doctor.OK, What: "backend", Detail: whyChosen(candidates, a.name)})
 		}
 		return a, findings
 	}
@@ -57,11 +57,11 @@ func checkAll(ctx context.Context, candidates []assembly) (assembly, []backend.F
 
 // checkStateDir tries what the plugin would do there, which tells more than any
 // guess at permissions, and leaves nothing.
-func checkStateDir(dir string) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "state_dir"}
+func checkStateDir(dir string) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "state_dir"}
 	probe, err := probeDirectory(dir)
 	if err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "let this user write to it, or set plugin_config.state_dir"
 		return finding
 	}
@@ -70,7 +70,7 @@ func checkStateDir(dir string) backend.Finding {
 		finding.Detail = dir + " will be made; " + finding.Detail
 	}
 	if !probe.reflink && runtime.GOOS == "linux" { // elsewhere a backend's tool has its own disks
-		finding.Level = backend.Warning
+		finding.Level = doctor.Warning
 		finding.Mend = "for the fastest clones put state_dir on XFS (mkfs.xfs -m reflink=1) or btrfs"
 	}
 	return finding
@@ -78,10 +78,10 @@ func checkStateDir(dir string) backend.Finding {
 
 // Missing makes one error of all that a host lacks, with lines for each; it is
 // nil when nothing is missing.
-func Missing(findings []backend.Finding) error {
+func Missing(findings []doctor.Finding) error {
 	var lacking []error
 	for _, f := range findings {
-		if f.Level == backend.Missing {
+		if f.Level == doctor.Missing {
 			lacking = append(lacking, errors.New(f.String()))
 		}
 	}

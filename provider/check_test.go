@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
@@ -26,11 +26,11 @@ import (
 )
 
 func TestMissingHasALineForEachWithItsMend(t *testing.T) {
-	require.NoError(t, Missing([]backend.Finding{{Level: backend.OK}, {Level: backend.Warning}}))
-	err := Missing([]backend.Finding{
-		{Level: backend.Missing, What: "a", Detail: "not found", Mend: "install a"},
-		{Level: backend.OK, What: "b"},
-		{Level: backend.Missing, What: "c", Detail: "not found", Mend: "install c"},
+	require.NoError(t, Missing([]doctor.Finding{{Level: doctor.OK}, {Level: doctor.Warning}}))
+	err := Missing([]doctor.Finding{
+		{Level: doctor.Missing, What: "a", Detail: "not found", Mend: "install a"},
+		{Level: doctor.OK, What: "b"},
+		{Level: doctor.Missing, What: "c", Detail: "not found", Mend: "install c"},
 	})
 	require.EqualError(t, err, "missing  a: not found\n         mend: install a\nmissing  c: not found\n         mend: install c")
 }
@@ -39,13 +39,13 @@ func TestStateDirThatCannotBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	finding := checkStateDir(filepath.Join(file, "state"))
-	require.Equal(t, backend.Missing, finding.Level)
+	require.Equal(t, doctor.Missing, finding.Level)
 	require.NotEmpty(t, finding.Mend)
 }
 
 func TestStateDirStaysAsItWas(t *testing.T) {
 	dir := t.TempDir()
-	require.NotEqual(t, backend.Missing, checkStateDir(dir).Level)
+	require.NotEqual(t, doctor.Missing, checkStateDir(dir).Level)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
@@ -55,7 +55,7 @@ func TestStateDirIsNotMadeByLookingAtIt(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "lib", "mayfly")
 	finding := checkStateDir(dir)
-	require.NotEqual(t, backend.Missing, finding.Level)
+	require.NotEqual(t, doctor.Missing, finding.Level)
 	require.Contains(t, finding.Detail, dir+" will be made; "+parent+" is writable")
 	entries, err := os.ReadDir(parent)
 	require.NoError(t, err)
@@ -111,9 +111,9 @@ func requireMode(t *testing.T, want os.FileMode, dir string) {
 // missing, as a program does that was killed.
 type busy struct{ *synthetic.Backend }
 
-func (busy) Check(ctx context.Context) []backend.Finding {
+func (busy) Check(ctx context.Context) []doctor.Finding {
 	<-ctx.Done()
-	return []backend.Finding{{Level: backend.Missing, What: "all", Detail: "signal: killed"}}
+	return []doctor.Finding{{Level: doctor.Missing, What: "all", Detail: "signal: killed"}}
 }
 
 func TestHostTooBusyToBeCheckedLacksNothing(t *testing.T) {
@@ -136,11 +136,11 @@ type picky struct {
 	lacks string
 }
 
-func (p picky) Check(context.Context) []backend.Finding {
+func (p picky) Check(context.Context) []doctor.Finding {
 	if p.lacks == "" {
-		return []backend.Finding{{Level: backend.OK, What: "all"}}
+		return []doctor.Finding{{Level: doctor.OK, What: "all"}}
 	}
-	return []backend.Finding{{Level: backend.Missing, What: p.lacks, Mend: "install it"}}
+	return []doctor.Finding{{Level: doctor.Missing, What: p.lacks, Mend: "install it"}}
 }
 
 func TestDoctorLooksAtTheBackendThatWouldBeTaken(t *testing.T) {
@@ -307,7 +307,7 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	findings := checkImages(c)
 	require.Len(t, findings, 1)
 	damaged := filepath.Join(c.ImagesDir(), strings.Repeat("b", 32))
-	require.Equal(t, backend.Warning, findings[0].Level)
+	require.Equal(t, doctor.Warning, findings[0].Level)
 	require.Contains(t, findings[0].Detail, damaged+": its disk.raw is missing")
 	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
 }

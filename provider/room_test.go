@@ -7,15 +7,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 func TestLittleSpaceIsAWarning(t *testing.T) {
-	require.Equal(t, backend.OK, checkSpace("/srv", leastFree).Level)
+	require.Equal(t, doctor.OK, checkSpace("/srv", leastFree).Level)
 	finding := checkSpace("/srv", leastFree-1)
-	require.Equal(t, backend.Warning, finding.Level)
+	require.Equal(t, doctor.Warning, finding.Level)
 	require.Contains(t, finding.Mend, "state_dir")
 }
 
@@ -23,11 +23,11 @@ func TestMoreMachinesThanMemoryIsAWarning(t *testing.T) {
 	c := config.Default()
 	c.Machine.Memory = 2 * gib
 	finding := checkMemory(c, 8*gib)
-	require.Equal(t, backend.Finding{
-		Level: backend.OK, What: "memory", Detail: "the host's 8.0 GiB hold 4 machines that use all of their 2.0 GiB",
+	require.Equal(t, doctor.Finding{
+		Level: doctor.OK, What: "memory", Detail: "the host's 8.0 GiB hold 4 machines that use all of their 2.0 GiB",
 	}, finding)
 	c.Host.MaxWorkers = 4
-	require.Equal(t, backend.OK, checkMemory(c, 8*gib).Level)
+	require.Equal(t, doctor.OK, checkMemory(c, 8*gib).Level)
 	c.Host.MaxWorkers = 5
 	require.Contains(t, checkMemory(c, 8*gib).Mend, "max_workers (5)")
 	require.Contains(t, checkMemory(c, gib).Mend, "machine.memory")
@@ -43,7 +43,7 @@ func TestDoctorSaysHowManyWorkersThereCanBe(t *testing.T) {
 		w := newWorld(t, synthetic.Options{})
 		w.configure(w.InstanceGroup, keys)
 		finding := checkAddresses(w.InstanceGroup.config)
-		require.Equal(t, backend.OK, finding.Level)
+		require.Equal(t, doctor.OK, finding.Level)
 		require.Contains(t, finding.Detail, want)
 		require.Contains(t, finding.Detail, strconv.Itoa(w.start().MaxSize)+" at once at most")
 	}

@@ -14,6 +14,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -161,10 +162,10 @@ func (a assembly) works(ctx context.Context, log *slog.Logger) error {
 
 // check looks at what the backend needs of the host. The rest means nothing as
 // long as root is missing.
-func (a assembly) check(ctx context.Context) []backend.Finding {
+func (a assembly) check(ctx context.Context) []doctor.Finding {
 	if a.lacksRoot() {
-		return []backend.Finding{{
-			Level: backend.Missing, What: "root",
+		return []doctor.Finding{{
+			Level: doctor.Missing, What: "root",
 			Detail: fmt.Sprintf("this process runs as uid %d, and machines with networks of their own need root", os.Geteuid()),
 			Mend:   "run the program, and GitLab Runner, as root",
 		}}
@@ -181,7 +182,7 @@ func Images(c config.Config) ([]image.Golden, error) {
 }
 
 // checkImages tells of golden images that are damaged, whichever pool uses them.
-func checkImages(c config.Config) (findings []backend.Finding) {
+func checkImages(c config.Config) (findings []doctor.Finding) {
 	_, err := Images(c)
 	var each interface{ Unwrap() []error }
 	if !errors.As(err, &each) { // what nobody may read, the state directory's finding tells of
@@ -189,8 +190,8 @@ func checkImages(c config.Config) (findings []backend.Finding) {
 	}
 	for _, err := range each.Unwrap() {
 		if damaged := (cache.Damaged{}); errors.As(err, &damaged) {
-			findings = append(findings, backend.Finding{
-				Level: backend.Warning, What: "golden image", Detail: fmt.Sprintf("%s: %v", damaged.Dir, damaged.Reason),
+			findings = append(findings, doctor.Finding{
+				Level: doctor.Warning, What: "golden image", Detail: fmt.Sprintf("%s: %v", damaged.Dir, damaged.Reason),
 				Mend: fmt.Sprintf("rm -r %s, to have it built again", damaged.Dir),
 			})
 		}

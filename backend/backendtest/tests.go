@@ -10,6 +10,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
 func testBuild(t *testing.T, b *bench) {
@@ -45,7 +46,7 @@ func testTwoWorkers(t *testing.T, b *bench) {
 	b.ready(t, other)
 	assert.NotEqual(t, one.Address(), other.Address())
 	err := access.SSH{}.Ready(b.context(t), one.Address(), other.Identity, other.Key)
-	require.ErrorIs(t, err, access.ErrHostKey, "one must not answer with the other's host key")
+	require.ErrorIs(t, err, sshkey.ErrHostKey, "one must not answer with the other's host key")
 
 	require.NoError(t, b.Backend.Destroy(b.context(t), one.ID()))
 	b.ready(t, other)

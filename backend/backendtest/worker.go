@@ -143,5 +143,5 @@ func (b *bench) ends(t *testing.T, machine backend.Machine) {
 	case <-time.After(b.Patience):
 		require.Fail(t, "machine has not ended", machine.ID())
 	}
-	require.ErrorIs(t, machine.Err(), backend.ErrGone)
+	require.ErrorIs(t, machine.Err(), guest.ErrGone)
 }

@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
 )
@@ -228,13 +229,13 @@ func TestRulesOfSudoAreEnough(t *testing.T) {
 	var rules string
 	for _, finding := range b.Check(t.Context()) {
 		if finding.What == "sudo" {
-			require.Equal(t, backend.Missing, finding.Level)
+			require.Equal(t, doctor.Missing, finding.Level)
 			rules = finding.Mend
 		}
 	}
 	f.write("sudoers", rules)
 	for _, finding := range b.Check(t.Context()) {
-		require.NotEqual(t, backend.Missing, finding.Level, "%s", finding)
+		require.NotEqual(t, doctor.Missing, finding.Level, "%s", finding)
 	}
 	golden := f.build(b, f.recipe())
 	f.started(b, golden, "p-aaaaaaaa")
@@ -257,7 +258,7 @@ func TestCheck(t *testing.T) {
 	b := New(options)
 	missing := map[string]string{}
 	for _, finding := range b.Check(t.Context()) {
-		if finding.Level == backend.Missing {
+		if finding.Level == doctor.Missing {
 			require.NotEmpty(t, finding.Mend, finding.What)
 			missing[finding.What] = finding.Detail
 		}
@@ -268,7 +269,7 @@ func TestCheck(t *testing.T) {
 	f.write("rc.conf", "vm_dir=\"zfs:zroot/vm\"\n")
 	for _, finding := range b.Check(t.Context()) {
 		if finding.What == "bhyve.template" {
-			require.Equal(t, backend.Missing, finding.Level)
+			require.Equal(t, doctor.Missing, finding.Level)
 		}
 	}
 	options.Sudo = "doas"

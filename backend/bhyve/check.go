@@ -10,32 +10,32 @@ import (
 	"runtime"
 	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
 // Check looks at vm-bhyve, at what lets us use it, and at what tells addresses.
-func (b *Backend) Check(ctx context.Context) []backend.Finding {
-	findings := []backend.Finding{checkHost(), checkVM(ctx), b.checkDirectory(ctx), b.checkRoot(ctx), b.checkSource(), b.checkLeases(ctx)}
+func (b *Backend) Check(ctx context.Context) []doctor.Finding {
+	findings := []doctor.Finding{checkHost(), checkVM(ctx), b.checkDirectory(ctx), b.checkRoot(ctx), b.checkSource(), b.checkLeases(ctx)}
 	if b.options.Source.Kind == image.HTTPS || b.options.Source.Kind == image.Local {
 		findings = append(findings, checkQEMUImg(), b.checkTemplate(ctx))
 	}
 	return findings
 }
 
-func checkHost() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "host", Detail: runtime.GOOS}
+func checkHost() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "host", Detail: runtime.GOOS}
 	if runtime.GOOS != "freebsd" {
-		finding.Level, finding.Detail = backend.Warning, "this is "+runtime.GOOS+", and vm-bhyve is for FreeBSD"
+		finding.Level, finding.Detail = doctor.Warning, "this is "+runtime.GOOS+", and vm-bhyve is for FreeBSD"
 		finding.Mend = "use a FreeBSD host"
 	}
 	return finding
 }
 
-func checkVM(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "vm-bhyve", Mend: "pkg install vm-bhyve; sysrc vm_enable=YES; vm init"}
+func checkVM(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "vm-bhyve", Mend: "pkg install vm-bhyve; sysrc vm_enable=YES; vm init"}
 	if !exists(path("vm")) {
-		finding.Level, finding.Detail = backend.Missing, path("vm")+" is not there"
+		finding.Level, finding.Detail = doctor.Missing, path("vm")+" is not there"
 		return finding
 	}
 	version, err := execute(ctx, nil, []string{path("pkg"), "query", "%v", "vm-bhyve"})
@@ -46,14 +46,14 @@ func checkVM(ctx context.Context) backend.Finding {
 	return finding
 }
 
-func (b *Backend) checkDirectory(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "vm_dir"}
+func (b *Backend) checkDirectory(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "vm_dir"}
 	dir, err := b.host.directory(ctx)
 	if err == nil {
 		_, err = os.ReadDir(dir)
 	}
 	if err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = `zfs create POOL/vm; sysrc vm_dir="zfs:POOL/vm"; vm init; and let this user read that directory`
 		return finding
 	}
@@ -62,13 +62,13 @@ func (b *Backend) checkDirectory(ctx context.Context) backend.Finding {
 }
 
 // checkRoot tries the one command that changes nothing.
-func (b *Backend) checkRoot(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "root", Detail: "this process is root"}
+func (b *Backend) checkRoot(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "root", Detail: "this process is root"}
 	if b.options.Sudo != "" {
 		finding.What, finding.Detail = b.options.Sudo, "lets this user run what is needed"
 	}
 	if err := b.host.root(ctx, "vm", "list"); err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = `run the program, and GitLab Runner, as root; or set plugin_config.bhyve.sudo to "sudo" or "doas"`
 	}
 	if b.options.Sudo != "" { // also when the one that was tried is allowed
@@ -136,18 +136,18 @@ func (b *Backend) sudoers(ctx context.Context) []string {
 	return rules
 }
 
-func (b *Backend) checkSource() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "image.source", Detail: b.options.Source.Kind + " " + b.options.Source.Location}
+func (b *Backend) checkSource() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "image.source", Detail: b.options.Source.Kind + " " + b.options.Source.Location}
 	if err := checkSource(b.options.Source); err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "correct plugin_config.image.source"
 	}
 	return finding
 }
 
 // checkLeases wants one source of addresses that can be read.
-func (b *Backend) checkLeases(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "bhyve.leases"}
+func (b *Backend) checkLeases(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "bhyve.leases"}
 	var readable, failed []string
 	for _, kind := range b.sources() {
 		var err error
@@ -165,33 +165,33 @@ func (b *Backend) checkLeases(ctx context.Context) backend.Finding {
 	finding.Detail = "addresses are found by " + strings.Join(readable, ", ")
 	switch {
 	case len(readable) == 0:
-		finding.Level, finding.Detail = backend.Missing, strings.Join(failed, "; ")
+		finding.Level, finding.Detail = doctor.Missing, strings.Join(failed, "; ")
 		finding.Mend = "let this user read the leases of the DHCP server that serves the guests' switch, or set plugin_config.bhyve.leases_file"
 	case len(readable) == 1 && readable[0] == ARP:
-		finding.Level = backend.Warning
+		finding.Level = doctor.Warning
 		finding.Mend = "ARP knows a guest only after traffic: let this user read the leases of the DHCP server that serves the guests' switch"
 	}
 	return finding
 }
 
-func checkQEMUImg() backend.Finding {
+func checkQEMUImg() doctor.Finding {
 	found, err := exec.LookPath("qemu-img")
 	if err != nil {
-		return backend.Finding{Level: backend.Missing, What: "qemu-img", Detail: "vm-bhyve writes images to disks with it, and it is not in PATH",
+		return doctor.Finding{Level: doctor.Missing, What: "qemu-img", Detail: "vm-bhyve writes images to disks with it, and it is not in PATH",
 			Mend: "pkg install qemu-tools"}
 	}
-	return backend.Finding{Level: backend.OK, What: "qemu-img", Detail: found}
+	return doctor.Finding{Level: doctor.OK, What: "qemu-img", Detail: found}
 }
 
-func (b *Backend) checkTemplate(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "bhyve.template", Detail: b.options.Template}
+func (b *Backend) checkTemplate(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "bhyve.template", Detail: b.options.Template}
 	dir, err := b.host.directory(ctx)
 	if err != nil {
 		return finding // vm_dir is reported already
 	}
 	file := filepath.Join(dir, ".templates", b.options.Template+".conf")
 	if !exists(file) {
-		finding.Level, finding.Detail = backend.Missing, file+" is not there"
+		finding.Level, finding.Detail = doctor.Missing, file+" is not there"
 		finding.Mend = "copy one of /usr/local/share/examples/vm-bhyve to " + file + ` (loader="uefi" for cloud images), or set plugin_config.bhyve.template`
 	}
 	return finding

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
 // machine is a guest of vm-bhyve: it lives as long as the kernel has its
@@ -54,5 +55,5 @@ func (m *machine) Err() error {
 	if m.host.alive(m.id) {
 		return nil
 	}
-	return fmt.Errorf("%w: its device is not below %s any more", backend.ErrGone, m.host.devices)
+	return fmt.Errorf("%w: its device is not below %s any more", guest.ErrGone, m.host.devices)
 }

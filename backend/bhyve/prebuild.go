@@ -13,8 +13,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
 // prebuilder makes one golden guest.
@@ -51,13 +52,13 @@ func (p prebuilder) make(ctx context.Context) (remote.Login, error) {
 		p.progress("clone", p.recipe.Source.Location)
 		return login, p.host.whole(ctx, "vm", cloneArguments(name, snapshot, p.ID)...)
 	}
-	private, public, err := remote.NewKey("mayfly-prebuild")
+	pair, err := sshkey.NewPair("mayfly-prebuild")
 	if err != nil {
 		return login, err
 	}
-	login.Key = private
+	login.Key = pair.Private
 	key := filepath.Join(p.Dir, "login.pub")
-	if err := os.WriteFile(key, []byte(public+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(key, []byte(pair.Public+"\n"), 0o600); err != nil {
 		return login, err
 	}
 	return login, p.create(ctx, key)

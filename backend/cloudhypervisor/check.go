@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -31,10 +31,10 @@ const install = "install the static binary of a release from v53 on, from the pr
 
 // Check looks for the programs and devices that machines need, and boots a
 // kernel with KVM, if there is a kernel to boot.
-func (b *Backend) Check(ctx context.Context) []backend.Finding {
-	findings := append([]backend.Finding{b.checkBinary(ctx)}, booting.Check(b.options.Source)...)
+func (b *Backend) Check(ctx context.Context) []doctor.Finding {
+	findings := append([]doctor.Finding{b.checkBinary(ctx)}, booting.Check(b.options.Source)...)
 	if b.options.Source != image.Debootstrap {
-		findings = append(findings, backend.Finding{Level: backend.Warning, What: "image.source", Detail: errFirmware.Error(),
+		findings = append(findings, doctor.Finding{Level: doctor.Warning, What: "image.source", Detail: errFirmware.Error(),
 			Mend: `leave image.source at "debootstrap", or build the image with the backend "qemu"`})
 	}
 	return append(findings, checkLandlock(), checkSetpriv(), b.checkKVM(ctx))
@@ -50,17 +50,17 @@ func (b *Backend) version(ctx context.Context) (api.Version, error) {
 	return api.ParseVersion(strings.TrimSpace(line))
 }
 
-func (b *Backend) checkBinary(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: b.options.Binary}
+func (b *Backend) checkBinary(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: b.options.Binary}
 	version, err := b.version(ctx)
 	switch {
 	case err != nil:
-		finding.Level, finding.Detail, finding.Mend = backend.Missing, err.Error(), install
+		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), install
 	case !version.AtLeast(leastVersion):
-		finding.Level, finding.Mend = backend.Missing, install
+		finding.Level, finding.Mend = doctor.Missing, install
 		finding.Detail = fmt.Sprintf("%s is too old: v%d is needed, and v%d for forks", version, leastVersion, forkVersion)
 	case !version.AtLeast(forkVersion) && b.options.Fork:
-		finding.Level, finding.Mend = backend.Warning, install
+		finding.Level, finding.Mend = doctor.Warning, install
 		finding.Detail = fmt.Sprintf("%s forks no machines: every worker boots until it is v%d", version, forkVersion)
 	default:
 		finding.Detail = version.String()
@@ -69,12 +69,12 @@ func (b *Backend) checkBinary(ctx context.Context) backend.Finding {
 }
 
 // checkLandlock asks the kernel, since machines confine themselves with it.
-func checkLandlock() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "landlock"}
+func checkLandlock() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "landlock"}
 	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
 	if errno != 0 {
-		finding.Level, finding.Detail = backend.Missing, fmt.Sprintf("this kernel has no Landlock: %v", errno)
+		finding.Level, finding.Detail = doctor.Missing, fmt.Sprintf("this kernel has no Landlock: %v", errno)
 		finding.Mend = "boot a kernel from 5.13 on that was built with it, and with landlock in the list of its parameter lsm="
 		return finding
 	}
@@ -82,23 +82,23 @@ func checkLandlock() backend.Finding {
 	return finding
 }
 
-func checkSetpriv() backend.Finding {
+func checkSetpriv() doctor.Finding {
 	path, err := exec.LookPath("setpriv")
 	if err != nil {
-		return backend.Finding{Level: backend.Warning, What: "setpriv", Detail: "not found in PATH: machines keep the capabilities of root",
+		return doctor.Finding{Level: doctor.Warning, What: "setpriv", Detail: "not found in PATH: machines keep the capabilities of root",
 			Mend: "apt-get install util-linux"}
 	}
-	return backend.Finding{Level: backend.OK, What: "setpriv", Detail: path + ": machines run without capabilities"}
+	return doctor.Finding{Level: doctor.OK, What: "setpriv", Detail: path + ": machines run without capabilities"}
 }
 
 // checkKVM boots a kernel unless one was booted since the host was.
-func (b *Backend) checkKVM(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.Missing, What: "KVM",
+func (b *Backend) checkKVM(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.Missing, What: "KVM",
 		Mend: "use a machine with hardware virtualisation and a /dev/kvm of the host's own (modprobe kvm_intel or kvm_amd); " +
 			"nested ones must boot a stock kernel. Without KVM only the backend \"qemu\" runs machines"}
 	kernel := booting.AnyKernel(b.options.ImagesDir)
 	if kernel == "" {
-		finding.Level, finding.Detail = backend.Warning, "not known before the first image is built: there is no kernel to boot for a probe"
+		finding.Level, finding.Detail = doctor.Warning, "not known before the first image is built: there is no kernel to boot for a probe"
 		finding.Mend = "run `fleeting-plugin-mayfly image build`, then doctor again"
 		return finding
 	}
@@ -109,7 +109,7 @@ func (b *Backend) checkKVM(ctx context.Context) backend.Finding {
 	}
 	finding.Detail = found.Reason
 	if found.Name == kvm.KVM {
-		finding.Level, finding.Mend = backend.OK, ""
+		finding.Level, finding.Mend = doctor.OK, ""
 	}
 	return finding
 }

@@ -10,32 +10,33 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
 )
 
 func TestCheckSaysWhatIsMissing(t *testing.T) {
 	w := newWorld(t, "check")
-	found := func() map[string]backend.Finding {
-		byName := map[string]backend.Finding{}
+	found := func() map[string]doctor.Finding {
+		byName := map[string]doctor.Finding{}
 		for _, finding := range w.Check(t.Context()) {
 			require.NotEmpty(t, finding.Detail)
-			require.Equal(t, finding.Level == backend.OK, finding.Mend == "", finding)
+			require.Equal(t, finding.Level == doctor.OK, finding.Mend == "", finding)
 			byName[filepath.Base(finding.What)] = finding
 		}
 		return byName
 	}
-	require.Equal(t, backend.OK, found()["cloud-hypervisor"].Level)
+	require.Equal(t, doctor.OK, found()["cloud-hypervisor"].Level)
 	require.Contains(t, found(), "setpriv")
 	require.Contains(t, found(), "landlock")
-	for release, want := range map[string]backend.Level{"v50.2": backend.Missing, "v51.1": backend.Warning, "v53.1": backend.OK, "nonsense": backend.Missing} {
+	for release, want := range map[string]doctor.Level{"v50.2": doctor.Missing, "v51.1": doctor.Warning, "v53.1": doctor.OK, "nonsense": doctor.Missing} {
 		t.Setenv(fake.Release, release)
 		require.Equal(t, want, found()["cloud-hypervisor"].Level, release)
 	}
 	w.options.Binary = filepath.Join(t.TempDir(), "none")
-	require.Equal(t, backend.Missing, found()["none"].Level)
+	require.Equal(t, doctor.Missing, found()["none"].Level)
 	w.options.Source = image.HTTPS
-	require.Equal(t, backend.Warning, found()["image.source"].Level)
+	require.Equal(t, doctor.Warning, found()["image.source"].Level)
 }
 
 // TestWithoutKVMNothingHangs has a probe in which no kernel boots.

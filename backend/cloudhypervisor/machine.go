@@ -59,7 +59,7 @@ func (m *machine) Err() error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: Cloud Hypervisor %w%s", backend.ErrGone, err, m.explanation())
+	return fmt.Errorf("%w: Cloud Hypervisor %w%s", guest.ErrGone, err, m.explanation())
 }
 
 // explanation is the event that ended the machine, or else what Cloud

@@ -12,10 +12,10 @@ import (
 	"strings"
 	"syscall"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -23,29 +23,29 @@ import (
 const leastVersion = 247
 
 // Check looks for the programs, and tries what the kernel lets containers do.
-func (b *Backend) Check(ctx context.Context) []backend.Finding {
-	findings := []backend.Finding{b.checkNspawn()}
+func (b *Backend) Check(ctx context.Context) []doctor.Finding {
+	findings := []doctor.Finding{b.checkNspawn()}
 	if b.options.Source == image.Debootstrap {
-		findings = append(findings, backend.FindProgram("mmdebstrap", "apt-get install mmdebstrap"))
+		findings = append(findings, doctor.FindProgram("mmdebstrap", "apt-get install mmdebstrap"))
 	} else {
-		findings = append(findings, backend.Finding{
-			Level: backend.Missing, What: "image.source", Detail: "it names a cloud image, which holds a whole disk",
+		findings = append(findings, doctor.Finding{
+			Level: doctor.Missing, What: "image.source", Detail: "it names a cloud image, which holds a whole disk",
 			Mend: fmt.Sprintf("set plugin_config.image.source to %q, or choose a backend of virtual machines", image.Debootstrap),
 		})
 	}
 	return append(findings,
-		backend.FindProgram("unshare", "apt-get install util-linux"), backend.FindProgram("mount", "apt-get install mount"),
+		doctor.FindProgram("unshare", "apt-get install util-linux"), doctor.FindProgram("mount", "apt-get install mount"),
 		b.checkCopies(ctx), checkGroups(), b.checkUsers())
 }
 
-func (b *Backend) checkNspawn() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "systemd-nspawn"}
+func (b *Backend) checkNspawn() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "systemd-nspawn"}
 	version, err := b.version()
 	switch {
 	case err != nil:
-		finding.Level, finding.Detail, finding.Mend = backend.Missing, err.Error(), "apt-get install systemd-container"
+		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), "apt-get install systemd-container"
 	case version < leastVersion:
-		finding.Level = backend.Missing
+		finding.Level = doctor.Missing
 		finding.Detail = fmt.Sprintf("version %d, and %d is the least", version, leastVersion)
 		finding.Mend = "use a newer release of the distribution"
 	default:
@@ -77,7 +77,7 @@ func parseVersion(said string) (int, error) {
 
 // checkCopies tries how workers will share the golden tree's files, in a
 // directory of its own below the nearest one that is there.
-func (b *Backend) checkCopies(ctx context.Context) backend.Finding {
+func (b *Backend) checkCopies(ctx context.Context) doctor.Finding {
 	dir := b.options.WorkersDir
 	for dir != "/" {
 		if _, err := os.Stat(dir); err == nil {
@@ -86,13 +86,13 @@ func (b *Backend) checkCopies(ctx context.Context) backend.Finding {
 		dir = filepath.Dir(dir)
 	}
 	if tree.IsBtrfs(dir) {
-		return backend.Finding{Level: backend.OK, What: "copies", Detail: "workers are btrfs snapshots"}
+		return doctor.Finding{Level: doctor.OK, What: "copies", Detail: "workers are btrfs snapshots"}
 	}
 	if err := tryOverlay(ctx, dir); err != nil {
-		return backend.Finding{Level: backend.Missing, What: "copies", Detail: err.Error(),
+		return doctor.Finding{Level: doctor.Missing, What: "copies", Detail: err.Error(),
 			Mend: "load the module (modprobe overlay), and put state_dir on ext4, XFS or btrfs"}
 	}
-	return backend.Finding{Level: backend.OK, What: "copies", Detail: "workers are overlays"}
+	return doctor.Finding{Level: doctor.OK, What: "copies", Detail: "workers are overlays"}
 }
 
 func tryOverlay(ctx context.Context, dir string) error {
@@ -118,20 +118,20 @@ func tryOverlay(ctx context.Context, dir string) error {
 	return nil
 }
 
-func checkGroups() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "control groups"}
+func checkGroups() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "control groups"}
 	hierarchies, err := cgroup.Hierarchies()
 	switch {
 	case err != nil:
-		finding.Level, finding.Detail, finding.Mend = backend.Missing, err.Error(), "mount /proc"
+		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), "mount /proc"
 		return finding
 	case len(hierarchies) == 0:
-		finding.Level, finding.Detail = backend.Missing, "none are mounted, and without one a container cannot be ended for sure"
+		finding.Level, finding.Detail = doctor.Missing, "none are mounted, and without one a container cannot be ended for sure"
 		finding.Mend = "mount -t cgroup2 none /sys/fs/cgroup"
 		return finding
 	}
 	if lacking := cgroup.Lacking(hierarchies); len(lacking) > 0 {
-		finding.Level, finding.Detail = backend.Warning, "workers have no limit on "+strings.Join(lacking, ", ")
+		finding.Level, finding.Detail = doctor.Warning, "workers have no limit on "+strings.Join(lacking, ", ")
 		finding.Mend = "boot the host with the unified hierarchy (systemd.unified_cgroup_hierarchy=1) and with cgroup_enable=memory"
 		return finding
 	}
@@ -142,8 +142,8 @@ func checkGroups() backend.Finding {
 	return finding
 }
 
-func (b *Backend) checkUsers() backend.Finding {
-	finding := backend.Finding{Level: backend.Warning, What: "user namespaces"}
+func (b *Backend) checkUsers() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.Warning, What: "user namespaces"}
 	if !b.options.PrivateUsers {
 		finding.Detail = "switched off: root in a worker is root on this host, held back only by what it may not call"
 		finding.Mend = "remove plugin_config.nspawn.private_users, or set it to true"
@@ -154,7 +154,7 @@ func (b *Backend) checkUsers() backend.Finding {
 		finding.Mend = "sysctl user.max_user_namespaces=15000, on a kernel with CONFIG_USER_NS"
 		return finding
 	}
-	finding.Level, finding.Detail = backend.OK, fmt.Sprintf("root in a worker is user %d on this host", image.ShiftedBase)
+	finding.Level, finding.Detail = doctor.OK, fmt.Sprintf("root in a worker is user %d on this host", image.ShiftedBase)
 	return finding
 }
 

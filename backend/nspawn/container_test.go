@@ -17,6 +17,8 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 )
@@ -84,7 +86,7 @@ func TestContainersAreApartFromEachOtherAndFromTheHost(t *testing.T) {
 }
 
 func TestMemoryAndProcessesAreLimited(t *testing.T) {
-	if lacking := checkGroups(); lacking.Level != backend.OK {
+	if lacking := checkGroups(); lacking.Level != doctor.OK {
 		t.Skip(lacking)
 	}
 	p, recipe := newPool(t, ext4Dir, "limits")
@@ -111,7 +113,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, found, 1)
 			require.Equal(t, w.ID(), found[0].ID())
-			require.ErrorIs(t, found[0].Err(), backend.ErrGone)
+			require.ErrorIs(t, found[0].Err(), guest.ErrGone)
 			require.NoError(t, next.Destroy(t.Context(), w.ID()))
 			require.Empty(t, sleepers(t))
 			require.NoDirExists(t, next.directory(w.ID()))
@@ -144,7 +146,7 @@ func TestPowerOffInsideIsTheEnd(t *testing.T) {
 	case <-time.After(patience):
 		require.Fail(t, "still there")
 	}
-	require.ErrorIs(t, w.Err(), backend.ErrGone)
+	require.ErrorIs(t, w.Err(), guest.ErrGone)
 }
 
 func TestContainerThatCannotStartSaysWhy(t *testing.T) {
@@ -160,7 +162,7 @@ func TestContainerThatCannotStartSaysWhy(t *testing.T) {
 	require.NoError(t, err)
 	spec := backend.Spec{ID: id, Dir: dir, Size: backend.Size{CPUs: 1, Memory: 256 << 20}, Identity: identity}
 	_, err = p.Start(t.Context(), empty, spec)
-	require.ErrorIs(t, err, backend.ErrGone)
+	require.ErrorIs(t, err, guest.ErrGone)
 	require.ErrorContains(t, err, "OS root directory", "what systemd-nspawn says of it")
 	require.NoError(t, p.Destroy(t.Context(), id))
 	require.NoError(t, os.RemoveAll(dir))

@@ -16,6 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
 // consoleFile is in the worker's directory.
@@ -51,13 +52,13 @@ func (m *machine) Done() <-chan struct{} {
 
 func (m *machine) Err() error {
 	if m.process == nil {
-		return fmt.Errorf("%w: its supervisor has ended", backend.ErrGone)
+		return fmt.Errorf("%w: its supervisor has ended", guest.ErrGone)
 	}
 	err := m.process.Err()
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: systemd-nspawn %w%s", backend.ErrGone, err, bootlog.LastLine(m.console))
+	return fmt.Errorf("%w: systemd-nspawn %w%s", guest.ErrGone, err, bootlog.LastLine(m.console))
 }
 
 // container is what is started.

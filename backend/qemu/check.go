@@ -8,23 +8,23 @@ import (
 	"os/exec"
 	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 )
 
 // Check looks for the programs and devices that machines need, and boots a
 // kernel with KVM, if there is a kernel to boot.
-func (b *Backend) Check(ctx context.Context) []backend.Finding {
-	findings := append([]backend.Finding{b.checkQEMU(ctx)}, booting.Check(b.options.Source)...)
+func (b *Backend) Check(ctx context.Context) []doctor.Finding {
+	findings := append([]doctor.Finding{b.checkQEMU(ctx)}, booting.Check(b.options.Source)...)
 	return append(findings, b.checkAcceleration(ctx))
 }
 
-func (b *Backend) checkQEMU(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: b.options.Binary}
+func (b *Backend) checkQEMU(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: b.options.Binary}
 	out, err := exec.CommandContext(ctx, b.options.Binary, "--version").Output()
 	if err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "apt-get install qemu-system-x86"
 		if strings.Contains(b.options.Binary, "aarch64") {
 			finding.Mend = "apt-get install qemu-system-arm"
@@ -36,8 +36,8 @@ func (b *Backend) checkQEMU(ctx context.Context) backend.Finding {
 }
 
 // checkAcceleration boots a kernel unless one was booted since the host was.
-func (b *Backend) checkAcceleration(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.Warning, What: "acceleration",
+func (b *Backend) checkAcceleration(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.Warning, What: "acceleration",
 		Mend: "use a machine with hardware virtualisation and a /dev/kvm of the host's own; nested ones must boot a stock kernel"}
 	kernel := booting.AnyKernel(b.options.ImagesDir)
 	if kernel == "" {
@@ -52,7 +52,7 @@ func (b *Backend) checkAcceleration(ctx context.Context) backend.Finding {
 	}
 	finding.Detail = fmt.Sprintf("%s: %s", found.Name, found.Reason)
 	if found.Name == kvm.KVM {
-		finding.Level, finding.Mend = backend.OK, ""
+		finding.Level, finding.Mend = doctor.OK, ""
 	}
 	return finding
 }

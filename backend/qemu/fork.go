@@ -16,6 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 )
 
 // forkLimit bounds a fork up to its new identity. It takes well under a second
@@ -46,7 +47,7 @@ func (b *Backend) fork(ctx context.Context, t template.Template, golden image.Go
 		err = m.explain(m.goOn(limited, m.rekey(spec.Identity)))
 	}
 	if err == nil {
-		backend.PhaseEnded(ctx, backend.PhaseIdentity)
+		phase.Ended(ctx, phase.Identity)
 		return m, nil
 	}
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
@@ -82,7 +83,7 @@ func (b *Backend) launchFork(ctx context.Context, t template.Template, golden im
 	if fork.Disk, fork.Format, err = cloneDisk(ctx, t, spec.Dir); err != nil {
 		return nil, err
 	}
-	backend.PhaseEnded(ctx, backend.PhaseDisk)
+	phase.Ended(ctx, phase.Disk)
 	if !b.options.ShareMemory {
 		fork.MemoryFile = filepath.Join(spec.Dir, memoryFile)
 		if err := disk.SparseCopy(ctx, t.Memory(), fork.MemoryFile); err != nil {
@@ -93,7 +94,7 @@ func (b *Backend) launchFork(ctx context.Context, t template.Template, golden im
 	if err != nil {
 		return nil, err
 	}
-	backend.PhaseEnded(ctx, backend.PhaseProcess)
+	phase.Ended(ctx, phase.Process)
 	m.how = backend.Fork
 	return m, nil
 }
@@ -146,7 +147,7 @@ func (m *machine) restore(ctx context.Context, statePath string) error {
 	if err := m.migrate(ctx, restore, state); err != nil {
 		return errors.Join(err, m.agent.Close())
 	}
-	backend.PhaseEnded(ctx, backend.PhaseRestore)
+	phase.Ended(ctx, phase.Restore)
 	return nil
 }
 
@@ -158,7 +159,7 @@ func (m *machine) goOn(ctx context.Context, first func(*guest.Client, context.Co
 	if err := m.qmp.Execute(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	backend.PhaseEnded(ctx, backend.PhaseContinue)
+	phase.Ended(ctx, phase.Continue)
 	return first(guest.NewClient(m.agent), ctx)
 }
 

@@ -19,6 +19,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
 // Names of the files of a machine, in the worker's directory.
@@ -59,7 +60,7 @@ func (m *machine) Err() error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: QEMU %w%s", backend.ErrGone, err, m.explanation())
+	return fmt.Errorf("%w: QEMU %w%s", guest.ErrGone, err, m.explanation())
 }
 
 // explanation is what QEMU said about its end, on QMP or else in its output.

@@ -18,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
@@ -152,7 +153,7 @@ func TestMachineThatCannotStartSaysWhy(t *testing.T) {
 	work, err := os.MkdirTemp(stateDir, "w-")
 	require.NoError(t, err)
 	_, err = w.Start(t.Context(), rubbish, backend.Spec{ID: "broken-aaaaaaaa", Dir: work, Size: backend.Size{CPUs: 1, Memory: 256 << 20}})
-	require.ErrorIs(t, err, backend.ErrGone)
+	require.ErrorIs(t, err, guest.ErrGone)
 	require.ErrorContains(t, err, "kernel")
 	require.NoError(t, w.Destroy(t.Context(), "broken-aaaaaaaa"))
 }
@@ -165,5 +166,5 @@ func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
 	require.Equal(t, context.Canceled, m.explain(context.Canceled))
 	require.NoError(t, child.Kill(t.Context()))
 	<-m.Done()
-	require.ErrorIs(t, m.explain(context.Canceled), backend.ErrGone)
+	require.ErrorIs(t, m.explain(context.Canceled), guest.ErrGone)
 }

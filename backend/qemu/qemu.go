@@ -20,6 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 )
 
 // Options are what the backend needs from its surroundings.
@@ -120,7 +121,7 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, fmt.Errorf("cloning the golden disk for %s: %w", spec.ID, err)
 	}
-	backend.PhaseEnded(ctx, backend.PhaseDisk)
+	phase.Ended(ctx, phase.Disk)
 	m, err := b.launch(spec.ID, spec.Dir, spec.Lease.Namespace, machineSpec{
 		Accel: acceleration.Name, CPUs: spec.CPUs, Memory: spec.Memory,
 		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
@@ -131,13 +132,13 @@ func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.S
 	if err != nil {
 		return nil, err
 	}
-	backend.PhaseEnded(ctx, backend.PhaseProcess)
+	phase.Ended(ctx, phase.Process)
 	m.address = spec.Lease.SSH()
 	b.keep(m)
 	if err := m.explain(m.boot(ctx, spec)); err != nil {
 		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
 	}
-	backend.PhaseEnded(ctx, backend.PhaseIdentity)
+	phase.Ended(ctx, phase.Identity)
 	return m, nil
 }
 

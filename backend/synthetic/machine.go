@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
 // handshakeTimeout ends a connection of which nothing comes. On a busy host it
@@ -73,7 +74,7 @@ func (m *machine) Err() error { return context.Cause(m.ctx) }
 
 // end ends the machine; the first reason counts. It does not wait.
 func (m *machine) end(reason string) {
-	m.ended(fmt.Errorf("%w: %s", backend.ErrGone, reason))
+	m.ended(fmt.Errorf("%w: %s", guest.ErrGone, reason))
 	m.close()
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -47,9 +48,9 @@ func New(options Options) *Backend {
 }
 
 // Check finds nothing missing, and says what the backend does not do.
-func (b *Backend) Check(context.Context) []backend.Finding {
-	return []backend.Finding{{
-		Level:  backend.Warning,
+func (b *Backend) Check(context.Context) []doctor.Finding {
+	return []doctor.Finding{{
+		Level:  doctor.Warning,
 		What:   "isolation",
 		Detail: "the synthetic backend runs jobs on this host, as the user of this process",
 		Mend:   "choose another backend for anything but tests and demos",

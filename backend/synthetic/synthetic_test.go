@@ -18,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 )
@@ -136,7 +137,7 @@ func TestStartFails(t *testing.T) {
 func TestCheckWarns(t *testing.T) {
 	findings := synthetic.New(synthetic.Options{}).Check(t.Context())
 	require.Len(t, findings, 1)
-	assert.Equal(t, backend.Warning, findings[0].Level)
+	assert.Equal(t, doctor.Warning, findings[0].Level)
 }
 
 // start makes one worker, test-a, and logs in.

@@ -11,7 +11,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 

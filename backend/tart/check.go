@@ -10,17 +10,17 @@ import (
 	"strconv"
 	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 )
 
 // maxSocket is the longest path of a unix socket on macOS, in bytes.
 const maxSocket = 103
 
 // Check looks at Tart, the host, and what the configuration names.
-func (b *Backend) Check(ctx context.Context) []backend.Finding {
-	findings := []backend.Finding{b.checkTart(ctx), checkHost(ctx), b.checkHome(), b.checkSource()}
+func (b *Backend) Check(ctx context.Context) []doctor.Finding {
+	findings := []doctor.Finding{b.checkTart(ctx), checkHost(ctx), b.checkHome(), b.checkSource()}
 	if os.Geteuid() == 0 {
-		findings = append(findings, backend.Finding{Level: backend.Warning, What: "user",
+		findings = append(findings, doctor.Finding{Level: doctor.Warning, What: "user",
 			Detail: "this process is root, whose keychain and privacy settings are not those of the user who is logged in",
 			Mend:   "run GitLab Runner as a launch agent of a user who is logged in"})
 	}
@@ -28,18 +28,18 @@ func (b *Backend) Check(ctx context.Context) []backend.Finding {
 		findings = append(findings, checkSoftnet())
 	}
 	if workers := b.options.MaxWorkers; workers == 0 || workers > macGuests {
-		findings = append(findings, backend.Finding{Level: backend.Warning, What: "host.max_workers",
+		findings = append(findings, doctor.Finding{Level: doctor.Warning, What: "host.max_workers",
 			Detail: fmt.Sprintf("macOS runs %d macOS guests at once, and further workers would wait for them", macGuests),
 			Mend:   fmt.Sprintf("for macOS guests set host.max_workers, and the runner's max_instances, to %d", macGuests)})
 	}
 	return append(findings, b.checkShares()...)
 }
 
-func (b *Backend) checkTart(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "tart"}
+func (b *Backend) checkTart(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "tart"}
 	version, err := b.tool.do(ctx, nil, "--version")
 	if err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "brew install openai/tools/tart (or cirruslabs/cli/tart, the older line), or put tart into PATH"
 		return finding
 	}
@@ -50,10 +50,10 @@ func (b *Backend) checkTart(ctx context.Context) backend.Finding {
 // leastMacOS is the first release that Tart runs on.
 const leastMacOS = 13
 
-func checkHost(ctx context.Context) backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "host"}
+func checkHost(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "host"}
 	if runtime.GOOS != macOS || runtime.GOARCH != "arm64" {
-		finding.Level, finding.Detail = backend.Warning, "this is "+runtime.GOOS+" on "+runtime.GOARCH+", and Tart is for macOS on Apple silicon"
+		finding.Level, finding.Detail = doctor.Warning, "this is "+runtime.GOOS+" on "+runtime.GOARCH+", and Tart is for macOS on Apple silicon"
 		finding.Mend = "use a Mac with Apple silicon"
 		return finding
 	}
@@ -61,31 +61,31 @@ func checkHost(ctx context.Context) backend.Finding {
 	finding.Detail = "macOS " + strings.TrimSpace(string(out))
 	major, _, _ := strings.Cut(strings.TrimSpace(string(out)), ".")
 	if n, parse := strconv.Atoi(major); err != nil || parse != nil || n < leastMacOS {
-		finding.Level, finding.Mend = backend.Missing, fmt.Sprintf("update to macOS %d or newer", leastMacOS)
+		finding.Level, finding.Mend = doctor.Missing, fmt.Sprintf("update to macOS %d or newer", leastMacOS)
 	}
 	return finding
 }
 
-func (b *Backend) checkHome() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "tart.home", Detail: b.options.Home}
+func (b *Backend) checkHome() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "tart.home", Detail: b.options.Home}
 	socket := filepath.Join(b.tool.dir(b.options.Pool+"-xxxxxxxx"), "control.sock")
 	if excess := len(socket) - maxSocket; excess > 0 {
-		finding.Level = backend.Missing
+		finding.Level = doctor.Missing
 		finding.Detail += fmt.Sprintf(" is %d bytes too long for the sockets below it", excess)
 		finding.Mend = "set plugin_config.tart.home to a shorter path"
 		return finding
 	}
 	if err := os.MkdirAll(b.options.Home, 0o700); err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "let this user write there, or set plugin_config.tart.home or state_dir"
 	}
 	return finding
 }
 
-func (b *Backend) checkSource() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "image.source", Detail: b.options.Source.Kind + ":" + b.options.Source.Location}
+func (b *Backend) checkSource() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "image.source", Detail: b.options.Source.Kind + ":" + b.options.Source.Location}
 	if err := checkSource(b.options.Source); err != nil {
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = `write for instance image.source = "oci:registry.example.org/macos/sequoia-base:latest"`
 	}
 	return finding
@@ -93,8 +93,8 @@ func (b *Backend) checkSource() backend.Finding {
 
 // checkSoftnet wants it SUID root; whether a sudo rule does the same cannot be
 // told without trying.
-func checkSoftnet() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "softnet"}
+func checkSoftnet() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "softnet"}
 	path, err := exec.LookPath("softnet")
 	if err != nil {
 		path = "/opt/homebrew/bin/softnet"
@@ -102,10 +102,10 @@ func checkSoftnet() backend.Finding {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "brew install openai/tools/softnet (or cirruslabs/cli/softnet)"
 	case info.Mode()&os.ModeSetuid == 0:
-		finding.Level, finding.Detail = backend.Warning, path+" is not SUID root, and works only with a rule of sudo for it"
+		finding.Level, finding.Detail = doctor.Warning, path+" is not SUID root, and works only with a rule of sudo for it"
 		finding.Mend = fmt.Sprintf("sudo chown root %s; sudo chmod u+s %s", path, path)
 	default:
 		finding.Detail = path + " is SUID"
@@ -114,10 +114,10 @@ func checkSoftnet() backend.Finding {
 }
 
 // checkShares looks for what --dir and --disk name on this host.
-func (b *Backend) checkShares() []backend.Finding {
-	var findings []backend.Finding
+func (b *Backend) checkShares() []doctor.Finding {
+	var findings []doctor.Finding
 	missing := func(what, path string, err error) {
-		findings = append(findings, backend.Finding{Level: backend.Missing, What: what, Detail: err.Error(),
+		findings = append(findings, doctor.Finding{Level: doctor.Missing, What: what, Detail: err.Error(),
 			Mend: fmt.Sprintf("make %s, or correct plugin_config.%s", path, what)})
 	}
 	for i, spec := range b.options.Settings.Dirs {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
@@ -46,7 +47,7 @@ func (f *found) Err() error {
 	if err == nil && pid != 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: no process runs it", backend.ErrGone)
+	return fmt.Errorf("%w: no process runs it", guest.ErrGone)
 }
 
 // Find asks Tart for its machines. Those of this pool have ids of its workers

@@ -14,6 +14,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
 // outputFile takes what `tart run` prints, in the worker's directory.
@@ -81,7 +82,7 @@ func (m *machine) wait() {
 	if err := m.child.Wait(); err != nil {
 		ended = "ended: " + err.Error()
 	}
-	m.reason = fmt.Errorf("%w: tart run %s", backend.ErrGone, ended)
+	m.reason = fmt.Errorf("%w: tart run %s", guest.ErrGone, ended)
 	said := bootlog.LastLine(filepath.Join(m.dir, outputFile))
 	if strings.Contains(said, limitWords) {
 		m.reason = fmt.Errorf("%w: %w", m.reason, errLimit)

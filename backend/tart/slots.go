@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
 // macGuests is how many macOS guests may run on one host: Apple's licence, kept

@@ -15,6 +15,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
 )
@@ -329,7 +330,7 @@ func TestCheck(t *testing.T) {
 	options.Settings.Disks = []string{"/nowhere/b.img:ro"}
 	missing := map[string]string{}
 	for _, f := range New(options).Check(t.Context()) {
-		if f.Level == backend.Missing {
+		if f.Level == doctor.Missing {
 			require.NotEmpty(t, f.Mend, f.What)
 			missing[f.What] = f.Detail
 		}
@@ -345,7 +346,7 @@ func TestCheck(t *testing.T) {
 	b.tool.binary = "/nowhere/tart"
 	var whats []string
 	for _, f := range b.Check(t.Context()) {
-		if f.Level == backend.Missing {
+		if f.Level == doctor.Missing {
 			whats = append(whats, f.What)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
 const (

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 )
 
@@ -15,8 +15,8 @@ type doctorCommand struct {
 
 // diagnosis is what doctor says to machines.
 type diagnosis struct {
-	Backend  string            `json:"backend"`
-	Findings []backend.Finding `json:"findings"`
+	Backend  string           `json:"backend"`
+	Findings []doctor.Finding `json:"findings"`
 }
 
 // Run prints every finding, and fails when something is missing.
@@ -40,7 +40,7 @@ func (c doctorCommand) Run(ctx context.Context, s *streams) error {
 	return err
 }
 
-func printDiagnosis(s *streams, name string, findings []backend.Finding) {
+func printDiagnosis(s *streams, name string, findings []doctor.Finding) {
 	fmt.Fprintf(s.out, "backend %s\n", name)
 	for _, finding := range findings {
 		fmt.Fprintln(s.out, finding)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
 // Variables of the plugin library, which its client sets.
@@ -143,12 +145,8 @@ func lockOpen(dir *os.File) (bool, error) {
 	if err := unix.Fstat(int(dir.Fd()), &found); err != nil || int(found.Uid) != os.Geteuid() {
 		return false, err
 	}
-	err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("locking %s: %w", dir.Name(), err)
+	if taken, err := filelock.Try(dir); !taken || err != nil {
+		return false, err
 	}
 	// Who had the lock before may have removed the directory.
 	opened, err := dir.Stat()

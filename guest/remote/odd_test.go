@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,20 +28,20 @@ func limit(t *testing.T, d time.Duration) context.Context {
 
 func identity(t *testing.T, hostname string) (guest.Identity, string) {
 	t.Helper()
-	host, err := newPair("host")
+	host, err := sshkey.NewPair("host")
 	require.NoError(t, err)
-	user, err := newPair("user")
+	user, err := sshkey.NewPair("user")
 	require.NoError(t, err)
 	return guest.Identity{
 		Hostname: hostname, MachineID: "0123456789abcdef0123456789abcdef",
-		HostKey: host.private, HostKeyPublic: host.public,
-		User: "jobs", AuthorizedKey: user.public,
-	}, user.private
+		HostKey: host.Private, HostKeyPublic: host.Public,
+		User: "jobs", AuthorizedKey: user.Public,
+	}, user.Private
 }
 
 // odd is an SSH server that lets everybody in, and answers what it was told to.
 type odd struct {
-	host pair
+	host sshkey.Pair
 	// answer is asked with what came on standard input; a status below 0 hangs
 	// up without one.
 	answer func(input string) (output string, status int)
@@ -67,7 +68,7 @@ func (o odd) open(t *testing.T) netip.AddrPort {
 
 func (o odd) serve(conn net.Conn) {
 	defer conn.Close()
-	host, err := ssh.ParsePrivateKey([]byte(o.host.private))
+	host, err := ssh.ParsePrivateKey([]byte(o.host.Private))
 	if err != nil {
 		panic(err)
 	}

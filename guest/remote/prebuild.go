@@ -12,9 +12,10 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
 // Nothing that a guest does is waited for without end.
@@ -136,32 +137,32 @@ func (g *Guest) copyRunner(ctx context.Context, recipe image.Recipe, progress im
 func (g *Guest) seal(ctx context.Context) (Keys, error) {
 	ctx, cancel := context.WithTimeout(ctx, choreLimit)
 	defer cancel()
-	login, err := newPair("mayfly-golden")
+	login, err := sshkey.NewPair("mayfly-golden")
 	if err != nil {
 		return Keys{}, err
 	}
-	host, err := newPair("mayfly-golden")
+	host, err := sshkey.NewPair("mayfly-golden")
 	if err != nil {
 		return Keys{}, err
 	}
 	err = g.ours(ctx, "seal",
 		value{"system", g.system},
 		value{"login_user", g.user},
-		value{"login_key", login.public},
-		value{"host_key", strings.TrimSpace(host.private)},
-		value{"host_key_public", host.public},
+		value{"login_key", login.Public},
+		value{"host_key", strings.TrimSpace(host.Private)},
+		value{"host_key_public", host.Public},
 	)
 	if err != nil {
 		return Keys{}, fmt.Errorf("sealing the image: %w", err)
 	}
-	return Keys{User: g.user, Key: login.private, HostKey: host.public}, nil
+	return Keys{User: g.user, Key: login.Private, HostKey: host.Public}, nil
 }
 
 // powerOff has the guest shut down, and returns when it has agreed.
 func (g *Guest) powerOff(ctx context.Context) error {
 	err := g.ours(ctx, "poweroff", value{"system", g.system})
 	var missing *ssh.ExitMissingError
-	if errors.As(err, &missing) || errors.Is(err, backend.ErrGone) { // it was faster than its own answer
+	if errors.As(err, &missing) || errors.Is(err, guest.ErrGone) { // it was faster than its own answer
 		return nil
 	}
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
 // at is the Locate of an address that is known.
@@ -35,22 +36,22 @@ func TestWaitSaysWhatWentWrongLast(t *testing.T) {
 }
 
 func TestGuestsThatAreNotUsed(t *testing.T) {
-	host, err := newPair("host")
+	host, err := sshkey.NewPair("host")
 	require.NoError(t, err)
-	another, err := newPair("another")
+	another, err := sshkey.NewPair("another")
 	require.NoError(t, err)
 	for name, test := range map[string]struct {
 		answer func(string) (string, int)
 		login  Login
 		want   string
 	}{
-		"another host key":        {always("", 0), Login{User: "a", Password: "secret", HostKey: another.public}, ErrHostKey.Error()},
+		"another host key":        {always("", 0), Login{User: "a", Password: "secret", HostKey: another.Public}, sshkey.ErrHostKey.Error()},
 		"another password":        {always("", 0), Login{User: "a", Password: "guess"}, "unable to authenticate"},
 		"an unknown system":       {always("Plan9\nx86_64\nsh -s\n", 0), Login{User: "a", Password: "secret"}, `system is "Plan9"`},
 		"no way to be root":       {always("FreeBSD\namd64\nnone\n", 0), Login{User: "a", Password: "secret"}, "user a cannot become root"},
 		"no sensible answer":      {always("welcome!\nLinux\nx86_64\nsh -s\n", 0), Login{User: "a", Password: "secret"}, "welcome!"},
 		"no shell":                {always("", 1), Login{User: "a", Password: "secret"}, "exit code 1"},
-		"a host key that is none": {always("", 0), Login{User: "a", HostKey: "rubbish"}, "reading the guest's host key"},
+		"a host key that is none": {always("", 0), Login{User: "a", HostKey: "rubbish"}, "pinning the guest's host key"},
 		"a key that is none":      {always("", 0), Login{User: "a", Key: "rubbish"}, "reading the key of user a"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +67,7 @@ func TestGuestsThatAreNotUsed(t *testing.T) {
 
 // TestHalfAnIdentityIsNone has a guest that hangs up while it is given one.
 func TestHalfAnIdentityIsNone(t *testing.T) {
-	host, err := newPair("host")
+	host, err := sshkey.NewPair("host")
 	require.NoError(t, err)
 	for _, status := range []int{-1, 1, 255} {
 		explored := false
@@ -88,7 +89,7 @@ func TestHalfAnIdentityIsNone(t *testing.T) {
 // TestGuestMayBeOffBeforeItAnswers has one whose machine is seen to end before
 // its answer is missed.
 func TestGuestMayBeOffBeforeItAnswers(t *testing.T) {
-	host, err := newPair("host")
+	host, err := sshkey.NewPair("host")
 	require.NoError(t, err)
 	running, ended := context.WithCancelCause(limit(t, time.Minute))
 	explored := false
@@ -97,7 +98,7 @@ func TestGuestMayBeOffBeforeItAnswers(t *testing.T) {
 			explored = true
 			return "Linux\nx86_64\nsh -s\n", 0
 		}
-		ended(fmt.Errorf("%w: its process ended", backend.ErrGone))
+		ended(fmt.Errorf("%w: its process ended", guest.ErrGone))
 		return "", -1
 	}}.open(t)
 	g, _, err := Wait(running, at(address), Login{User: "a", Password: "secret"})
@@ -108,9 +109,9 @@ func TestGuestMayBeOffBeforeItAnswers(t *testing.T) {
 
 // TestAddressIsAskedForAnew has a stale lease first, at which another answers.
 func TestAddressIsAskedForAnew(t *testing.T) {
-	host, err := newPair("host")
+	host, err := sshkey.NewPair("host")
 	require.NoError(t, err)
-	another, err := newPair("another")
+	another, err := sshkey.NewPair("another")
 	require.NoError(t, err)
 	fine := always("Darwin\narm64\nsudo -n sh -s\n", 0)
 	addresses := []netip.AddrPort{odd{another, fine}.open(t), odd{host, fine}.open(t)}
@@ -121,7 +122,7 @@ func TestAddressIsAskedForAnew(t *testing.T) {
 			return netip.AddrPort{}, errors.New("no lease yet")
 		}
 		return addresses[min(asked-2, 1)], nil
-	}, Login{User: "a", Password: "secret", HostKey: host.public})
+	}, Login{User: "a", Password: "secret", HostKey: host.Public})
 	require.NoError(t, err)
 	require.Equal(t, addresses[1], met)
 	require.Equal(t, "darwin", g.OS())
@@ -129,7 +130,7 @@ func TestAddressIsAskedForAnew(t *testing.T) {
 }
 
 func TestSecretsTravelOnStandardInputOnly(t *testing.T) {
-	host, err := newPair("host")
+	host, err := sshkey.NewPair("host")
 	require.NoError(t, err)
 	var inputs []string
 	address := odd{host, func(input string) (string, int) {

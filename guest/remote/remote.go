@@ -18,11 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-)
 
-// ErrHostKey says that what answers does not have the guest's host key: it is
-// another machine.
-var ErrHostKey = errors.New("wrong host key")
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
+)
 
 // Login is how this host gets into a guest.
 type Login struct {
@@ -99,11 +97,9 @@ func Wait(ctx context.Context, locate Locate, login Login) (*Guest, netip.AddrPo
 func (l Login) config() (*ssh.ClientConfig, error) {
 	config := &ssh.ClientConfig{User: l.User, HostKeyCallback: ssh.InsecureIgnoreHostKey()}
 	if l.HostKey != "" {
-		host, _, _, _, err := ssh.ParseAuthorizedKey([]byte(l.HostKey))
-		if err != nil {
-			return nil, fmt.Errorf("reading the guest's host key: %w", err)
+		if err := sshkey.Pin(config, l.HostKey); err != nil {
+			return nil, fmt.Errorf("pinning the guest's host key: %w", err)
 		}
-		config.HostKeyCallback, config.HostKeyAlgorithms = pin(host), []string{host.Type()}
 	}
 	if l.Key != "" {
 		key, err := ssh.ParsePrivateKey([]byte(l.Key))
@@ -127,16 +123,6 @@ func answer(password string) ssh.KeyboardInteractiveChallenge {
 			answers[i] = password
 		}
 		return answers, nil
-	}
-}
-
-func pin(host ssh.PublicKey) ssh.HostKeyCallback {
-	fixed := ssh.FixedHostKey(host)
-	return func(name string, remote net.Addr, key ssh.PublicKey) error {
-		if err := fixed(name, remote, key); err != nil {
-			return fmt.Errorf("%w: it has %s, not %s", ErrHostKey, ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(host))
-		}
-		return nil
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
 var password = Login{User: "admin", Password: "secret"}
@@ -37,10 +38,10 @@ func TestWholeWay(t *testing.T) {
 
 	t.Run("a sealed image is entered with its keys only", func(t *testing.T) {
 		d.refuses(t, password, "unable to authenticate")
-		stranger, err := newPair("stranger")
+		stranger, err := sshkey.NewPair("stranger")
 		require.NoError(t, err)
-		d.refuses(t, Login{User: keys.User, Key: stranger.private, HostKey: keys.HostKey}, "unable to authenticate")
-		d.refuses(t, Login{User: keys.User, Key: keys.Key, HostKey: stranger.public}, ErrHostKey.Error())
+		d.refuses(t, Login{User: keys.User, Key: stranger.Private, HostKey: keys.HostKey}, "unable to authenticate")
+		d.refuses(t, Login{User: keys.User, Key: keys.Key, HostKey: stranger.Public}, sshkey.ErrHostKey.Error())
 	})
 	g = d.enter(t, keys.Login())
 	require.Equal(t, "the runner\n", output(t, g, "gitlab-runner"))
@@ -50,7 +51,7 @@ func TestWholeWay(t *testing.T) {
 	id, key := identity(t, "worker-a")
 	require.NoError(t, g.Rekey(limit(t, time.Minute), id))
 	t.Run("a worker is entered with its own keys only", func(t *testing.T) {
-		d.refuses(t, keys.Login(), ErrHostKey.Error())
+		d.refuses(t, keys.Login(), sshkey.ErrHostKey.Error())
 		d.refuses(t, Login{User: keys.User, Key: keys.Key, HostKey: id.HostKeyPublic}, "unable to authenticate")
 		d.refuses(t, Login{User: "jobs", Key: keys.Key, HostKey: id.HostKeyPublic}, "unable to authenticate")
 	})

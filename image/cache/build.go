@@ -12,8 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
 )
 
 // Builder makes an image in workdir, which is new and empty: files with the

@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
 )
 
 // digest is that of an image in testdata.

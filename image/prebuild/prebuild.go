@@ -17,7 +17,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
 // Guest is a booted machine's agent; *guest.Client is one.

@@ -14,8 +14,8 @@ import (
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/apt"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
 // RootDir is the directory below a work directory in which Debootstrap makes

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/filelock"
 )
 
 // HTTPS downloads cloud images into a directory that keeps them. An image with

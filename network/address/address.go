@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
 // ErrFull says that every address of the subnet is taken.
@@ -54,11 +56,11 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return netip.Addr{}, fmt.Errorf("making the address directory: %w", err)
 	}
-	unlock, err := b.lock(ctx)
+	lock, err := filelock.Acquire(ctx, b.lockFile())
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	defer unlock()
+	defer lock.Release()
 
 	addr := b.last()
 	for range Capacity(b.subnet) {
@@ -82,11 +84,11 @@ func (b *Book) Give(owner string, held []netip.Addr) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	unlock, err := b.lock(ctx)
+	lock, err := filelock.Acquire(ctx, b.lockFile())
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Release()
 
 	var errs []error
 	for _, addr := range held {
@@ -191,6 +193,8 @@ func (b *Book) remember(addr netip.Addr) error {
 }
 
 // memory is the file that names the address of this subnet given last.
+func (b *Book) lockFile() string { return filepath.Join(b.dir, "lock") }
+
 func (b *Book) memory() string {
 	return filepath.Join(b.dir, "last-"+strings.ReplaceAll(b.subnet.String(), "/", "-"))
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
 func newBook(t *testing.T, subnet string) *Book {
@@ -92,9 +93,9 @@ func TestGiveLeavesWhatAnotherHasTakenSince(t *testing.T) {
 func TestNobodyWaitsForWhoLooks(t *testing.T) {
 	book := newBook(t, "10.9.0.0/24")
 	addr := take(t, book, "p/a")
-	unlock, err := book.lock(t.Context())
+	lock, err := filelock.Acquire(t.Context(), book.lockFile())
 	require.NoError(t, err)
-	defer unlock()
+	defer lock.Release()
 	held, err := book.Held("p/a")
 	require.NoError(t, err)
 	require.Equal(t, []netip.Addr{netip.MustParseAddr(addr)}, held)
@@ -130,10 +131,9 @@ func TestSubnetsInOneDirectory(t *testing.T) {
 
 func TestWaitForTheLockEndsWithTheContext(t *testing.T) {
 	book := newBook(t, "10.9.0.0/24")
-	f, err := os.Create(filepath.Join(book.dir, "lock"))
+	lock, err := filelock.Acquire(t.Context(), book.lockFile())
 	require.NoError(t, err)
-	defer f.Close()
-	require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	defer lock.Release()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

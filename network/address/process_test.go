@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
 const (
@@ -132,7 +134,7 @@ func crash(dir string) error {
 	if _, err := book.Take(context.Background(), "p/crashed"); err != nil {
 		return err
 	}
-	if _, err := book.lock(context.Background()); err != nil {
+	if _, err := filelock.Acquire(context.Background(), book.lockFile()); err != nil {
 		return err
 	}
 	return unix.Kill(os.Getpid(), unix.SIGKILL)

@@ -8,41 +8,41 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/hostfirewall"
 )
 
 // findFirewall looks for rules of others that drop what workers send. No rule
 // of ours can overrule them.
-func (i *Island) findFirewall() backend.Finding {
-	finding := backend.Finding{Level: backend.OK, What: "host firewall"}
+func (i *Island) findFirewall() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "host firewall"}
 	obstacles, err := i.obstacles()
 	switch {
 	case errors.Is(err, firewall.ErrChanging):
-		finding.Level, finding.Detail, finding.Mend = backend.Warning, err.Error(), "run doctor again"
+		finding.Level, finding.Detail, finding.Mend = doctor.Warning, err.Error(), "run doctor again"
 		return finding
 	case err != nil:
-		finding.Level, finding.Detail = backend.Missing, err.Error()
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "run as root, on a kernel with nftables: modprobe nf_tables"
 		return finding
 	case len(obstacles) == 0:
 		finding.Detail = "nothing else drops what workers send"
 	default:
-		finding.Level, finding.Detail = backend.Warning, describe(obstacles)
+		finding.Level, finding.Detail = doctor.Warning, describe(obstacles)
 		// All pools' links begin so. One pool's would do, but then each pool that
 		// comes and goes would want a change of the host's firewall, and what
 		// links of ours may do is for our own rules to say.
 		finding.Mend = hostfirewall.Remedy(obstacles, firewall.LinkPrefix)
 	}
-	if finding.Level == backend.OK {
+	if finding.Level == doctor.OK {
 		return i.findLegacy(finding)
 	}
 	return finding
 }
 
 // findLegacy adds to a finding what it cannot know.
-func (i *Island) findLegacy(finding backend.Finding) backend.Finding {
+func (i *Island) findLegacy(finding doctor.Finding) doctor.Finding {
 	var details, mends []string
 	for _, tool := range []struct {
 		name string
@@ -63,7 +63,7 @@ func (i *Island) findLegacy(finding backend.Finding) backend.Finding {
 		mends = append(mends, tool.name+" -S FORWARD # look whether it drops")
 	}
 	if len(details) > 0 {
-		finding.Level = backend.Warning
+		finding.Level = doctor.Warning
 		finding.Detail, finding.Mend = strings.Join(details, "; "), strings.Join(mends, "\n")
 	}
 	return finding

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
@@ -130,7 +130,7 @@ func testHostFirewall(t *testing.T, f hostFirewall) {
 	island := openIsland(t, options)
 	lease := acquire(t, island, "p-aaaaaaaa")
 	guest := newGuest(t, lease)
-	require.Equal(t, backend.OK, island.findFirewall().Level)
+	require.Equal(t, doctor.OK, island.findFirewall().Level)
 	requireReaches(t, guest, public+":80", hostWAN)
 
 	keepUFWsFiles(t)
@@ -141,7 +141,7 @@ func testHostFirewall(t *testing.T, f hostFirewall) {
 		requireRefused(t, guest, network.Gateway.String()+":53")
 	}
 	finding := island.findFirewall()
-	require.Equal(t, backend.Warning, finding.Level, finding)
+	require.Equal(t, doctor.Warning, finding.Level, finding)
 	require.Equal(t, f.mend, finding.Mend)
 
 	if f.mended != "" {
@@ -152,7 +152,7 @@ func testHostFirewall(t *testing.T, f hostFirewall) {
 	requireReaches(t, guest, public+":80", hostWAN)
 	requireReaches(t, guest, network.Gateway.String()+":53", lease.Address.String())
 	finding = island.findFirewall()
-	require.Equal(t, backend.OK, finding.Level, finding)
+	require.Equal(t, doctor.OK, finding.Level, finding)
 	require.Empty(t, finding.Mend)
 }
 
@@ -163,7 +163,7 @@ func TestGuardedHostMattersOnlyToItsOwnResolver(t *testing.T) {
 	island := openIsland(t, testOptions(t, "p"))
 	shell(t, "nft 'add table inet mine; add chain inet mine to { type filter hook input priority 0; policy drop; }'")
 	t.Cleanup(func() { shell(t, "nft delete table inet mine") })
-	require.Equal(t, backend.OK, island.findFirewall().Level)
+	require.Equal(t, doctor.OK, island.findFirewall().Level)
 }
 
 func TestFirewallOfIPv6MattersToWorkersThatHaveIt(t *testing.T) {
@@ -183,19 +183,19 @@ func TestFirewallOfIPv6MattersToWorkersThatHaveIt(t *testing.T) {
 	_, err = ask(guest, "tcp", address, impatience)
 	require.Error(t, err)
 	finding := island.findFirewall()
-	require.Equal(t, backend.Warning, finding.Level, finding)
+	require.Equal(t, doctor.Warning, finding.Level, finding)
 	require.Equal(t, "ip6tables -I FORWARD -i mf+ -j ACCEPT && "+
 		"ip6tables -I FORWARD -o mf+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT "+
 		"# to keep it: netfilter-persistent save", finding.Mend)
 	without, err := New(testOptions(t, "q"))
 	require.NoError(t, err)
-	require.Equal(t, backend.OK, without.findFirewall().Level)
+	require.Equal(t, doctor.OK, without.findFirewall().Level)
 
 	shell(t, finding.Mend)
 	_, err = ask(guest, "tcp", address, patience)
 	require.NoError(t, err)
 	finding = island.findFirewall()
-	require.Equal(t, backend.OK, finding.Level, finding)
+	require.Equal(t, doctor.OK, finding.Level, finding)
 }
 
 // Whoever lets the workers' addresses pass has done it already; a LAN that is
@@ -214,14 +214,14 @@ func TestRulesForAddressesAndWays(t *testing.T) {
 		add rule ip mine guard ct state established,related accept
 		add chain ip mine workers
 		add rule ip mine guard ip saddr 10.86.0.0/16 jump workers'`)
-	for rules, levels := range map[string][]backend.Level{
-		"oifname wan0 accept":              {backend.OK, backend.Warning},
-		"oifname lan0 accept":              {backend.Warning, backend.Warning},
-		"oifname { lan0, wan0 } accept":    {backend.OK, backend.OK},
-		"oifname != { lan0, wan0 } accept": {backend.Warning, backend.Warning},
+	for rules, levels := range map[string][]doctor.Level{
+		"oifname wan0 accept":              {doctor.OK, doctor.Warning},
+		"oifname lan0 accept":              {doctor.Warning, doctor.Warning},
+		"oifname { lan0, wan0 } accept":    {doctor.OK, doctor.OK},
+		"oifname != { lan0, wan0 } accept": {doctor.Warning, doctor.Warning},
 	} {
 		shell(t, "nft 'flush chain ip mine workers; add rule ip mine workers "+rules+"'")
-		require.Equal(t, levels, []backend.Level{island.findFirewall().Level, prints.findFirewall().Level}, rules)
+		require.Equal(t, levels, []doctor.Level{island.findFirewall().Level, prints.findFirewall().Level}, rules)
 	}
 }
 
@@ -292,7 +292,7 @@ func TestTablesThatCannotBeSeenAreSaidToBeThere(t *testing.T) {
 	options.IPv6.On = true
 	island6, err := New(options)
 	require.NoError(t, err)
-	find := func(island *Island, script string) (found backend.Finding) {
+	find := func(island *Island, script string) (found doctor.Finding) {
 		require.NoError(t, Do(elsewhere, func() error {
 			if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
 				return fmt.Errorf("%s: %w: %s", script, err, out)
@@ -302,14 +302,14 @@ func TestTablesThatCannotBeSeenAreSaidToBeThere(t *testing.T) {
 		}))
 		return found
 	}
-	require.Equal(t, backend.OK, find(island, "true").Level)
-	require.Equal(t, backend.OK, find(island, "ip6tables-legacy -P FORWARD DROP").Level)
+	require.Equal(t, doctor.OK, find(island, "true").Level)
+	require.Equal(t, doctor.OK, find(island, "ip6tables-legacy -P FORWARD DROP").Level)
 	finding := find(island6, "true")
-	require.Equal(t, backend.Warning, finding.Level)
+	require.Equal(t, doctor.Warning, finding.Level)
 	require.Contains(t, finding.Mend, "ip6tables-legacy -S FORWARD")
 
 	finding = find(island, "iptables-legacy -P FORWARD DROP")
-	require.Equal(t, backend.Warning, finding.Level)
+	require.Equal(t, doctor.Warning, finding.Level)
 	require.Equal(t, finding, find(island, finding.Mend))
 }
 

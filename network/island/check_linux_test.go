@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 )
 
 func TestSharedFromOpenToClose(t *testing.T) {
@@ -21,8 +21,8 @@ func TestSharedFromOpenToClose(t *testing.T) {
 	require.Empty(t, shared)
 }
 
-func levels(findings []backend.Finding) map[string]backend.Level {
-	levels := make(map[string]backend.Level)
+func levels(findings []doctor.Finding) map[string]doctor.Level {
+	levels := make(map[string]doctor.Level)
 	for _, f := range findings {
 		levels[f.What] = f.Level
 	}
@@ -32,13 +32,13 @@ func levels(findings []backend.Finding) map[string]backend.Level {
 func TestCheckFindsWhatIsWrong(t *testing.T) {
 	newInternet(t)
 	island := openIsland(t, testOptions(t, "p"))
-	require.Equal(t, map[string]backend.Level{
-		"network.subnet": backend.OK, "network.egress": backend.OK, "host firewall": backend.OK,
+	require.Equal(t, map[string]doctor.Level{
+		"network.subnet": doctor.OK, "network.egress": doctor.OK, "host firewall": doctor.OK,
 	}, levels(island.Check(t.Context())))
 
 	options := testOptions(t, "q")
 	options.Egress = "nowhere0"
 	other, err := New(options)
 	require.NoError(t, err)
-	require.Equal(t, backend.Missing, levels(other.Check(t.Context()))["network.egress"])
+	require.Equal(t, doctor.Missing, levels(other.Check(t.Context()))["network.egress"])
 }

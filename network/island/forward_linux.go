@@ -1,6 +1,7 @@
 package island
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,9 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
 
@@ -41,11 +44,11 @@ func forwardEgress(link string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the directory of notes on forwarding: %w", err)
 	}
-	unlock, err := lockForwarding(dir)
+	lock, err := lockDirectory(dir)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Release()
 	on, err := isSet("conf", link, "forwarding")
 	if err != nil || on {
 		return err
@@ -63,14 +66,14 @@ func restoreForwarding() error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lockForwarding(dir)
+	lock, err := lockDirectory(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was noted
 	}
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Release()
 	links, err := linkNames()
 	if err != nil {
 		return err
@@ -109,13 +112,11 @@ func restore(note string, router bool) error {
 	return nil
 }
 
-func lockForwarding(notes string) (unlock func(), err error) {
-	dir, err := os.Open(notes)
-	if err != nil {
-		return nil, fmt.Errorf("opening the notes on forwarding: %w", err)
-	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", notes, err), dir.Close())
-	}
-	return func() { dir.Close() }, nil
+// lockLimit bounds the wait for a lock that is held for a moment only.
+const lockLimit = time.Minute
+
+func lockDirectory(path string) (*filelock.Lock, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lockLimit)
+	defer cancel()
+	return filelock.AcquireDirectory(ctx, path)
 }

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
@@ -259,7 +259,7 @@ func TestOpenRefusesASubnetInUse(t *testing.T) {
 			require.ErrorContains(t, err, "network.subnet: "+subnet)
 			require.ErrorContains(t, err, destination+` by "lan0"`)
 			finding := island.findSubnet()
-			require.Equal(t, backend.Missing, finding.Level)
+			require.Equal(t, doctor.Missing, finding.Level)
 			require.Regexp(t, `^missing +network\.subnet: `+subnet+" overlaps ", finding.String())
 		})
 	}

@@ -23,14 +23,11 @@ func shareNamespaces() error {
 	if err := os.MkdirAll(namespaces, 0o755); err != nil {
 		return fmt.Errorf("making the directory of network namespaces: %w", err)
 	}
-	dir, err := os.Open(namespaces)
+	lock, err := lockDirectory(namespaces)
 	if err != nil {
-		return fmt.Errorf("opening the directory of network namespaces: %w", err)
+		return err
 	}
-	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("locking %s: %w", namespaces, err)
-	}
+	defer lock.Release()
 	err = makeShared()
 	if errors.Is(err, unix.EINVAL) { // it is not a mount point yet
 		if err := unix.Mount(namespaces, namespaces, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {

@@ -18,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,7 +74,7 @@ func TestReadyDoesNotWaitForAnotherHost(t *testing.T) {
 	other.AuthorizedKey = identity.AuthorizedKey
 	ctx := limit(t)
 	err := access.SSH{}.Ready(ctx, (&door{identity: other}).open(t), identity, key)
-	require.ErrorIs(t, err, access.ErrHostKey)
+	require.ErrorIs(t, err, sshkey.ErrHostKey)
 	assert.NoError(t, ctx.Err())
 }
 

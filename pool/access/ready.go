@@ -10,14 +10,11 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
-
-// ErrHostKey says that something answers at the worker's address that does
-// not have the worker's host key. Waiting does not mend that.
-var ErrHostKey = errors.New("wrong host key")
 
 const (
 	// dialTimeout is short, because a packet sent before the guest's network
@@ -58,7 +55,7 @@ func (SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identi
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, ErrHostKey):
+		case errors.Is(err, sshkey.ErrHostKey):
 			return fmt.Errorf("logging in at %s: %w", addr, err)
 		case ctx.Err() == nil || last == nil: // else the try failed because ctx ended
 			last = err
@@ -80,27 +77,11 @@ func clientConfig(identity guest.Identity, key pool.Key) (*ssh.ClientConfig, err
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key of %s: %w", identity.Hostname, err)
 	}
-	host, _, _, _, err := ssh.ParseAuthorizedKey([]byte(identity.HostKeyPublic))
-	if err != nil {
-		return nil, fmt.Errorf("reading the host key of %s: %w", identity.Hostname, err)
+	config := &ssh.ClientConfig{User: identity.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}}
+	if err := sshkey.Pin(config, identity.HostKeyPublic); err != nil {
+		return nil, fmt.Errorf("pinning the host key of %s: %w", identity.Hostname, err)
 	}
-	return &ssh.ClientConfig{
-		User:              identity.User,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
-		HostKeyCallback:   pin(host),
-		HostKeyAlgorithms: []string{host.Type()},
-	}, nil
-}
-
-// pin is ssh.FixedHostKey with an error that can be told from others.
-func pin(host ssh.PublicKey) ssh.HostKeyCallback {
-	fixed := ssh.FixedHostKey(host)
-	return func(name string, remote net.Addr, key ssh.PublicKey) error {
-		if err := fixed(name, remote, key); err != nil {
-			return fmt.Errorf("%w: it has %s, not %s", ErrHostKey, ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(host))
-		}
-		return nil
-	}
+	return config, nil
 }
 
 // try logs in once. When that fails it also says how long to wait before the
@@ -113,7 +94,7 @@ func try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig, tim
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	backend.PhaseEnded(ctx, PhaseConnect)
+	phase.Ended(ctx, PhaseConnect)
 	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return dialInterval, err
 	}
@@ -126,14 +107,14 @@ func login(ctx context.Context, conn net.Conn, addr string, config *ssh.ClientCo
 	if err != nil {
 		return err
 	}
-	backend.PhaseEnded(ctx, PhaseAuthentication)
+	phase.Ended(ctx, PhaseAuthentication)
 	client := ssh.NewClient(c, channels, requests)
 	defer client.Close()
 	session, err := client.NewSession()
 	if err != nil {
 		return fmt.Errorf("opening a session: %w", err)
 	}
-	backend.PhaseEnded(ctx, PhaseSession)
+	phase.Ended(ctx, PhaseSession)
 	session.Close() // its result says nothing more
 	return nil
 }
@@ -143,7 +124,7 @@ func login(ctx context.Context, conn net.Conn, addr string, config *ssh.ClientCo
 func timed(ctx context.Context, config *ssh.ClientConfig) *ssh.ClientConfig {
 	c := *config
 	c.HostKeyCallback = func(name string, remote net.Addr, key ssh.PublicKey) error {
-		backend.PhaseEnded(ctx, PhaseKeyExchange)
+		phase.Ended(ctx, PhaseKeyExchange)
 		return config.HostKeyCallback(name, remote, key)
 	}
 	return &c

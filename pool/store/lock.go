@@ -10,16 +10,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
 // ErrHeld says that another process owns the pool.
 var ErrHeld = errors.New("pool is held by another plugin process")
-
-// lockInterval is how often a lock that is held is tried again. A plugin
-// process that is on its way out holds it for a moment only.
-const lockInterval = 100 * time.Millisecond
 
 // Lock makes this process the owner of the pool, and tries until ctx ends. The
 // kernel drops the lock when the process dies, however it dies, and no child
@@ -46,24 +42,16 @@ func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 
 // hold takes the lock on an open file and leaves our pid in it.
 func (s *Store) hold(ctx context.Context, file *os.File) error {
-	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case err == nil:
-			signLock(file)
-			return nil
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case !errors.Is(err, syscall.EWOULDBLOCK):
-			return fmt.Errorf("locking %s: %w", file.Name(), err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %s holds %s; stop it, or give this runner a pool of its own with plugin_config.pool: %w",
-				ErrHeld, holder(file), s.dir, context.Cause(ctx))
-		case <-time.After(lockInterval):
-		}
+	err := filelock.Wait(ctx, file)
+	if err == nil {
+		signLock(file)
+		return nil
 	}
+	if ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s holds %s; stop it, or give this runner a pool of its own with plugin_config.pool: %w",
+		ErrHeld, holder(file), s.dir, context.Cause(ctx))
 }
 
 // signLock writes our pid into the lock file, for the error message of whoever

@@ -23,56 +23,62 @@ type room struct {
 
 // contracts are the root packages that an implementation may import: all but
 // pool, which is above them.
-var contracts = []string{"backend", "cloudinit", "guest", "image", "network", "workerid"}
+var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
+
+// ground are small tools that anyone may import, named after what they are.
+// They import nothing of this module.
+var ground = []string{"doctor", "filelock", "lines", "phase", "sshkey", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
-var imageParts = []string{"image/disk", "image/filelock", "image/initrd", "image/lines"}
+var imageParts = []string{"image/disk", "image/initrd"}
 
 // machineParts are what backends of virtual machines are made with.
 var machineParts = []string{"backend/bootlog", "backend/booting", "backend/kvm", "backend/template"}
 
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
+	// The ground floor.
+	{pattern: "doctor", stdOnly: true},
+	{pattern: "filelock"},
+	{pattern: "lines", stdOnly: true},
+	{pattern: "phase", stdOnly: true},
+	{pattern: "sshkey"},
+	{pattern: "workerid", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.
 	{pattern: "cloudinit", imports: []string{"guest", "image", "network"}, stdOnly: true},
 	{pattern: "guest", imports: []string{"network"}, stdOnly: true},
 	{pattern: "image", stdOnly: true},
 	{pattern: "network", stdOnly: true},
-	{pattern: "workerid", stdOnly: true},
 	{pattern: "backend", imports: []string{"guest", "image", "network"}, stdOnly: true},
-	{pattern: "pool", imports: []string{"backend", "guest", "image", "network", "pool/store", "workerid"}, stdOnly: true},
+	{pattern: "pool", imports: []string{"backend", "guest", "image", "network", "pool/store"}, stdOnly: true},
 
 	// The implementations.
 	{pattern: "pool/store", imports: contracts},
-	{pattern: "pool/access", imports: union(contracts, "pool")}, // what the pool asks for, done
-	// A prebuild's steps have output.
-	{pattern: "guest/remote", imports: union(contracts, "image/lines")},
-	{pattern: "guest/...", imports: contracts},
+	{pattern: "pool/access", imports: []string{"guest", "network", "pool"}}, // what the pool asks for, done
+	{pattern: "guest/...", imports: []string{"cloudinit", "guest", "image", "network"}},
 	{pattern: "cloudinit/seed", imports: contracts},
-	{pattern: "network/address", imports: contracts},
-	{pattern: "network/firewall", imports: contracts},
-	{pattern: "network/hostfirewall", imports: union(contracts, "network/firewall")}, // rules are read alike
-	{pattern: "network/nameserver", imports: contracts},
-	{pattern: "network/packetlog", imports: contracts},
+	{pattern: "network/address", imports: []string{"network"}},
+	{pattern: "network/firewall", imports: []string{"network"}},
+	{pattern: "network/hostfirewall", imports: []string{"network", "network/firewall"}}, // rules are read alike
+	{pattern: "network/nameserver", imports: []string{"network"}},
+	{pattern: "network/packetlog", imports: []string{"network"}},
 	// A lease has all of them.
-	{pattern: "network/...", imports: union(contracts, "network/address", "network/firewall", "network/hostfirewall", "network/nameserver", "network/packetlog")},
-	{pattern: "image/filelock"},
+	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/firewall", "network/hostfirewall", "network/nameserver", "network/packetlog"}},
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},
-	{pattern: "image/lines"},
 	// Sources become disks and seeds.
 	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source", "cloudinit/seed")...)},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/process", imports: contracts},
 	{pattern: "backend/stage", imports: contracts},
 	// Machines without our agent: they are prebuilt over SSH, and disk images are their tools' to import.
-	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/stage", "guest/remote", "image/cache", "image/filelock", "image/lines")},
-	{pattern: "backend/bhyve", imports: union(contracts, "backend/stage", "guest/remote", "image/cache", "image/lines", "image/source")},
+	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/stage", "guest/remote", "image/cache")},
+	{pattern: "backend/bhyve", imports: union(contracts, "backend/stage", "guest/remote", "image/cache", "image/source")},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
 	// What backends of virtual machines have in common.
 	{pattern: "backend/bootlog"},
 	{pattern: "backend/kvm", imports: []string{"backend/process"}},
-	{pattern: "backend/template", imports: union(contracts, "image/filelock")},
+	{pattern: "backend/template", imports: contracts},
 	{pattern: "backend/booting", imports: union(contracts, "backend/bootlog", "backend/stage", "image/cache", "image/draft", "image/prebuild")},
 	// A backend builds images, and starts processes.
 	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild")...)...)},
@@ -122,7 +128,7 @@ func refused(f file, r room, imported string) string {
 	switch {
 	case !ours && r.stdOnly && !f.test && strings.Contains(strings.Split(imported, "/")[0], "."):
 		return "a contract imports the standard library and contracts only"
-	case !ours, to == f.dir(), sameImplementation(f.dir(), to), withinAny(to, r.imports):
+	case !ours, to == f.dir(), sameImplementation(f.dir(), to), withinAny(to, r.imports), withinAny(to, ground) && !withinAny(f.dir(), ground):
 		return ""
 	case f.test:
 		return refusedInTest(to, r)

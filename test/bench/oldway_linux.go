@@ -12,12 +12,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit/seed"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/bench/report"
@@ -120,7 +120,7 @@ func (o *oldWay) startOne(ctx context.Context, began time.Time) (worker, error) 
 		return worker{}, fmt.Errorf("starting %s: %w", id, err)
 	}
 	var shaken time.Time // when the handshake of the login that works was done
-	ctx = backend.WithPhases(ctx, func(part string) {
+	ctx = phase.With(ctx, func(part string) {
 		if part == access.PhaseAuthentication {
 			shaken = time.Now()
 		}

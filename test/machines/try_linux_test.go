@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 )
 
@@ -78,16 +79,16 @@ func requireDiagnosis(t *testing.T, s shared, acceleration string) {
 	t.Helper()
 	var diagnosis struct {
 		Backend  string
-		Findings []backend.Finding
+		Findings []doctor.Finding
 	}
 	require.NoError(t, json.Unmarshal(s.command(t, "doctor", "--json", "--config", configFile()), &diagnosis))
 	require.Equal(t, "qemu", diagnosis.Backend)
-	found := make(map[string]backend.Finding)
+	found := make(map[string]doctor.Finding)
 	for _, finding := range diagnosis.Findings {
-		require.Contains(t, []backend.Level{backend.OK, backend.Warning}, finding.Level, finding)
+		require.Contains(t, []doctor.Level{doctor.OK, doctor.Warning}, finding.Level, finding)
 		require.NotEmpty(t, finding.What, finding)
 		require.NotEmpty(t, finding.Detail, finding)
-		require.Equal(t, finding.Level == backend.OK, finding.Mend == "", finding)
+		require.Equal(t, finding.Level == doctor.OK, finding.Mend == "", finding)
 		found[finding.What] = finding
 	}
 	for _, what := range []string{"qemu-img", "mmdebstrap", "/dev/net/tun", "state_dir", "network.subnet", "acceleration"} {
@@ -95,7 +96,7 @@ func requireDiagnosis(t *testing.T, s shared, acceleration string) {
 	}
 	kvm := found["acceleration"]
 	require.True(t, strings.HasPrefix(kvm.Detail, acceleration+": "), "%s ran, and doctor says: %s", acceleration, kvm.Detail)
-	require.Equal(t, acceleration == "kvm", kvm.Level == backend.OK, kvm)
+	require.Equal(t, acceleration == "kvm", kvm.Level == doctor.OK, kvm)
 	if device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil && acceleration != "kvm" {
 		require.NoError(t, device.Close())
 		require.Contains(t, kvm.Detail, "KVM is there, but")

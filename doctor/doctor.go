@@ -1,4 +1,8 @@
-package backend
+// Package doctor holds the form of what the command doctor reports: findings
+// with a level, what was looked at, what was found, and how to mend it. Each
+// package that needs something of the host looks for itself; nothing is looked
+// for here but programs in PATH.
+package doctor
 
 import (
 	"fmt"

@@ -18,7 +18,7 @@ func TestSecondWaitsForFirst(t *testing.T) {
 	released := make(chan struct{})
 	go func() {
 		defer close(released)
-		time.Sleep(2 * poll)
+		time.Sleep(2 * longestPoll)
 		first.Release()
 	}()
 	second, err := Acquire(t.Context(), path)
@@ -33,7 +33,7 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	require.NoError(t, err)
 	defer held.Release()
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*poll)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*longestPoll)
 	defer cancel()
 	_, err = Acquire(ctx, path)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -54,7 +54,7 @@ func TestTryAcquireDoesNotWait(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, third.Release())
 	_, err = TryAcquire(filepath.Join(path, "below a file"))
-	require.ErrorContains(t, err, "opening lock file")
+	require.ErrorContains(t, err, "opening a lock")
 }
 
 func TestLockIsCloseOnExec(t *testing.T) {
@@ -64,4 +64,20 @@ func TestLockIsCloseOnExec(t *testing.T) {
 	flags, err := unix.FcntlInt(lock.file.Fd(), unix.F_GETFD, 0)
 	require.NoError(t, err)
 	require.NotZero(t, flags&unix.FD_CLOEXEC)
+}
+
+func TestDirectoriesCanBeLocked(t *testing.T) {
+	dir := t.TempDir()
+	held, err := AcquireDirectory(t.Context(), dir)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*longestPoll)
+	defer cancel()
+	_, err = AcquireDirectory(ctx, dir)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, held.Release())
+	again, err := AcquireDirectory(t.Context(), dir)
+	require.NoError(t, err)
+	require.NoError(t, again.Release())
+	_, err = AcquireDirectory(t.Context(), filepath.Join(dir, "missing"))
+	require.ErrorContains(t, err, "opening a lock")
 }
