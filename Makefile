@@ -22,7 +22,7 @@ GITLAB_RUNNER ?= gitlab-runner
 SCENARIOS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test runner lint cross bench bench-go generate packages clean
+.PHONY: help build demo test test-quick runner lint cross bench bench-go generate packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,10 @@ demo: build ## Build a golden image and run three jobs on fresh machines (STATE_
 	$(PROGRAM) try $(state) --jobs $(DEMO_JOBS) -- '$(DEMO_SCRIPT)'
 
 test: packages ## Run every test: unit, integration, end to end
-	go test -race -count=1 -timeout 38m -p 2 ./...
+	go run ./test/suite
+
+test-quick: packages ## Run what needs no emulated machine, in minutes: before each commit
+	go run ./test/suite -quick
 
 runner: build ## Run a real gitlab-runner with the plugin against a played GitLab (GITLAB_RUNNER, SCENARIOS, STATE_DIR)
 	scripts/install-packages run

@@ -8,9 +8,9 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,17 +20,25 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
-// stateDir is what the tests share, so that the golden image is built once. It
-// is new for each run.
+// stateDir is what the tests share. It is new for each run.
 var stateDir string
+
+func requestsFile() string { return filepath.Join(stateDir, "requests") }
+
+func imagesDir() string { return filepath.Join(stateDir, "images") }
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Directory(&stateDir))) }
 
@@ -42,19 +50,6 @@ func once(t testing.TB, name string, makeIt func() error) string {
 		require.NoError(t, makeIt())
 	}
 	return path
-}
-
-func recipe(t testing.TB) image.Recipe {
-	t.Helper()
-	agent := once(t, "fleeting-plugin-mayfly", func() error {
-		build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(stateDir, "fleeting-plugin-mayfly"), "../../cmd/fleeting-plugin-mayfly")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		return build.Run()
-	})
-	return image.Recipe{
-		Source: image.Source{Kind: image.Debootstrap}, Run: []string{"echo 'a: b' > /etc/mayfly-step"},
-		User: "mayfly", Disk: 4 << 30, CPUs: 2, Memory: 1 << 30, Agent: agent,
-	}
 }
 
 func size() backend.Size { return backend.Size{CPUs: 1, Memory: 512 << 20} }
@@ -91,7 +86,7 @@ func newWorld(t testing.TB, name string) world {
 
 func newBackend(name, dir string, net *island.Island) *Backend {
 	return New(Options{
-		Pool: name, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
+		Pool: name, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
 		// One template serves all tests: each takes a boot.
 		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(stateDir, "templates"),
 		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
@@ -104,23 +99,23 @@ func (w world) opened(t testing.TB) image.Golden {
 	t.Helper()
 	require.NoError(t, w.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, w.network.Close(context.Background())) })
-	golden, err := w.Build(t.Context(), recipe(t), func(stage, line string) { t.Log(stage, line) })
+	golden, err := w.Build(t.Context(), testrun.Golden(t, imagesDir()), func(stage, line string) { t.Log(stage, line) })
 	require.NoError(t, err)
 	return golden
 }
 
 func quiet(string, string) {}
 
-// TestConformance has workers that are forks, since those take no boot; the
-// clones are in TestAMachineTellsWhyItEnded and in the prebuild.
+// TestConformance has workers that are forks, since those take no boot; clones
+// are in TestAMachineTellsWhyItEnded and TestBrokenTemplatesMeanClones.
 func TestConformance(t *testing.T) {
 	prepared := false
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
 		w := newWorld(t, "conform")
 		if !prepared {
-			t.Setenv(fake.Requests, filepath.Join(stateDir, "requests"))
+			t.Setenv(fake.Requests, requestsFile())
 			require.NoError(t, w.Prepare(t.Context(), w.opened(t), size(), quiet))
-			requireOnlyGoodRequests(t)
+			requireOnlyGoodRequests(t, "vm.create", "vm.boot", "vm.pause", "vm.snapshot")
 			prepared = true
 		}
 		h := w.harness(t, "conform")
@@ -136,7 +131,8 @@ func (w world) harness(t *testing.T, name string) backendtest.Harness {
 		Kill:    func(t *testing.T, id string) { killFromOutside(t, w, id) },
 		Fill:    sandbox.Fill,
 		Name:    name, Dir: w.dir, Network: w.network,
-		Recipe: recipe(t), CPUs: size().CPUs, Memory: size().Memory, Patience: 3 * time.Minute,
+		Recipe: testrun.Golden(t, imagesDir()), CPUs: size().CPUs, Memory: size().Memory,
+		Patience: testrun.Patience(t),
 	}
 }
 
@@ -150,10 +146,11 @@ func killFromOutside(t *testing.T, w world, id string) {
 	require.NoError(t, found[0].Kill(ctx))
 }
 
-// requireOnlyGoodRequests reads what a prebuild and a template have sent.
-func requireOnlyGoodRequests(t *testing.T) {
+// requireOnlyGoodRequests reads what was sent since fake.Requests was set, and
+// wants it to be these calls.
+func requireOnlyGoodRequests(t *testing.T, want ...string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(stateDir, "requests"))
+	text, err := os.ReadFile(requestsFile())
 	require.NoError(t, err)
 	schemas, err := fake.ReadSchemas()
 	require.NoError(t, err)
@@ -171,7 +168,36 @@ func requireOnlyGoodRequests(t *testing.T) {
 			require.Empty(t, request.Body, request.Call)
 		}
 	}
-	require.Equal(t, []string{"vm.create", "vm.boot", "vm.create", "vm.boot", "vm.pause", "vm.snapshot"}, calls)
+	require.Equal(t, want, calls)
+}
+
+// TestADraftIsBootedAndPowersItselfOff has a copy of the golden image for a
+// draft: its agent answers as that of a draft does, and much sooner.
+func TestADraftIsBootedAndPowersItselfOff(t *testing.T) {
+	w := newWorld(t, "draft")
+	golden := w.opened(t)
+	t.Setenv(fake.Requests, requestsFile())
+	require.NoError(t, os.RemoveAll(requestsFile()))
+	draft := booting.Draft{CPUs: 1, Memory: size().Memory, Golden: image.Golden{Dir: t.TempDir()}, Root: golden.Root}
+	draft.Seed, draft.Console = filepath.Join(draft.Golden.Dir, "seed"), filepath.Join(draft.Golden.Dir, "console")
+	require.NoError(t, disk.SparseCopy(t.Context(), golden.Disk(), draft.Golden.Disk()))
+	require.NoError(t, os.Link(golden.Kernel(), draft.Golden.Kernel()))
+	require.NoError(t, os.Link(golden.Initrd(), draft.Golden.Initrd()))
+	require.NoError(t, disk.Create(draft.Seed, 1<<20))
+
+	var said bytes.Buffer
+	require.NoError(t, w.stage().Run(t.Context(), "draft", func(at stage.Place) error {
+		draft.Place = at
+		return w.bootDraft(t.Context(), draft, func(ctx context.Context, conn net.Conn) error {
+			agent := guest.NewClient(conn)
+			if err := agent.Run(ctx, "cat /etc/mayfly-step", &said); err != nil {
+				return err
+			}
+			return agent.PowerOff(ctx)
+		})
+	}))
+	require.Equal(t, "a: b\n", said.String())
+	requireOnlyGoodRequests(t, "vm.create", "vm.boot")
 }
 
 // started is a worker with what it takes to log in.
@@ -197,7 +223,7 @@ func (w world) start(t *testing.T, golden image.Golden, end string) (s started, 
 	s.spec = backend.Spec{ID: id, Dir: dir, Size: size(), Lease: lease}
 	s.spec.Identity, s.key, err = access.SSH{}.New(id, "mayfly")
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testrun.Patience(t))
 	defer cancel()
 	if s.Machine, err = w.Start(ctx, golden, s.spec); err != nil {
 		return s, err

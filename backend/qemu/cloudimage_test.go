@@ -18,12 +18,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/initrd"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // grubDir holds the parts of GRUB for machines with a BIOS.
@@ -35,13 +35,13 @@ const grubDir = "/usr/lib/grub/i386-pc"
 // kernel directly. The image is made here, since none can be downloaded.
 func TestCloudImage(t *testing.T) {
 	sandbox.Need(t, "qemu-img", "mmdebstrap", "mkfs.ext4", "grub-mkimage")
-	f := forks{world: newWorld(t, "cloudimg"), size: backend.Size{CPUs: 1, Memory: 512 << 20}}
+	f := forks{world: newWorld(t, "cloudimg"), size: forkSize}
 	f.options.Fork = false // a clone is what this is about
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 
 	path := cloudImage(t)
-	wanted := recipe(t)
+	wanted := testrun.Recipe(t)
 	wanted.Source = image.Source{Kind: image.Local, Location: path, SHA256: sum(t, path)}
 	var err error
 	f.golden, err = f.Build(t.Context(), wanted, func(stage, line string) { t.Log(stage, line) })
@@ -63,7 +63,7 @@ func cloudImage(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(stateDir, "cloud-")
 	require.NoError(t, err)
-	require.NoError(t, source.Debootstrap{}.Make(t.Context(), recipe(t), dir, func(string) {}))
+	require.NoError(t, source.Debootstrap{}.Make(t.Context(), testrun.Recipe(t), dir, func(string) {}))
 	root := filepath.Join(dir, source.RootDir)
 	installKernel(t, root)
 	// The guest reaches no mirror here: without sources an update has nothing to do.

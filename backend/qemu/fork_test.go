@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,14 +18,18 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // forks is a world with a template.
@@ -34,24 +39,82 @@ type forks struct {
 	size   backend.Size
 }
 
+// forkSize is that of the template that all tests share.
+var forkSize = backend.Size{CPUs: 1, Memory: 512 << 20}
+
 // tenMinutesOld sets the clock of a template back: that is what its age does.
-const tenMinutesOld = "\ndate -s '10 minutes ago'"
+const tenMinutesOld = "date -s '10 minutes ago'\n"
 
-func newForks(t testing.TB, name string) forks { return newForksAfter(t, name, "") }
-
-// newForksAfter has the template run a script when it has settled.
-func newForksAfter(t testing.TB, name, script string) forks {
+func newForks(t testing.TB, name string) forks {
 	t.Helper()
-	f := forks{world: newWorld(t, name), size: backend.Size{CPUs: 1, Memory: 512 << 20}}
-	f.settle += script
-	f.forkLimit = 5 * time.Minute // by emulation ten at once take their time
+	f := forks{world: newWorld(t, name), size: forkSize}
+	f.forkLimit = testrun.Patience(t) // by emulation ten at once take their time
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 	var err error
-	f.golden, err = f.Build(t.Context(), recipe(t), func(stage, line string) { t.Log(stage, line) })
+	f.golden, err = f.Build(t.Context(), testrun.Golden(t, imagesDir()), func(stage, line string) { t.Log(stage, line) })
 	require.NoError(t, err)
 	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
 	return f
+}
+
+// sharedTemplate is the one that all tests share.
+func (f forks) sharedTemplate(t testing.TB) template.Template {
+	t.Helper()
+	acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
+	require.NoError(t, err)
+	made, ok := f.template(f.golden, f.size, acceleration)
+	require.True(t, ok)
+	return made
+}
+
+// ownTemplate gives the backend a copy of the template that it may spoil.
+func (f *forks) ownTemplate(t testing.TB) template.Template {
+	t.Helper()
+	common := f.sharedTemplate(t)
+	f.options.TemplatesDir = filepath.Join(f.dir, "templates")
+	f.templates.Dir = f.options.TemplatesDir
+	require.NoError(t, os.MkdirAll(f.templates.Dir, 0o700))
+	out, err := exec.Command("cp", "-a", "--sparse=always", common.Dir, f.templates.Dir).CombinedOutput()
+	require.NoError(t, err, string(out))
+	return f.sharedTemplate(t)
+}
+
+// alteredTemplate is a copy of the template whose guest has run a script: it is
+// restored, goes on for a while, and is saved again, which takes no boot.
+func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
+	t.Helper()
+	altered := f.ownTemplate(t)
+	saved := filepath.Join(altered.Dir, "saved")
+	state, err := os.Create(saved)
+	require.NoError(t, err)
+	defer state.Close()
+	spec := templateSpec(altered, f.golden)
+	spec.MemoryUse, spec.Incoming = written, true
+	require.NoError(t, f.stage().Run(t.Context(), "altering "+f.options.Pool, func(at stage.Place) error {
+		spec.Console = filepath.Join(at.Dir, consoleFile)
+		m, err := f.launch(at.ID, at.Dir, at.Lease.Namespace, spec)
+		if err != nil {
+			return err
+		}
+		if err := m.restore(t.Context(), altered.State()); err != nil {
+			return err
+		}
+		err = m.goOn(t.Context(), func(agent *guest.Client, ctx context.Context) error {
+			return agent.Run(ctx, script, io.Discard)
+		})
+		if err != nil {
+			return err
+		}
+		ctx, cancel := backend.WhileRunning(t.Context(), m)
+		defer cancel()
+		if err := m.migrate(ctx, save, state); err != nil {
+			return err
+		}
+		return m.quit(ctx)
+	}))
+	require.NoError(t, os.Rename(saved, altered.State()))
+	return altered
 }
 
 // spec is that of a worker with a directory and a lease, which the end of the
@@ -71,7 +134,7 @@ func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
 
 // begin starts a worker and waits until it is ready.
 func (f forks) begin(ctx context.Context, spec backend.Spec, key pool.Key) (backendtest.Worker, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, f.forkLimit)
 	defer cancel()
 	m, err := f.Start(ctx, f.golden, spec)
 	if err != nil {
@@ -104,7 +167,8 @@ const secrets = `for i in $(seq 32); do head -c 16 /dev/urandom | od -An -tx1 | 
 cat /proc/sys/kernel/random/uuid /etc/machine-id; hostname; cat /etc/ssh/ssh_host_ed25519_key.pub`
 
 func TestTenForksAtOnceHaveNothingSecretInCommon(t *testing.T) {
-	f := newForksAfter(t, "tenforks", tenMinutesOld)
+	f := newForks(t, "tenforks")
+	f.alteredTemplate(t, tenMinutesOld)
 	const count = 10
 	outputs, errs := make([]string, count), make([]error, count)
 	behind := make([]time.Duration, count)
@@ -180,30 +244,31 @@ func TestForksWithMemoryOfTheirOwn(t *testing.T) {
 // one that is found but not used because something else is valid now.
 func TestBrokenTemplatesMeanClones(t *testing.T) {
 	f := newForks(t, "broken2")
+	good := f.ownTemplate(t)
 	acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
 	require.NoError(t, err)
-	good, ok := f.template(f.golden, f.size, acceleration)
-	require.True(t, ok)
-
-	_, ok = f.template(f.golden, backend.Size{CPUs: 2, Memory: f.size.Memory}, acceleration)
+	_, ok := f.template(f.golden, backend.Size{CPUs: 2, Memory: f.size.Memory}, acceleration)
 	require.False(t, ok, "a template of another size must not be used")
 
 	state, err := os.ReadFile(good.State())
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(good.State(), bytes.Repeat([]byte("rubbish"), len(state)/7), 0o600))
 	const failures = 2
+	var workers [failures]backendtest.Worker
+	var all errgroup.Group
 	for n := range failures {
-		w, err := f.start(t, n)
-		require.NoError(t, err)
+		spec, key := f.spec(t, n)
+		all.Go(func() (err error) {
+			workers[n], err = f.begin(t.Context(), spec, key)
+			return err
+		})
+	}
+	require.NoError(t, all.Wait())
+	for _, w := range workers {
 		require.Equal(t, backend.Clone, w.How())
 	}
 	_, ok = f.template(f.golden, f.size, acceleration)
 	require.False(t, ok, "a broken template must not be used again")
-
-	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
-	w, err := f.start(t, failures)
-	require.NoError(t, err)
-	require.Equal(t, backend.Fork, w.How(), "and is made anew")
 
 	f.options.Fork = false
 	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
@@ -211,7 +276,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 }
 
 // first is the first file that a rekey writes, in a directory that is made.
-const first = "\nd=/run/mayfly/files/etc; mkdir -p $d; %s $d/machine-id"
+const first = "d=/run/mayfly/files/etc; mkdir -p $d; %s $d/machine-id"
 
 // stuck has the agent hang there: it is a pipe that nobody reads.
 var stuck = fmt.Sprintf(first, "mkfifo")
@@ -225,7 +290,8 @@ systemctl stop --no-block mayfly-agent; kill -9 $agent; %s' </dev/null >/dev/nul
 
 // TestForksFailClosed has agents that come to grief in the middle of a rekey.
 func TestForksFailClosed(t *testing.T) {
-	const soon, patience = 15 * time.Second, 2 * time.Minute
+	const soon = 15 * time.Second
+	patience := testrun.Patience(t)
 	for name, test := range map[string]struct {
 		script string
 		limit  time.Duration
@@ -237,15 +303,12 @@ func TestForksFailClosed(t *testing.T) {
 		"unable":  {fmt.Sprintf(first, "mkdir"), patience, "setting the machine id"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newForksAfter(t, "closed-"+name, test.script)
+			f := newForks(t, "closed-"+name)
+			template := f.alteredTemplate(t, test.script)
 			f.forkLimit = test.limit
-			acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
-			require.NoError(t, err)
-			template, ok := f.template(f.golden, f.size, acceleration)
-			require.True(t, ok)
 
 			spec, _ := f.spec(t, 0)
-			_, err = f.fork(t.Context(), template, f.golden, spec)
+			_, err := f.fork(t.Context(), template, f.golden, spec)
 			require.ErrorContains(t, err, test.want)
 			machines, err := f.Find(t.Context())
 			require.NoError(t, err)
@@ -261,12 +324,8 @@ func TestForksFailClosed(t *testing.T) {
 // has opened yet: the guest of a template has its network, and would refuse.
 func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
 	f := newForks(t, "cable")
-	acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
-	require.NoError(t, err)
-	template, ok := f.template(f.golden, f.size, acceleration)
-	require.True(t, ok)
 	spec, _ := f.spec(t, 0)
-	m, err := f.restoreFork(t.Context(), template, f.golden, spec)
+	m, err := f.restoreFork(t.Context(), f.sharedTemplate(t), f.golden, spec)
 	require.NoError(t, err)
 	knock := func(limit time.Duration) error {
 		conn, err := net.DialTimeout("tcp", m.Address().String(), limit)
@@ -285,13 +344,14 @@ func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
 		if err := m.connect(ctx); err != nil {
 			return err
 		}
-		require.ErrorIs(t, knock(time.Minute), unix.ECONNREFUSED)
+		require.ErrorIs(t, knock(testrun.Patience(t)), unix.ECONNREFUSED)
 		return nil
 	}))
 }
 
 func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	f := newForks(t, "cancelled")
+	f.ownTemplate(t)
 	require.NoError(t, f.templates.Clear())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -300,7 +360,7 @@ func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	require.Eventually(t, func() bool {
 		machines, err := f.Find(t.Context())
 		return err == nil && len(machines) == 1
-	}, 5*time.Minute, 50*time.Millisecond, "its machine boots")
+	}, testrun.Patience(t), 50*time.Millisecond, "its machine boots")
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
 	entries, err := os.ReadDir(f.options.TemplatesDir)

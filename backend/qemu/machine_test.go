@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,37 +21,16 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
-// stateDir is what the tests share, so that the golden image is built once. It
-// is new for each run.
+// stateDir is what the tests share. It is new for each run.
 var stateDir string
 
+func imagesDir() string    { return filepath.Join(stateDir, "images") }
+func templatesDir() string { return filepath.Join(stateDir, "templates") }
+
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Directory(&stateDir))) }
-
-// agentBinary builds the program, which is the guests' agent as well, once.
-func agentBinary(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(stateDir, "fleeting-plugin-mayfly")
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/fleeting-plugin-mayfly")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(out))
-	return path
-}
-
-func recipe(t testing.TB) image.Recipe {
-	t.Helper()
-	return image.Recipe{
-		Source: image.Source{Kind: image.Debootstrap},
-		Run:    []string{"echo 'a: b' > /etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"},
-		User:   "mayfly", Disk: 4 << 30, CPUs: 2, Memory: 1 << 30,
-		Agent: agentBinary(t),
-	}
-}
 
 // world is a backend with a real network, in the sandbox's namespace.
 type world struct {
@@ -76,13 +54,17 @@ func newWorld(t testing.TB, pool string) world {
 
 func newBackend(pool, dir string, net *island.Island) *Backend {
 	return New(Options{
-		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(stateDir, "images"), StateDir: stateDir,
-		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(dir, "templates"),
+		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
+		// One template serves all tests: each takes a boot.
+		Fork: true, ShareMemory: true, TemplatesDir: templatesDir(),
 		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
 	})
 }
 
+// TestConformance has workers that are forks, since those take no boot; clones
+// are in TestSuspendedClone, TestBrokenTemplatesMeanClones and TestCloudImage.
 func TestConformance(t *testing.T) {
+	newForks(t, "prepare")
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
 		h := harness(t, "conform")
 		h.Other = func(t *testing.T) backendtest.Harness { return harness(t, "other") }
@@ -98,7 +80,8 @@ func harness(t *testing.T, pool string) backendtest.Harness {
 		Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag.Value(id)) },
 		Fill:    sandbox.Fill,
 		Name:    pool, Dir: w.dir, Network: w.network,
-		Recipe: recipe(t), CPUs: 1, Memory: 512 << 20, Patience: 3 * time.Minute,
+		Recipe: testrun.Golden(t, imagesDir()), CPUs: forkSize.CPUs, Memory: forkSize.Memory,
+		Patience: testrun.Patience(t),
 	}
 }
 
@@ -118,25 +101,40 @@ func killFromOutside(t *testing.T, tag string) {
 	}
 }
 
-func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
-	w := newWorld(t, "failing")
+// TestCancelledBuildLeavesNothing has a disk with nothing on it, so that the
+// firmware looks for a system until it is called off.
+func TestCancelledBuildLeavesNothing(t *testing.T) {
+	w := newWorld(t, "nobuild")
 	require.NoError(t, w.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, w.network.Close(context.Background())) })
-	failing := recipe(t)
-	failing.Run = []string{"echo first", "echo the reason; exit 7"}
-
-	_, err := w.Build(t.Context(), failing, func(string, string) {})
-	for _, want := range []string{"step 2 of 2", "image.run[1]", "exit code 7", "the reason", "last lines of the console"} {
-		require.ErrorContains(t, err, want)
+	blank := filepath.Join(t.TempDir(), "blank.raw")
+	require.NoError(t, os.WriteFile(blank, append(make([]byte, 510), 0x55, 0xaa), 0o600))
+	require.NoError(t, os.Truncate(blank, 1<<20))
+	recipe := image.Recipe{
+		Source: image.Source{Kind: image.Local, Location: blank}, User: "mayfly",
+		Disk: 1 << 30, CPUs: 1, Memory: 256 << 20, Agent: testrun.Program(t),
 	}
-	require.NoDirExists(t, filepath.Join(stateDir, "images", failing.Digest()))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := w.Build(ctx, recipe, func(stage, line string) { t.Log(stage, line) })
+		ended <- err
+	}()
+	require.Eventually(t, func() bool {
+		machines, err := w.Find(t.Context())
+		return err == nil && len(machines) == 1
+	}, testrun.Patience(t), 10*time.Millisecond, "its machine starts")
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.NoDirExists(t, filepath.Join(imagesDir(), recipe.Digest()))
 	machines, err := w.Find(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, machines)
 	leases, err := w.network.Find(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, leases)
-	building, err := filepath.Glob(filepath.Join(stateDir, "images", ".building-*"))
+	building, err := filepath.Glob(filepath.Join(imagesDir(), ".building-*"))
 	require.NoError(t, err)
 	require.Empty(t, building)
 }

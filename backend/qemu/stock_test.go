@@ -14,6 +14,7 @@ import (
 // was killed there, one of a template that has gone, and one that nobody wants.
 func TestStock(t *testing.T) {
 	f := newForks(t, "stock")
+	f.ownTemplate(t)
 	require.True(t, f.Stockable(t.Context(), f.golden, f.size))
 	require.False(t, f.Stockable(t.Context(), f.golden, backend.Size{CPUs: 3, Memory: f.size.Memory}))
 	for n, test := range []struct {
@@ -45,7 +46,7 @@ func TestStock(t *testing.T) {
 	spec, _ := f.spec(t, 9)
 	require.ErrorContains(t, f.Stock(t.Context(), f.golden, spec), "no template")
 
-	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
+	f.templates.Dir, f.options.TemplatesDir = templatesDir(), templatesDir()
 	require.NoError(t, f.Stock(t.Context(), f.golden, spec))
 	found, err := f.Find(t.Context())
 	require.NoError(t, err)

@@ -15,10 +15,11 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // suspendRounds is how often a worker is put away and brought back.
-const suspendRounds = 50
+const suspendRounds = 20
 
 // work is a process that goes on for ever, counting in its memory, and writes
 // down every number.
@@ -32,7 +33,7 @@ setsid nohup sh work.sh > numbers 2> /dev/null < /dev/null & echo $!`
 // a restart of the plugin.
 func (f *forks) putAwayAndBringBack(t *testing.T, w *backendtest.Worker) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testrun.Patience(t))
 	defer cancel()
 	old := w.Machine.(*machine)
 	require.NoError(t, f.Suspend(ctx, w.ID()))
@@ -41,7 +42,7 @@ func (f *forks) putAwayAndBringBack(t *testing.T, w *backendtest.Worker) {
 	require.NoError(t, err)
 	require.Empty(t, machines, "a suspended machine takes no memory")
 
-	f.Backend = newBackend(f.options.Pool, f.dir, f.network)
+	f.Backend = New(f.options)
 	require.NoError(t, f.Resumable(old.dir))
 	require.NoError(t, f.network.Park(ctx, w.ID()))
 	lease, err := f.network.Unpark(ctx, w.ID())
@@ -56,6 +57,7 @@ func (f *forks) putAwayAndBringBack(t *testing.T, w *backendtest.Worker) {
 
 func TestSuspendedWorkerGoesOnWhereItWas(t *testing.T) {
 	f := newForks(t, "suspend")
+	f.ownTemplate(t)
 	w, err := f.start(t, 0)
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, w.How())

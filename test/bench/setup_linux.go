@@ -16,7 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/bench/report"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // What each worker gets: enough for a job, and small enough for eight on a
@@ -68,7 +68,7 @@ func (b *bench) setUp(ctx context.Context) (stage, error) {
 	}
 	b.later(func(context.Context) error { return os.RemoveAll(s.work) })
 	b.say("building the program")
-	binary, err := runner.Build(s.work)
+	binary, err := testrun.Build(s.work)
 	if err != nil {
 		return s, err
 	}

@@ -15,6 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // bin holds the program and the fakes, and is first in PATH.
@@ -26,8 +27,8 @@ func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Programs(&bin))) }
 func install(t *testing.T, fake string, names ...string) {
 	t.Helper()
 	sandbox.Need(t, "go", "ssh-keygen", "cp")
-	if _, err := os.Stat(filepath.Join(bin, runner.Program)); err != nil {
-		_, err := runner.Build(bin)
+	if _, err := os.Stat(filepath.Join(bin, testrun.ProgramName)); err != nil {
+		_, err := testrun.Build(bin)
 		require.NoError(t, err)
 	}
 	sandbox.Install(t, bin, fake, names...)
@@ -68,7 +69,7 @@ func write(t *testing.T, path, text string) {
 func command(t *testing.T, args ...string) []byte {
 	t.Helper()
 	var stderr strings.Builder
-	cmd := exec.Command(filepath.Join(bin, runner.Program), args...)
+	cmd := exec.Command(filepath.Join(bin, testrun.ProgramName), args...)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	require.NoError(t, err, "%s\n%s", stderr.String(), out)

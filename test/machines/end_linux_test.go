@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // A machine that ends while it runs is reported and removed, although nobody
@@ -24,7 +25,7 @@ func TestMachineThatEndsIsNoticed(t *testing.T) {
 		const try = "nohup timeout 120 bash -c 'echo hello >/dev/udp/10.0.0.1/9; echo hello >/dev/tcp/10.0.0.1/80' >/dev/null 2>&1 </dev/null &"
 		_, err := plugin.Run(patiently(t), ids[0], try)
 		require.NoError(t, err)
-		await(t, patience, "two packets that are denied", func() bool { return denied(t, s, ids[0]) >= 2 })
+		await(t, testrun.Patience(t), "two packets that are denied", func() bool { return denied(t, s, ids[0]) >= 2 })
 	})
 	t.Run("killed from outside", func(t *testing.T) {
 		job := beginJob(t, plugin, ids[0])
@@ -36,7 +37,7 @@ func TestMachineThatEndsIsNoticed(t *testing.T) {
 	})
 	t.Run("powered off from inside", func(t *testing.T) {
 		_, _ = plugin.Run(patiently(t), ids[1], "sudo poweroff") // the connection may end first
-		await(t, patience, "the end of the machine", func() bool { return len(findMachine(t, ids[1])) == 0 })
+		await(t, testrun.Patience(t), "the end of the machine", func() bool { return len(findMachine(t, ids[1])) == 0 })
 		requireNoticed(t, plugin, ids[1])
 	})
 }
@@ -49,7 +50,7 @@ func beginJob(t *testing.T, plugin *runner.Plugin, id string) <-chan error {
 		_, err := plugin.Run(patiently(t), id, "touch begun; sleep 3600")
 		job <- err
 	}()
-	await(t, patience, "the begin of the job", func() bool {
+	await(t, testrun.Patience(t), "the begin of the job", func() bool {
 		_, err := plugin.Run(patiently(t), id, "test -e begun")
 		return err == nil
 	})

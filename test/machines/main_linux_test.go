@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,12 +17,10 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 const (
-	// patience bounds what machines do: by emulation, beside other tests, that
-	// may take minutes.
-	patience = 10 * time.Minute
 	// moments bounds what no machine has to do anything for.
 	moments = time.Minute
 	// glance is the pause between two looks.
@@ -56,7 +53,7 @@ func TestMain(m *testing.M) {
 
 // tearDown also ends the machines that a test has left that failed.
 func tearDown() {
-	_ = exec.Command(filepath.Join(home, runner.Program), "gc", "--state-dir", stateDir()).Run()
+	_ = exec.Command(filepath.Join(home, testrun.ProgramName), "gc", "--state-dir", stateDir()).Run()
 	_ = os.RemoveAll(home)
 }
 
@@ -67,24 +64,39 @@ type shared struct {
 	before traces
 }
 
-var share = sync.OnceValues(func() (s shared, err error) {
-	if s.before, err = look(); err != nil {
-		return s, err
+var made *shared
+
+func share(t *testing.T) shared {
+	t.Helper()
+	if made != nil {
+		return *made
 	}
-	if s.binary, err = runner.Build(home); err != nil {
-		return s, err
-	}
-	if err := os.WriteFile(configFile(), []byte(runnerConfig()), 0o600); err != nil {
-		return s, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	build := exec.CommandContext(ctx, s.binary, "image", "build", "--config", configFile())
-	build.Stderr = os.Stderr // its progress
-	digest, err := build.Output()
-	s.digest = strings.TrimSpace(string(digest))
-	return s, err
-})
+	before, err := look()
+	require.NoError(t, err)
+	s := shared{binary: filepath.Join(home, testrun.ProgramName), before: before}
+	require.NoError(t, os.Link(testrun.Program(t), s.binary))
+	require.NoError(t, os.WriteFile(configFile(), []byte(runnerConfig()), 0o600))
+	s.digest = testrun.Golden(t, filepath.Join(stateDir(), "images")).Digest()
+	built := s.command(t, "image", "build", "--config", configFile())
+	require.Equal(t, s.digest, strings.TrimSpace(string(built)), "the configuration asks for another image")
+	s.makeTemplate(t)
+	made = &s
+	return s
+}
+
+// makeTemplate has the pool's template made before any test wants a worker:
+// without it the first ones would boot, and beside it they would do so slowly.
+func (s shared) makeTemplate(t *testing.T) {
+	t.Helper()
+	plugin := s.launch(t)
+	require.NoError(t, plugin.Initialise(t.Context()))
+	await(t, testrun.Patience(t), "the template", func() bool {
+		found, err := filepath.Glob(filepath.Join(stateDir(), "pools/default/templates/*/template.json"))
+		require.NoError(t, err)
+		return len(found) == 1
+	})
+	require.NoError(t, plugin.Stop(patiently(t)))
+}
 
 // begin skips the test where there can be no machines, and has it fail at its
 // end when anything is left of them.
@@ -92,24 +104,17 @@ func begin(t *testing.T) shared {
 	t.Helper()
 	qemu := map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[runtime.GOARCH]
 	sandbox.Need(t, qemu, "qemu-img", "mmdebstrap", "mkfs.ext4", "go", "ip", "nft")
-	s, err := share()
-	require.NoError(t, err)
+	s := share(t)
 	t.Cleanup(func() { require.Empty(t, lookSince(t, s.before), "something is left") })
 	return s
 }
 
-// step is run when the golden image is built, so that all configurations here
-// must say it to ask for the same image.
-const step = "echo 'a: b' >/etc/mayfly-step"
-
-// pluginConfig asks for small machines. Without forks they all boot; with them
-// a template is made in the background at first.
-func pluginConfig(fork bool) map[string]any {
+// pluginConfig asks for small machines, made from the golden image of the run.
+func pluginConfig() map[string]any {
 	return map[string]any{
-		"fork":    map[string]any{"enabled": fork},
 		"backend": "qemu", "state_dir": stateDir(),
-		"image":   map[string]any{"run": []string{step}},
-		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": "4GiB"},
+		"image":   map[string]any{"run": testrun.Steps},
+		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": testrun.DiskSize},
 		"network": map[string]any{"ipv6": "nat"},
 	}
 }
@@ -134,9 +139,9 @@ func runnerConfig() string {
       vm_num_cpu_cores = 1
       vm_memory_mb = 512
       vm_disk_size_gb = 4
-      vm_prebuild_cloudinit_extra_cmds = [%q]
+      vm_prebuild_cloudinit_extra_cmds = [%q, %q]
       vm_enable_virtio_console = true
-`, runner.Program, stateDir(), step)
+`, testrun.ProgramName, stateDir(), testrun.Steps[0], testrun.Steps[1])
 }
 
 // start starts a plugin that is not initialised, and ends it as a runner does
@@ -152,7 +157,7 @@ func (s shared) start(t *testing.T) *runner.Plugin {
 func (s shared) launch(t *testing.T) *runner.Plugin {
 	t.Helper()
 	log := hclog.New(&hclog.LoggerOptions{Name: t.Name(), Level: hclog.Info, Output: os.Stderr})
-	plugin, err := runner.Start(s.binary, pluginConfig(false), log)
+	plugin, err := runner.Start(s.binary, pluginConfig(), log)
 	require.NoError(t, err)
 	t.Cleanup(plugin.Kill)
 	return plugin
@@ -179,7 +184,7 @@ func grow(t *testing.T, plugin *runner.Plugin, n int) (ids []string) {
 // patiently returns a context that serves in a test's clean-up too.
 func patiently(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testrun.Patience(t))
 	t.Cleanup(cancel)
 	return ctx
 }

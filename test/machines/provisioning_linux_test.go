@@ -11,10 +11,11 @@ import (
 
 // The library's own test of plugins. It runs its command only on workers that
 // happen to run when it gets there, so the same is then done on one that does.
+// Its workers are clones; those of all other tests are forks.
 func TestProvisioning(t *testing.T) {
 	s := begin(t)
 	integration.TestProvisioning(t, s.binary, integration.Config{
-		PluginConfig:    pluginConfig(false),
+		PluginConfig:    clones(),
 		ConnectorConfig: provider.ConnectorConfig{Timeout: time.Minute},
 		MaxInstances:    3,
 		UseExternalAddr: true,
@@ -29,6 +30,13 @@ func TestProvisioning(t *testing.T) {
 	said, err := plugin.Run(patiently(t), ids[0], identify)
 	require.NoError(t, err)
 	requireIdentity(t, ids[0], said)
+}
+
+// clones is a configuration whose workers all boot.
+func clones() map[string]any {
+	config := pluginConfig()
+	config["fork"] = map[string]any{"enabled": false}
+	return config
 }
 
 // Ten jobs, each on a machine of its own, three machines at a time: the

@@ -16,7 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // The kinds of things that the program makes on a host.
@@ -74,7 +74,7 @@ func seeProcesses(found traces) error {
 		if dir, ok := machineOf(arguments); ok {
 			found.add(machine, dir)
 		}
-		if arguments[0] == filepath.Join(home, runner.Program) {
+		if arguments[0] == filepath.Join(home, testrun.ProgramName) {
 			found.add(program, strings.Join(arguments, " "))
 		}
 	}

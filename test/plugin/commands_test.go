@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // Each file in testdata is a session at a shell. `mayfly` there is the built
@@ -36,7 +37,7 @@ func TestCommands(t *testing.T) {
 
 // exits runs the program and compares its exit code: `exits 2 try --jobs x`.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
-	err := ts.Exec(runner.Program, args[1:]...)
+	err := ts.Exec(testrun.ProgramName, args[1:]...)
 	got := "0"
 	if err != nil {
 		got = err.Error()

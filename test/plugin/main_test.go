@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // soon is how long a test waits for what should take moments, and may take the
@@ -37,7 +38,7 @@ func withBinary(run func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if binary, err = runner.Build(dir); err == nil {
+	if binary, err = testrun.Build(dir); err == nil {
 		patient = filepath.Join(dir, "patient")
 		err = os.WriteFile(patient, []byte("#!/bin/sh\n'"+binary+"'\nexit $?\n"), 0o700)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // outside is set inside the sandbox: the path of the network namespace that
@@ -21,12 +23,19 @@ const outside = "MAYFLY_SANDBOX_OUTSIDE"
 
 // Main runs the tests inside the sandbox and returns the exit code for
 // os.Exit. Without root it runs them as they are; tests that call Need then
-// skip. setUp makes what the tests share, and returns what removes it.
+// skip. setUp makes what the tests of the package share, and returns what removes
+// it; what all packages share is package testrun's.
 //
 // Two programs run outside all the same, because only the machine's own network
 // reaches the package mirror and the module proxy: mmdebstrap and go.
 func Main(m *testing.M, setUp func() (tearDown func())) int {
 	tests := func() int {
+		closeRun, err := testrun.Open()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "making the directory of the run:", err)
+			return 1
+		}
+		defer closeRun()
 		tearDown := setUp()
 		defer tearDown()
 		return m.Run()

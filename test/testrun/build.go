@@ -1,4 +1,4 @@
-package runner
+package testrun
 
 import (
 	"fmt"
@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// Program is the name of the program.
-	Program = "fleeting-plugin-mayfly"
-	source  = "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cmd/" + Program
+	// ProgramName is the name of the program.
+	ProgramName = "fleeting-plugin-mayfly"
+	source      = "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cmd/" + ProgramName
 )
 
 // Build builds the program into a directory, as a release is built, and
 // returns its path.
 func Build(dir string) (binary string, err error) {
-	binary = filepath.Join(dir, Program)
+	binary = filepath.Join(dir, ProgramName)
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binary, source)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -1,0 +1,98 @@
+// Command suite runs the tests of all packages as one run: what they share is
+// made once and removed at the end, cheap packages come before long ones, and
+// the run ends with the time of each package and its slowest tests. What a
+// test is belongs to its package.
+//
+//	suite          every test
+//	suite -quick   what needs neither an emulated machine nor a system made from
+//	               packages
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+)
+
+// timeout only ends a package that hangs, on the slowest machine too.
+const timeout = "75m"
+
+func main() {
+	quick := flag.Bool("quick", false, "no emulated machine")
+	flag.Parse()
+	code, err := run(*quick)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "suite:", err)
+	}
+	os.Exit(code)
+}
+
+func run(quick bool) (code int, err error) {
+	// The terminal interrupts go test as well, which ends by itself; what is
+	// shared is removed after that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM)
+	closeRun, err := testrun.Open()
+	if err != nil {
+		return 1, err
+	}
+	defer closeRun()
+	packages, err := list()
+	if err != nil {
+		return 1, err
+	}
+	events := filepath.Join(os.Getenv(testrun.Variable), "events.json")
+	code, err = execute("go", arguments(packages, quick, events)...)
+	if err != nil {
+		return 1, err
+	}
+	file, err := os.Open(events)
+	if err != nil {
+		return 1, err
+	}
+	defer file.Close()
+	times, err := read(file)
+	if err != nil {
+		return 1, fmt.Errorf("reading %s: %w", events, err)
+	}
+	times.print(os.Stdout)
+	return code, nil
+}
+
+// list returns the packages of the module that have tests.
+func list() ([]string, error) {
+	text, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}", "./...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the packages: %w", err)
+	}
+	return strings.Fields(string(text)), nil
+}
+
+// arguments run the packages, two side by side, with what happens written to a
+// file as well.
+func arguments(packages []string, quick bool, events string) []string {
+	arguments := []string{
+		"tool", "gotestsum", "--format", "pkgname-and-test-fails", "--hide-summary", "skipped", "--jsonfile", events, "--",
+		"-race", "-count=1", "-p", "2", "-timeout", timeout,
+	}
+	if quick {
+		arguments = append(arguments, "-short")
+	}
+	return append(arguments, order(packages)...)
+}
+
+func execute(program string, arguments ...string) (code int, err error) {
+	command := exec.Command(program, arguments...)
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	err = command.Run()
+	if command.ProcessState == nil {
+		return 1, err
+	}
+	return command.ProcessState.ExitCode(), nil
+}

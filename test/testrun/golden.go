@@ -1,0 +1,104 @@
+package testrun
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// Steps are the steps of the golden image. A configuration that asks for them
+// as image.run, with a disk of DiskSize and all else as by default, asks for
+// that image.
+var Steps = []string{"echo 'a: b' >/etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"}
+
+// DiskSize is the size of the golden image's disk, as machine.disk says it.
+const DiskSize = "4GiB"
+
+// Recipe is the recipe of the golden image, which is built when nobody in this
+// run has built it yet.
+func Recipe(t testing.TB) image.Recipe {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(built(t), image.ManifestFile))
+	require.NoError(t, err)
+	var manifest image.Manifest
+	require.NoError(t, json.Unmarshal(text, &manifest))
+	recipe := manifest.Recipe
+	recipe.Agent, recipe.CPUs, recipe.Memory = Program(t), 2, 1<<30
+	return recipe
+}
+
+// Golden puts the golden image into a directory of images, by hard links: what
+// one package does there does not show in another. Build then finds it there.
+func Golden(t testing.TB, imagesDir string) image.Recipe {
+	t.Helper()
+	from, recipe := built(t), Recipe(t)
+	to := filepath.Join(imagesDir, recipe.Digest())
+	if _, err := os.Stat(to); err == nil {
+		return recipe
+	}
+	require.NoError(t, os.MkdirAll(imagesDir, 0o700))
+	part, err := os.MkdirTemp(filepath.Dir(imagesDir), "golden-")
+	require.NoError(t, err)
+	entries, err := os.ReadDir(from)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		require.NoError(t, os.Link(filepath.Join(from, entry.Name()), filepath.Join(part, entry.Name())))
+	}
+	require.NoError(t, os.Rename(part, to))
+	return recipe
+}
+
+// built is the golden image's directory. The program itself builds it.
+func built(t testing.TB) string {
+	t.Helper()
+	state := filepath.Join(dir(t), "state")
+	digestFile := filepath.Join(dir(t), "digest")
+	once(t, digestFile, func() error {
+		config := filepath.Join(dir(t), "config.toml")
+		if err := write(config, configuration()); err != nil {
+			return err
+		}
+		var stdout, stderr bytes.Buffer
+		build := exec.Command(Program(t), "image", "build", "--config", config, "--state-dir", state)
+		build.Stdout, build.Stderr = &stdout, io.MultiWriter(os.Stderr, &stderr)
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("building the golden image: %w\n%s", err, &stderr)
+		}
+		if err := notePace(dir(t), stderr.String()); err != nil {
+			return err
+		}
+		return write(digestFile, strings.TrimSpace(stdout.String()))
+	})
+	digest, err := os.ReadFile(digestFile)
+	require.NoError(t, err)
+	return filepath.Join(state, "images", string(digest))
+}
+
+func configuration() string {
+	steps, _ := json.Marshal(Steps) // strings cannot fail, and TOML reads JSON's
+	return fmt.Sprintf(`
+[[runners]]
+  name = "shared"
+  executor = "instance"
+  [runners.autoscaler]
+    plugin = "fleeting-plugin-mayfly"
+    [runners.autoscaler.plugin_config]
+      backend = "qemu"
+      [runners.autoscaler.plugin_config.image]
+        run = %s
+      [runners.autoscaler.plugin_config.machine]
+        cpus = 2
+        memory = "1GiB"
+        disk = %q
+`, steps, DiskSize)
+}
