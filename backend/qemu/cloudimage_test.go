@@ -65,6 +65,7 @@ func cloudImage(t *testing.T) string {
 	require.NoError(t, err)
 	require.NoError(t, source.Debootstrap{}.Make(t.Context(), testrun.Recipe(t), dir, func(string) {}))
 	root := filepath.Join(dir, source.RootDir)
+	requireFreshRoot(t, dir, root)
 	installKernel(t, root)
 	// The guest reaches no mirror here: without sources an update has nothing to do.
 	for _, sources := range []string{"sources.list", "sources.list.d"} {
@@ -78,6 +79,18 @@ func cloudImage(t *testing.T) string {
 	require.NoError(t, err, string(out))
 	require.NoError(t, os.RemoveAll(root))
 	return path
+}
+
+// requireFreshRoot holds that a root made from packages has nothing of the host
+// in it, and that nothing is left beside it.
+func requireFreshRoot(t *testing.T, dir, root string) {
+	t.Helper()
+	for _, gone := range []string{"etc/hostname", "etc/resolv.conf", "etc/apt/apt.conf.d/99mmdebstrap"} {
+		require.NoFileExists(t, filepath.Join(root, gone))
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
 }
 
 // installKernel does what a distribution's kernel package and boot loader do:
