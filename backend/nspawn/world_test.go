@@ -22,6 +22,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // stateDir is what the tests share, so that the golden image is built once. It
@@ -30,18 +31,13 @@ var stateDir string
 
 func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m, func() func() {
-		dir, err := os.MkdirTemp("", "mf-")
-		if err != nil {
-			panic(err)
-		}
-		stateDir = dir
+		stateDir = testrun.Directory()
 		return func() {
 			for _, state := range []string{ext4Dir(), btrfsDir()} { // what a test has left that failed
-				_ = exec.Command(filepath.Join(dir, program), "gc", "--state-dir", state).Run()
+				_ = exec.Command(filepath.Join(stateDir, program), "gc", "--state-dir", state).Run()
 			}
 			_ = unix.Unmount(btrfsDir(), unix.MNT_DETACH)
 			_ = unix.Unmount(memoryDir(), unix.MNT_DETACH)
-			_ = os.RemoveAll(dir)
 		}
 	}))
 }

@@ -16,8 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 var binary = func() func(t *testing.T) string {
@@ -37,9 +36,13 @@ var binary = func() func(t *testing.T) string {
 var programs string
 
 func TestMain(m *testing.M) {
-	tearDown := sandbox.Directory(&programs)()
+	closePackage, err := testrun.OpenPackage()
+	if err != nil {
+		panic(err)
+	}
+	programs = testrun.Directory()
 	code := m.Run()
-	tearDown()
+	closePackage()
 	os.Exit(code)
 }
 

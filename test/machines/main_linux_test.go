@@ -42,11 +42,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(sandbox.Main(m, func() func() {
-		dir, err := os.MkdirTemp("", "mf-") // short: it holds sockets
-		if err != nil {
-			panic(err)
-		}
-		home = dir
+		home = testrun.Directory()
 		return tearDown
 	}))
 }
@@ -54,7 +50,6 @@ func TestMain(m *testing.M) {
 // tearDown also ends the machines that a test has left that failed.
 func tearDown() {
 	_ = exec.Command(filepath.Join(home, testrun.ProgramName), "gc", "--state-dir", stateDir()).Run()
-	_ = os.RemoveAll(home)
 }
 
 // shared is what the first test makes for all.

@@ -7,19 +7,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
-// Directory is a setUp of Main for tests that share a directory, such as a state
-// directory: it makes a new one, and tells dir. Its path is short, for it may
-// hold sockets.
+// Directory is a setUp of Main that tells dir where the package keeps what its
+// tests share, such as a state directory.
 func Directory(dir *string) func() (tearDown func()) {
 	return func() func() {
-		made, err := os.MkdirTemp("", "mf-")
-		if err != nil {
-			panic(err)
-		}
-		*dir = made
-		return func() { _ = os.RemoveAll(made) }
+		*dir = testrun.Directory()
+		return func() {}
 	}
 }
 
@@ -27,11 +24,11 @@ func Directory(dir *string) func() (tearDown func()) {
 // before all others.
 func Programs(dir *string) func() (tearDown func()) {
 	return func() func() {
-		tearDown := Directory(dir)()
+		*dir = testrun.Directory()
 		if err := os.Setenv("PATH", *dir+":"+os.Getenv("PATH")); err != nil {
 			panic(err)
 		}
-		return tearDown
+		return func() {}
 	}
 }
 

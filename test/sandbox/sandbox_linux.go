@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,12 +9,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
@@ -24,26 +28,61 @@ const outside = "MAYFLY_SANDBOX_OUTSIDE"
 // Main runs the tests inside the sandbox and returns the exit code for
 // os.Exit. Without root it runs them as they are; tests that call Need then
 // skip. setUp makes what the tests of the package share, and returns what removes
-// it; what all packages share is package testrun's.
+// it; what all packages share is package testrun's. Machines that are left in the
+// package's directory are ended, also after a test that hung.
 //
 // Two programs run outside all the same, because only the machine's own network
 // reaches the package mirror and the module proxy: mmdebstrap and go.
 func Main(m *testing.M, setUp func() (tearDown func())) int {
 	tests := func() int {
-		closeRun, err := testrun.Open()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "making the directory of the run:", err)
-			return 1
-		}
-		defer closeRun()
 		tearDown := setUp()
 		defer tearDown()
 		return m.Run()
 	}
+	if os.Getenv(outside) != "" {
+		return Inside(tests) // the process outside has opened the directory
+	}
+	closePackage, err := testrun.OpenPackage()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "making the directory of the package:", err)
+		return 1
+	}
+	defer closePackage()
 	if os.Geteuid() != 0 {
 		return tests()
 	}
-	return Inside(tests)
+	code := Inside(tests)
+	if err := endProcesses(testrun.Directory()); err != nil {
+		fmt.Fprintln(os.Stderr, "ending what the tests have left:", err)
+		return 1
+	}
+	return code
+}
+
+// endLimit bounds the end of a process that was killed.
+const endLimit = time.Minute
+
+// endProcesses kills the processes whose arguments name a directory.
+func endProcesses(dir string) error {
+	found, err := process.Find(func(arguments []string) bool { return strings.Contains(strings.Join(arguments, " "), dir) })
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+	defer cancel()
+	for running := range found {
+		left, err := process.Adopt(running)
+		if errors.Is(err, process.ErrNotRunning) {
+			continue
+		}
+		if err == nil {
+			err = left.Kill(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Inside runs what a program is for inside the sandbox, and returns the exit

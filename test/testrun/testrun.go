@@ -26,18 +26,41 @@ import (
 // Variable is the environment variable that names the directory of the run.
 const Variable = "MAYFLY_TEST_RUN"
 
+// packageVariable names the directory below it that one package has for itself.
+const packageVariable = "MAYFLY_TEST_PACKAGE"
+
 // Open makes the directory of the run unless the environment names one, and
-// returns what removes it then. Package sandbox calls it.
-func Open() (tearDown func(), err error) {
+// returns what removes it then.
+func Open() (closeRun func(), err error) {
 	if os.Getenv(Variable) != "" {
 		return func() {}, nil
 	}
-	dir, err := os.MkdirTemp("", "mf-run-")
+	dir, err := os.MkdirTemp("", "mf-")
 	if err != nil {
 		return nil, err
 	}
 	return func() { _ = os.RemoveAll(dir) }, os.Setenv(Variable, dir)
 }
+
+// OpenPackage does what Open does, and makes the directory of this package in
+// that of the run. Package sandbox calls it.
+func OpenPackage() (closePackage func(), err error) {
+	closeRun, err := Open()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(os.Getenv(Variable), "")
+	if err != nil {
+		closeRun()
+		return nil, err
+	}
+	return func() { _ = os.RemoveAll(dir); closeRun() }, os.Setenv(packageVariable, dir)
+}
+
+// Directory is where a package keeps what its tests share. Its path is short,
+// for it may hold sockets. Package sandbox removes it, and ends the processes
+// whose arguments name it.
+func Directory() string { return os.Getenv(packageVariable) }
 
 func dir(t testing.TB) string {
 	t.Helper()
