@@ -3,11 +3,13 @@ package access_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"regexp"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -62,10 +64,33 @@ func TestReadyWaitsForTheAccount(t *testing.T) {
 // TestReadyGivesASlowWorkerMoreTime has a server that never answers within the
 // first time-out, as an emulated guest among many.
 func TestReadyGivesASlowWorkerMoreTime(t *testing.T) {
-	t.Parallel()
-	identity, key := newIdentity(t)
-	addr := (&door{identity: identity, delay: 11 * time.Second}).open(t)
-	require.NoError(t, access.SSH{}.Ready(limit(t), addr, identity, key))
+	synctest.Test(t, func(t *testing.T) {
+		identity, key := newIdentity(t)
+		slow := &door{identity: identity, delay: 11 * time.Second}
+		tries := 0
+		ssh := access.WithDial(func(context.Context, string, string) (net.Conn, error) {
+			tries++
+			host, inside := buffered()
+			go slow.serve(inside)
+			return host, nil
+		})
+		require.NoError(t, ssh.Ready(limit(t), netip.AddrPort{}, identity, key))
+		require.Equal(t, 2, tries)
+	})
+}
+
+// buffered is a connection in memory whose ends can both write before they read,
+// as the ends of SSH do.
+func buffered() (net.Conn, net.Conn) {
+	one, oneEnd := net.Pipe()
+	other, otherEnd := net.Pipe()
+	pump := func(to, from net.Conn) {
+		_, _ = io.Copy(to, from)
+		_ = to.Close()
+	}
+	go pump(oneEnd, otherEnd)
+	go pump(otherEnd, oneEnd)
+	return one, other
 }
 
 func TestReadyDoesNotWaitForAnotherHost(t *testing.T) {
@@ -83,11 +108,17 @@ func TestReadySaysWhatWentWrongLast(t *testing.T) {
 	identity, key := newIdentity(t)
 	tooLate := errors.New("too late")
 	t.Run("nothing answers", func(t *testing.T) {
-		t.Parallel()
 		addr := deafPort(t)
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, tooLate) // for the first try to be over by then
-		defer cancel()
-		err := access.SSH{}.Ready(ctx, addr, identity, key)
+		ctx, cancel := context.WithCancelCause(limit(t))
+		defer cancel(nil)
+		tries := 0
+		ssh := access.WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
+			if tries++; tries == 2 { // so the first is over
+				cancel(tooLate)
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		})
+		err := ssh.Ready(ctx, addr, identity, key)
 		require.ErrorIs(t, err, tooLate)
 		assert.ErrorContains(t, err, addr.String())
 		assert.ErrorContains(t, err, "refused")

@@ -4,9 +4,11 @@
 package access
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -15,7 +17,10 @@ import (
 
 // SSH is access by SSH with keys that no other worker has, nor ever had. The
 // zero value is ready to use.
-type SSH struct{}
+type SSH struct {
+	// dial is a net.Dialer's but in tests.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
 
 var _ pool.Access = SSH{}
 

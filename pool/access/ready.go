@@ -43,7 +43,7 @@ const (
 // Ready returns nil once the worker answers at the address with the host key
 // of its identity, lets its user in with the key, and opens a session. An
 // account that may not log in yet is not ready, though its port answers.
-func (SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identity, key pool.Key) error {
+func (s SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identity, key pool.Key) error {
 	config, err := clientConfig(identity, key)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Identi
 	var last error
 	for timeout := loginTimeout; ; {
 		began := time.Now()
-		pause, err := try(ctx, addr, config, timeout)
+		pause, err := s.try(ctx, addr, config, timeout)
 		switch {
 		case err == nil:
 			return nil
@@ -86,9 +86,12 @@ func clientConfig(identity guest.Identity, key pool.Key) (*ssh.ClientConfig, err
 
 // try logs in once. When that fails it also says how long to wait before the
 // next time.
-func try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig, timeout time.Duration) (pause time.Duration, err error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+func (s SSH) try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig, timeout time.Duration) (pause time.Duration, err error) {
+	dial := s.dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	conn, err := dial(ctx, "tcp", addr.String())
 	if err != nil {
 		return dialInterval, err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
