@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/initrd"
@@ -30,7 +29,7 @@ func TestBoot(t *testing.T) {
 	}
 	images := filepath.Join(t.TempDir(), "images")
 	golden := image.Golden{Dir: filepath.Join(images, testrun.Golden(t, images).Digest())}
-	root := mountRoot(t, golden)
+	root := testrun.Root(t)
 	t.Run("root holds nothing of the host", func(t *testing.T) { checkRoot(t, root) })
 	t.Run("packages can be installed without an update", func(t *testing.T) { checkLists(t, root) })
 	t.Run("an initrd can still be made in the guest", func(t *testing.T) { checkUpdateInitramfs(t, root) })
@@ -58,23 +57,6 @@ func TestBoot(t *testing.T) {
 	})
 }
 
-// mountRoot shows the root file system of the image, and keeps in memory what is
-// changed there. All of it goes with the sandbox's mount namespace, too.
-func mountRoot(t *testing.T, golden image.Golden) string {
-	t.Helper()
-	dir := t.TempDir()
-	script := `cd "$1" && mkdir below memory root && mount -o loop,ro,noload "$2" below && mount -t tmpfs none memory &&
-		mkdir memory/upper memory/work && mount -t overlay -o lowerdir=below,upperdir=memory/upper,workdir=memory/work none root`
-	out, err := exec.Command("sh", "-c", script, "sh", dir, golden.Disk()).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Cleanup(func() {
-		for _, at := range []string{"root", "memory", "below"} {
-			require.NoError(t, unix.Unmount(filepath.Join(dir, at), 0))
-		}
-	})
-	return filepath.Join(dir, "root")
-}
-
 func checkRoot(t *testing.T, root string) {
 	for _, gone := range []string{"etc/apt/apt.conf.d/99mmdebstrap", "etc/ssh/ssh_host_ed25519_key"} {
 		_, err := os.Lstat(filepath.Join(root, gone))
@@ -82,6 +64,11 @@ func checkRoot(t *testing.T, root string) {
 	}
 	host, err := os.Hostname()
 	require.NoError(t, err)
+	theirs, err := os.ReadFile("/etc/resolv.conf")
+	require.NoError(t, err)
+	ours, err := os.ReadFile(filepath.Join(root, "etc/resolv.conf"))
+	require.NoError(t, err)
+	require.NotEqual(t, string(theirs), string(ours))
 	for _, path := range []string{"etc/hostname", "etc/hosts"} {
 		text, err := os.ReadFile(filepath.Join(root, path))
 		require.NoError(t, err)
