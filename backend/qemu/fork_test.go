@@ -282,11 +282,13 @@ const first = "d=/run/mayfly/files/etc; mkdir -p $d; %s $d/machine-id"
 var stuck = fmt.Sprintf(first, "mkfifo")
 
 // interrupt kills an agent that hangs there, and then does something else. It
-// sees by the clock that the rekey has begun.
+// sees by the clock that the rekey has begun; what looks is there when the script
+// ends.
 var interrupt = tenMinutesOld + stuck + `
-setsid sh -c 'agent=$(systemctl show --property MainPID --value mayfly-agent); began=$(date +%%s)
+setsid sh -c 'agent=$(systemctl show --property MainPID --value mayfly-agent); began=$(date +%%s); touch /run/looking
 while [ $(date +%%s) -lt $((began + 300)) ]; do sleep 0.1; done
-systemctl stop --no-block mayfly-agent; kill -9 $agent; %s' </dev/null >/dev/null 2>&1 &`
+systemctl stop --no-block mayfly-agent; kill -9 $agent; %s' </dev/null >/dev/null 2>&1 &
+until [ -e /run/looking ]; do sleep 0.1; done`
 
 // TestForksFailClosed has agents that come to grief in the middle of a rekey.
 func TestForksFailClosed(t *testing.T) {
