@@ -21,8 +21,11 @@ BENCH_ROUNDS_SEVERAL ?= 2
 GITLAB_RUNNER ?= gitlab-runner
 SCENARIOS     ?=
 
+# make bare: what to run on a machine that has nothing but Go, make and git.
+BARE ?= make demo DEMO_JOBS=1 && CI=true make test
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick runner lint cross bench bench-go generate packages clean
+.PHONY: help build demo test test-quick runner lint cross bench bench-go bare generate packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +63,10 @@ bench: packages ## Measure clone, fork and the old way side by side; writes READ
 
 bench-go: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
+
+bare: export BARE := $(BARE)
+bare: ## Run README's commands in a new Debian that has Go, make and git only, as root (BARE)
+	scripts/bare "$$BARE"
 
 generate: ## Write the checked-in generated files anew
 	go generate ./...

@@ -1,12 +1,13 @@
 // Package doctor holds the form of what the command doctor reports: findings
 // with a level, what was looked at, what was found, and how to mend it. Each
 // package that needs something of the host looks for itself; nothing is looked
-// for here but programs in PATH.
+// for here but programs.
 package doctor
 
 import (
 	"fmt"
-	"os/exec"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Level says how grave a finding is.
@@ -38,11 +39,12 @@ func (f Finding) String() string {
 	return text
 }
 
-// FindProgram looks for a program in PATH. Mend installs it.
-func FindProgram(name, mend string) Finding {
-	path, err := exec.LookPath(name)
+// FindProgram looks for a program of the table in package programs, which says
+// how to mend its absence.
+func FindProgram(name string) Finding {
+	path, err := programs.Find(name)
 	if err != nil {
-		return Finding{Level: Missing, What: name, Detail: "not found in PATH", Mend: mend}
+		return Finding{Level: Missing, What: name, Detail: "not found in PATH", Mend: programs.Remedy(name)}
 	}
 	return Finding{Level: OK, What: name, Detail: path}
 }

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -49,7 +49,7 @@ func Recipe(c config.Config, user string) (image.Recipe, error) {
 
 // findRunner takes nothing from the current directory, which a PATH may name.
 func findRunner() (path string, found bool) {
-	path, err := exec.LookPath(runnerBinary)
+	path, err := programs.Find(runnerBinary)
 	return path, err == nil && filepath.IsAbs(path)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -175,12 +174,11 @@ func (b *Backend) checkLeases(ctx context.Context) doctor.Finding {
 }
 
 func checkQEMUImg() doctor.Finding {
-	found, err := exec.LookPath("qemu-img")
-	if err != nil {
-		return doctor.Finding{Level: doctor.Missing, What: "qemu-img", Detail: "vm-bhyve writes images to disks with it, and it is not in PATH",
-			Mend: "pkg install qemu-tools"}
+	finding := doctor.FindProgram("qemu-img")
+	if finding.Level != doctor.OK {
+		finding.Detail = "vm-bhyve writes images to disks with it, and it is not in PATH"
 	}
-	return doctor.Finding{Level: doctor.OK, What: "qemu-img", Detail: found}
+	return finding
 }
 
 func (b *Backend) checkTemplate(ctx context.Context) doctor.Finding {

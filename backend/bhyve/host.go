@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // places are where FreeBSD has the programs that are run: rules of sudo name
@@ -39,7 +41,7 @@ var prefixes = map[string][]string{"": nil, "sudo": {"sudo", "-n"}, "doas": {"do
 
 // path is the whole path of a program.
 func path(name string) string {
-	if found, err := exec.LookPath(name); err == nil {
+	if found, err := programs.Find(name); err == nil {
 		return found
 	}
 	return places[name]

@@ -11,11 +11,11 @@ import (
 // the tools that make disks, and images from such a kind of source, and a
 // device for networks.
 func Check(source string) []doctor.Finding {
-	findings := []doctor.Finding{doctor.FindProgram("qemu-img", "apt-get install qemu-utils")}
+	findings := []doctor.Finding{doctor.FindProgram("qemu-img")}
 	if source == image.Debootstrap {
 		findings = append(findings,
-			doctor.FindProgram("mmdebstrap", "apt-get install mmdebstrap"),
-			doctor.FindProgram("mkfs.ext4", "apt-get install e2fsprogs"))
+			doctor.FindProgram("mmdebstrap"),
+			doctor.FindProgram("mkfs.ext4"))
 	}
 	return append(findings, checkTUN())
 }

@@ -83,12 +83,13 @@ func checkLandlock() doctor.Finding {
 }
 
 func checkSetpriv() doctor.Finding {
-	path, err := exec.LookPath("setpriv")
-	if err != nil {
-		return doctor.Finding{Level: doctor.Warning, What: "setpriv", Detail: "not found in PATH: machines keep the capabilities of root",
-			Mend: "apt-get install util-linux"}
+	finding := doctor.FindProgram("setpriv")
+	if finding.Level != doctor.OK {
+		finding.Level, finding.Detail = doctor.Warning, finding.Detail+": machines keep the capabilities of root"
+		return finding
 	}
-	return doctor.Finding{Level: doctor.OK, What: "setpriv", Detail: path + ": machines run without capabilities"}
+	finding.Detail += ": machines run without capabilities"
+	return finding
 }
 
 // checkKVM boots a kernel unless one was booted since the host was.

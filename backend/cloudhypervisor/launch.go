@@ -5,7 +5,6 @@ package cloudhypervisor
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 
@@ -15,6 +14,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Names of the files of a machine, in the worker's directory.
@@ -68,7 +68,7 @@ func probeArguments(kernel, console string) []string {
 // unprivileged is a command without capabilities: everything that a machine
 // needs belongs to root, and its network device is there already.
 func unprivileged(c process.Command) process.Command {
-	setpriv, err := exec.LookPath("setpriv")
+	setpriv, err := programs.Find("setpriv")
 	if err != nil {
 		return c // Check says so
 	}

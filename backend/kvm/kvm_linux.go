@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Names of accelerations, as QEMU has them.
@@ -146,7 +146,7 @@ func (p *Prober) circumstances(kernel string) (remembered, error) {
 	if err != nil {
 		return remembered{}, err
 	}
-	path, err := exec.LookPath(p.Binary)
+	path, err := programs.FindConfigured(p.Binary)
 	if err != nil {
 		return remembered{}, fmt.Errorf("probing KVM: %w", err)
 	}

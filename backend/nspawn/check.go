@@ -17,6 +17,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // leastVersion of systemd-nspawn has every option that we use.
@@ -26,7 +27,7 @@ const leastVersion = 247
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	findings := []doctor.Finding{b.checkNspawn()}
 	if b.options.Source == image.Debootstrap {
-		findings = append(findings, doctor.FindProgram("mmdebstrap", "apt-get install mmdebstrap"))
+		findings = append(findings, doctor.FindProgram("mmdebstrap"))
 	} else {
 		findings = append(findings, doctor.Finding{
 			Level: doctor.Missing, What: "image.source", Detail: "it names a cloud image, which holds a whole disk",
@@ -34,7 +35,7 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 		})
 	}
 	return append(findings,
-		doctor.FindProgram("unshare", "apt-get install util-linux"), doctor.FindProgram("mount", "apt-get install mount"),
+		doctor.FindProgram("unshare"), doctor.FindProgram("mount"),
 		b.checkCopies(ctx), checkGroups(), b.checkUsers())
 }
 
@@ -43,7 +44,7 @@ func (b *Backend) checkNspawn() doctor.Finding {
 	version, err := b.version()
 	switch {
 	case err != nil:
-		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), "apt-get install systemd-container"
+		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), programs.Remedy("systemd-nspawn")
 	case version < leastVersion:
 		finding.Level = doctor.Missing
 		finding.Detail = fmt.Sprintf("version %d, and %d is the least", version, leastVersion)

@@ -52,8 +52,8 @@ func btrfsDir() string { return filepath.Join(stateDir, "btrfs") }
 // memoryDir holds the file of the file system in btrfsDir.
 func memoryDir() string { return filepath.Join(stateDir, "memory") }
 
-// programs are what containers need here.
-var programs = []string{"systemd-nspawn", "mmdebstrap", "unshare", "mount", "mkfs.btrfs", "go"}
+// needed are the programs that containers take here.
+var needed = []string{"systemd-nspawn", "mmdebstrap", "unshare", "mount", "mkfs.btrfs", "go"}
 
 // shared is what the first test makes for all.
 type shared struct {
@@ -156,7 +156,7 @@ func (p *pool) again() *Backend {
 // its end when something is left of them.
 func newPool(t testing.TB, state func() string, name string) (*pool, image.Recipe) {
 	t.Helper()
-	sandbox.Need(t, programs...)
+	sandbox.Need(t, needed...)
 	s, err := share()
 	require.NoError(t, err)
 	p, err := world(state(), name)

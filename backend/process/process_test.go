@@ -19,6 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -139,12 +141,7 @@ func TestMissingProgramAndNamespaceAreNamed(t *testing.T) {
 // TestStartInANamespaceLeavesNoThreadThere also starts from the main thread,
 // which Go never ends.
 func TestStartInANamespaceLeavesNoThreadThere(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	holder := exec.Command("sleep", "60")
 	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	require.NoError(t, holder.Start())
@@ -179,9 +176,7 @@ func TestStartInANamespaceLeavesNoThreadThere(t *testing.T) {
 }
 
 func TestFindSeesNoProcessOfAnotherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can start one")
-	}
+	need.Root(t) // who alone can start one
 	const tag = "mayfly-process-foreign-tag"
 	foreign := exec.Command("/bin/sh", "-c", "sleep 60; : "+tag)
 	foreign.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

@@ -2,7 +2,8 @@ package process
 
 import (
 	"os"
-	"os/exec"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Slice is the systemd slice of all machines.
@@ -26,7 +27,7 @@ func InScope(c Command, unit string, properties ...string) Command {
 	if !Systemd() {
 		return c
 	}
-	systemdRun, err := exec.LookPath("systemd-run")
+	systemdRun, err := programs.Find("systemd-run")
 	if err != nil {
 		return c
 	}

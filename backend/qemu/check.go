@@ -11,6 +11,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Check looks for the programs and devices that machines need, and boots a
@@ -25,10 +26,7 @@ func (b *Backend) checkQEMU(ctx context.Context) doctor.Finding {
 	out, err := exec.CommandContext(ctx, b.options.Binary, "--version").Output()
 	if err != nil {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = "apt-get install qemu-system-x86"
-		if strings.Contains(b.options.Binary, "aarch64") {
-			finding.Mend = "apt-get install qemu-system-arm"
-		}
+		finding.Mend = programs.Remedy(b.options.Binary)
 		return finding
 	}
 	finding.Detail, _, _ = strings.Cut(string(out), "\n")

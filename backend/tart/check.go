@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // maxSocket is the longest path of a unix socket on macOS, in bytes.
@@ -95,7 +96,7 @@ func (b *Backend) checkSource() doctor.Finding {
 // told without trying.
 func checkSoftnet() doctor.Finding {
 	finding := doctor.Finding{Level: doctor.OK, What: "softnet"}
-	path, err := exec.LookPath("softnet")
+	path, err := programs.Find("softnet")
 	if err != nil {
 		path = "/opt/homebrew/bin/softnet"
 	}
@@ -103,7 +104,7 @@ func checkSoftnet() doctor.Finding {
 	switch {
 	case err != nil:
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = "brew install openai/tools/softnet (or cirruslabs/cli/softnet)"
+		finding.Mend = programs.Remedy("softnet")
 	case info.Mode()&os.ModeSetuid == 0:
 		finding.Level, finding.Detail = doctor.Warning, path+" is not SUID root, and works only with a rule of sudo for it"
 		finding.Mend = fmt.Sprintf("sudo chown root %s; sudo chmod u+s %s", path, path)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Errors of Tart, by what it says on its last line.
@@ -28,7 +30,7 @@ var fixedPlaces = []string{"/opt/homebrew/bin/tart", "/usr/local/bin/tart"}
 
 // findBinary returns "tart" itself where there is none, for the error.
 func findBinary() string {
-	if path, err := exec.LookPath("tart"); err == nil {
+	if path, err := programs.Find("tart"); err == nil {
 		return path
 	}
 	for _, path := range fixedPlaces {

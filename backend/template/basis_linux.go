@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Basis is everything that a template depends on. Saved memory only fits a
@@ -54,7 +54,7 @@ func NewBasis(golden image.Golden, size backend.Size, accel, binary string) (Bas
 
 // NewPlatform is this host's, for machines that the binary runs.
 func NewPlatform(accel, binary string) (Platform, error) {
-	path, err := exec.LookPath(binary)
+	path, err := programs.FindConfigured(binary)
 	if err != nil {
 		return Platform{}, fmt.Errorf("finding what runs machines: %w", err)
 	}

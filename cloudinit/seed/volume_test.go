@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // example is a volume with a big file, written to a directory; its files are
@@ -86,12 +87,7 @@ func TestVolumeIsMounted(t *testing.T) {
 
 // xorriso is the strictest reader that there is.
 func TestVolumeIsExtracted(t *testing.T) {
-	if _, err := exec.LookPath("xorriso"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs xorriso")
-		}
-		t.Skip("needs xorriso")
-	}
+	need.Programs(t, "xorriso")
 	path, want := example(t)
 	to := filepath.Join(t.TempDir(), "out")
 	out, err := exec.Command("xorriso", "-osirrox", "on", "-indev", path, "-extract", "/", to).CombinedOutput()

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // recorder is a kernel that writes down what is done to it, in order.
@@ -367,12 +368,7 @@ func TestFindPort(t *testing.T) {
 // TestReseed adds entropy to the kernel that the test runs on, which is
 // harmless, and shows that the calls are what the kernel takes.
 func TestReseed(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	require.NoError(t, Linux{}.Reseed(make([]byte, guest.MinEntropy)))
 	require.ErrorContains(t, Linux{}.Reseed(make([]byte, guest.MaxEntropy+1)), "at most")
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // debian is a real sshd in a copy-on-write image of this very machine's root
@@ -56,29 +58,10 @@ END
 ' sh "$2" "$3"
 `
 
-func need(t *testing.T, programs ...string) {
-	t.Helper()
-	var missing []error
-	if os.Geteuid() != 0 {
-		missing = append(missing, errors.New("needs root"))
-	}
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, err)
-		}
-	}
-	switch err := errors.Join(missing...); {
-	case err == nil:
-	case os.Getenv("CI") == "true":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
-	}
-}
-
 func startDebian(t *testing.T) *debian {
 	t.Helper()
-	need(t, "/usr/sbin/sshd", "unshare", "sudo", "useradd", "git")
+	need.Root(t)
+	need.Programs(t, "sshd", "ssh-keygen", "unshare", "sudo", "useradd", "git")
 	d := &debian{address: freePort(t), log: new(bytes.Buffer)}
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child",
 		"sh", "-c", debianInit, "sh", t.TempDir(), d.address.Addr().String(), fmt.Sprint(d.address.Port()))

@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 func TestCloneIsAnOverlayWhereBlocksCannotBeShared(t *testing.T) {
-	need(t, "qemu-img")
+	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
 	if err := reflink(write(t, filepath.Join(dir, "probe"), "x"), filepath.Join(dir, "probe2")); err == nil {
 		t.Skip("this file system can reflink")
@@ -52,7 +54,7 @@ func TestCloneNeverOverwrites(t *testing.T) {
 }
 
 func TestFailedOverlayLeavesNothing(t *testing.T) {
-	need(t, "qemu-img")
+	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
 	dst := filepath.Join(dir, "overlay")
 	err := Stack(t.Context(), filepath.Join(dir, "missing"), "raw", dst)
@@ -61,7 +63,7 @@ func TestFailedOverlayLeavesNothing(t *testing.T) {
 }
 
 func TestCopyOfAnOverlayReadsWhatIsBesideIt(t *testing.T) {
-	need(t, "qemu-img")
+	need.Programs(t, "qemu-img")
 	here, there := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(here, "base"), "this")
 	write(t, filepath.Join(there, "base"), "that")
@@ -77,7 +79,7 @@ func TestCopyOfAnOverlayReadsWhatIsBesideIt(t *testing.T) {
 }
 
 func TestCancelledOverlaySaysSo(t *testing.T) {
-	need(t, "qemu-img")
+	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

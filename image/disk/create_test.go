@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 func TestCreateIsSparse(t *testing.T) {
@@ -20,7 +22,7 @@ func TestCreateIsSparse(t *testing.T) {
 }
 
 func TestFromDirectory(t *testing.T) {
-	need(t, "mkfs.ext4", "debugfs")
+	need.Programs(t, "mkfs.ext4", "debugfs")
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "etc"), 0o755))
@@ -40,7 +42,7 @@ func TestFromDirectory(t *testing.T) {
 }
 
 func TestDirectoryThatDoesNotFitLeavesNothing(t *testing.T) {
-	need(t, "mkfs.ext4")
+	need.Programs(t, "mkfs.ext4")
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
 	require.NoError(t, os.Mkdir(root, 0o755))

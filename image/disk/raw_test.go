@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 func TestQcow2BecomesRawAndGrows(t *testing.T) {
-	need(t, "qemu-img")
+	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
 	raw := write(t, filepath.Join(dir, "a.raw"), "cloud")
 	image := filepath.Join(dir, "a: b.qcow2")
@@ -35,7 +37,7 @@ func TestImageBiggerThanTheDiskIsRefused(t *testing.T) {
 }
 
 func TestImagesThatNameOtherFilesAreRefused(t *testing.T) {
-	need(t, "qemu-img")
+	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
 	secret := write(t, filepath.Join(dir, "secret"), "password")
 	for name, args := range map[string][]string{

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 func TestCloneSharesBlocks(t *testing.T) {
@@ -32,7 +34,7 @@ func TestCloneSharesBlocks(t *testing.T) {
 }
 
 func TestCloneAcrossFileSystemsIsAnOverlay(t *testing.T) {
-	need(t, "qemu-img")
+	need.Programs(t, "qemu-img")
 	dir := mountNew(t, "xfs")
 	src := write(t, filepath.Join(dir, "golden"), "golden")
 	method, err := Clone(t.Context(), src, filepath.Join(t.TempDir(), "clone"))
@@ -54,8 +56,8 @@ func TestRawImageIsSharedWithItsDisk(t *testing.T) {
 // mountNew mounts a new file system of the kind from a loop file.
 func mountNew(t *testing.T, fs string) string {
 	t.Helper()
-	needRoot(t)
-	need(t, "mkfs."+fs, "mount", "umount")
+	need.Root(t)
+	need.Programs(t, "mkfs."+fs, "mount", "umount")
 	dir := t.TempDir()
 	image, at := filepath.Join(dir, "fs"), filepath.Join(dir, "mnt")
 	require.NoError(t, Create(image, 512<<20))
@@ -63,7 +65,7 @@ func mountNew(t *testing.T, fs string) string {
 	out, err := exec.Command("mkfs."+fs, "-q", image).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	if out, err := exec.Command("mount", "-o", "loop", image, at).CombinedOutput(); err != nil {
-		skip(t, "cannot mount "+fs+" from a loop file: "+string(out))
+		need.Other(t, "cannot mount "+fs+" from a loop file: "+string(out))
 	}
 	t.Cleanup(func() {
 		out, err := exec.Command("umount", at).CombinedOutput()

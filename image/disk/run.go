@@ -7,16 +7,21 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // run runs a tool that speaks English and says in its error what it said.
 func run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	path, err := programs.Find(name)
+	if err != nil {
+		return nil, err
+	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if err == nil {
+	if err = cmd.Run(); err == nil {
 		return stdout.Bytes(), nil
 	}
 	if ctx.Err() != nil {

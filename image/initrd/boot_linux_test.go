@@ -14,6 +14,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/initrd"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, func() func() { return fun
 func TestBoot(t *testing.T) {
 	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "mount", "chroot")
 	if runtime.GOARCH != "amd64" {
-		t.Skip("starts qemu-system-x86_64")
+		need.Other(t, "starts qemu-system-x86_64")
 	}
 	images := filepath.Join(t.TempDir(), "images")
 	golden := image.Golden{Dir: filepath.Join(images, testrun.Golden(t, images).Digest())}

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"testing/fstest"
@@ -13,6 +12,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 	"github.com/ulikunitz/xz"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // staticELF is the smallest binary that counts as static: a header without
@@ -92,10 +94,9 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 }
 
 func TestDynamicBusyboxIsRefused(t *testing.T) {
-	shell, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("needs bash")
-	}
+	need.Programs(t, "bash")
+	shell, err := programs.Find("bash")
+	require.NoError(t, err)
 	binary, err := os.ReadFile(shell)
 	require.NoError(t, err)
 	if !bytes.HasPrefix(binary, []byte("\x7fELF")) {

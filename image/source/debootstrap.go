@@ -16,6 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/apt"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // RootDir is the directory below a work directory in which Debootstrap makes
@@ -115,14 +116,18 @@ func orDefault(value, fallback string) string {
 // below the root, where a later removal would find it, and nothing that goes
 // on writing there.
 func runMmdebstrap(ctx context.Context, args []string, output func(string)) error {
+	mmdebstrap, err := programs.Find("mmdebstrap")
+	if err != nil {
+		return err
+	}
 	said := lines.New(output)
-	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
+	cmd := exec.CommandContext(ctx, mmdebstrap, args...)
 	// INITRD=No is how Debian's and Ubuntu's kernel hooks are told not to make
 	// an initrd. They are told this once; a kernel that is installed later in
 	// the guest gets its initrd.
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "INITRD=No")
 	cmd.Stdout, cmd.Stderr = said, said
-	err := runAlone(cmd)
+	err = runAlone(cmd)
 	said.Flush()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 func TestMmdebstrapArguments(t *testing.T) {
@@ -42,7 +43,7 @@ func TestKernelPackage(t *testing.T) {
 // A host that can be asked for its apt settings, with other files.
 func host(t *testing.T, sources string) Debootstrap {
 	t.Helper()
-	need(t, "apt-config")
+	need.Programs(t, "apt-config")
 	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		t.Skip("no kernel is known for " + runtime.GOARCH)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // hostFirewall is one that drops what passes through the host.
@@ -237,18 +239,12 @@ func requireRefused(t *testing.T, from, address string) {
 func requireTools(t *testing.T, tools ...string) {
 	t.Helper()
 	requireHost(t)
-	for _, tool := range tools {
-		_, err := exec.LookPath(tool)
-		if tool == "iptables" && err == nil {
-			err = checkIPTables()
-		}
-		switch {
-		case err == nil:
-		case os.Getenv("CI") == "true":
-			t.Fatalf("needs %s: %v", tool, err)
-		default:
-			t.Skipf("needs %s: %v", tool, err)
-		}
+	need.Programs(t, tools...)
+	if !slices.Contains(tools, "iptables") {
+		return
+	}
+	if err := checkIPTables(); err != nil {
+		need.Other(t, err.Error())
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // inside marks the test process that has a host of its own to work on.
@@ -69,12 +71,6 @@ func furnishHost() error {
 // requireHost skips a test that has no host to work on, except in CI.
 func requireHost(t testing.TB) {
 	t.Helper()
-	_, err := exec.LookPath("nft")
-	switch {
-	case os.Geteuid() == 0 && err == nil:
-	case os.Getenv("CI") == "true":
-		t.Fatal("needs root and nft")
-	default:
-		t.Skip("needs root and nft")
-	}
+	need.Root(t)
+	need.Programs(t, "nft", "ip")
 }

@@ -1,6 +1,7 @@
 package architecture
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -11,6 +12,7 @@ var checks = map[string]func([]file) []string{
 	"only the wiring names a backend":  namedBackends,
 	"every package has a comment":      undocumented,
 	"packages are named for something": vaguelyNamed,
+	"programs are in the table":        unlistedPrograms,
 }
 
 func TestRepository(t *testing.T) {
@@ -66,6 +68,10 @@ func TestImports(t *testing.T) {
 		{path: "network/network.go", imports: "doctor"},
 		{path: "filelock/filelock.go", imports: "image", bad: true},
 		{path: "phase/phase.go", imports: "doctor", bad: true},
+		{path: "doctor/doctor.go", imports: "programs"},
+		{path: "programs/programs.go", imports: "doctor", bad: true},
+		{path: "programs/wanted/main.go", imports: "programs"},
+		{path: "programs/wanted/main.go", imports: "!golang.org/x/sys/unix", bad: true},
 		{path: "phase/phase.go", imports: "!golang.org/x/sys/unix", bad: true},
 		{path: "network/island/island.go", imports: "backend", bad: true},
 		{path: "guest/remote/remote.go", imports: "backend", bad: true},
@@ -146,6 +152,52 @@ func TestNamedBackends(t *testing.T) {
 		t.Run(c.path+" "+c.code, func(t *testing.T) {
 			f := file{path: c.path, text: "package x\n\n" + c.code, test: strings.HasSuffix(c.path, "_test.go")}
 			if bad := namedBackends([]file{f}); (len(bad) > 0) != c.bad {
+				t.Errorf("found %q, want a violation: %v", bad, c.bad)
+			}
+		})
+	}
+}
+
+func TestUnlistedPrograms(t *testing.T) {
+	cases := []struct {
+		path, imports, code string
+		bad                 bool
+	}{
+		{path: "pool/pool.go", imports: "!os/exec", code: `exec.Command("nft", "list")`},
+		{path: "pool/pool.go", imports: "!os/exec", code: `exec.Command("/bin/no-such")`},
+		{path: "pool/pool.go", imports: "!os/exec", code: `exec.Command(name, "no-such")`},
+		{path: "pool/pool.go", imports: "!os/exec", code: `exec.Command("no-such")`, bad: true},
+		{path: "pool/pool.go", imports: "!os/exec", code: "func() { exec.Command(`no-such`).Run() }", bad: true},
+		{path: "pool/pool_test.go", imports: "!os/exec", code: `exec.CommandContext(t.Context(), "no-such")`, bad: true},
+		{path: "pool/pool_test.go", imports: "!os/exec", code: `exec.CommandContext(ctx, "qemu-img", "no-such")`},
+		{path: "pool/pool_test.go", imports: "other !os/exec", code: `other.Command("no-such")`, bad: true},
+		{path: "pool/pool_test.go", imports: "!elsewhere.org/exec", code: `exec.Command("no-such")`},
+		{path: "pool/pool_test.go", imports: "!os/exec", code: `exec.LookPath("nft")`, bad: true},
+		{path: "pool/pool_test.go", imports: "!os/exec", code: `apply(exec.LookPath)`, bad: true},
+		{path: "programs/programs.go", imports: "!os/exec", code: `exec.LookPath(name)`},
+		{path: "pool/pool_test.go", imports: "test/sandbox", code: `sandbox.Need(t, "nft", "no-such")`, bad: true},
+		{path: "pool/pool_test.go", imports: "test/sandbox", code: `sandbox.EmptyNamespace(t, "no-such")`, bad: true},
+		{path: "pool/pool_test.go", imports: "test/sandbox", code: `sandbox.EmptyNamespace(t, "nft")`},
+		{path: "pool/pool_test.go", imports: "test/need", code: `need.Programs(t, "no-such")`, bad: true},
+		{path: "pool/pool_test.go", imports: "test/need", code: `need.Other(t, "a device")`},
+		{path: "pool/pool.go", imports: "programs", code: `programs.Find("no-such")`, bad: true},
+		{path: "pool/pool.go", imports: "programs", code: `programs.Remedy("no-such")`, bad: true},
+		{path: "pool/pool.go", imports: "doctor", code: `doctor.FindProgram("no-such")`, bad: true},
+		{path: "pool/pool.go", imports: "backend/process", code: `process.Command{Output: "no-such", Path: "unshare"}`},
+		{path: "pool/pool.go", imports: "backend/process", code: `process.Command{Output: "x", Path: "no-such"}`, bad: true},
+	}
+	for _, c := range cases {
+		t.Run(c.path+" "+c.code, func(t *testing.T) {
+			name, imported, renamed := strings.Cut(c.imports, " ")
+			if !renamed {
+				name, imported = "", c.imports
+			}
+			other, ok := strings.CutPrefix(imported, "!")
+			if !ok {
+				other = module + "/" + imported
+			}
+			f := file{path: c.path, text: fmt.Sprintf("package x\n\nimport %s %q\n\nvar _ = %s\n", name, other, c.code)}
+			if bad := unlistedPrograms([]file{f}); (len(bad) > 0) != c.bad {
 				t.Errorf("found %q, want a violation: %v", bad, c.bad)
 			}
 		})

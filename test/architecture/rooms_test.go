@@ -26,8 +26,8 @@ type room struct {
 var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
-// They import nothing of this module.
-var ground = []string{"doctor", "filelock", "lines", "phase", "sshkey", "workerid"}
+// They import nothing of this module, but for doctor, which looks programs up.
+var ground = []string{"doctor", "filelock", "lines", "phase", "programs", "sshkey", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -38,10 +38,12 @@ var machineParts = []string{"backend/bootlog", "backend/booting", "backend/kvm",
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
 	// The ground floor.
-	{pattern: "doctor", stdOnly: true},
+	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
 	{pattern: "filelock"},
 	{pattern: "lines", stdOnly: true},
 	{pattern: "phase", stdOnly: true},
+	{pattern: "programs", stdOnly: true},
+	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
 	{pattern: "sshkey"},
 	{pattern: "workerid", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // TestMain lets this binary be the tool that the variable names.
@@ -34,12 +36,7 @@ func play(t *testing.T, host string, line string) (code int, output string) {
 // newHost has a guest that is off, with a snapshot, and one that seems to run.
 func newHost(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("vm is for root only, and so is its fake")
-	}
+	need.Root(t) // as vm does
 	host := t.TempDir()
 	for name, text := range map[string]string{
 		"vm/base/base.conf": "network0_mac=\"58:9c:fc:00:00:01\"\n", "vm/up/up.conf": "", "vmm/up": "1000000",

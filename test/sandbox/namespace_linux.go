@@ -1,12 +1,13 @@
 package sandbox
 
 import (
-	"os"
 	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 // EmptyNamespace moves a test into a network namespace of its own, where nothing
@@ -15,7 +16,8 @@ import (
 // thread is never unlocked, so that it ends with the test.
 func EmptyNamespace(t testing.TB, programs ...string) {
 	t.Helper()
-	need(t, os.Geteuid() == 0, programs)
+	need.Programs(t, programs...)
+	need.Root(t)
 	runtime.LockOSThread()
 	require.NoError(t, unix.Unshare(unix.CLONE_NEWNET))
 }

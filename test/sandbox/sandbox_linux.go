@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
@@ -102,30 +104,11 @@ func Inside(run func() int) int {
 
 // Need skips a test that is not in the sandbox, or lacks a program; in CI it
 // fails the test.
-func Need(t testing.TB, programs ...string) {
+func Need(t testing.TB, names ...string) {
 	t.Helper()
-	need(t, os.Getenv(outside) != "", programs)
-}
-
-// need skips a test that is not root where it shall be, or lacks a program.
-func need(t testing.TB, isRoot bool, programs []string) {
-	t.Helper()
-	var missing []error
-	if !isRoot {
-		missing = append(missing, errors.New("needs root"))
-	}
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, err)
-		}
-	}
-	err := errors.Join(missing...)
-	switch {
-	case err == nil:
-	case os.Getenv("CI") == "true":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
+	need.Programs(t, names...)
+	if os.Getenv(outside) == "" {
+		need.Other(t, "needs root")
 	}
 }
 
@@ -175,12 +158,12 @@ func prepare() (tools string, err error) {
 // runOutside makes programs run in the network that the tests were started in,
 // by scripts of their names. It leaves one out that is not there: tests that
 // want it say so.
-func runOutside(programs ...string) (tools string, err error) {
+func runOutside(names ...string) (tools string, err error) {
 	if tools, err = os.MkdirTemp("", "mf-tools-"); err != nil {
 		return "", err
 	}
-	for _, program := range programs {
-		path, err := exec.LookPath(program)
+	for _, program := range names {
+		path, err := programs.Find(program)
 		if err != nil {
 			continue
 		}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -21,13 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // realQEMU starts a QEMU without a machine, and returns a connection to it.
 func realQEMU(t *testing.T) net.Conn {
 	t.Helper()
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	need.Programs(t, "qemu-system-x86_64")
 	path := filepath.Join(t.TempDir(), "qmp.sock")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
@@ -35,7 +31,7 @@ func realQEMU(t *testing.T) net.Conn {
 	file, err := listener.File()
 	require.NoError(t, err)
 	defer file.Close()
-	cmd := exec.Command(qemu, "-machine", "none", "-nodefaults", "-display", "none",
+	cmd := exec.Command("qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none",
 		"-chardev", "socket,id=qmp,fd=3,server=on,wait=off", "-mon", "chardev=qmp,mode=control")
 	cmd.ExtraFiles = []*os.File{file}
 	require.NoError(t, cmd.Start())
