@@ -95,6 +95,8 @@ var rooms = []room{
 	{pattern: "test/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.
 	{pattern: "test/gitlab/prove", imports: []string{"backend/process", "network/island", "pool/...", "test/..."}},
+	// It ends the machines that a test has left which hung.
+	{pattern: "test/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "pool/...", "provider/...", "test/..."}},
 }
 
