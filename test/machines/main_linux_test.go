@@ -110,7 +110,8 @@ func pluginConfig() map[string]any {
 		"backend": "qemu", "state_dir": stateDir(),
 		"image":   map[string]any{"run": testrun.Steps},
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": testrun.DiskSize},
-		"network": map[string]any{"ipv6": "nat"},
+		// A resolver that refuses at once: a login looks names up, and would wait.
+		"network": map[string]any{"ipv6": "nat", "dns": []string{internet}},
 	}
 }
 
