@@ -92,6 +92,17 @@ func TestJobEndsWithItsTrace(t *testing.T) {
 	require.Empty(t, p.server.Complaints())
 }
 
+func TestTokensHaveGitLabsForm(t *testing.T) {
+	p := play(t)
+	p.server.Offer(Spec{})
+	p.server.Offer(Spec{})
+	first, second := p.take(), p.take()
+	for _, token := range []string{first, second} {
+		require.Regexp(t, `^glcbt-[0-9a-f]+_[0-9A-Za-z_-]{20}$`, token)
+	}
+	require.NotEqual(t, first, second)
+}
+
 func TestCancelledJobIsTold(t *testing.T) {
 	p := play(t)
 	job := p.server.Offer(Spec{})
