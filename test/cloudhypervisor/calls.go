@@ -13,9 +13,6 @@ func (v *vmm) ping([]byte) (any, error) {
 }
 
 func (v *vmm) create(body []byte) (any, error) {
-	if v.config != nil {
-		return nil, errCreated
-	}
 	config, err := readConfig(body)
 	if err != nil {
 		return nil, err
@@ -30,12 +27,6 @@ func (v *vmm) create(body []byte) (any, error) {
 }
 
 func (v *vmm) boot([]byte) (any, error) {
-	switch {
-	case v.config == nil:
-		return nil, errNotCreated
-	case v.vm != nil:
-		return nil, errCreated
-	}
 	v.event("vm", "booting")
 	if err := v.run(v.config, ""); err != nil {
 		return nil, fmt.Errorf("the VM could not boot: %w", err)
@@ -56,9 +47,6 @@ func (v *vmm) playFailures() {
 }
 
 func (v *vmm) pause([]byte) (any, error) {
-	if v.vm == nil || v.paused {
-		return nil, errNotBooted
-	}
 	v.event("vm", "pausing")
 	if err := v.vm.execute("stop", nil); err != nil {
 		return nil, err
@@ -69,9 +57,6 @@ func (v *vmm) pause([]byte) (any, error) {
 }
 
 func (v *vmm) resume([]byte) (any, error) {
-	if v.vm == nil || !v.paused {
-		return nil, errNotBooted
-	}
 	v.event("vm", "resuming")
 	if err := v.vm.execute("cont", nil); err != nil {
 		return nil, err
@@ -82,9 +67,6 @@ func (v *vmm) resume([]byte) (any, error) {
 }
 
 func (v *vmm) powerButton([]byte) (any, error) {
-	if v.vm == nil {
-		return nil, errNotBooted
-	}
 	return nil, v.vm.execute("system_powerdown", nil)
 }
 

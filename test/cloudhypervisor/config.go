@@ -36,8 +36,8 @@ type vmConfig struct {
 		BackingFiles bool   `json:"backing_files"`
 	}
 	Net []struct {
-		ID, TAP, MAC, IP, Mask string
-		HostMAC                string `json:"host_mac"`
+		ID, TAP, MAC string
+		HostMAC      string `json:"host_mac"`
 	}
 	Balloon        *struct{ Size int64 }
 	Serial         struct{ Mode, File string }
@@ -86,7 +86,7 @@ func (c *vmConfig) validate() error {
 	}
 	for _, net := range c.Net {
 		check(net.TAP != "" && net.MAC != "", "a network device without TAP or MAC")
-		check(net.IP == "" && net.Mask == "" && net.HostMAC == "", "an address on the host's side needs a capability")
+		check(net.HostMAC == "", "an address on the host's side needs a capability")
 	}
 	check(c.Serial.Mode == "File" && c.Console.Mode == "Off", "the console is to be a file")
 	check(c.Pvpanic && c.LandlockEnable, "pvpanic and Landlock are to be on")

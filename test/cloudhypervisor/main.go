@@ -78,15 +78,11 @@ func serve(o options) error {
 		}
 		defer log.Close()
 	}
-	schemas, err := ReadSchemas()
-	if err != nil {
-		return err
-	}
 	listener, err := net.FileListener(os.NewFile(uintptr(o.apiFD), "api"))
 	if err != nil {
 		return fmt.Errorf("serving the API: %w", err)
 	}
-	v := &vmm{schemas: schemas, end: make(chan struct{}), start: make(chan func())}
+	v := &vmm{end: make(chan struct{}), start: make(chan func())}
 	if o.logFile != "" {
 		v.dir = filepath.Dir(o.logFile)
 	}

@@ -24,10 +24,6 @@ func (v *vmm) snapshot(body []byte) (any, error) {
 	}
 	dir, ok := strings.CutPrefix(request.URL, "file://")
 	switch {
-	case v.vm == nil:
-		return nil, errNotBooted
-	case !v.paused:
-		return nil, errors.New("cannot snapshot VM: the VM is not paused")
 	case !ok || !exists(dir):
 		return nil, fmt.Errorf("cannot snapshot VM: no directory at %q", request.URL)
 	case !v.config.allowed(dir, "w"):
@@ -76,18 +72,14 @@ func (c *vmConfig) asSaved() ([]byte, error) {
 func (v *vmm) restore(body []byte) (any, error) {
 	var request struct {
 		URL    string `json:"source_url"`
-		Mode   string `json:"memory_restore_mode"`
 		Resume bool
 	}
 	if err := json.Unmarshal(body, &request); err != nil {
 		return nil, err
 	}
-	if v.config != nil {
-		return nil, errCreated
-	}
 	dir, _ := strings.CutPrefix(request.URL, "file://")
 	v.event("vm", "restoring")
-	config, err := v.readSnapshot(dir, request.Mode)
+	config, err := readSnapshot(dir)
 	if err == nil {
 		err = v.run(config, filepath.Join(dir, "state.json"))
 	}
@@ -104,12 +96,12 @@ func (v *vmm) restore(body []byte) (any, error) {
 
 // readSnapshot refuses what the saved state does not fit, and what would spoil
 // a template.
-func (v *vmm) readSnapshot(dir, mode string) (*vmConfig, error) {
+func readSnapshot(dir string) (*vmConfig, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
 		return nil, err
 	}
-	if err := v.schemas.Check("VmConfig", text); err != nil {
+	if err := check(machine, "config.json", text); err != nil {
 		return nil, err
 	}
 	config, err := readConfig(text)
@@ -135,9 +127,6 @@ func (v *vmm) readSnapshot(dir, mode string) (*vmConfig, error) {
 	}
 	if hasMemory := exists(filepath.Join(dir, "memory-ranges")); hasMemory == (config.memoryFile() != "") {
 		return nil, errors.New("the memory is either in the snapshot or in a file of its own")
-	}
-	if mode == "OnDemand" && !exists(filepath.Join(dir, "memory-ranges")) {
-		return nil, errors.New("no memory-ranges to read on demand")
 	}
 	return config, nil
 }

@@ -16,8 +16,7 @@ import (
 
 // vmm is the state behind the API.
 type vmm struct {
-	schemas Schemas
-	events  *os.File
+	events *os.File
 	// dir is where the log is: what a killed program leaves goes with it.
 	dir string
 	// end is closed when the program is to end. start runs functions on the
@@ -32,39 +31,18 @@ type vmm struct {
 	paused bool
 }
 
-// call is one of the API's: its method, the schema of its body, or "" for none,
-// and what it does.
-type call struct {
-	method, schema string
-	do             func(v *vmm, body []byte) (answer any, err error)
+// state is the machine's. The caller holds the lock.
+func (v *vmm) state() state {
+	switch {
+	case v.config == nil:
+		return absent
+	case v.vm == nil:
+		return created
+	case v.paused:
+		return paused
+	}
+	return running
 }
-
-var calls = map[string]call{
-	"vmm.ping":        {http.MethodGet, "", (*vmm).ping},
-	"vmm.shutdown":    {http.MethodPut, "", (*vmm).shutDown},
-	"vm.create":       {http.MethodPut, "VmConfig", (*vmm).create},
-	"vm.boot":         {http.MethodPut, "", (*vmm).boot},
-	"vm.pause":        {http.MethodPut, "", (*vmm).pause},
-	"vm.resume":       {http.MethodPut, "", (*vmm).resume},
-	"vm.snapshot":     {http.MethodPut, "VmSnapshotConfig", (*vmm).snapshot},
-	"vm.restore":      {http.MethodPut, "RestoreConfig", (*vmm).restore},
-	"vm.power-button": {http.MethodPut, "", (*vmm).powerButton},
-}
-
-// reason is an error in the real program's own words.
-type reason string
-
-func (r reason) Error() string { return string(r) }
-
-// Errors that the real program tells from others by their status.
-const (
-	errNotCreated  reason = "VM is not created"
-	errCreated     reason = "VM is already created"
-	errNotBooted   reason = "VM is not running"
-	errBadRequest  reason = "Bad Request"
-	errBadBody     reason = "Failed to deserialize JSON"
-	errUnknownCall reason = "Not Found"
-)
 
 // ServeHTTP answers as the real program does: 404 for what it does not know and
 // for a machine that is not created, 400 for a request of the wrong form, 500
@@ -97,12 +75,14 @@ func (v *vmm) handle(name, method string, body []byte) (any, error) {
 	switch {
 	case !ok:
 		return nil, errUnknownCall
-	case method != c.method, (c.schema == "") != (len(body) == 0):
-		return nil, errBadRequest // an action with a body, or a body that is missing
-	case c.schema != "":
-		if err := v.schemas.Check(c.schema, body); err != nil {
-			return nil, fmt.Errorf("%w: %w", errBadBody, err)
-		}
+	case method != c.method:
+		return nil, errBadRequest
+	}
+	if err := CheckBody(name, body); err != nil {
+		return nil, err
+	}
+	if err := c.refusal(v.state()); err != nil {
+		return nil, err
 	}
 	if fails(name) {
 		return nil, fmt.Errorf("%s was told to fail", name)
