@@ -28,7 +28,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
-	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
