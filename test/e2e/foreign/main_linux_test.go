@@ -79,7 +79,8 @@ func command(t *testing.T, args ...string) []byte {
 // try runs two jobs, and looks at what they said and at what is left.
 func try(t *testing.T, backend, config, system string) {
 	t.Helper()
-	outcome, err := runner.ParseOutcome(command(t, "try", "--json", "--backend", backend, "--config", config, "--jobs", "2", "--",
+	outcome, err := runner.ParseOutcome(command(t, "try", "--json", "--backend", backend, "--config", config,
+		"--jobs", "2", "--",
 		"uname -s; hostname; cat /etc/built; sudo -n true && cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub"))
 	require.NoError(t, err)
 	require.Equal(t, backend, outcome.Backend)
@@ -114,9 +115,11 @@ func TestTryOnTart(t *testing.T) {
 	dir := shortDir(t)
 	t.Setenv("MAYFLY_FAKE_TART", filepath.Join(dir, "mac"))
 	image := filepath.Join(dir, "mac", "registry", "registry.example.org_mac:latest")
-	write(t, filepath.Join(image, "config.json"), `{"version":1,"os":"darwin","arch":"arm64","cpuCount":2,"cpuCountMin":2,`+
-		`"memorySize":2147483648,"memorySizeMin":1073741824,"macAddress":"5a:00:00:00:00:01","diskGB":50}`)
-	require.NoError(t, fakeguest.Disk{System: fakeguest.Darwin, User: "admin", Password: "admin"}.Make(filepath.Join(image, "disk.img")))
+	write(t, filepath.Join(image, "config.json"),
+		`{"version":1,"os":"darwin","arch":"arm64","cpuCount":2,"cpuCountMin":2,`+
+			`"memorySize":2147483648,"memorySizeMin":1073741824,"macAddress":"5a:00:00:00:00:01","diskGB":50}`)
+	disk := fakeguest.Disk{System: fakeguest.Darwin, User: "admin", Password: "admin"}
+	require.NoError(t, disk.Make(filepath.Join(image, "disk.img")))
 
 	config := filepath.Join(dir, "config.toml")
 	write(t, config, fmt.Sprintf(runnerConfig, filepath.Join(dir, "s"), "oci:registry.example.org/mac:latest", ""))
@@ -135,7 +138,8 @@ func TestTryOnBhyve(t *testing.T) {
 	t.Setenv("MAYFLY_FAKE_BHYVE", host)
 	write(t, filepath.Join(host, "rc.conf"), "vm_dir=\"zfs:zroot/vm\"\n")
 	write(t, filepath.Join(host, "vm/.templates/default.conf"), "loader=\"uefi\"\n")
-	write(t, filepath.Join(host, "kea-leases4.csv"), "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n")
+	write(t, filepath.Join(host, "kea-leases4.csv"),
+		"address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n")
 	disk, err := json.Marshal(fakeguest.Disk{System: fakeguest.FreeBSD, User: "freebsd"})
 	require.NoError(t, err)
 	write(t, filepath.Join(dir, "freebsd.raw"), string(disk))

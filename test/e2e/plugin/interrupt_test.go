@@ -18,7 +18,8 @@ func TestInterruptedTryLeavesNothing(t *testing.T) {
 	t.Parallel()
 	stateDir := shortDir(t)
 	var stdout bytes.Buffer
-	command := exec.Command(binary, "try", "--backend", "synthetic", "--state-dir", stateDir, "--jobs", "2", "--json", "--", "sleep", "60")
+	command := exec.Command(binary, "try", "--backend", "synthetic", "--state-dir", stateDir, "--jobs", "2", "--json",
+		"--", "sleep", "60")
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Stdout = &stdout
 	stderr, err := command.StderrPipe()

@@ -11,7 +11,7 @@ import (
 )
 
 // The synthetic backend is for people without root too, although a pool may
-// have been another backend's before, whose remains only root can look for.
+// have been another backend's before, whose orphans only root can look for.
 func TestSyntheticWorkersNeedNoPrivilege(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
@@ -23,7 +23,7 @@ func TestSyntheticWorkersNeedNoPrivilege(t *testing.T) {
 		{"gc", "--backend", "synthetic"},
 	} {
 		command := exec.Command(program, append([]string{args[0], "--state-dir", dir + "/state"}, args[1:]...)...)
-		command.Env = append(os.Environ(), "TMPDIR="+dir) // ours may be for us alone
+		command.Env = append(os.Environ(), "TMPDIR="+dir) // ours may be closed to other users
 		if os.Geteuid() == 0 {
 			const nobody = 65534
 			command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

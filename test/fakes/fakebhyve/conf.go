@@ -143,7 +143,7 @@ func wildcards(pattern string) *regexp.Regexp {
 		case c == '?':
 			b.WriteString(".")
 		case c == ':' || c == '=' || c == ',':
-			return regexp.MustCompile(`^\b$`) // must be escaped: the rule is no rule
+			return regexp.MustCompile(`^\b$`) // must be escaped: such a rule matches nothing
 		default:
 			b.WriteString(regexp.QuoteMeta(string(c)))
 		}

@@ -11,7 +11,8 @@ import (
 
 func create(args []string) error {
 	given, names, err := options(args, map[string]bool{
-		"-d": true, "-t": true, "-s": true, "-c": true, "-m": true, "-i": true, "-C": false, "-k": true, "-u": true, "-n": true,
+		"-d": true, "-t": true, "-s": true, "-c": true, "-m": true, "-i": true, "-C": false, "-k": true, "-u": true,
+		"-n": true,
 	})
 	if err != nil {
 		return err

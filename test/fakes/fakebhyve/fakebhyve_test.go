@@ -26,7 +26,8 @@ func play(t *testing.T, host string, line string) (code int, output string) {
 	t.Helper()
 	args := strings.Fields(line)
 	cmd := exec.Command(os.Args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "MAYFLY_BE="+args[0], "MAYFLY_FAKE_BHYVE="+host, "MAYFLY_FAKE_VMM="+filepath.Join(host, "vmm"))
+	cmd.Env = append(os.Environ(), "MAYFLY_BE="+args[0], "MAYFLY_FAKE_BHYVE="+host,
+		"MAYFLY_FAKE_VMM="+filepath.Join(host, "vmm"))
 	out, _ := cmd.CombinedOutput() // its exit code is what counts
 	return cmd.ProcessState.ExitCode(), string(out)
 }

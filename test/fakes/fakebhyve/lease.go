@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-const keaHeader = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context,pool_id\n"
+const keaHeader = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev," +
+	"hostname,state,user_context,pool_id\n"
 
 // lease gives a MAC its address, a loopback one, and writes it down as every
 // DHCP server would. The test may want it late, stale or never.
@@ -43,20 +44,22 @@ func lease(mac, name string) (string, error) {
 	if failing("address") {
 		return where, nil
 	}
-	now := time.Now()
+	now, until := time.Now(), time.Now().Add(time.Hour)
+	const form = "2006/01/02 15:04:05"
 	kea := func(address string, expire time.Time, state int) string {
 		return fmt.Sprintf("%s,%s,01:%s,3600,%d,1,0,0,%s,%d,,0\n", address, mac, mac, expire.Unix(), name, state)
 	}
 	lines := ""
 	if failing("stale") { // what the MAC had before, and what it gave back
-		lines = kea("127.99.0.1", now.Add(-time.Hour), 0) + kea("127.99.0.2", now.Add(time.Hour), 2)
+		lines = kea("127.99.0.1", now.Add(-time.Hour), 0) + kea("127.99.0.2", until, 2)
 	}
-	lines += kea(where, now.Add(time.Hour), 0)
+	lines += kea(where, until, 0)
 	return where, errors.Join(
 		appendTo("kea-leases4.csv", keaHeader, lines),
-		appendTo("dhcpd.leases", "", fmt.Sprintf("lease %s {\n  starts 4 %s;\n  ends 4 %s;\n  binding state active;\n  hardware ethernet %s;\n}\n",
-			where, now.UTC().Format("2006/01/02 15:04:05"), now.Add(time.Hour).UTC().Format("2006/01/02 15:04:05"), mac)),
-		appendTo("dnsmasq.leases", "", fmt.Sprintf("%d %s %s %s 01:%s\n", now.Add(time.Hour).Unix(), mac, where, name, mac)),
+		appendTo("dhcpd.leases", "", fmt.Sprintf("lease %s {\n  starts 4 %s;\n  ends 4 %s;\n"+
+			"  binding state active;\n  hardware ethernet %s;\n}\n",
+			where, now.UTC().Format(form), until.UTC().Format(form), mac)),
+		appendTo("dnsmasq.leases", "", fmt.Sprintf("%d %s %s %s 01:%s\n", until.Unix(), mac, where, name, mac)),
 		appendTo("arp", "", fmt.Sprintf("? (%s) at %s on vm-public expires in 1187 seconds [bridge]\n", where, mac)),
 	)
 }

@@ -143,7 +143,8 @@ func stop(args []string) error {
 		return help("stop NAME")
 	}
 	if !signalGuest(args[0], syscall.SIGTERM) {
-		fmt.Fprintf(os.Stderr, "/usr/local/sbin/vm: WARNING: %s doesn't appear to be a running virtual machine\n", args[0])
+		fmt.Fprintf(os.Stderr, "/usr/local/sbin/vm: WARNING: %s doesn't appear to be a running virtual machine\n",
+			args[0])
 		return nil
 	}
 	fmt.Println("Sending ACPI shutdown to " + args[0])

@@ -9,7 +9,10 @@ import (
 )
 
 func (v *vmm) ping([]byte) (any, error) {
-	return map[string]any{"build_version": release(), "version": strings.TrimPrefix(release(), "v") + ".0", "pid": os.Getpid(), "features": []string{}}, nil
+	return map[string]any{
+		"build_version": release(), "version": strings.TrimPrefix(release(), "v") + ".0",
+		"pid": os.Getpid(), "features": []string{},
+	}, nil
 }
 
 func (v *vmm) create(body []byte) (any, error) {
@@ -32,18 +35,13 @@ func (v *vmm) boot([]byte) (any, error) {
 		return nil, fmt.Errorf("the VM could not boot: %w", err)
 	}
 	v.event("vm", "booted")
-	v.playFailures()
-	return nil, nil
-}
-
-// playFailures has the guest do what the test asked for.
-func (v *vmm) playFailures() {
 	if fails("panic") {
 		v.event("guest", "panic")
 	}
 	if fails("reboot") {
 		v.event("vm", "rebooting")
 	}
+	return nil, nil
 }
 
 func (v *vmm) pause([]byte) (any, error) {

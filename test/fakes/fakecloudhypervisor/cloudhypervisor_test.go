@@ -65,7 +65,8 @@ func TestOptionsThatTheRealProgramHasNotAreRefused(t *testing.T) {
 		_, err := parse(arguments)
 		require.Error(t, err, "%q", arguments)
 	}
-	o, err := parse([]string{"--api-socket", "fd=0", "--event-monitor", "fd=1", "--seccomp", "true", "--log-file", "/x"})
+	o, err := parse([]string{"--api-socket", "fd=0", "--event-monitor", "fd=1", "--seccomp", "true",
+		"--log-file", "/x"})
 	require.NoError(t, err)
 	require.Equal(t, "/x", o.logFile)
 
@@ -97,7 +98,8 @@ func start(t *testing.T) api {
 	events, err := os.Create(filepath.Join(dir, "events"))
 	require.NoError(t, err)
 	defer events.Close()
-	cmd := exec.Command(binary(t), "--api-socket", "fd=3", "--event-monitor", "fd=4", "--log-file", filepath.Join(dir, "log"))
+	cmd := exec.Command(binary(t), "--api-socket", "fd=3", "--event-monitor", "fd=4",
+		"--log-file", filepath.Join(dir, "log"))
 	cmd.ExtraFiles = []*os.File{file, events}
 	require.NoError(t, cmd.Start())
 	go func() { a.done <- cmd.Wait() }()
@@ -107,10 +109,11 @@ func start(t *testing.T) api {
 
 func (a api) call(t *testing.T, method, path, body string) (status int, reasons []string) {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, "unix", a.socket)
-	}}}
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 	request, err := http.NewRequest(method, "http://localhost/api/v1/"+path, bytes.NewReader([]byte(body)))
 	require.NoError(t, err)
 	response, err := client.Do(request)
@@ -143,7 +146,7 @@ func TestCallsOfTheWrongFormAreRefused(t *testing.T) {
 		{"PUT", "vm.create", `{"payload": {}, "cpus": {"boot_vcpus": 0, "max_vcpus": 1}}`, 400, "from 1 on"},
 		{"PUT", "vm.create", `{"payload": {}, "disks": [{"path": "/x", "image_type": "raw"}]}`, 400, "image_type"},
 		{"PUT", "vm.create", `{"payload": {}, "vsock": {"cid": 2, "socket": "/x"}}`, 400, "from 3 on"},
-		{"PUT", "vm.restore", `{"source_url": "file:///x", "memory_restore_mode": "CopyOnWrite"}`, 400, "memory_restore_mode"},
+		{"PUT", "vm.restore", `{"source_url": "file:///x", "memory_restore_mode": "CopyOnWrite"}`, 400, "restore_mode"},
 	} {
 		status, reasons := a.call(t, test.method, test.path, test.body)
 		require.Equal(t, test.status, status, "%+v: %s", test, reasons)

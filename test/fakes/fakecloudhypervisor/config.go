@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// vmConfig is what the stand-in needs of a configuration. It is not the
+// vmConfig is what the fake needs of a configuration. It is not the
 // backend's type: a mistake there must not be one here too.
 type vmConfig struct {
 	CPUs struct {
@@ -79,7 +79,8 @@ func (c *vmConfig) validate() error {
 		check(err == nil && info.Size() >= zone.Size, "zone %s: its file has no room for %d bytes", zone.ID, zone.Size)
 		check(c.Balloon == nil, "a balloon punches holes into the file of zone %s", zone.ID)
 	}
-	check(exists(c.Payload.Kernel) && exists(c.Payload.Initramfs), "kernel %s or initramfs %s is not there", c.Payload.Kernel, c.Payload.Initramfs)
+	check(exists(c.Payload.Kernel) && exists(c.Payload.Initramfs), "kernel %s or initramfs %s is not there",
+		c.Payload.Kernel, c.Payload.Initramfs)
 	check(len(c.Disks) > 0, "no disk")
 	for _, disk := range c.Disks {
 		wrong = append(wrong, c.validateDisk(disk.ID, disk.Path, disk.ImageType, disk.BackingFiles))
@@ -119,7 +120,7 @@ func (c *vmConfig) validateDisk(id, path, imageType string, backingFiles bool) e
 	return nil
 }
 
-// backingChain is a disk with the files that it reads through to.
+// backingChain is a disk, its backing file, the backing file of that, and so on.
 func backingChain(path, format string) ([]string, error) {
 	out, err := exec.Command("qemu-img", "info", "-U", "-f", format, "--backing-chain", "--output=json", path).Output()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package fakecloudhypervisor is a stand-in for Cloud Hypervisor, which wants KVM:
-// a program that takes the same command line and the same API calls, and is
+// Package fakecloudhypervisor is a fake of Cloud Hypervisor, which needs KVM: a
+// program that takes the same command line and the same API calls, and is
 // stricter about both; see Build. Behind it QEMU runs the machine by emulation,
 // so that what talks to it ends in a guest that answers.
 //

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Variables of the environment that say how the stand-in behaves.
+// Variables of the environment that say how the fake behaves.
 const (
 	// Fails lists what is to fail, with commas between: a call, such as
 	// "vm.restore"; "probe", the boot that probes KVM; "panic" and "reboot",

@@ -25,7 +25,7 @@ func Build(dir string) (string, error) {
 	build.Dir = filepath.Dir(here)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the stand-in for Cloud Hypervisor: %w: %s", err, out)
+		return "", fmt.Errorf("building the fake of Cloud Hypervisor: %w: %s", err, out)
 	}
 	return path, nil
 }
@@ -114,7 +114,8 @@ func (v *vmm) event(source, name string) {
 		return
 	}
 	text, err := json.MarshalIndent(map[string]any{
-		"timestamp": map[string]int64{"secs": time.Now().Unix(), "nanos": 0}, "source": source, "event": name, "properties": nil,
+		"timestamp": map[string]int64{"secs": time.Now().Unix(), "nanos": 0}, "source": source, "event": name,
+		"properties": nil,
 	}, "", "  ")
 	if err == nil {
 		_, err = v.events.Write(append(text, "\n\n"...))

@@ -22,12 +22,12 @@ type options struct {
 // valued are the options that take a value, and flags those that take none.
 var (
 	valued = words("api-socket balloon cmdline console cpus debug-console device disk event-monitor firmware fs " +
-		"generic-vhost-user initramfs kernel landlock-rules log-file memory memory-zone net numa pci-segment platform " +
-		"pmem rate-limit-group restore rng seccomp serial tpm user-device vdpa vsock")
+		"generic-vhost-user initramfs kernel landlock-rules log-file memory memory-zone net numa pci-segment " +
+		"platform pmem rate-limit-group restore rng seccomp serial tpm user-device vdpa vsock")
 	flags = words("landlock no-shutdown pvpanic version watchdog")
 	// machineOptions want something to boot beside them.
-	machineOptions = words("balloon cmdline console cpus disk fs initramfs landlock landlock-rules memory memory-zone net " +
-		"pvpanic rng serial vsock watchdog")
+	machineOptions = words("balloon cmdline console cpus disk fs initramfs landlock landlock-rules memory " +
+		"memory-zone net pvpanic rng serial vsock watchdog")
 )
 
 func words(list string) map[string]bool {

@@ -6,7 +6,7 @@ import "net/http"
 
 // This file states what Mayfly relies on in Cloud Hypervisor's API, as it is at
 // v53: the calls, their order, and their bodies. What Mayfly does not send, the
-// stand-in refuses.
+// fake refuses.
 
 // state is how far the machine has come.
 type state int

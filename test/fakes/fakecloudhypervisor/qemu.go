@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// qemu is the machine behind the stand-in.
+// qemu is the machine behind the fake.
 type qemu struct {
 	dir  string // of its sockets
 	cmd  *exec.Cmd
@@ -90,7 +90,8 @@ func (c *vmConfig) arguments(dir string, incoming bool) []string {
 			args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=zone,size=%d", zone.Size))
 			continue
 		}
-		args = append(args, "-object", fmt.Sprintf("memory-backend-file,id=zone,size=%d,mem-path=%s,share=%s", zone.Size, zone.File, share))
+		args = append(args, "-object", fmt.Sprintf("memory-backend-file,id=zone,size=%d,mem-path=%s,share=%s",
+			zone.Size, zone.File, share))
 	}
 	args = append(args, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", machine, "-cpu", "max", "-smp", fmt.Sprint(c.CPUs.Boot), "-m", fmt.Sprint(size>>20),
@@ -106,7 +107,8 @@ func (c *vmConfig) arguments(dir string, incoming bool) []string {
 		format := map[string]string{"Raw": "raw", "Qcow2": "qcow2"}[disk.ImageType]
 		readonly := map[bool]string{true: "on", false: "off"}[disk.ReadOnly]
 		args = append(args,
-			"-blockdev", fmt.Sprintf("driver=%s,node-name=%s,read-only=%s,file.driver=file,file.filename=%s,cache.no-flush=on,discard=unmap",
+			"-blockdev", fmt.Sprintf("driver=%s,node-name=%s,read-only=%s,file.driver=file,file.filename=%s,"+
+				"cache.no-flush=on,discard=unmap",
 				format, disk.ID, readonly, disk.Path),
 			"-device", "virtio-blk-pci,drive="+disk.ID)
 	}

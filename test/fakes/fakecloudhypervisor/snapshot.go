@@ -118,7 +118,8 @@ func readSnapshot(dir string) (*vmConfig, error) {
 		return nil, err
 	}
 	if fits != config.fixed()+"\n" {
-		return nil, fmt.Errorf("the saved state fits another machine: it was %q, and is %q", strings.TrimSpace(fits), config.fixed())
+		return nil, fmt.Errorf("the saved state fits another machine: it was %q, and is %q", strings.TrimSpace(fits),
+			config.fixed())
 	}
 	for _, zone := range config.Memory.Zones {
 		if zone.Shared {

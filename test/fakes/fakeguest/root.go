@@ -20,7 +20,7 @@ const (
 //go:embed stubs
 var stubs embed.FS
 
-// Names of what the guest's root has for us alone.
+// Files in the guest's root by which the fakes and the guest talk.
 const (
 	stubsDir     = "stubs"
 	systemFile   = "etc/fake-system"

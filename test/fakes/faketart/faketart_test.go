@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 func play(t *testing.T, world string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), "MAYFLY_BE_TART=1", "TART_HOME="+filepath.Join(world, "home"), "MAYFLY_FAKE_TART="+world, "TART_NO_AUTO_PRUNE=")
+	cmd.Env = append(os.Environ(), "MAYFLY_BE_TART=1", "TART_HOME="+filepath.Join(world, "home"),
+		"MAYFLY_FAKE_TART="+world, "TART_NO_AUTO_PRUNE=")
 	var out, err strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &err
 	_ = cmd.Run() // its exit code is what counts
@@ -36,7 +37,8 @@ func newWorld(t *testing.T) string {
 	t.Helper()
 	world := t.TempDir()
 	for name, config := range map[string]string{
-		"mac":       `{"os":"darwin","cpuCount":4,"cpuCountMin":4,"memorySize":8589934592,"memorySizeMin":4294967296,"macAddress":"5a:0:0:0:0:1","diskGB":50}`,
+		"mac": `{"os":"darwin","cpuCount":4,"cpuCountMin":4,"memorySize":8589934592,"memorySizeMin":4294967296,` +
+			`"macAddress":"5a:0:0:0:0:1","diskGB":50}`,
 		"linux":     `{"os":"linux","cpuCount":4,"cpuCountMin":1,"macAddress":"5a:0:0:0:0:2","diskGB":20}`,
 		"suspended": `{"os":"darwin","cpuCount":4,"cpuCountMin":4,"macAddress":"5a:0:0:0:0:3","diskGB":50}`,
 	} {

@@ -137,7 +137,8 @@ func set(c call) error {
 			return usage("The value '%s' is invalid for '--cpu <cpu>'", c.last("--cpu", ""))
 		}
 		if n < config.CPUCountMin {
-			return fail("LessThanMinimalResources(VM should have %d CPU cores at minimum (requested %d))", config.CPUCountMin, n)
+			return fail("LessThanMinimalResources(VM should have %d CPU cores at minimum (requested %d))",
+				config.CPUCountMin, n)
 		}
 		config.CPUCount = n
 	}
@@ -147,7 +148,8 @@ func set(c call) error {
 			return usage("The value '%s' is invalid for '--memory <memory>'", c.last("--memory", ""))
 		}
 		if n<<20 < config.MemorySizeMin {
-			return fail("LessThanMinimalResources(VM should have %d bytes of memory at minimum (requested %d))", config.MemorySizeMin, n<<20)
+			return fail("LessThanMinimalResources(VM should have %d bytes of memory at minimum (requested %d))",
+				config.MemorySizeMin, n<<20)
 		}
 		config.MemorySize = n << 20
 	}

@@ -19,7 +19,8 @@ var runOptions = map[string]bool{
 // checkRun is what Tart refuses before it starts anything.
 func checkRun(c call, v vm) error {
 	kinds := 0
-	softnet := c.has("--net-softnet") || c.has("--net-softnet-allow") || c.has("--net-softnet-block") || c.has("--net-softnet-expose")
+	softnet := c.has("--net-softnet") || c.has("--net-softnet-allow") || c.has("--net-softnet-block") ||
+		c.has("--net-softnet-expose")
 	for _, used := range []bool{softnet, c.has("--net-bridged"), c.has("--net-host")} {
 		if used {
 			kinds++

@@ -15,7 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
 )
 
-// runVM is the machine: it ends with it.
+// runVM runs the machine, and returns when that has ended.
 func runVM(c call) error {
 	name := c.names[0]
 	v, err := find(name)
@@ -162,7 +162,8 @@ func resolve(v vm, resolver string) string {
 	bridged := strings.Contains(string(arguments), "--net-bridged")
 	softnet := strings.Contains(string(arguments), "--net-softnet")
 	switch {
-	case failing("ip"), resolver == "dhcp" && bridged, resolver == "arp" && softnet, resolver == "agent" && !fakeguest.HasAgent(v.root()):
+	case failing("ip"), resolver == "dhcp" && bridged, resolver == "arp" && softnet,
+		resolver == "agent" && !fakeguest.HasAgent(v.root()):
 		return ""
 	}
 	where, _ := os.ReadFile(v.path("address"))
@@ -186,7 +187,8 @@ func stop(c call) error {
 		return failure{exitState, fmt.Sprintf("VM %q is not running", c.names[0])}
 	}
 	_ = syscall.Kill(pid, syscall.SIGINT)
-	for until := time.Now().Add(time.Duration(timeout) * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+	until := time.Now().Add(time.Duration(timeout) * time.Second)
+	for ; time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		if v.pid() == 0 {
 			return nil
 		}

@@ -31,7 +31,8 @@ func list(c call) error {
 	}
 	if source != "oci" {
 		for _, v := range machines() {
-			all = append(all, listed{"local", filepath.Base(v.dir), v.read().DiskGB, 21, "2026-08-20T10:00:00Z", v.pid() != 0, v.state()})
+			all = append(all, listed{"local", filepath.Base(v.dir), v.read().DiskGB, 21, "2026-08-20T10:00:00Z",
+				v.pid() != 0, v.state()})
 		}
 	}
 	if source != "local" {
@@ -60,8 +61,8 @@ func get(c call) error {
 	}
 	config := v.read()
 	text, err := json.MarshalIndent(map[string]any{
-		"OS": config.OS, "CPU": config.CPUCount, "Memory": config.MemorySize >> 20, "Disk": config.DiskGB, "DiskFormat": "raw",
-		"Size": "21.345", "Display": "1024x768", "Running": v.pid() != 0, "State": v.state(),
+		"OS": config.OS, "CPU": config.CPUCount, "Memory": config.MemorySize >> 20, "Disk": config.DiskGB,
+		"DiskFormat": "raw", "Size": "21.345", "Display": "1024x768", "Running": v.pid() != 0, "State": v.state(),
 	}, "", "  ")
 	fmt.Println(string(text))
 	return err

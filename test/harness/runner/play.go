@@ -28,7 +28,7 @@ const playLimit = 15 * time.Minute
 //	work     wait until all workers run, and run a job on each
 //	hang up  end the plugin without Shutdown
 //
-// Like a runner that drains, it outlives the signals that ask it to.
+// Like a runner that drains, it goes on after signals that ask it to end.
 func Play() bool {
 	if len(os.Args) < 4 || os.Args[1] != role {
 		return false

@@ -54,8 +54,8 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	return p.Shutdown(ctx)
 }
 
-// Initialise calls Init with settings that say nothing, for as long as the
-// runner would wait.
+// Initialise calls Init with empty settings, and waits as long as the runner
+// would.
 func (p *Plugin) Initialise(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, initLimit)
 	defer cancel()

@@ -26,7 +26,9 @@ func generalised(clone []string, dir string) ([]string, error) {
 		return nil, errors.New("the clone boots without a kernel of the host's; only images from packages are measured")
 	}
 	command[kernel] += " ds=nocloud"
-	root := slices.IndexFunc(command, func(argument string) bool { return strings.Contains(argument, "node-name=root,") })
+	root := slices.IndexFunc(command, func(argument string) bool {
+		return strings.Contains(argument, "node-name=root,")
+	})
 	if root < 0 || diskPath(command) == "" {
 		return nil, fmt.Errorf("the clone's command line names no root disk: %q", clone)
 	}

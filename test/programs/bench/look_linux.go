@@ -16,9 +16,9 @@ import (
 )
 
 // A worker has settled when its machine wanted less than idleShare of a core for
-// idleTime. Waiting for a core counts as well as having one, so that a machine
-// with much else to do makes none look idle that is not. One that never settles
-// is measured after settleLimit as it is.
+// idleTime. Waiting for a core counts as well as having one: on a busy host, a
+// worker that waits has work too. One that never settles is measured after
+// settleLimit as it is.
 const (
 	idleTime    = 3 * time.Second
 	idleShare   = 0.3

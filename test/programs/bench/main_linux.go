@@ -48,7 +48,8 @@ func run(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s\n%s\n%s\n%s", document.Circumstances(), document.WorkersTable(), document.ProfileTable(), document.PartsTable())
+	fmt.Printf("%s\n%s\n%s\n%s", document.Circumstances(), document.WorkersTable(), document.ProfileTable(),
+		document.PartsTable())
 	if o.dryRun {
 		return nil
 	}

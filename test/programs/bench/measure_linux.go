@@ -100,8 +100,8 @@ func (b *bench) say(format string, arguments ...any) {
 	fmt.Fprintf(os.Stderr, "bench %6s  %s\n", after, fmt.Sprintf(format, arguments...))
 }
 
-// measureWorkers takes the methods in turn within each round: what else the
-// machine does meanwhile then meets all of them.
+// measureWorkers takes the methods in turn within each round, so that other load
+// on the machine affects all of them.
 func (b *bench) measureWorkers(ctx context.Context) error {
 	for _, count := range b.counts {
 		of := make([]figures, len(b.methods))

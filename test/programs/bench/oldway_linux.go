@@ -134,7 +134,9 @@ func (o *oldWay) startOne(ctx context.Context, began time.Time) (worker, error) 
 }
 
 // boot is what fleetingd does under its lock.
-func (o *oldWay) boot(ctx context.Context, id, dir string, lease network.Lease, volume seed.Volume) (*process.Process, error) {
+func (o *oldWay) boot(
+	ctx context.Context, id, dir string, lease network.Lease, volume seed.Volume,
+) (*process.Process, error) {
 	o.lock.Lock()
 	defer o.lock.Unlock()
 	command := in(o.command, dir)

@@ -22,7 +22,7 @@ type options struct {
 	dryRun   bool
 }
 
-// mostAtOnce bounds what nobody means.
+// mostAtOnce is the largest count that is accepted: more is taken for a mistake.
 const mostAtOnce = 64
 
 func parseOptions(arguments []string, output io.Writer) (options, error) {
@@ -33,7 +33,8 @@ func parseOptions(arguments []string, output io.Writer) (options, error) {
 	flags.StringVar(&counts, "counts", "1 4 8", "how many workers to start at once, one after the other")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often, with one worker at a time")
 	flags.IntVar(&o.roundsSeveral, "rounds-several", 2, "how often, with several at once")
-	flags.StringVar(&o.stateDir, "state-dir", "", "where images are kept; without it, a new directory that is removed in the end")
+	flags.StringVar(&o.stateDir, "state-dir", "",
+		"where images are kept; without it, a new directory that is removed in the end")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the tables and write nothing")
 	if err := flags.Parse(arguments); err != nil {
 		return options{}, err
@@ -42,7 +43,8 @@ func parseOptions(arguments []string, output io.Writer) (options, error) {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if o.rounds < 1 || o.roundsSeveral < 1 {
-		return options{}, fmt.Errorf("-rounds %d, -rounds-several %d: each must be 1 at least", o.rounds, o.roundsSeveral)
+		return options{}, fmt.Errorf("-rounds %d, -rounds-several %d: each must be 1 at least",
+			o.rounds, o.roundsSeveral)
 	}
 	if o.stateDir != "" {
 		var err error
@@ -60,7 +62,7 @@ func parseCounts(text string) ([]int, error) {
 	for word := range strings.FieldsSeq(text) {
 		n, err := strconv.Atoi(word)
 		if err != nil || n < 1 || n > mostAtOnce {
-			return nil, fmt.Errorf("-counts %q: %q is no number from 1 to %d", text, word, mostAtOnce)
+			return nil, fmt.Errorf("-counts %q: %q is not a number from 1 to %d", text, word, mostAtOnce)
 		}
 		if slices.Contains(counts, n) {
 			return nil, fmt.Errorf("-counts %q: %d is there twice", text, n)

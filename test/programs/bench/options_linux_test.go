@@ -12,7 +12,8 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, options{counts: []int{1, 4, 8}, rounds: 5, roundsSeveral: 2}, o)
 
-	o, err = parseOptions([]string{"-counts", " 2  1 ", "-rounds", "3", "-rounds-several", "1", "-state-dir", "/s", "-dry-run"}, io.Discard)
+	o, err = parseOptions([]string{"-counts", " 2  1 ", "-rounds", "3", "-rounds-several", "1", "-state-dir", "/s",
+		"-dry-run"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, options{counts: []int{2, 1}, rounds: 3, roundsSeveral: 1, stateDir: "/s", dryRun: true}, o)
 	require.Equal(t, 3, o.roundsOf(1))

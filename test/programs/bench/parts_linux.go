@@ -32,7 +32,8 @@ func (b *bench) measureLease(ctx context.Context, leases network.Network, others
 		ids[i] = workerid.New(poolOf[report.Old])
 	}
 	defer func() {
-		err = errors.Join(err, several(ids, func(id string) error { return leases.Release(context.WithoutCancel(ctx), id) }))
+		err = errors.Join(err, several(ids,
+			func(id string) error { return leases.Release(context.WithoutCancel(ctx), id) }))
 	}()
 	err = several(ids, func(id string) error {
 		_, err := leases.Acquire(ctx, id)
@@ -57,7 +58,8 @@ func (b *bench) measureLease(ctx context.Context, leases network.Network, others
 		both = append(both, seconds(time.Since(began)))
 	}
 	return report.Lease{
-		Others: others, SetUp: report.NewSeries(setUp), TearDown: report.NewSeries(tearDown), Both: report.NewSeries(both),
+		Others: others, SetUp: report.NewSeries(setUp), TearDown: report.NewSeries(tearDown),
+		Both: report.NewSeries(both),
 	}, nil
 }
 

@@ -97,7 +97,8 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 		handshake := session.Seconds() - record.Phases["ready."+access.PhaseSession]
 		workers = append(workers, worker{
 			id: id, dir: p.records.Dir(id), ready: handshake,
-			start: report.Start{Ready: seconds(session), Promised: seconds(record.CreatedAt.Sub(began)), Phases: record.Phases},
+			start: report.Start{Ready: seconds(session), Promised: seconds(record.CreatedAt.Sub(began)),
+				Phases: record.Phases},
 		})
 	}
 	return workers, nil

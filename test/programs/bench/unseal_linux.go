@@ -52,14 +52,17 @@ var sealed = []string{
 	"etc/systemd/system/sysinit.target.wants/mayfly-agent.service",
 }
 
+// units is where packages keep theirs.
+const units = "/lib/systemd/system/"
+
 // links are what stock images have enabled, as packages and their enabling make
 // them: the SSH server, by the name too that cloud-init is ordered before, and
 // the service that sets up the network which cloud-init has configured.
 var links = map[string]string{
-	"etc/systemd/system/sshd.service":                                     "/lib/systemd/system/ssh.service",
-	"etc/systemd/system/multi-user.target.wants/ssh.service":              "/lib/systemd/system/ssh.service",
-	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/lib/systemd/system/systemd-networkd.service",
-	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":     "/lib/systemd/system/systemd-networkd.socket",
+	"etc/systemd/system/sshd.service":                                     units + "ssh.service",
+	"etc/systemd/system/multi-user.target.wants/ssh.service":              units + "ssh.service",
+	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": units + "systemd-networkd.service",
+	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":     units + "systemd-networkd.socket",
 }
 
 // unseal takes back what sealing has done: cloud-init runs at the next boot, and
@@ -77,7 +80,8 @@ func unseal(root string) error {
 	}
 	for name, target := range links {
 		path := filepath.Join(root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.RemoveAll(path), os.Symlink(target, path)); err != nil {
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.RemoveAll(path), os.Symlink(target, path))
+		if err != nil {
 			return err
 		}
 	}

@@ -50,8 +50,11 @@ func (s *Server) git(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	backend := cgi.Handler{
-		Path: "/usr/bin/env", Args: []string{"git", "http-backend"}, Root: strings.TrimSuffix(repositoryPath, "/project.git"),
-		Env:        []string{"GIT_PROJECT_ROOT=" + filepath.Dir(s.repository), "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=job"},
+		Path: "/usr/bin/env", Args: []string{"git", "http-backend"},
+		Root: strings.TrimSuffix(repositoryPath, "/project.git"),
+		Env: []string{
+			"GIT_PROJECT_ROOT=" + filepath.Dir(s.repository), "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=job",
+		},
 		InheritEnv: []string{"PATH", "HOME"}, Stderr: os.Stderr,
 	}
 	backend.ServeHTTP(w, r)

@@ -1,6 +1,7 @@
 package gitlab
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -77,9 +78,10 @@ func (j *Job) Await(ctx context.Context) (Outcome, error) {
 
 // AwaitTrace returns once the trace holds a text.
 func (j *Job) AwaitTrace(ctx context.Context, text string) error {
-	err := j.server.await(ctx, func() bool { return contains(j.trace, text) })
+	err := j.server.await(ctx, func() bool { return bytes.Contains(j.trace, []byte(text)) })
 	if err != nil {
-		return fmt.Errorf("waiting for %q in the trace of job %d, %s: %w; its trace so far:\n%s", text, j.ID, j.Name, err, j.Trace())
+		return fmt.Errorf("waiting for %q in the trace of job %d, %s: %w; its trace so far:\n%s", text, j.ID, j.Name,
+			err, j.Trace())
 	}
 	return nil
 }
@@ -124,20 +126,27 @@ func (j *Job) payload() map[string]any {
 	}
 	payload := map[string]any{
 		"id": j.ID, "token": j.token, "allow_git_fetch": true,
-		"job_info":    map[string]any{"id": j.ID, "name": j.Name, "stage": "test", "project_id": 1, "project_name": "project"},
+		"job_info": map[string]any{
+			"id": j.ID, "name": j.Name, "stage": "test", "project_id": 1, "project_name": "project",
+		},
 		"git_info":    j.server.gitInfo(j),
 		"runner_info": map[string]any{"timeout": 3600},
 		"variables":   variables,
-		"steps":       []any{map[string]any{"name": "script", "script": j.Script, "timeout": 3600, "when": "on_success"}},
-		"image":       map[string]any{"name": j.Image},
-		"features":    map[string]any{"trace_sections": true, "failure_reasons": []string{"script_failure", "runner_system_failure", "runner_interrupted", "job_canceled"}},
+		"steps": []any{map[string]any{
+			"name": "script", "script": j.Script, "timeout": 3600, "when": "on_success",
+		}},
+		"image": map[string]any{"name": j.Image},
+		"features": map[string]any{"trace_sections": true, "failure_reasons": []string{
+			"script_failure", "runner_system_failure", "runner_interrupted", "job_canceled",
+		}},
 		"suspend_options": map[string]any{
 			"suspend_on_success": j.Suspend, "runtime_environment_key": j.Resume,
 		},
 	}
 	if len(j.Artifacts) > 0 {
 		payload["artifacts"] = []any{map[string]any{
-			"name": "artifacts", "paths": j.Artifacts, "when": "on_success", "artifact_type": "archive", "artifact_format": "zip",
+			"name": "artifacts", "paths": j.Artifacts, "when": "on_success",
+			"artifact_type": "archive", "artifact_format": "zip",
 		}}
 	}
 	if j.From != nil {

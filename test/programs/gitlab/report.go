@@ -1,15 +1,12 @@
 package gitlab
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"net/http"
 )
-
-func contains(trace []byte, text string) bool { return bytes.Contains(trace, []byte(text)) }
 
 // over answers what comes for a job that is over or cancelled, as GitLab does:
 // the runner is told the job's state and stops.
@@ -38,7 +35,8 @@ func (s *Server) patchTrace(w http.ResponseWriter, r *http.Request, job *Job) {
 	}
 	var from, to int
 	if _, err := fmt.Sscanf(r.Header.Get("Content-Range"), "%d-%d", &from, &to); err != nil || to-from+1 != len(piece) {
-		s.refuse(w, r, http.StatusBadRequest, "Content-Range %q for %d bytes", r.Header.Get("Content-Range"), len(piece))
+		s.refuse(w, r, http.StatusBadRequest, "Content-Range %q for %d bytes", r.Header.Get("Content-Range"),
+			len(piece))
 		return
 	}
 	s.mu.Lock()
@@ -76,7 +74,7 @@ func (s *Server) updateJob(w http.ResponseWriter, r *http.Request, job *Job) {
 	}
 	var u update
 	if err := json.NewDecoder(r.Body).Decode(&u); err != nil {
-		s.refuse(w, r, http.StatusBadRequest, "the body is no JSON: %v", err)
+		s.refuse(w, r, http.StatusBadRequest, "the body is not JSON: %v", err)
 		return
 	}
 	switch u.State {
@@ -99,9 +97,11 @@ func (s *Server) finish(job *Job, u update) (why string) {
 	defer s.mu.Unlock()
 	sum := fmt.Sprintf("crc32:%08x", crc32.ChecksumIEEE(job.trace))
 	if u.Output.Bytesize != len(job.trace) || u.Output.Checksum != sum {
-		return fmt.Sprintf("the trace has %d bytes, %s; the runner says %d, %s", len(job.trace), sum, u.Output.Bytesize, u.Output.Checksum)
+		return fmt.Sprintf("the trace has %d bytes, %s; the runner says %d, %s", len(job.trace), sum,
+			u.Output.Bytesize, u.Output.Checksum)
 	}
-	job.state, job.exitCode, job.failureReason, job.environmentKey = u.State, u.ExitCode, u.FailureReason, u.EnvironmentKey
+	job.state, job.exitCode, job.failureReason, job.environmentKey = u.State, u.ExitCode, u.FailureReason,
+		u.EnvironmentKey
 	s.tell()
 	return ""
 }

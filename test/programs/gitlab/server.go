@@ -119,7 +119,7 @@ func (s *Server) ofRunner(w http.ResponseWriter, r *http.Request) bool {
 	var request runnerRequest
 	switch err := json.NewDecoder(r.Body).Decode(&request); {
 	case err != nil:
-		s.refuse(w, r, http.StatusBadRequest, "the body is no JSON: %v", err)
+		s.refuse(w, r, http.StatusBadRequest, "the body is not JSON: %v", err)
 	case request.Token != RunnerToken:
 		s.refuse(w, r, http.StatusForbidden, "an unknown runner's token")
 	case request.SystemID == "":

@@ -125,14 +125,22 @@ func TestWhatGitLabWouldRefuse(t *testing.T) {
 		"a runner without a system": {func(p player, _ string) *http.Response {
 			return p.ask("POST", "/api/v4/runners/verify", `{"token":"`+RunnerToken+`"}`)
 		}, 400},
-		"a job that is not there": {func(p player, token string) *http.Response { return p.put(token, 2, Success, "") }, 404},
-		"another job's token":     {func(p player, _ string) *http.Response { return p.put("x", 1, Success, "") }, 403},
-		"a gap in the trace":      {func(p player, token string) *http.Response { return p.patch(token, 1, 5, "late") }, 416},
+		"a job that is not there": {func(p player, token string) *http.Response {
+			return p.put(token, 2, Success, "")
+		}, 404},
+		"another job's token": {func(p player, _ string) *http.Response { return p.put("x", 1, Success, "") }, 403},
+		"a gap in the trace": {func(p player, token string) *http.Response {
+			return p.patch(token, 1, 5, "late")
+		}, 416},
 		"a trace of another length": {func(p player, token string) *http.Response {
 			return p.ask("PATCH", "/api/v4/jobs/1/trace", "late", "JOB-TOKEN", token, "Content-Range", "0-9")
 		}, 400},
-		"an end with a trace that was lost": {func(p player, token string) *http.Response { return p.put(token, 1, Success, "lost") }, 412},
-		"a state that is none":              {func(p player, token string) *http.Response { return p.put(token, 1, "happy", "") }, 400},
+		"an end with a trace that was lost": {func(p player, token string) *http.Response {
+			return p.put(token, 1, Success, "lost")
+		}, 412},
+		"a state that does not exist": {func(p player, token string) *http.Response {
+			return p.put(token, 1, "happy", "")
+		}, 400},
 		"artifacts that nobody made": {func(p player, token string) *http.Response {
 			return p.ask("GET", "/api/v4/jobs/1/artifacts", "", "JOB-TOKEN", token)
 		}, 404},
@@ -159,7 +167,8 @@ func TestArtifactsComeBack(t *testing.T) {
 	_, err = file.Write([]byte("archive"))
 	require.NoError(t, err)
 	require.NoError(t, writer.Close())
-	response := p.ask("POST", "/api/v4/jobs/1/artifacts", form.String(), "JOB-TOKEN", token, "Content-Type", writer.FormDataContentType())
+	response := p.ask("POST", "/api/v4/jobs/1/artifacts", form.String(), "JOB-TOKEN", token,
+		"Content-Type", writer.FormDataContentType())
 	require.Equal(t, http.StatusCreated, response.StatusCode)
 	require.Equal(t, http.StatusOK, p.put(token, 1, Success, "").StatusCode)
 	archive, err := io.ReadAll(p.ask("GET", "/api/v4/jobs/1/artifacts", "", "JOB-TOKEN", token).Body)

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Command cloud-hypervisor stands in for the real one in tests; see the
+// Command cloud-hypervisor is the fake of the program of that name; see the
 // package above.
 package main
 

@@ -10,7 +10,8 @@ func TestProfileAccountsForAllOfTheTime(t *testing.T) {
 	profile := Profile([]Start{
 		{
 			Ready: 2, Promised: 0.25,
-			Phases: map[string]float64{"lease": 0.5, "start": 0.75, "start.disk": 0.25, "start.identity": 0.5, "unheard of": 9},
+			Phases: map[string]float64{"lease": 0.5, "start": 0.75, "start.disk": 0.25, "start.identity": 0.5,
+				"unheard of": 9},
 		},
 		{
 			Ready: 4, Promised: 0.25,

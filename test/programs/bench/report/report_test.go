@@ -43,7 +43,8 @@ func example() Document {
 	}
 	return Document{
 		Version: Version, Date: time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC), Seconds: 600, Program: "v0.0.0-test",
-		Machine: Machine{Processor: "Example 9000", Cores: 2, MemoryBytes: 24 << 30, Kernel: "6.18", FileSystem: "ext4", Acceleration: "tcg", QEMU: "7.2.22"},
+		Machine: Machine{Processor: "Example 9000", Cores: 2, MemoryBytes: 24 << 30, Kernel: "6.18",
+			FileSystem: "ext4", Acceleration: "tcg", QEMU: "7.2.22"},
 		Guest:   Guest{CPUs: 1, MemoryBytes: 512 << 20, DiskBytes: 4 << 30, DiskFormat: "qcow2"},
 		Rounds:  map[int]int{4: 1, 1: 5},
 		Workers: workers, Ratios: Compare(workers),
@@ -52,8 +53,10 @@ func example() Document {
 		},
 		Lease:        Lease{SetUp: series(0.02), TearDown: series(0.03), Both: series(0.05)},
 		CrowdedLease: Lease{Others: 200, SetUp: series(0.021), TearDown: series(0.031), Both: series(0.052)},
-		Disks:        []Disk{{FileSystem: "xfs", Method: "reflink", Seconds: series(0.003), Allocated: series(450 << 20)}},
-		Pool:         []Timing{{Name: "Update of 1,000 workers", Seconds: series(0.00025)}},
+		Disks: []Disk{
+			{FileSystem: "xfs", Method: "reflink", Seconds: series(0.003), Allocated: series(450 << 20)},
+		},
+		Pool: []Timing{{Name: "Update of 1,000 workers", Seconds: series(0.00025)}},
 	}
 }
 
@@ -100,7 +103,9 @@ func TestPlaceIsIdempotent(t *testing.T) {
 
 func TestPlaceWantsBothMarkersOnceInOrder(t *testing.T) {
 	const begin, end = "<!-- bench:x -->\n", "<!-- bench:x end -->\n"
-	for _, page := range []string{"", begin, end, end + begin, begin + begin + end, begin + end + end, strings.ReplaceAll(begin+end, "x", "y")} {
+	for _, page := range []string{
+		"", begin, end, end + begin, begin + begin + end, begin + end + end, strings.ReplaceAll(begin+end, "x", "y"),
+	} {
 		_, err := Place(page, "x", "new")
 		require.ErrorContains(t, err, "<!-- bench:x", page)
 	}
@@ -114,7 +119,8 @@ BenchmarkUpdateOf1000-2                  	    4096	    350000 ns/op
 PASS
 `)
 	require.NoError(t, err)
-	require.Equal(t, map[string][]float64{"UpdateOf1000": {0.00025, 0.00035}, "IncreaseBy100Beside1000": {0.0015}}, found)
+	require.Equal(t, map[string][]float64{"UpdateOf1000": {0.00025, 0.00035}, "IncreaseBy100Beside1000": {0.0015}},
+		found)
 	_, err = ParseGoBench("BenchmarkX-2 1 many ns/op\n")
 	require.Error(t, err)
 }

@@ -86,7 +86,8 @@ func (d Document) PartsTable() string {
 		add(lease.name()+", set up and torn down", lease.Both, "-")
 	}
 	for _, disk := range d.Disks {
-		add(fmt.Sprintf("disk by %s on %s", disk.Method, disk.FileSystem), disk.Seconds, mebibytes(disk.Allocated.Median))
+		add(fmt.Sprintf("disk by %s on %s", disk.Method, disk.FileSystem), disk.Seconds,
+			mebibytes(disk.Allocated.Median))
 	}
 	for _, timing := range d.Pool {
 		add(timing.Name, timing.Seconds, "-")
@@ -108,11 +109,13 @@ func (d Document) Circumstances() string {
 	for _, n := range slices.Sorted(maps.Keys(d.Rounds)) {
 		rounds = append(rounds, fmt.Sprintf("%d at once: %d", n, d.Rounds[n]))
 	}
-	return fmt.Sprintf("Measured by `make bench` on %s, version %s: %d cores (%s), %s of memory, Linux %s, QEMU %s %s, state on %s. "+
-		"Workers have %s and %s of memory, clones a %s disk. Rounds: %s; %d failed and were repeated.\n",
+	return fmt.Sprintf("Measured by `make bench` on %s, version %s: %d cores (%s), %s of memory, Linux %s, "+
+		"QEMU %s %s, state on %s. Workers have %s and %s of memory, clones a %s disk. "+
+		"Rounds: %s; %d failed and were repeated.\n",
 		d.Date.Format("2006-01-02"), d.Program, m.Cores, m.Processor, gibibytes(m.MemoryBytes), m.Kernel,
 		m.QEMU, running(m.Acceleration), m.FileSystem,
-		plural(g.CPUs, "processor"), mebibytes(float64(g.MemoryBytes)), g.DiskFormat, strings.Join(rounds, ", "), d.Repeated)
+		plural(g.CPUs, "processor"), mebibytes(float64(g.MemoryBytes)), g.DiskFormat, strings.Join(rounds, ", "),
+		d.Repeated)
 }
 
 func running(acceleration string) string {

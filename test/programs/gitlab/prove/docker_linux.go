@@ -44,7 +44,8 @@ const dockerReady = `    instance_ready_command = "until docker info; do sleep 1
 // docker runs two jobs, each in a container on a machine of its own, one of
 // which hands a file to the other.
 func docker(ctx context.Context, s *stage) error {
-	set := settings{executor: "docker-autoscaler", idle: 1, runner: dockerRunner, autoscaler: dockerReady, image: dockerImage}
+	set := settings{executor: "docker-autoscaler", idle: 1, runner: dockerRunner, autoscaler: dockerReady,
+		image: dockerImage}
 	return s.with(ctx, set, func(*runner) error {
 		first := s.gitlab.Offer(gitlab.Spec{
 			Name: "in a container", Image: "job:made", Artifacts: []string{"made"},

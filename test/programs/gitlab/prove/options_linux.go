@@ -20,7 +20,8 @@ func parseOptions(arguments []string) (options, error) {
 	flags := flag.NewFlagSet("prove", flag.ContinueOnError)
 	flags.StringVar(&o.runner, "runner", "", "the path of gitlab-runner")
 	flags.StringVar(&o.plugin, "plugin", "bin/fleeting-plugin-mayfly", "the path of the built plugin")
-	flags.StringVar(&o.stateDir, "state-dir", "", "where images are kept; without it, a new directory that is removed in the end")
+	flags.StringVar(&o.stateDir, "state-dir", "",
+		"where images are kept; without it, a new directory that is removed in the end")
 	if err := flags.Parse(arguments); err != nil {
 		return options{}, err
 	}

@@ -35,7 +35,8 @@ func (s *stage) start(ctx context.Context, set settings) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if out, err := exec.CommandContext(ctx, s.plugin, "image", "build", "--config", config).CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, s.plugin, "image", "build", "--config", config)
+	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the image: %w\n%s", err, out)
 	}
 	r := &runner{log: filepath.Join(s.work, "runner.log"), ended: make(chan error, 1)}
@@ -55,7 +56,7 @@ func (s *stage) start(ctx context.Context, set settings) (*runner, error) {
 }
 
 // with runs what a scenario does with a runner, ends the runner by draining it,
-// and holds that nothing is left. When anything fails, the error has the log.
+// and requires that nothing is left. When anything fails, the error has the log.
 func (s *stage) with(ctx context.Context, set settings, do func(*runner) error) error {
 	r, err := s.start(ctx, set)
 	if err != nil {

@@ -79,7 +79,8 @@ func failing(ctx context.Context, s *stage) error {
 	}
 	sayBegan(job, outcome)
 	if outcome.ExitCode != 42 || outcome.FailureReason != "script_failure" {
-		return fmt.Errorf("the job that ends with 42 has exit code %d and failed for %q", outcome.ExitCode, outcome.FailureReason)
+		return fmt.Errorf("the job that ends with 42 has exit code %d and failed for %q", outcome.ExitCode,
+			outcome.FailureReason)
 	}
 	return nil
 }
@@ -92,7 +93,9 @@ func idle(ctx context.Context, s *stage) error {
 				return err
 			}
 			time.Sleep(time.Second) // the runner has to see it too
-			job := s.gitlab.Offer(gitlab.Spec{Name: fmt.Sprintf("a worker is ready, %d", n), Script: []string{firstLine}})
+			job := s.gitlab.Offer(gitlab.Spec{
+				Name: fmt.Sprintf("a worker is ready, %d", n), Script: []string{firstLine},
+			})
 			outcome, err := await(ctx, job, gitlab.Success)
 			if err != nil {
 				return err
@@ -106,7 +109,8 @@ func idle(ctx context.Context, s *stage) error {
 // sources clones the repository in a worker.
 func sources(ctx context.Context, s *stage) error {
 	return s.with(ctx, instance(1), func(*runner) error {
-		outcome, err := await(ctx, s.gitlab.Offer(gitlab.Spec{Name: "clones", Git: true, Script: []string{"cat greeting"}}), gitlab.Success)
+		job := s.gitlab.Offer(gitlab.Spec{Name: "clones", Git: true, Script: []string{"cat greeting"}})
+		outcome, err := await(ctx, job, gitlab.Success)
 		if err == nil && !strings.Contains(outcome.Trace, gitlab.Greeting) {
 			err = fmt.Errorf("the file of the repository is not in the trace:\n%s", outcome.Trace)
 		}
@@ -158,7 +162,9 @@ func cancelled(ctx context.Context, s *stage) error {
 // drained sends SIGQUIT to the process group while a job runs.
 func drained(ctx context.Context, s *stage) error {
 	return s.with(ctx, instance(1), func(r *runner) error {
-		job := s.gitlab.Offer(gitlab.Spec{Name: "is drained", Script: []string{"echo works", "sleep 10", "echo still works"}})
+		job := s.gitlab.Offer(gitlab.Spec{
+			Name: "is drained", Script: []string{"echo works", "sleep 10", "echo still works"},
+		})
 		if err := awaitTrace(ctx, job, "works"); err != nil {
 			return err
 		}
@@ -226,7 +232,8 @@ func await(ctx context.Context, job *gitlab.Job, state gitlab.State) (gitlab.Out
 	}
 	say("   job %d, %s: %s %s", job.ID, job.Name, outcome.State, outcome.FailureReason)
 	if outcome.State != state {
-		return outcome, fmt.Errorf("job %d, %s, is %s and not %s; its trace:\n%s", job.ID, job.Name, outcome.State, state, outcome.Trace)
+		return outcome, fmt.Errorf("job %d, %s, is %s and not %s; its trace:\n%s", job.ID, job.Name, outcome.State,
+			state, outcome.Trace)
 	}
 	return outcome, nil
 }

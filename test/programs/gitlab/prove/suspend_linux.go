@@ -22,7 +22,10 @@ func suspended(ctx context.Context, s *stage) error {
 	return s.with(ctx, set, func(*runner) error {
 		first := s.gitlab.Offer(gitlab.Spec{
 			Name: "leaves its machine", Suspend: true,
-			Script: []string{"cat /etc/machine-id >kept", "sleep 3600 </dev/null >/dev/null 2>&1 & echo process=$!", "echo machine=$(cat kept)"},
+			Script: []string{
+				"cat /etc/machine-id >kept", "sleep 3600 </dev/null >/dev/null 2>&1 & echo process=$!",
+				"echo machine=$(cat kept)",
+			},
 		})
 		left, err := await(ctx, first, gitlab.Success)
 		if err != nil {
@@ -45,7 +48,8 @@ func suspended(ctx context.Context, s *stage) error {
 		}
 		sayBegan(second, outcome)
 		if id := after(outcome.Trace, "machine="); id == "" || !strings.Contains(left.Trace, "machine="+id) {
-			return fmt.Errorf("the second job was on machine %q, not that of the first, whose trace is\n%s", id, left.Trace)
+			return fmt.Errorf("the second job was on machine %q, not that of the first, whose trace is\n%s", id,
+				left.Trace)
 		}
 		return nil
 	})

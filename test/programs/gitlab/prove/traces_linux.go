@@ -13,24 +13,24 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 )
 
-// awaitNothing holds that nothing is left of plugin and workers, a moment after
-// the runner has ended.
+// awaitNothing requires that plugin and workers leave no orphans: all traces are
+// gone within endLimit of the runner's end.
 func (s *stage) awaitNothing() error {
 	for deadline := time.Now().Add(endLimit); ; time.Sleep(glance) {
-		left, err := s.remains()
+		left, err := s.traces()
 		if err != nil || len(left) == 0 {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("is left over: %s", strings.Join(left, ", "))
+			return fmt.Errorf("orphans: %s", strings.Join(left, ", "))
 		}
 	}
 }
 
-// requirePlugin holds that a plugin and a machine are seen while they run: what
-// says that they are gone must be able to see them.
+// requirePlugin requires that traces has a plugin and a machine while they run,
+// without which awaitNothing would prove nothing.
 func (s *stage) requirePlugin() error {
-	left, err := s.remains()
+	left, err := s.traces()
 	if err != nil {
 		return err
 	}
@@ -42,8 +42,9 @@ func (s *stage) requirePlugin() error {
 	return nil
 }
 
-// remains looks at the host with no help of the program.
-func (s *stage) remains() (left []string, err error) {
+// traces are what plugin and workers have on the host: processes, links, tables
+// of nftables, directories. It asks the kernel, not the program.
+func (s *stage) traces() (left []string, err error) {
 	running, err := process.Find(s.ours)
 	if err != nil {
 		return nil, err
@@ -84,5 +85,6 @@ func (s *stage) remains() (left []string, err error) {
 // ours says whether a command line is our plugin's, or a machine's of its pool.
 func (s *stage) ours(arguments []string) bool {
 	return len(arguments) > 0 &&
-		(arguments[0] == filepath.Join(s.work, "bin", plugin) || strings.Contains(strings.Join(arguments, " "), s.poolDir()))
+		(arguments[0] == filepath.Join(s.work, "bin", plugin) ||
+			strings.Contains(strings.Join(arguments, " "), s.poolDir()))
 }
