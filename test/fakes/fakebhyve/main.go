@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command fakebhyve plays a FreeBSD host with vm-bhyve, for tests on Linux. By
 // the name that it is called by it is vm, sysrc, zfs, bhyvectl, arp, pkg or
 // sudo. Of vm it has the command line, files, states and exit codes of the real

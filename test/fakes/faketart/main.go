@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command faketart plays Tart, the tool for virtual machines on macOS, for
 // tests on Linux: its command line, files, states and exit codes as they are in
 // the real one's source. Its guests are those of package fakeguest. It is

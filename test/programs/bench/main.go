@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures Mayfly beside the way that its users come from, in one
 // run, on one machine and one golden image: a full copy of the disk that boots
 // with cloud-init, our clone, our fork. It also times what they are made of,
@@ -41,7 +43,7 @@ func run(ctx context.Context, arguments []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("machines with networks of their own need root: run it as root")
 	}
-	if _, err := os.Stat("test/programs/bench/main_linux.go"); err != nil {
+	if _, err := os.Stat("test/programs/bench/main.go"); err != nil {
 		return errors.New("run it from the root of the repository")
 	}
 	document, err := measure(ctx, o)

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command prove runs a real GitLab Runner with the built plugin against a
 // played GitLab, and checks what becomes of the jobs and what is left behind.
 // `make runner` runs it, as root. All of it is in namespaces of its own, one of
