@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -19,7 +20,7 @@ func create(args []string) error {
 	if err != nil {
 		return err
 	}
-	template := store(".templates", orDefault(given["-t"])+".conf")
+	template := store(".templates", cmp.Or(given["-t"], "default")+".conf")
 	switch {
 	case len(names) != 1 || !guestName.MatchString(names[0]):
 		return help("create NAME")
@@ -71,13 +72,6 @@ func create(args []string) error {
 	c.set("network0_mac", newMAC())
 	c.set("disk0_size", given["-s"])
 	return c.write()
-}
-
-func orDefault(text string) string {
-	if text == "" {
-		return "default"
-	}
-	return text
 }
 
 func randomHex(n int) string {

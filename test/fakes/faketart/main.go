@@ -69,12 +69,13 @@ type command struct {
 
 func commands() map[string]command {
 	pulling := map[string]bool{"--insecure": false, "--concurrency": true}
+	cloning := map[string]bool{"--insecure": false, "--concurrency": true, "--prune-limit": true}
 	setting := map[string]bool{
 		"--cpu": true, "--memory": true, "--display": true, "--display-refit": false, "--no-display-refit": false,
 		"--random-mac": false, "--random-serial": false, "--disk": true, "--disk-size": true,
 	}
 	return map[string]command{
-		"clone":   {2, with(pulling, "--prune-limit", true), clone},
+		"clone":   {2, cloning, clone},
 		"set":     {1, setting, set},
 		"run":     {1, runOptions, runVM},
 		"ip":      {1, map[string]bool{"--wait": true, "--resolver": true}, ip},
@@ -87,14 +88,6 @@ func commands() map[string]command {
 		"pull":    {1, pulling, pull},
 		"fqn":     {1, nil, fqn},
 	}
-}
-
-func with(options map[string]bool, name string, value bool) map[string]bool {
-	all := map[string]bool{name: value}
-	for k, v := range options {
-		all[k] = v
-	}
-	return all
 }
 
 // call is a command line taken apart.

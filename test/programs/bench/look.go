@@ -71,21 +71,16 @@ func (b *bench) settle(ctx context.Context, workers []worker) error {
 			return err
 		}
 		limit := time.Duration(float64(time.Since(since)) * idleShare)
-		busy := func(i int) bool { return after[i]-before[i] >= limit }
-		if !slices.ContainsFunc(indices(workers), busy) {
+		busy := false
+		for i := range workers {
+			busy = busy || after[i]-before[i] >= limit
+		}
+		if !busy {
 			return nil
 		}
 	}
 	b.say("  not idle within %s; measured as they are", settleLimit)
 	return nil
-}
-
-func indices(workers []worker) []int {
-	all := make([]int, len(workers))
-	for i := range all {
-		all[i] = i
-	}
-	return all
 }
 
 // wanted is how long the threads of each worker's machine have run or waited
