@@ -47,7 +47,7 @@ test-quick: packages ## Run what needs no emulated machine, in minutes: before e
 
 runner: build ## Run a real gitlab-runner with the plugin against a played GitLab (GITLAB_RUNNER, SCENARIOS, STATE_DIR)
 	scripts/install-packages run
-	go run ./test/gitlab/prove -runner "$$(command -v '$(GITLAB_RUNNER)')" -plugin $(PROGRAM) -state-dir '$(STATE_DIR)' $(SCENARIOS)
+	go run ./test/programs/gitlab/prove -runner "$$(command -v '$(GITLAB_RUNNER)')" -plugin $(PROGRAM) -state-dir '$(STATE_DIR)' $(SCENARIOS)
 
 lint: ## Check formatting; vet for every system; staticcheck
 	@unformatted=$$(gofmt -l .) && \
@@ -59,7 +59,7 @@ cross: ## Build and vet for Linux, macOS and FreeBSD, amd64 and arm64
 	$(call each_platform,go build ./... && go vet ./...)
 
 bench: packages ## Measure clone, fork and the old way side by side; writes README.md, docs (BENCH_COUNTS, BENCH_ROUNDS, …)
-	go run ./test/bench -counts '$(BENCH_COUNTS)' -rounds '$(BENCH_ROUNDS)' -rounds-several '$(BENCH_ROUNDS_SEVERAL)' -state-dir '$(STATE_DIR)'
+	go run ./test/programs/bench -counts '$(BENCH_COUNTS)' -rounds '$(BENCH_ROUNDS)' -rounds-several '$(BENCH_ROUNDS_SEVERAL)' -state-dir '$(STATE_DIR)'
 
 bench-go: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...

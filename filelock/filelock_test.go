@@ -3,7 +3,9 @@ package filelock
 import (
 	"context"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -11,20 +13,20 @@ import (
 )
 
 func TestSecondWaitsForFirst(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	first, err := Acquire(t.Context(), path)
-	require.NoError(t, err)
-
-	released := make(chan struct{})
-	go func() {
-		defer close(released)
-		time.Sleep(2 * longestPoll)
-		first.Release()
-	}()
-	second, err := Acquire(t.Context(), path)
-	require.NoError(t, err)
-	defer second.Release()
-	<-released
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "lock")
+		first, err := Acquire(t.Context(), path)
+		require.NoError(t, err)
+		var released atomic.Bool
+		time.AfterFunc(time.Minute, func() {
+			released.Store(true)
+			first.Release()
+		})
+		second, err := Acquire(t.Context(), path)
+		require.NoError(t, err)
+		defer second.Release()
+		require.True(t, released.Load())
+	})
 }
 
 func TestWaitingEndsWithTheContext(t *testing.T) {

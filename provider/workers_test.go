@@ -3,7 +3,9 @@ package provider
 import (
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,11 +26,15 @@ func TestEveryStateOfThePoolHasAWord(t *testing.T) {
 }
 
 func TestPromisedWorkersShowBeforeTheyGo(t *testing.T) {
-	w := newWorld(t, synthetic.Options{FailStart: func(string) error { return errors.New("no luck") }})
+	var failed atomic.Int32
+	w := newWorld(t, synthetic.Options{FailStart: func(string) error { failed.Add(1); return errors.New("no luck") }})
 	w.start()
 	granted, err := w.Increase(t.Context(), 3)
 	require.NoError(t, err)
-	time.Sleep(50 * time.Millisecond) // for them to fail unseen
+	require.Eventually(t, func() bool {
+		directories, err := filepath.Glob(filepath.Join(w.stateDir, "pools", "*", "workers", "*"))
+		return err == nil && len(directories) == 0 && int(failed.Load()) == granted
+	}, soon, 5*time.Millisecond, "they fail, and are removed, unseen")
 	first := w.update()
 	require.Len(t, first, granted)
 	require.Zero(t, count(first, fleeting.StateDeleted), "an id first seen as deleted wedges the runner")

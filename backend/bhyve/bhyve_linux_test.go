@@ -15,7 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
 )
 
 func limit(t *testing.T, d time.Duration) context.Context {

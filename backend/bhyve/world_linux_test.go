@@ -16,7 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
@@ -35,7 +35,7 @@ type freebsd struct {
 func newFreeBSD(t *testing.T) *freebsd {
 	t.Helper()
 	sandbox.Need(t, "go", "ssh-keygen", "cp")
-	sandbox.Install(t, bin, "fakebhyve", "vm", "sysrc", "zfs", "bhyvectl", "arp", "pkg", "sudo")
+	sandbox.Install(t, bin, "fakes/fakebhyve", "vm", "sysrc", "zfs", "bhyvectl", "arp", "pkg", "sudo")
 	state, err := os.MkdirTemp("", "mf-")
 	require.NoError(t, err)
 	f := &freebsd{t: t, dir: filepath.Join(state, "host"), state: state}

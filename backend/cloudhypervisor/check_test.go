@@ -12,7 +12,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 )
 
 func TestCheckSaysWhatIsMissing(t *testing.T) {

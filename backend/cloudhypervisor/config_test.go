@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
-	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -74,16 +74,14 @@ func golden(t *testing.T, name, got string) {
 
 // TestRequestsAreAsTheAPIDocumentHasThem is about every body that is sent.
 func TestRequestsAreAsTheAPIDocumentHasThem(t *testing.T) {
-	schemas, err := fake.ReadSchemas()
-	require.NoError(t, err)
 	for name, spec := range specs() {
-		require.NoError(t, schemas.Check("VmConfig", []byte(encode(t, spec.config()))), name)
+		require.NoError(t, fake.CheckBody("vm.create", []byte(encode(t, spec.config()))), name)
 		wrong := bytes.Replace([]byte(encode(t, spec.config())), []byte(`"pvpanic"`), []byte(`"pvpannic"`), 1)
-		require.ErrorContains(t, schemas.Check("VmConfig", wrong), "unknown field `pvpannic`", name)
+		require.ErrorContains(t, fake.CheckBody("vm.create", wrong), "unknown field `pvpannic`", name)
 	}
-	require.NoError(t, schemas.Check("VmSnapshotConfig", []byte(encode(t, api.SnapshotConfig{DestinationURL: "file:///t/state"}))))
+	require.NoError(t, fake.CheckBody("vm.snapshot", []byte(encode(t, api.SnapshotConfig{DestinationURL: "file:///t/state"}))))
 	restore := api.RestoreConfig{SourceURL: "file:///w/saved", MemoryRestoreMode: api.Copy, Resume: true}
-	require.NoError(t, schemas.Check("RestoreConfig", []byte(encode(t, restore))))
+	require.NoError(t, fake.CheckBody("vm.restore", []byte(encode(t, restore))))
 }
 
 func TestAForkIsPlaced(t *testing.T) {

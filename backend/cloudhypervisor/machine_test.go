@@ -28,7 +28,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
-	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
@@ -152,9 +152,6 @@ func requireOnlyGoodRequests(t *testing.T, want ...string) {
 	t.Helper()
 	text, err := os.ReadFile(requestsFile())
 	require.NoError(t, err)
-	schemas, err := fake.ReadSchemas()
-	require.NoError(t, err)
-	bodies := map[string]string{"vm.create": "VmConfig", "vm.snapshot": "VmSnapshotConfig", "vm.restore": "RestoreConfig"}
 	var calls []string
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
@@ -162,11 +159,7 @@ func requireOnlyGoodRequests(t *testing.T, want ...string) {
 		require.NoError(t, json.Unmarshal(lines.Bytes(), &request))
 		require.Equal(t, 204, request.Status, request)
 		calls = append(calls, request.Call)
-		if schema := bodies[request.Call]; schema != "" {
-			require.NoError(t, schemas.Check(schema, []byte(request.Body)))
-		} else {
-			require.Empty(t, request.Body, request.Call)
-		}
+		require.NoError(t, fake.CheckBody(request.Call, []byte(request.Body)))
 	}
 	require.Equal(t, want, calls)
 }

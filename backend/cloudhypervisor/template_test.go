@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
+	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 )
 
 // TestSuspendedForkGoesOn puts a fork away and brings it back with a backend

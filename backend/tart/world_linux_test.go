@@ -15,7 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakeguest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
@@ -40,7 +40,7 @@ type mac struct {
 func newMac(t *testing.T) *mac {
 	t.Helper()
 	sandbox.Need(t, "go", "ssh-keygen", "cp")
-	sandbox.Install(t, bin, "faketart", "tart")
+	sandbox.Install(t, bin, "fakes/faketart", "tart")
 	state, err := os.MkdirTemp("", "mf-")
 	require.NoError(t, err)
 	m := &mac{t: t, dir: filepath.Join(state, "mac"), state: state}

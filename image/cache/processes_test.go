@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,12 +69,23 @@ func (c child) line() string {
 	return c.stdout.Text()
 }
 
+// hasOpen says whether the child has a file open; where the system does not
+// tell, it says yes.
+func (c child) hasOpen(path string) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid)
+	descriptors, err := os.ReadDir(dir)
+	return err != nil || slices.ContainsFunc(descriptors, func(descriptor os.DirEntry) bool {
+		target, _ := os.Readlink(filepath.Join(dir, descriptor.Name()))
+		return target == path
+	})
+}
+
 func TestOfTwoProcessesOneBuilds(t *testing.T) {
 	dir := t.TempDir()
 	first := start(t, dir)
 	require.Equal(t, "building", first.line())
 	second := start(t, dir)
-	time.Sleep(200 * time.Millisecond) // let it reach the lock
+	require.Eventually(t, func() bool { return second.hasOpen(New(dir).lockFile(recipe.Digest())) }, time.Minute, time.Millisecond)
 	require.NoError(t, first.stdin.Close())
 
 	require.Equal(t, "done "+recipe.Digest(), first.line())

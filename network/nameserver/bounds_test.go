@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -149,27 +150,30 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 // Close waits for what others do on our behalf, and nothing is answered then.
+// The clock is synctest's: it goes on only while Close waits.
 func TestCloseWaits(t *testing.T) {
 	resolver := saying(t, "gitlab.com. 1s A 192.0.2.1")
-	learning := make(chan struct{}, 1)
-	var ended atomic.Bool
-	r := newRelay(t, Options{
-		Resolvers: asking(resolver.address),
-		Learn: func(ctx context.Context, _ []Learnt) error {
-			learning <- struct{}{}
-			<-ctx.Done()
-			time.Sleep(50 * time.Millisecond) // time for a Close that would not wait
-			ended.Store(true)
-			return ctx.Err()
-		},
+	synctest.Test(t, func(t *testing.T) {
+		learning := make(chan struct{}, 1)
+		var ended atomic.Bool
+		r := newRelay(t, Options{
+			Resolvers: asking(resolver.address),
+			Learn: func(ctx context.Context, _ []Learnt) error {
+				learning <- struct{}{}
+				<-ctx.Done()
+				time.Sleep(time.Hour)
+				ended.Store(true)
+				return ctx.Err()
+			},
+		})
+		question := query(t, "gitlab.com.", dnsmessage.TypeA)
+		_, err := dial(t, "udp", r.address).Write(question)
+		require.NoError(t, err)
+		waitFor(t, 1, learning)
+		require.NoError(t, r.Close())
+		require.True(t, ended.Load())
+		require.Nil(t, r.pass("udp", decide(Names{}, question).question, question))
 	})
-	question := query(t, "gitlab.com.", dnsmessage.TypeA)
-	_, err := dial(t, "udp", r.address).Write(question)
-	require.NoError(t, err)
-	waitFor(t, 1, learning)
-	require.NoError(t, r.Close())
-	require.True(t, ended.Load())
-	require.Nil(t, r.pass("udp", decide(Names{}, question).question, question))
 }
 
 func TestGuestThatSaysNothingIsLeft(t *testing.T) {

@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -75,25 +77,32 @@ func TestLockSaysWhoHoldsIt(t *testing.T) {
 }
 
 func TestLockWaitsForItsTurn(t *testing.T) {
-	s, _ := open(t)
-	unlock, err := s.Lock(t.Context())
-	require.NoError(t, err)
-	time.AfterFunc(50*time.Millisecond, func() { unlock() })
-	again, err := s.Lock(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, again())
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := open(t)
+		unlock, err := s.Lock(t.Context())
+		require.NoError(t, err)
+		var unlocked atomic.Bool
+		time.AfterFunc(time.Minute, func() {
+			unlocked.Store(true)
+			unlock()
+		})
+		again, err := s.Lock(t.Context())
+		require.NoError(t, err)
+		require.True(t, unlocked.Load())
+		require.NoError(t, again())
+	})
 }
 
 func TestLockIsNotInherited(t *testing.T) {
 	s, _ := open(t)
 	unlock, err := s.Lock(t.Context())
 	require.NoError(t, err)
-	child := exec.Command("sleep", "60")
+	child := exec.Command("sleep", "600")
 	require.NoError(t, child.Start())
 	defer func() { child.Process.Kill(); child.Wait() }()
 	require.NoError(t, unlock())
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	unlock, err = s.Lock(ctx)
 	require.NoError(t, err, "a child of the owner must not keep the pool")

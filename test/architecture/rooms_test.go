@@ -92,9 +92,9 @@ var rooms = []room{
 	{pattern: "licenses/..."},
 	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
 	// The way that others make workers is put together from parts.
-	{pattern: "test/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
+	{pattern: "test/programs/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.
-	{pattern: "test/gitlab/prove", imports: []string{"backend/process", "network/island", "pool/...", "test/..."}},
+	{pattern: "test/programs/gitlab/prove", imports: []string{"backend/process", "network/island", "pool/...", "test/..."}},
 	// It ends the machines that a test has left which hung.
 	{pattern: "test/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "pool/...", "provider/...", "test/..."}},

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/cloudhypervisor"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
@@ -25,7 +25,7 @@ func TestTryOnCloudHypervisor(t *testing.T) {
 	}
 	bin := filepath.Join(home, "cloud")
 	require.NoError(t, os.MkdirAll(bin, 0o755))
-	_, err := cloudhypervisor.Build(bin)
+	_, err := fakecloudhypervisor.Build(bin)
 	require.NoError(t, err)
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )

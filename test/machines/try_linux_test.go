@@ -10,7 +10,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 )
 
 // inspect is what the jobs of try run: what tells machines apart, and what the

@@ -1,0 +1,31 @@
+//go:build linux
+
+package main
+
+import (
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestOptions(t *testing.T) {
+	o, err := parseOptions(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, options{counts: []int{1, 4, 8}, rounds: 5, roundsSeveral: 2}, o)
+
+	o, err = parseOptions([]string{"-counts", " 2  1 ", "-rounds", "3", "-rounds-several", "1", "-state-dir", "/s",
+		"-dry-run"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, options{counts: []int{2, 1}, rounds: 3, roundsSeveral: 1, stateDir: "/s", dryRun: true}, o)
+	require.Equal(t, 3, o.roundsOf(1))
+	require.Equal(t, 1, o.roundsOf(2))
+
+	for _, bad := range [][]string{
+		{"-counts", ""}, {"-counts", "1 x"}, {"-counts", "0"}, {"-counts", "65"}, {"-counts", "1 1"},
+		{"-rounds", "0"}, {"-rounds-several", "-1"}, {"more"}, {"-unknown"},
+	} {
+		_, err := parseOptions(bad, io.Discard)
+		require.Error(t, err, bad)
+	}
+}
