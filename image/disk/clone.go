@@ -1,7 +1,5 @@
-// Package disk makes the files that hold disks: copy-on-write clones, empty
-// and sparse files, file systems made from a directory, raw files made from
-// foreign ones. It knows no machine and no image; what is on a disk, and who
-// owns the file, is decided elsewhere.
+//go:build linux
+
 package disk
 
 import (

@@ -1,0 +1,256 @@
+//go:build linux
+
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Group is the group of one name in all hierarchies.
+type Group struct {
+	hierarchies []Hierarchy
+	slice, name string
+}
+
+// New names a group in a slice, which is a group too. It touches nothing.
+func New(hierarchies []Hierarchy, slice, name string) Group {
+	return Group{hierarchies, slice, name}
+}
+
+// inner is a group below the one with the limits. A container that is root on
+// the host could write to the group that it begins in, but not above.
+const inner = "machine"
+
+// Limits are what all in a group may take together.
+type Limits struct {
+	Memory int64 // bytes
+	CPUs   int
+	PIDs   int
+}
+
+func (g Group) dir(h Hierarchy) string { return filepath.Join(h.Dir, g.slice, g.name) }
+
+// Make makes the group with its limits, and returns the files to which a
+// process writes its pid to be in it. What is there already stays.
+func (g Group) Make(limits Limits) (join []string, err error) {
+	for _, h := range g.hierarchies {
+		if err := g.makeIn(h); err != nil {
+			return nil, fmt.Errorf("making control group %s: %w", g.name, err)
+		}
+		if err := g.limit(h, limits); err != nil {
+			return nil, fmt.Errorf("limiting control group %s: %w", g.name, err)
+		}
+		join = append(join, filepath.Join(g.dir(h), inner, "cgroup.procs"))
+	}
+	return join, nil
+}
+
+// makeTries bounds how often a group is made anew whose slice was removed as
+// empty under our hands.
+const makeTries = 10
+
+func (g Group) makeIn(h Hierarchy) (err error) {
+	enable(h, h.Dir)
+	for range makeTries {
+		if err = os.MkdirAll(filepath.Join(g.dir(h), inner), 0o755); err == nil {
+			// Now that it is not empty, nobody puts another slice in its place.
+			enable(h, filepath.Join(h.Dir, g.slice))
+			return nil
+		}
+	}
+	return err
+}
+
+// enable lets the children of a unified group be limited. Where that is not
+// ours to decide it fails, and then the limit's file is missing.
+func enable(h Hierarchy, dir string) {
+	if !h.Unified {
+		return
+	}
+	for _, controller := range h.Controllers {
+		_ = write(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
+	}
+}
+
+// period is what processor time is counted in, in microseconds.
+const period = 100_000
+
+// limit sets what the hierarchy can hold. Files of optional ones may be missing:
+// a kernel without swap accounting, or a tree that does not let us.
+func (g Group) limit(h Hierarchy, l Limits) error {
+	memory, quota := strconv.FormatInt(l.Memory, 10), strconv.Itoa(l.CPUs*period)
+	pids := strconv.Itoa(l.PIDs)
+	settings := map[string][][2]string{
+		Memory: {{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}},
+		CPU:    {{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", quota}},
+		PIDs:   {{"pids.max", pids}},
+	}
+	if h.Unified {
+		settings = map[string][][2]string{
+			Memory: {{"memory.max", memory}, {"memory.swap.max", "0"}},
+			CPU:    {{"cpu.max", quota + " " + strconv.Itoa(period)}},
+			PIDs:   {{"pids.max", pids}},
+		}
+	}
+	for _, controller := range h.Controllers {
+		for _, setting := range settings[controller] {
+			err := write(filepath.Join(g.dir(h), setting[0]), setting[1])
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// write never makes a file: in a control group one that is missing is a
+// setting that there is not.
+func write(path, value string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(value)
+	return errors.Join(err, file.Close())
+}
+
+// poll is how often a group is looked at that is to become empty.
+const poll = 5 * time.Millisecond
+
+// End kills everything in the group, waits for its end, and removes the group.
+// It is idempotent. Nothing may enter the group meanwhile.
+func (g Group) End(ctx context.Context) error { return g.end(ctx, g.remove) }
+
+// EndScope is End for a group that is a scope of systemd. It waits for systemd
+// to remove it, which for ever takes a scope for active whose group somebody
+// else removed before systemd saw it empty.
+func (g Group) EndScope(ctx context.Context) error { return g.end(ctx, g.exists) }
+
+// end kills everything in the group until settle finds it busy no longer.
+func (g Group) end(ctx context.Context, settle func() (busy bool, err error)) error {
+	for {
+		for _, h := range g.hierarchies {
+			if err := kill(g.dir(h)); err != nil {
+				return fmt.Errorf("ending control group %s: %w", g.name, err)
+			}
+		}
+		busy, err := settle()
+		if err != nil {
+			return fmt.Errorf("removing control group %s: %w", g.name, err)
+		}
+		if !busy {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the end of all in control group %s: %w", g.name, context.Cause(ctx))
+		case <-time.After(poll):
+		}
+	}
+}
+
+// kill ends all in a group and below, at once where the kernel can. Elsewhere
+// it kills one by one, and its caller repeats that: with its first process a
+// container's pid namespace dies as a whole, so none escapes by forking.
+func kill(dir string) error {
+	if write(filepath.Join(dir, "cgroup.kill"), "1") == nil {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if vanished(err) {
+			return nil
+		}
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		if vanished(err) {
+			return nil
+		}
+		for pid := range strings.FieldsSeq(string(text)) {
+			if n, err := strconv.Atoi(pid); err == nil && n > 1 {
+				_ = unix.Kill(n, syscall.SIGKILL) // gone, or tried again
+			}
+		}
+		return err
+	})
+}
+
+// vanished is how the kernel says that a group is removed.
+func vanished(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) }
+
+// remove removes the group and those below, which the container made.
+func (g Group) remove() (busy bool, err error) {
+	for _, h := range g.hierarchies {
+		var dirs []string
+		err := filepath.WalkDir(g.dir(h), func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				dirs = append(dirs, path)
+			}
+			if vanished(err) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return false, err
+		}
+		for _, dir := range slices.Backward(dirs) {
+			switch err := unix.Rmdir(dir); {
+			case errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY):
+				busy = true
+			case err != nil && !vanished(err):
+				return false, fmt.Errorf("rmdir %s: %w", dir, err)
+			}
+		}
+	}
+	return busy, nil
+}
+
+// exists looks only.
+func (g Group) exists() (bool, error) {
+	for _, h := range g.hierarchies {
+		if _, err := os.Stat(g.dir(h)); !errors.Is(err, fs.ErrNotExist) {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// List returns the names of the groups of a slice, in order.
+func List(hierarchies []Hierarchy, slice string) ([]string, error) {
+	var names []string
+	for _, h := range hierarchies {
+		entries, err := os.ReadDir(filepath.Join(h.Dir, slice))
+		if err != nil && !vanished(err) {
+			return nil, fmt.Errorf("listing control groups: %w", err)
+		}
+		for _, entry := range entries {
+			if entry.IsDir() {
+				names = append(names, entry.Name())
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// RemoveSlice removes a slice that has no groups; one that has stays. It is for
+// hosts on which nobody else looks after slices.
+func RemoveSlice(hierarchies []Hierarchy, slice string) {
+	for _, h := range hierarchies {
+		_ = unix.Rmdir(filepath.Join(h.Dir, slice))
+	}
+}
