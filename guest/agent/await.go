@@ -14,15 +14,15 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
-// memoryDir is where the files of an identity lie in a fork. It is in memory: by
-// emulation the first file that a fork writes to its disk takes it a tenth of a
+// memoryDir is where a fork keeps the files of its identity. It is on a tmpfs:
+// by emulation the first file that a fork writes to its disk takes a tenth of a
 // second, since all of the file system's code then runs for the first time.
 const memoryDir = "run/mayfly/files"
 
-// await does in a template what all its forks would have to do otherwise: it
-// sets up the network, and makes the files of the identity to come links to
-// memory. It ends with all of it on disk, so that no fork has to write it.
-func (a *Agent) await(common guest.Await) error {
+// await does in a template what otherwise each of its forks would have to do: it
+// sets up the network, and makes the files of an identity links into memoryDir.
+// At its end all of that is on the disk, so that no fork has to write it.
+func (a *agent) await(common guest.Await) error {
 	if !a.labelsMatter() {
 		if err := a.moveIdentityToMemory(common.User); err != nil {
 			return err
@@ -38,14 +38,14 @@ func (a *Agent) await(common guest.Await) error {
 	return nil
 }
 
-// labelsMatter says that SELinux may keep sshd from files that are not where
-// its policy knows them.
-func (a *Agent) labelsMatter() bool {
+// labelsMatter says that SELinux is enforced: it may keep sshd from files that
+// are not where its policy expects them.
+func (a *agent) labelsMatter() bool {
 	enforce, err := os.ReadFile(a.path("sys/fs/selinux/enforce"))
 	return err == nil && strings.TrimSpace(string(enforce)) != "0"
 }
 
-func (a *Agent) moveIdentityToMemory(user string) error {
+func (a *agent) moveIdentityToMemory(user string) error {
 	jobs, err := a.account(user)
 	if err != nil {
 		return err
@@ -64,18 +64,19 @@ func (a *Agent) moveIdentityToMemory(user string) error {
 	return nil
 }
 
-// rehearse has Go's network library find out, once for all forks, what this
-// kernel can do.
+// rehearse listens on a port once, so that Go's net package has found out before
+// the forks are made what this kernel can do.
 func rehearse() error {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("listening on a port of no use: %w", err)
+		return fmt.Errorf("listening on a port to try it out: %w", err)
 	}
 	return listener.Close()
 }
 
-// moveToMemory replaces a file by a link to where write will put it.
-func (a *Agent) moveToMemory(name string) error {
+// moveToMemory replaces a file by a link into memoryDir, where write will put its
+// content.
+func (a *agent) moveToMemory(name string) error {
 	target := filepath.Join("/", memoryDir, name)
 	if err := os.MkdirAll(filepath.Dir(a.path(target)), 0o755); err != nil {
 		return err
@@ -90,16 +91,17 @@ func (a *Agent) moveToMemory(name string) error {
 	return nil
 }
 
-// place is where the content of a file is.
-func (a *Agent) place(name string) string {
+// place is the path that the content of a file has.
+func (a *agent) place(name string) string {
 	if a.inMemory[name] {
 		return a.path(filepath.Join(memoryDir, name))
 	}
 	return a.path(name)
 }
 
-// haveNetwork sets up the network, but for what was done in the template.
-func (a *Agent) haveNetwork(link guest.Link) error {
+// haveNetwork sets up the network and fits it to the link, except for what was
+// done in the template already.
+func (a *agent) haveNetwork(link guest.Link) error {
 	if a.networked && link == a.fitted {
 		return nil
 	}
@@ -108,7 +110,7 @@ func (a *Agent) haveNetwork(link guest.Link) error {
 			return err
 		}
 	}
-	if err := a.Kernel.FitNetwork(link); err != nil {
+	if err := a.kernel.FitNetwork(link); err != nil {
 		return fmt.Errorf("fitting it: %w", err)
 	}
 	a.networked, a.fitted = true, link

@@ -16,24 +16,22 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
-const (
-	portLabel = guest.PortName
-	portWait  = time.Minute
-)
+// portWait bounds the wait for the agent's port.
+const portWait = time.Minute
 
 // errNoPort says that this machine has no port for the agent.
-var errNoPort = errors.New("no virtio-serial port named " + portLabel + ", and no vsock device")
+var errNoPort = errors.New("no virtio-serial port named " + guest.PortName + ", and no vsock device")
 
-// openPort opens the agent's port as soon as it is there: a machine has either
-// a virtio-serial port of that name or a vsock device. It reads sysfs, not the
-// names that udev makes, so that it need not wait for udev. A host that started
-// the agent itself, in a container, made its standard input a socket.
+// openPort opens the agent's port as soon as it is there. A virtual machine has
+// either a virtio-serial port of that name or a vsock device; in a container,
+// where the host starts the agent, the port is a socket on standard input. It
+// reads sysfs, not the names that udev makes, so that it need not wait for udev.
 func openPort(ctx context.Context) (io.ReadWriteCloser, error) {
 	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeSocket != 0 {
 		return os.Stdin, nil
 	}
-	// The drivers are loaded by the initial RAM disk or by udev; asking for
-	// them as well costs nothing, and shortens the wait where neither has yet.
+	// The initial RAM disk or udev loads the drivers. Where neither has done so
+	// yet, this shortens the wait.
 	_ = exec.CommandContext(ctx, "modprobe", "-qa", "virtio_console", "vmw_vsock_virtio_transport").Run()
 
 	ctx, cancel := context.WithTimeout(ctx, portWait)
@@ -61,7 +59,7 @@ func findPort(class string) (string, error) {
 	}
 	for _, name := range names {
 		text, err := os.ReadFile(name)
-		if err == nil && strings.TrimSpace(string(text)) == portLabel {
+		if err == nil && strings.TrimSpace(string(text)) == guest.PortName {
 			return filepath.Join("/dev", filepath.Base(filepath.Dir(name))), nil
 		}
 	}

@@ -12,11 +12,11 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
-// rekey makes the guest one of a kind. The order matters: fresh entropy comes
-// before anything may draw a random number, the network comes last, and nothing
-// listens for SSH before all of it. The first failure ends it: a guest that is not
-// wholly rekeyed is never handed out.
-func (a *Agent) rekey(r guest.Rekey) error {
+// rekey gives the guest its identity. The order matters: fresh entropy comes
+// before anything draws a random number, the network comes last, and nothing
+// listens for SSH before all else is done. The first failure ends the rekey,
+// since a guest with half an identity must never be handed out.
+func (a *agent) rekey(r guest.Rekey) error {
 	if err := a.refresh(r.Fresh); err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (a *Agent) rekey(r guest.Rekey) error {
 		{"writing the SSH host key", func() error { return a.writeHostKey(r.Identity) }},
 		{"writing authorized_keys", func() error { return a.writeAuthorizedKey(r.User, r.AuthorizedKey) }},
 		{"setting up the network", func() error { return a.haveNetwork(r.Link) }},
-		{"opening the SSH port", a.Ready},
+		{"opening the SSH port", a.ready},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
@@ -40,33 +40,33 @@ func (a *Agent) rekey(r guest.Rekey) error {
 	return nil
 }
 
-// refresh mends what restored memory has missed, entropy first.
-func (a *Agent) refresh(f guest.Fresh) error {
-	if err := a.Kernel.Reseed(f.Entropy); err != nil {
+// refresh gives a guest what its restored memory cannot have, entropy first.
+func (a *agent) refresh(f guest.Fresh) error {
+	if err := a.kernel.Reseed(f.Entropy); err != nil {
 		return fmt.Errorf("adding entropy: %w", err)
 	}
-	if err := a.Kernel.SetTime(f.Time); err != nil {
+	if err := a.kernel.SetTime(f.Time); err != nil {
 		return fmt.Errorf("setting the clock: %w", err)
 	}
 	return nil
 }
 
-func (a *Agent) setHostname(name string) error {
+func (a *agent) setHostname(name string) error {
 	if err := a.writeHosts(name); err != nil {
 		return err
 	}
 	if err := a.write("etc/hostname", name+"\n", 0o644); err != nil {
 		return err
 	}
-	return a.Kernel.SetHostname(name)
+	return a.kernel.SetHostname(name)
 }
 
-func (a *Agent) writeHosts(name string) error {
+func (a *agent) writeHosts(name string) error {
 	return a.write("etc/hosts", guest.HostsFile(name), 0o644)
 }
 
 // prepare gives a prebuild the network without an identity.
-func (a *Agent) prepare() error {
+func (a *agent) prepare() error {
 	name, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("asking for the host name: %w", err)
@@ -77,11 +77,11 @@ func (a *Agent) prepare() error {
 	return a.setUpNetwork()
 }
 
-// setUpNetwork makes the gateway the name server as well, unless the guest has
-// a resolver of its own, to which that file is then a link: it was told the
+// setUpNetwork sets up the network and makes the gateway the name server. Where
+// resolv.conf is a link, the guest has a resolver of its own, which was told the
 // same at prebuild.
-func (a *Agent) setUpNetwork() error {
-	if err := a.Kernel.SetUpNetwork(); err != nil {
+func (a *agent) setUpNetwork() error {
+	if err := a.kernel.SetUpNetwork(); err != nil {
 		return err
 	}
 	const resolver = "etc/resolv.conf"
@@ -91,14 +91,14 @@ func (a *Agent) setUpNetwork() error {
 	return a.write(resolver, guest.ResolverFile(), 0o644)
 }
 
-func (a *Agent) writeHostKey(id guest.Identity) error {
+func (a *agent) writeHostKey(id guest.Identity) error {
 	if err := a.write(guest.HostKeyPath, id.HostKey, 0o600); err != nil {
 		return err
 	}
 	return a.write(guest.HostKeyPath+".pub", id.HostKeyPublic+"\n", 0o644)
 }
 
-func (a *Agent) writeAuthorizedKey(name, key string) error {
+func (a *agent) writeAuthorizedKey(name, key string) error {
 	jobs, err := a.account(name)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (a *Agent) writeAuthorizedKey(name, key string) error {
 	return os.Lchown(a.place(file), jobs.uid, jobs.gid)
 }
 
-// account is what the files of a user need to know.
+// account is what the files of a user are made from.
 type account struct {
 	home     string
 	uid, gid int
@@ -124,7 +124,7 @@ type account struct {
 func (a account) sshDir() string         { return filepath.Join(a.home, ".ssh") }
 func (a account) authorizedKeys() string { return filepath.Join(a.sshDir(), "authorized_keys") }
 
-func (a *Agent) account(name string) (account, error) {
+func (a *agent) account(name string) (account, error) {
 	found, err := user.Lookup(name)
 	if err != nil {
 		return account{}, fmt.Errorf("account of the jobs: %w", err)
@@ -140,7 +140,7 @@ func (a *Agent) account(name string) (account, error) {
 	return account{found.HomeDir, uid, gid}, nil
 }
 
-func (a *Agent) makeSSHDir(jobs account) error {
+func (a *agent) makeSSHDir(jobs account) error {
 	dir := a.path(jobs.sshDir())
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -148,11 +148,11 @@ func (a *Agent) makeSSHDir(jobs account) error {
 	return os.Lchown(dir, jobs.uid, jobs.gid)
 }
 
-func (a *Agent) path(name string) string { return filepath.Join(a.Root, name) }
+func (a *agent) path(name string) string { return filepath.Join(a.root, name) }
 
-// write replaces a file of the guest, so that no older mode, content or link
-// of it stays. What lies in memory was never written before.
-func (a *Agent) write(name, content string, mode os.FileMode) error {
+// write replaces a file of the guest, so that no older mode, content or link of
+// it stays. A file in memory has nothing to replace: it is written once.
+func (a *agent) write(name, content string, mode os.FileMode) error {
 	if a.inMemory[name] {
 		return os.WriteFile(a.place(name), []byte(content), mode)
 	}

@@ -21,11 +21,10 @@ var enabled = map[string]string{
 	"mayfly-agent.service": "sysinit.target.wants",
 }
 
-// masked are units that a worker must not start: those that would make host
-// keys or take the SSH port before the agent has given the worker its
-// identity, those that wait for a network that is there already, and chores
-// of long-lived machines, which only slow down a machine that lives for one
-// job.
+// masked are units that a worker must not start. Some would make host keys or
+// take the SSH port before the agent has given the worker its identity, some
+// wait for a network that is there already, and some do the chores of
+// long-lived machines, which only slow down a machine that lives for one job.
 var masked = []string{
 	"ssh.service", "ssh.socket", "sshd.service", "sshd.socket", "sshd-keygen.target",
 	"systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
@@ -41,9 +40,10 @@ var masked = []string{
 	"unattended-upgrades.service", "snapd.seeded.service", "fwupd-refresh.timer", "update-notifier-download.timer",
 }
 
-// leftovers are what no two machines may share, and what a prebuild leaves
-// behind: host keys, seeds, cloud-init's state, logs. Directories are emptied.
-var leftovers = []string{
+// instanceFiles are files of one machine, which an image must not hold: host
+// keys, seeds of random numbers, cloud-init's state, logs, caches. Directories
+// are removed with what is in them, but see empty.
+var instanceFiles = []string{
 	"etc/ssh/ssh_host_*",
 	"var/lib/systemd/random-seed",
 	"var/lib/systemd/credential.secret",
@@ -56,7 +56,7 @@ var leftovers = []string{
 }
 
 // seal prepares the disk for being a golden image.
-func (a *Agent) seal() error {
+func (a *agent) seal() error {
 	if err := a.installUnits(); err != nil {
 		return err
 	}
@@ -65,8 +65,8 @@ func (a *Agent) seal() error {
 			return fmt.Errorf("masking %s: %w", unit, err)
 		}
 	}
-	// A user who may log in before the boot has ended: jobs start as soon as
-	// SSH answers, and must not be turned away by pam_nologin.
+	// Masked, this makes no /run/nologin, which would turn users away until the
+	// boot has ended: jobs start as soon as SSH answers.
 	if err := a.link("/dev/null", "etc/tmpfiles.d/systemd-nologin.conf"); err != nil {
 		return err
 	}
@@ -75,15 +75,23 @@ func (a *Agent) seal() error {
 	if err := a.write("etc/cloud/cloud-init.disabled", "sealed by mayfly\n", 0o644); err != nil {
 		return err
 	}
-	if err := a.removeLeftovers(); err != nil {
+	var failed []error
+	for _, pattern := range instanceFiles {
+		paths, err := filepath.Glob(a.path(pattern))
+		failed = append(failed, err)
+		for _, path := range paths {
+			failed = append(failed, empty(path))
+		}
+	}
+	if err := errors.Join(failed...); err != nil {
 		return err
 	}
-	// Empty, not absent: an absent one makes systemd take this for a first
-	// boot and set every unit anew.
+	// The file is empty, not absent: without it systemd would take a boot for
+	// the first one and set every unit anew.
 	return a.write("etc/machine-id", "", 0o444)
 }
 
-func (a *Agent) installUnits() error {
+func (a *agent) installUnits() error {
 	return fs.WalkDir(units, "units", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -100,20 +108,8 @@ func (a *Agent) installUnits() error {
 	})
 }
 
-func (a *Agent) removeLeftovers() error {
-	var failed []error
-	for _, pattern := range leftovers {
-		paths, err := filepath.Glob(a.path(pattern))
-		failed = append(failed, err)
-		for _, path := range paths {
-			failed = append(failed, empty(path))
-		}
-	}
-	return errors.Join(failed...)
-}
-
-// empty removes a file or a tree, but keeps directories directly below
-// var/log and their owners: daemons expect theirs to be there.
+// empty removes a file or a tree. Of a directory directly below var/log it
+// removes the content only: daemons expect their directory there, with its owner.
 func empty(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -135,7 +131,7 @@ func empty(path string) error {
 }
 
 // link makes a symbolic link, whatever was at that place before.
-func (a *Agent) link(target, name string) error {
+func (a *agent) link(target, name string) error {
 	path := a.path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

@@ -14,8 +14,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
-// stepEnvironment is what a prebuild step sees: what cloud-init's runcmd gives
-// its commands, and apt told not to ask.
+// stepEnvironment is the environment of a prebuild step: that of cloud-init's
+// runcmd, and a setting that keeps apt from asking questions.
 var stepEnvironment = []string{
 	"HOME=/root",
 	"USER=root",
@@ -33,17 +33,13 @@ func run(ctx context.Context, command string, output io.Writer) error {
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return &guest.ExitError{Code: exitCode(exit)}
+		code := exit.ExitCode()
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			code = 128 + int(status.Signal()) // as shells have it
+		}
+		return &guest.ExitError{Code: code}
 	}
 	return err
-}
-
-// exitCode is the shell's: 128 and the signal for a command that was killed.
-func exitCode(exit *exec.ExitError) int {
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return exit.ExitCode()
 }
 
 // fetch sends a file.
@@ -60,9 +56,10 @@ func fetch(path string, output io.Writer) error {
 }
 
 // powerOff asks systemd, so that services end in order and disks are unmounted.
-// The host has been answered already: it sees a guest that stays.
-func (a *Agent) powerOff(ctx context.Context) {
+// A failure is only logged: the host has its answer already, and will see that
+// the guest does not end.
+func (a *agent) powerOff(ctx context.Context) {
 	if out, err := exec.CommandContext(ctx, "systemctl", "--no-block", "poweroff").CombinedOutput(); err != nil {
-		a.Log.Error("systemctl poweroff", "error", err, "output", string(out))
+		a.log.Error("systemctl poweroff", "error", err, "output", string(out))
 	}
 }

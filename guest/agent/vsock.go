@@ -16,13 +16,12 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
-// vsockPort is what the agent serves on a machine without a virtio-serial
-// port: the connections to a vsock port, one after the other. It looks like a
-// serial port, at whose end is a host or none: between two connections a read
-// says io.EOF.
+// vsockPort is what the agent serves on a machine without a virtio-serial port:
+// the connections to a vsock port, one after the other. It behaves like a serial
+// port: between two connections Read returns io.EOF.
 type vsockPort struct {
 	listener *os.File
-	// accept waits for a connection, and says who it is from.
+	// accept waits for a connection, and returns the CID that it comes from.
 	accept func(listener syscall.RawConn) (conn *os.File, from uint32, err error)
 
 	mu   sync.Mutex
@@ -102,9 +101,9 @@ func (p *vsockPort) Write(b []byte) (int, error) {
 	return conn.Write(b)
 }
 
-// host is the connection that there is, or the next. Only the host may talk to
-// the agent: a process of this machine, which reaches the port as well where
-// its kernel has a vsock loopback, is hung up on.
+// host returns the connection that there is, or waits for the next. Only the host
+// may talk to the agent. Where the kernel has a vsock loopback, processes of this
+// machine reach the port as well; their connections are closed.
 func (p *vsockPort) host() (*os.File, error) {
 	p.mu.Lock()
 	conn := p.conn
@@ -141,7 +140,7 @@ func (p *vsockPort) hangUp() {
 	}
 }
 
-// Close ends what waits here.
+// Close ends reads that wait.
 func (p *vsockPort) Close() error {
 	p.hangUp()
 	return p.listener.Close()

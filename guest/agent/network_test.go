@@ -55,9 +55,9 @@ func has(t *testing.T, name string, family int) (addresses, gateways []string) {
 
 func TestFitNetworkGivesMTUAndIPv6(t *testing.T) {
 	name := newGuestLink(t)
-	require.NoError(t, Linux{}.SetUpNetwork())
+	require.NoError(t, linux{}.SetUpNetwork())
 	for range 2 {
-		require.NoError(t, Linux{}.FitNetwork(guest.Link{MTU: 1400, IPv6: true}))
+		require.NoError(t, linux{}.FitNetwork(guest.Link{MTU: 1400, IPv6: true}))
 	}
 	link, err := netlink.LinkByName(name)
 	require.NoError(t, err)
@@ -72,9 +72,9 @@ func TestFitNetworkGivesMTUAndIPv6(t *testing.T) {
 
 func TestFitNetworkTakesBackWhatAnotherLinkHad(t *testing.T) {
 	name := newGuestLink(t)
-	require.NoError(t, Linux{}.SetUpNetwork())
-	require.NoError(t, Linux{}.FitNetwork(guest.Link{MTU: 1400, IPv6: true}))
-	require.NoError(t, Linux{}.FitNetwork(guest.Link{}))
+	require.NoError(t, linux{}.SetUpNetwork())
+	require.NoError(t, linux{}.FitNetwork(guest.Link{MTU: 1400, IPv6: true}))
+	require.NoError(t, linux{}.FitNetwork(guest.Link{}))
 	link, err := netlink.LinkByName(name)
 	require.NoError(t, err)
 	require.Equal(t, network.UsualMTU, link.Attrs().MTU)
