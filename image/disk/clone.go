@@ -40,14 +40,14 @@ func (m Method) Format() string {
 	return "raw"
 }
 
-// errNoReflink says that these files cannot share blocks, for a reason that
-// lies in the file system or the kernel and not in the request.
+// errNoReflink says that the file system or the kernel cannot share blocks
+// between these files; another error says that the request was wrong.
 var errNoReflink = errors.New("no reflink here")
 
 // Clone makes dst, which must not exist, a writable copy of the raw file src
-// that shares what is not written. Whether the file system can reflink is
-// found out by trying: mount options, the version of the kernel and the path
-// of both files decide it together, and only the attempt knows them all.
+// that shares what is not written. Whether the file system can reflink is found
+// out by trying, since mount options, the version of the kernel and the paths of
+// both files decide it together.
 func Clone(ctx context.Context, src, dst string) (Method, error) {
 	err := reflink(src, dst)
 	if err == nil {
@@ -62,26 +62,26 @@ func Clone(ctx context.Context, src, dst string) (Method, error) {
 	return Overlay, nil
 }
 
-// Stack makes dst, which must not exist, a qcow2 overlay on src, whose format
-// is given because a guest that writes a header to its raw disk must not be
-// able to choose it.
+// Stack makes dst, which must not exist, a qcow2 overlay on src. The caller says
+// what format src has: if QEMU guessed it, a guest could choose it by writing a
+// header to its raw disk.
 func Stack(ctx context.Context, src, format, dst string) error {
-	backing, err := filepath.Abs(src) // a relative name would count from dst
+	backing, err := filepath.Abs(src) // QEMU would take a relative path from the directory of dst
 	if err != nil {
 		return fmt.Errorf("overlaying %s: %w", src, err)
 	}
 	return stack(ctx, backing, format, dst)
 }
 
-// StackBeside is Stack on the file called name in dst's directory. A copy of
-// such an overlay reads through to what has that name in the directory of the
-// copy, and is made sooner than an overlay.
+// StackBeside is Stack on the file called name in dst's directory. A copy of such
+// an overlay in another directory reads through to the file of that name there,
+// and copying is quicker than making an overlay.
 func StackBeside(ctx context.Context, name, format, dst string) error {
 	return stack(ctx, name, format, dst)
 }
 
 func stack(ctx context.Context, backing, format, dst string) error {
-	target, err := filepath.Abs(dst) // one with a colon would be a protocol
+	target, err := filepath.Abs(dst) // QEMU takes what comes before a colon for a protocol
 	if err != nil {
 		return fmt.Errorf("overlaying %s: %w", backing, err)
 	}
@@ -95,8 +95,8 @@ func stack(ctx context.Context, backing, format, dst string) error {
 	return nil
 }
 
-// reserve makes path as an empty private file, so that it is known to be ours
-// before a tool that overwrites what it finds gets the name.
+// reserve makes path as an empty private file, or fails if it exists: the tools
+// that then get the path overwrite what they find.
 func reserve(path string) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// Create makes an empty sparse file of size bytes. An existing file is an
-// error: it may be the disk of somebody else.
+// Create makes an empty sparse file of size bytes. A file that exists is an
+// error: it may be the disk of another worker.
 func Create(path string, size int64) error {
 	if err := reserve(path); err != nil {
 		return fmt.Errorf("creating disk: %w", err)
@@ -23,20 +23,16 @@ func Create(path string, size int64) error {
 
 // FromDirectory makes an ext4 file system of size bytes in the new sparse file
 // path, with the given label and what is below dir in it. Owners are kept, so
-// a whole system wants a caller who is root.
+// for a whole system the caller must be root.
 func FromDirectory(ctx context.Context, dir, path string, size int64, label string) error {
 	if err := Create(path, size); err != nil {
 		return err
 	}
-	if _, err := run(ctx, "mkfs.ext4", ext4Arguments(dir, path, label)...); err != nil {
+	// What need not be written now is left to the first mount: the tables and the
+	// journal of a sparse file read as zeros already.
+	const options = "lazy_itable_init=1,lazy_journal_init=1,discard"
+	if _, err := run(ctx, "mkfs.ext4", "-q", "-F", "-L", label, "-d", dir, "-E", options, path); err != nil {
 		return errors.Join(fmt.Errorf("making an ext4 file system of %d bytes from %s: %w", size, dir, err), os.Remove(path))
 	}
 	return nil
-}
-
-// ext4Arguments leaves to the first mount what need not be written now: tables
-// and journal of a sparse file read as zeros already.
-func ext4Arguments(dir, path, label string) []string {
-	return []string{"-q", "-F", "-L", label, "-d", dir,
-		"-E", "lazy_itable_init=1,lazy_journal_init=1,discard", path}
 }

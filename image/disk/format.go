@@ -11,8 +11,8 @@ import (
 	"os"
 )
 
-// foreign are beginnings of files that would be taken for a raw disk and then
-// not boot, or that name other files. Better to say so at once.
+// foreign are the beginnings of files that are refused. Taken for raw disks they
+// would not boot, and some name other files.
 var foreign = []struct{ magic, name string }{
 	{"KDMV", "a VMDK image"},
 	{"# Disk DescriptorFile", "a VMDK descriptor"},
@@ -33,9 +33,9 @@ type header struct {
 	size   int64  // of the disk that the guest sees
 }
 
-// readHeader looks at the image at path without the help of QEMU, which would
-// follow the names of other files while it looks: an image from elsewhere must
-// not be able to have files of this host opened.
+// readHeader looks at the image at path without QEMU. QEMU would open the files
+// that the header names, and an image from elsewhere must not be able to have
+// files of this host opened.
 func readHeader(path string) (header, error) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsupported are the ways in which file systems and kernels say that they
+// unsupported are the errors by which file systems and kernels say that they
 // cannot share blocks between two files.
 var unsupported = []error{unix.EOPNOTSUPP, unix.EXDEV, unix.EINVAL, unix.ENOTTY, unix.ENOSYS}
 

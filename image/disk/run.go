@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// run runs a tool that speaks English and says in its error what it said.
+// run runs a tool in the C locale and returns its standard output. The error has
+// what the tool wrote to its standard error.
 func run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)

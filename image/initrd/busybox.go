@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// checkStatic refuses a busybox that needs a dynamic linker: it would end in
-// a kernel panic that does not name the cause.
+// checkStatic refuses a busybox that needs a dynamic linker: the kernel would
+// panic without naming the cause.
 func checkStatic(binary []byte) error {
 	file, err := elf.NewFile(bytes.NewReader(binary))
 	if err != nil {

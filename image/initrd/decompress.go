@@ -38,7 +38,7 @@ func decompress(extension string, from io.Reader) (io.Reader, error) {
 	case ".xz":
 		return xz.NewReader(from)
 	case ".zst":
-		// One goroutine's worth: nobody closes what ReadAll has drained.
+		// With a concurrency of one it decodes in ReadAll, and need not be closed.
 		return zstd.NewReader(from, zstd.WithDecoderConcurrency(1))
 	}
 	return nil, fmt.Errorf("unknown compression %q", extension)

@@ -1,8 +1,7 @@
-// Package initrd makes the small initial RAM disk that worker machines boot
-// with: busybox, a script, and the few kernel modules between the kernel and
-// its root disk. It takes the place of the distribution's, which is ten times
-// as big and waits for hardware that a worker does not have. What the kernel
-// is told on its command line is decided elsewhere.
+// Package initrd makes the initial RAM disk that worker machines boot with:
+// busybox, a script, and the few kernel modules that the root disk needs. The
+// distribution's own would be ten times as big, and wait for hardware that a
+// worker does not have. The kernel's command line is decided elsewhere.
 package initrd
 
 import (
@@ -16,13 +15,13 @@ import (
 	"strings"
 )
 
-// initScript is /init. It is no template: nothing in it depends on the image.
+// initScript is /init. Nothing in it depends on the image.
 //
 //go:embed init.sh
 var initScript []byte
 
-// wanted are the modules for which we know a use before the root disk is
-// mounted, or before udev could load them.
+// wanted are the modules that are needed before the root disk is mounted, or
+// before udev loads modules.
 var wanted = []want{
 	{name: "virtio_pci"},
 	{name: "virtio_blk"},
@@ -31,8 +30,8 @@ var wanted = []want{
 	{name: "virtio_console", optional: true},
 	{name: "virtio_rng", optional: true},
 	{name: "vmw_vsock_virtio_transport", optional: true},
-	// ext4 asks the kernel's crypto for crc32c by name, which modules.dep
-	// does not tell.
+	// ext4 asks the kernel's crypto for crc32c by name, so modules.dep does not
+	// list it among ext4's needs.
 	{name: "crc32c_generic", optional: true},
 }
 
@@ -76,7 +75,7 @@ func fromFS(root fs.FS) (kernel string, initrd []byte, err error) {
 func pack(root fs.FS, modulesDir string, order []string) ([]byte, error) {
 	var out bytes.Buffer
 	compressed := gzip.NewWriter(&out)
-	archive := newArchive(compressed)
+	archive := &archive{to: compressed}
 	if err := addBase(archive, root); err != nil {
 		return nil, err
 	}

@@ -74,8 +74,8 @@ func (m modules) resolve(wanted []want) ([]string, error) {
 	return order, nil
 }
 
-// visit appends path after what it needs. depmod lists what is needed first
-// last, hence the way back.
+// visit appends path after what it needs. depmod lists last what must be loaded
+// first, so its list is walked backward.
 func (m modules) visit(path string, visited map[string]bool, order []string) []string {
 	if visited[path] {
 		return order
@@ -87,8 +87,8 @@ func (m modules) visit(path string, visited map[string]bool, order []string) []s
 	return append(order, path)
 }
 
-// moduleName is the name under which the kernel knows the module: dashes and
-// underscores are the same to it, and how the file is compressed is nothing.
+// moduleName is the kernel's name of the module in a file: without the extensions,
+// and with underscores for dashes, which are the same to the kernel.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")

@@ -37,7 +37,12 @@ var _ Guest = (*guest.Client)(nil)
 // returned.
 func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress) (root string, err error) {
 	progress("cloud-init", "")
-	err = within(ctx, bootLimit, "first boot", func(ctx context.Context) error { return firstBoot(ctx, g, progress) })
+	err = within(ctx, bootLimit, "first boot", func(ctx context.Context) error {
+		if err := g.Network(ctx); err != nil {
+			return fmt.Errorf("waiting for the agent, which cloud-init starts, to set up the network: %w", err)
+		}
+		return waitForCloudInit(ctx, g, progress)
+	})
 	if err != nil {
 		return "", err
 	}
@@ -54,16 +59,8 @@ func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden,
 	return root, within(ctx, choreLimit, "powering the guest off", g.PowerOff)
 }
 
-// firstBoot waits until the agent answers, which cloud-init starts, and then
-// for cloud-init.
-func firstBoot(ctx context.Context, g Guest, progress image.Progress) error {
-	if err := g.Network(ctx); err != nil {
-		return fmt.Errorf("waiting for the agent, which cloud-init starts, to set up the network: %w", err)
-	}
-	return waitForCloudInit(ctx, g, progress)
-}
-
-// runSteps runs the user's steps, and then checks what is there.
+// runSteps runs the user's steps, and then checks that jobs will find what they
+// need.
 func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
 	for i, command := range recipe.Run {
 		stage := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
@@ -102,10 +99,10 @@ func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) err
 // essential are the modules of cloud-init that do what the recipe asks for.
 var essential = []string{"users-groups", "package-update-upgrade-install", "runcmd", "scripts-user"}
 
-// sortErrors returns those of cloud-init's errors that spoil the image, and
-// shows the others: a distribution's own settings may fail, such as a language
-// that the image does not have, and harm nobody. cloud-init names the module
-// first, with hyphens or underscores as its version has it.
+// sortErrors returns the errors of cloud-init's essential modules, and shows the
+// others, which do no harm: a distribution's own settings may fail, such as a
+// language that the image does not have. An error begins with the name of its
+// module, with hyphens or underscores, as the version of cloud-init has it.
 func sortErrors(all []string, progress image.Progress) (fatal []string) {
 	for _, text := range all {
 		module, _, found := strings.Cut(strings.TrimPrefix(text, "('"), "'")
@@ -119,8 +116,8 @@ func sortErrors(all []string, progress image.Progress) (fatal []string) {
 	return fatal
 }
 
-// shown is a command with its output shown; when it fails, the error has its
-// last lines.
+// shown returns a function that runs a command and shows its output. When the
+// command fails, the error has its last lines.
 func shown(g Guest, command, stage string, progress image.Progress) func(context.Context) error {
 	return func(ctx context.Context) error {
 		output := lines.New(func(line string) { progress(stage, line) })
@@ -133,8 +130,8 @@ func shown(g Guest, command, stage string, progress image.Progress) func(context
 	}
 }
 
-// requirements is a command that fails, and says why, where a job would fail
-// later: without what the instance executor calls on a worker.
+// requirements is a command that fails, and says why, when something is missing
+// that the instance executor calls on a worker.
 func requirements(user string) string {
 	return `missing=
 for tool in bash git curl sudo sshd; do

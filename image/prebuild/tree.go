@@ -6,9 +6,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
-// Tree takes a root file system whose agent runs in a container, which is not
-// booted, to a sealed one. There is no cloud-init and no kernel; all else is as
-// in Run.
+// Tree does what Run does for a root file system whose agent runs in a container
+// that is not booted: without cloud-init, a kernel, and powering off.
 func Tree(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
 	progress("account", "")
 	if err := within(ctx, choreLimit, "setting up the network of the prebuild", g.Network); err != nil {
@@ -27,8 +26,8 @@ func Tree(ctx context.Context, g Guest, recipe image.Recipe, progress image.Prog
 	return within(ctx, choreLimit, "sealing the image", g.Seal)
 }
 
-// makeUser is what cloud-init does for an account with passwordless sudo. A
-// package may have made the account already.
+// makeUser is a command that makes an account with passwordless sudo, as
+// cloud-init does elsewhere. A package may have made the account already.
 func makeUser(user string) string {
 	const sudoers = "/etc/sudoers.d/90-mayfly"
 	return "id " + user + " >/dev/null 2>&1 || useradd --create-home --shell /bin/bash " + user +
