@@ -1,7 +1,7 @@
-// Package doctor holds the form of what the command doctor reports: findings
-// with a level, what was looked at, what was found, and how to mend it. Each
-// package that needs something of the host looks for itself; nothing is looked
-// for here but programs in PATH.
+// Package doctor holds the form of what the command doctor reports: findings with
+// a level, what was looked at, what was found, and how to mend it. Each package
+// that needs something of the host checks for it itself; here are only checks
+// that several of them share.
 package doctor
 
 import (
@@ -9,7 +9,7 @@ import (
 	"os/exec"
 )
 
-// Level says how grave a finding is.
+// Level says how serious a finding is.
 type Level string
 
 // Levels of findings.

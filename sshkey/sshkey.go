@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// ErrHostKey says that a server answers which does not have the pinned host
-// key: it is another machine.
+// ErrHostKey says that a server has another host key than the pinned one: it is
+// another machine.
 var ErrHostKey = errors.New("wrong host key")
 
 // Pair is an Ed25519 key pair.

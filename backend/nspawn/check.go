@@ -75,8 +75,8 @@ func parseVersion(said string) (int, error) {
 	return 0, fmt.Errorf("systemd-nspawn --version says %q, which names no version", first)
 }
 
-// checkCopies tries how workers will share the golden tree's files, in a
-// directory of its own below the nearest one that is there.
+// checkCopies tries how workers will share the golden tree's files. It tries in a
+// new directory, below WorkersDir or the nearest directory above that exists.
 func (b *Backend) checkCopies(ctx context.Context) doctor.Finding {
 	dir := b.options.WorkersDir
 	for dir != "/" {
@@ -158,7 +158,7 @@ func (b *Backend) checkUsers() doctor.Finding {
 	return finding
 }
 
-// userNamespaces tries to make one.
+// userNamespaces tries to make a user namespace.
 func userNamespaces() error {
 	probe := exec.Command("true")
 	probe.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}

@@ -286,7 +286,7 @@ func TestSealLeavesNothingThatMachinesMustNotShare(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte("secret"), 0o600))
 	}
 	require.NoError(t, client.Seal(t.Context()))
-	require.NoError(t, client.Seal(t.Context()), "sealing twice is no error")
+	require.NoError(t, client.Seal(t.Context()), "sealing twice is not an error")
 
 	left := regularFiles(t, root, "secret")
 	require.Empty(t, left)

@@ -29,8 +29,9 @@ func New(hierarchies []Hierarchy, slice, name string) Group {
 	return Group{hierarchies, slice, name}
 }
 
-// inner is a group below the one with the limits. A container that is root on
-// the host could write to the group that it begins in, but not above.
+// inner is the group below the one with the limits in which the container begins.
+// A container whose root is the host's could write to the group that it begins
+// in, but not to one above.
 const inner = "machine"
 
 // Limits are what all in a group may take together.
@@ -57,15 +58,15 @@ func (g Group) Make(limits Limits) (join []string, err error) {
 	return join, nil
 }
 
-// makeTries bounds how often a group is made anew whose slice was removed as
-// empty under our hands.
+// makeTries bounds how often making a group is tried again when another process
+// has removed its slice, which was still empty.
 const makeTries = 10
 
 func (g Group) makeIn(h Hierarchy) (err error) {
 	enable(h, h.Dir)
 	for range makeTries {
 		if err = os.MkdirAll(filepath.Join(g.dir(h), inner), 0o755); err == nil {
-			// Now that it is not empty, nobody puts another slice in its place.
+			// The slice is not empty now, so it is not removed any more.
 			enable(h, filepath.Join(h.Dir, g.slice))
 			return nil
 		}
@@ -73,8 +74,8 @@ func (g Group) makeIn(h Hierarchy) (err error) {
 	return err
 }
 
-// enable lets the children of a unified group be limited. Where that is not
-// ours to decide it fails, and then the limit's file is missing.
+// enable lets the children of a unified group be limited. Where this process may
+// not decide that it fails, and the files of the limits are missing.
 func enable(h Hierarchy, dir string) {
 	if !h.Unified {
 		return
@@ -87,8 +88,8 @@ func enable(h Hierarchy, dir string) {
 // period is what processor time is counted in, in microseconds.
 const period = 100_000
 
-// limit sets what the hierarchy can hold. Files of optional ones may be missing:
-// a kernel without swap accounting, or a tree that does not let us.
+// limit sets the limits that the hierarchy can hold. A missing file is passed
+// over: a kernel may lack swap accounting, or a tree the right to enable limits.
 func (g Group) limit(h Hierarchy, l Limits) error {
 	memory, quota := strconv.FormatInt(l.Memory, 10), strconv.Itoa(l.CPUs*period)
 	pids := strconv.Itoa(l.PIDs)
@@ -115,8 +116,8 @@ func (g Group) limit(h Hierarchy, l Limits) error {
 	return nil
 }
 
-// write never makes a file: in a control group one that is missing is a
-// setting that there is not.
+// write writes to a file that exists: a missing file in a control group is a
+// setting that the kernel does not have.
 func write(path, value string) error {
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -126,16 +127,16 @@ func write(path, value string) error {
 	return errors.Join(err, file.Close())
 }
 
-// poll is how often a group is looked at that is to become empty.
+// poll is how often End looks whether a group is empty.
 const poll = 5 * time.Millisecond
 
 // End kills everything in the group, waits for its end, and removes the group.
 // It is idempotent. Nothing may enter the group meanwhile.
 func (g Group) End(ctx context.Context) error { return g.end(ctx, g.remove) }
 
-// EndScope is End for a group that is a scope of systemd. It waits for systemd
-// to remove it, which for ever takes a scope for active whose group somebody
-// else removed before systemd saw it empty.
+// EndScope is End for a group that is a scope of systemd. It waits until systemd
+// removes the group: a scope whose group is removed before systemd has seen it
+// empty stays active for ever.
 func (g Group) EndScope(ctx context.Context) error { return g.end(ctx, g.exists) }
 
 // end kills everything in the group until settle finds it busy no longer.
@@ -161,9 +162,9 @@ func (g Group) end(ctx context.Context, settle func() (busy bool, err error)) er
 	}
 }
 
-// kill ends all in a group and below, at once where the kernel can. Elsewhere
-// it kills one by one, and its caller repeats that: with its first process a
-// container's pid namespace dies as a whole, so none escapes by forking.
+// kill ends all in a group and below, at once where the kernel can. Elsewhere it
+// kills process by process, and its caller repeats that. No process escapes by
+// forking: with its first process a container's pid namespace ends as a whole.
 func kill(dir string) error {
 	if write(filepath.Join(dir, "cgroup.kill"), "1") == nil {
 		return nil
@@ -188,7 +189,7 @@ func kill(dir string) error {
 	})
 }
 
-// vanished is how the kernel says that a group is removed.
+// vanished says that an error means that a group is removed.
 func vanished(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) }
 
 // remove removes the group and those below, which the container made.
@@ -219,7 +220,7 @@ func (g Group) remove() (busy bool, err error) {
 	return busy, nil
 }
 
-// exists looks only.
+// exists tells whether the group is still there.
 func (g Group) exists() (bool, error) {
 	for _, h := range g.hierarchies {
 		if _, err := os.Stat(g.dir(h)); !errors.Is(err, fs.ErrNotExist) {
@@ -247,8 +248,8 @@ func List(hierarchies []Hierarchy, slice string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// RemoveSlice removes a slice that has no groups; one that has stays. It is for
-// hosts on which nobody else looks after slices.
+// RemoveSlice removes a slice without groups; one with groups stays. It is for
+// hosts without systemd, which would do so itself.
 func RemoveSlice(hierarchies []Hierarchy, slice string) {
 	for _, h := range hierarchies {
 		_ = unix.Rmdir(filepath.Join(h.Dir, slice))

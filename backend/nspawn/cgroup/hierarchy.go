@@ -29,9 +29,9 @@ type Hierarchy struct {
 	Controllers []string
 }
 
-// Hierarchies returns those that this process sees. One of cpuset alone is left
-// out: a new group there takes no process before it is set up, and limits
-// nothing that we limit.
+// Hierarchies returns the hierarchies that this process sees, without that of
+// cpuset: it limits nothing that we limit, and a new group there takes no process
+// before it is set up.
 func Hierarchies() ([]Hierarchy, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -40,7 +40,10 @@ func Hierarchies() ([]Hierarchy, error) {
 	found := parse(string(text))
 	for i, h := range found {
 		if h.Unified {
-			found[i].Controllers = available(h.Dir)
+			// Those that no tree of version 1 has taken. In a container a root
+			// without any has no such file.
+			text, _ := os.ReadFile(filepath.Join(h.Dir, "cgroup.controllers"))
+			found[i].Controllers = limiters(strings.Fields(string(text)))
 		}
 	}
 	return found, nil
@@ -64,24 +67,15 @@ func parse(mountinfo string) []Hierarchy {
 		seen[fields[device]] = true
 		h := Hierarchy{Dir: fields[point], Unified: kind[0] == "cgroup2"}
 		if !h.Unified {
-			h.Controllers = ours(settings)
+			h.Controllers = limiters(settings)
 		}
 		found = append(found, h)
 	}
 	return found
 }
 
-// available are the controllers of a unified tree that no tree of version 1 has
-// taken.
-func available(dir string) []string {
-	text, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
-	if err != nil {
-		return nil // a root without any has no such file in a container
-	}
-	return ours(strings.Fields(string(text)))
-}
-
-func ours(controllers []string) []string {
+// limiters are those of the controllers that limit containers.
+func limiters(controllers []string) []string {
 	return slices.DeleteFunc(slices.Clone(controllers), func(c string) bool { return !slices.Contains(limiting, c) })
 }
 

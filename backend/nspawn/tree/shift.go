@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Shift adds base to the owner and the group of everything below root, and has
-// programs keep what they may do: a change of owner takes set-user-id bits and
-// capabilities away. What has been shifted already is left alone.
+// Shift adds base to the owner and the group of everything below root. It restores
+// set-user-id bits and capabilities, which a change of owner removes. Files whose
+// owner is base or above are left as they are.
 func Shift(root string, base int) error {
 	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err == nil {
@@ -33,7 +33,7 @@ func shift(path string, base int) error {
 	if err := unix.Lstat(path, &stat); err != nil {
 		return err
 	}
-	if int(stat.Uid) >= base { // a hard link that we have met by another name
+	if int(stat.Uid) >= base { // shifted already, by another of its names
 		return nil
 	}
 	capability, err := capabilityOf(path)
@@ -76,8 +76,8 @@ const (
 	capabilitySize2     = 20
 )
 
-// rooted turns capabilities that count in the host's user namespace into those
-// that count where base is root.
+// rooted turns capabilities in the host's user namespace into capabilities in the
+// one whose root is base.
 func rooted(capability []byte, base int) []byte {
 	if len(capability) != capabilitySize2 {
 		return capability

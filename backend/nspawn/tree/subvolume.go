@@ -62,8 +62,7 @@ func Make(dir string) error {
 	return os.Chmod(dir, 0o755)
 }
 
-// Snapshot makes dir a writable copy of a subvolume, which takes no space and
-// next to no time.
+// Snapshot makes dir a writable snapshot of a subvolume.
 func Snapshot(subvolume, dir string) error {
 	source, err := os.Open(subvolume)
 	if err != nil {
@@ -78,8 +77,8 @@ func Snapshot(subvolume, dir string) error {
 	return nil
 }
 
-// Remove removes a directory that may be a subvolume, with all subvolumes that
-// were made inside it, read-only ones too. It is idempotent.
+// Remove removes a directory that may be a subvolume, with all subvolumes inside
+// it, read-only ones too. It is idempotent.
 func Remove(dir string) error {
 	if !IsSubvolume(dir) {
 		return os.RemoveAll(dir)

@@ -12,17 +12,17 @@ import (
 	"syscall"
 )
 
-// Writer puts files into a root file system from outside. No link in it leads
-// the writer anywhere else.
+// Writer puts files into a root file system from outside. It follows no link out
+// of it.
 type Writer struct {
 	root *os.Root
 	like *os.Root
 	base int
 }
 
-// NewWriter writes into the directory dir, which is a copy of the tree like, or
-// the upper layer of an overlay on it: there directories that are missing are
-// made after those of like. Owners are counted from base.
+// NewWriter writes into the directory dir, which is a copy of the tree like or the
+// upper layer of an overlay on it. Directories that are missing in dir get owner
+// and mode of those in like. Owners are counted from base.
 func NewWriter(dir, like string, base int) (*Writer, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -35,7 +35,7 @@ func NewWriter(dir, like string, base int) (*Writer, error) {
 	return &Writer{root, model, base}, nil
 }
 
-// Close ends the work.
+// Close closes the two directories.
 func (w *Writer) Close() error { return errors.Join(w.root.Close(), w.like.Close()) }
 
 // File is a file to write; its name is relative to the root. Owner and group
@@ -47,8 +47,8 @@ type File struct {
 }
 
 // Write replaces a file, so that no older mode, content or link of it stays.
-// Directories that are nowhere yet get the file's owner, and are closed to
-// others if the file is.
+// Directories that are in neither tree get the file's owner, and mode 0700 if only
+// the owner may use the file.
 func (w *Writer) Write(f File) error {
 	if err := w.directories(path.Dir(f.Name), f); err != nil {
 		return fmt.Errorf("writing %s: %w", f.Name, err)
@@ -75,7 +75,7 @@ func (w *Writer) directories(name string, f File) error {
 		dir = path.Join(dir, part)
 		info, err := w.like.Lstat(dir)
 		if err == nil && !info.IsDir() {
-			return fmt.Errorf("/%s is no directory in the image, but a link or a file: keep it a directory", dir)
+			return fmt.Errorf("/%s is not a directory in the image, but a link or a file: keep it a directory", dir)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
