@@ -3,10 +3,13 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 )
 
 // Create makes an empty sparse file of size bytes. A file that exists is an
@@ -35,4 +38,34 @@ func FromDirectory(ctx context.Context, dir, path string, size int64, label stri
 		return errors.Join(fmt.Errorf("making an ext4 file system of %d bytes from %s: %w", size, dir, err), os.Remove(path))
 	}
 	return nil
+}
+
+// reserve makes path as an empty private file, or fails if it exists: the tools
+// that then get the path overwrite what they find.
+func reserve(path string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// run runs a tool in the C locale and returns its standard output. The error has
+// what the tool wrote to its standard error.
+func run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err == nil {
+		return stdout.Bytes(), nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx) // rather than "signal: killed", which names no reason
+	}
+	if said := strings.TrimSpace(stderr.String()); said != "" {
+		return nil, fmt.Errorf("%s: %w: %s", name, err, said)
+	}
+	return nil, fmt.Errorf("%s: %w", name, err)
 }

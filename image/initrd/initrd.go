@@ -7,7 +7,9 @@ package initrd
 import (
 	"bytes"
 	"compress/gzip"
+	"debug/elf"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -129,4 +131,19 @@ func addModules(archive *archive, root fs.FS, dir string, order []string) error 
 		names.WriteString(name + "\n")
 	}
 	return archive.file("modules/order", 0o644, []byte(names.String()))
+}
+
+// checkStatic refuses a busybox that needs a dynamic linker: the kernel would
+// panic without naming the cause.
+func checkStatic(binary []byte) error {
+	file, err := elf.NewFile(bytes.NewReader(binary))
+	if err != nil {
+		return fmt.Errorf("%s: %w", busybox, err)
+	}
+	for _, segment := range file.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return errors.New(busybox + " is not statically linked: install busybox-static in place of busybox")
+		}
+	}
+	return nil
 }

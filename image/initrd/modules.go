@@ -1,12 +1,17 @@
 package initrd
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 // want is a module that an initrd should hold.
@@ -92,4 +97,37 @@ func (m modules) visit(path string, visited map[string]bool, order []string) []s
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
+}
+
+// readModule reads a module and unpacks it as its name says.
+func readModule(root fs.FS, name string) ([]byte, error) {
+	file, err := root.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading module: %w", err)
+	}
+	defer file.Close()
+	plain, err := decompress(path.Ext(name), file)
+	if err != nil {
+		return nil, fmt.Errorf("unpacking module %s: %w", name, err)
+	}
+	content, err := io.ReadAll(plain)
+	if err != nil {
+		return nil, fmt.Errorf("unpacking module %s: %w", name, err)
+	}
+	return content, nil
+}
+
+func decompress(extension string, from io.Reader) (io.Reader, error) {
+	switch extension {
+	case ".ko":
+		return from, nil
+	case ".gz":
+		return gzip.NewReader(from)
+	case ".xz":
+		return xz.NewReader(from)
+	case ".zst":
+		// With a concurrency of one it decodes in ReadAll, and need not be closed.
+		return zstd.NewReader(from, zstd.WithDecoderConcurrency(1))
+	}
+	return nil, fmt.Errorf("unknown compression %q", extension)
 }
