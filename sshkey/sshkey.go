@@ -55,7 +55,8 @@ func Pin(config *ssh.ClientConfig, hostKey string) error {
 	config.HostKeyAlgorithms = []string{host.Type()}
 	config.HostKeyCallback = func(name string, remote net.Addr, key ssh.PublicKey) error {
 		if err := fixed(name, remote, key); err != nil {
-			return fmt.Errorf("%w: it has %s, not %s", ErrHostKey, ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(host))
+			return fmt.Errorf("%w: it has %s, not %s", ErrHostKey,
+				ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(host))
 		}
 		return nil
 	}

@@ -32,9 +32,10 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if recipe.Form != image.Tree && recipe.Form != image.ShiftedTree {
 		return image.Golden{}, fmt.Errorf("containers are made from a tree, not from an image of form %q", recipe.Form)
 	}
-	return cache.New(b.options.ImagesDir).Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+	builder := func(ctx context.Context, work string) (root string, err error) {
 		return "", b.build(ctx, recipe, work, progress)
-	})
+	}
+	return cache.New(b.options.ImagesDir).Build(ctx, recipe, builder)
 }
 
 func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) error {
@@ -51,7 +52,9 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 	if err := installServices(golden); err != nil {
 		return err
 	}
-	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error { return b.prebuild(ctx, at, golden, progress) })
+	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
+		return b.prebuild(ctx, at, golden, progress)
+	})
 	if err != nil {
 		return fmt.Errorf("%w%s", err, bootlog.Tail(filepath.Join(work, buildLog)))
 	}
@@ -60,7 +63,10 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 
 // stage is where the containers of image builds run.
 func (b *Backend) stage() stage.Stage {
-	return stage.Stage{Pool: b.options.Pool, WorkersDir: b.options.WorkersDir, Network: b.options.Network, Destroy: b.Destroy}
+	return stage.Stage{
+		Pool: b.options.Pool, WorkersDir: b.options.WorkersDir,
+		Network: b.options.Network, Destroy: b.Destroy,
+	}
 }
 
 // prebuild runs the agent in a container of the golden tree itself, which is not
@@ -77,7 +83,8 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 	defer ours.Close()
 	recipe := golden.Recipe
 	m, err := b.launch(container{
-		id: at.ID, namespace: at.Lease.Namespace, size: backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory}, form: recipe.Form,
+		id: at.ID, namespace: at.Lease.Namespace, form: recipe.Form,
+		size:  backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
 		mount: bind(golden.Tree(), root), console: filepath.Join(golden.Dir, buildLog),
 		command: []string{guest.AgentPath, "guest"}, input: theirs,
 	})

@@ -60,8 +60,8 @@ func identityFiles(id guest.Identity, user account) []tree.File {
 		{Name: guest.HostKeyPath, Content: id.HostKey, Mode: 0o600},
 		{Name: guest.HostKeyPath + ".pub", Content: id.HostKeyPublic + "\n", Mode: 0o644},
 		{
-			Name: path.Join(strings.TrimPrefix(user.home, "/"), ".ssh/authorized_keys"), Content: id.AuthorizedKey + "\n",
-			Mode: 0o600, UID: user.uid, GID: user.gid,
+			Name:    path.Join(strings.TrimPrefix(user.home, "/"), ".ssh/authorized_keys"),
+			Content: id.AuthorizedKey + "\n", Mode: 0o600, UID: user.uid, GID: user.gid,
 		},
 	}
 	if id.Link.IPv6 {

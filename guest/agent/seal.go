@@ -33,7 +33,8 @@ var masked = []string{
 	"e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "logrotate.timer", "motd-news.timer",
 	"systemd-random-seed.service", "systemd-machine-id-commit.service", "systemd-firstboot.service",
 	"systemd-pstore.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
-	"getty@tty1.service", "console-getty.service", "serial-getty@ttyS0.service", "serial-getty@ttyAMA0.service", "getty-static.service",
+	"getty@tty1.service", "console-getty.service", "getty-static.service",
+	"serial-getty@ttyS0.service", "serial-getty@ttyAMA0.service",
 	// The kernel loads these by itself at first use.
 	"modprobe@dm_mod.service", "modprobe@loop.service", "modprobe@fuse.service",
 	"modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@configfs.service",

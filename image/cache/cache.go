@@ -132,7 +132,8 @@ func readManifest(path, digest string) (image.Manifest, error) {
 	}
 	switch {
 	case manifest.Version > image.ManifestVersion:
-		return image.Manifest{}, fmt.Errorf("its manifest has version %d and this program knows %d: update the plugin", manifest.Version, image.ManifestVersion)
+		return image.Manifest{}, fmt.Errorf("its manifest has version %d and this program knows %d: update the plugin",
+			manifest.Version, image.ManifestVersion)
 	case manifest.Version < 1:
 		return image.Manifest{}, fmt.Errorf("its manifest has version %d", manifest.Version)
 	case manifest.Digest != digest:

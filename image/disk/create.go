@@ -35,7 +35,8 @@ func FromDirectory(ctx context.Context, dir, path string, size int64, label stri
 	// journal of a sparse file read as zeros already.
 	const options = "lazy_itable_init=1,lazy_journal_init=1,discard"
 	if _, err := run(ctx, "mkfs.ext4", "-q", "-F", "-L", label, "-d", dir, "-E", options, path); err != nil {
-		return errors.Join(fmt.Errorf("making an ext4 file system of %d bytes from %s: %w", size, dir, err), os.Remove(path))
+		err = fmt.Errorf("making an ext4 file system of %d bytes from %s: %w", size, dir, err)
+		return errors.Join(err, os.Remove(path))
 	}
 	return nil
 }

@@ -92,7 +92,8 @@ func parseQcow2(start []byte) (header, error) {
 	case version != 2 && version != 3:
 		return header{}, fmt.Errorf("its qcow2 version is %d, not 2 or 3", version)
 	case binary.BigEndian.Uint64(start[qcow2Backing:]) != 0:
-		return header{}, errors.New("it has a backing file, which could be any file of this host: flatten it with qemu-img convert")
+		return header{}, errors.New("it has a backing file, which could be any file of this host: " +
+			"flatten it with qemu-img convert")
 	case binary.BigEndian.Uint32(start[qcow2Crypt:]) != 0:
 		return header{}, errors.New("it is encrypted")
 	case version == 3 && binary.BigEndian.Uint64(start[qcow2Incompatible:])&qcow2ExternalData != 0:
@@ -115,7 +116,8 @@ func checkBootSector(path string) error {
 	defer file.Close()
 	sector := make([]byte, 512)
 	if _, err := io.ReadFull(file, sector); err != nil || !bytes.HasSuffix(sector, []byte(bootSignature)) {
-		return errors.New("it has no boot sector: use the image of a whole disk with a boot loader, and a file that is undamaged")
+		return errors.New("it has no boot sector: use the image of a whole disk with a boot loader, " +
+			"and a file that is undamaged")
 	}
 	return nil
 }

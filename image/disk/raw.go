@@ -25,7 +25,8 @@ func ToRaw(ctx context.Context, src, dst string, size int64) error {
 		return fmt.Errorf("image %s: %w", src, err)
 	}
 	if head.size > size {
-		return fmt.Errorf("image %s is a disk of %d bytes, more than the %d of machine.disk: raise machine.disk", src, head.size, size)
+		return fmt.Errorf("image %s is a disk of %d bytes, more than the %d of machine.disk: raise machine.disk",
+			src, head.size, size)
 	}
 	if err := convert(ctx, head.format, src, dst); err != nil {
 		return err

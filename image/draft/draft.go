@@ -37,7 +37,9 @@ const seedFile = "seed.iso"
 
 // Make makes the disk, the kernel where there is one, and the seed volume in
 // the golden image's directory.
-func (m Maker) Make(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) (Draft, error) {
+func (m Maker) Make(
+	ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) (Draft, error) {
 	made := Draft{Seed: filepath.Join(golden.Dir, seedFile)}
 	var err error
 	if recipe.Source.Kind == image.Debootstrap {
@@ -54,7 +56,9 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, golden image.Golde
 
 // fromPackages makes a disk that is one file system, without partitions or boot
 // loader. The kernel and our own initial RAM disk are files beside it.
-func fromPackages(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) (root string, err error) {
+func fromPackages(
+	ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) (root string, err error) {
 	progress("packages", "")
 	show := func(line string) { progress("packages", line) }
 	if err := (debootstrap.Maker{}).Make(ctx, recipe, golden.Dir, show); err != nil {
@@ -80,7 +84,9 @@ func fromPackages(ctx context.Context, recipe image.Recipe, golden image.Golden,
 	return "root=/dev/vda", nil
 }
 
-func (m Maker) fromCloudImage(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) error {
+func (m Maker) fromCloudImage(
+	ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) error {
 	var path string
 	var err error
 	switch kind := recipe.Source.Kind; kind {

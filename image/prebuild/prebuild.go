@@ -35,7 +35,9 @@ var _ Guest = (*guest.Client)(nil)
 // An image that came as a whole disk has no kernel in the golden image's
 // directory yet: it is fetched from the guest, and its root arguments are
 // returned.
-func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress) (root string, err error) {
+func Run(
+	ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) (root string, err error) {
 	progress("cloud-init", "")
 	err = within(ctx, bootLimit, "first boot", func(ctx context.Context) error {
 		if err := g.Network(ctx); err != nil {
@@ -71,7 +73,8 @@ func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.
 		}
 	}
 	progress("check", "")
-	return within(ctx, choreLimit, "checking for what jobs need", shown(g, requirements(recipe.User), "check", progress))
+	check := shown(g, requirements(recipe.User), "check", progress)
+	return within(ctx, choreLimit, "checking for what jobs need", check)
 }
 
 // resultFile is what cloud-init writes when its last stage has ended.
@@ -79,7 +82,8 @@ const resultFile = "/run/cloud-init/result.json"
 
 func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) error {
 	var result bytes.Buffer
-	if err := g.Run(ctx, "while [ ! -s "+resultFile+" ]; do sleep 0.2; done; cat "+resultFile, newBounded(&result, answerLimit)); err != nil {
+	const wait = "while [ ! -s " + resultFile + " ]; do sleep 0.2; done; cat " + resultFile
+	if err := g.Run(ctx, wait, newBounded(&result, answerLimit)); err != nil {
 		return fmt.Errorf("waiting for cloud-init: %w", err)
 	}
 	var report struct {

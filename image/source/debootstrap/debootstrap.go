@@ -84,7 +84,8 @@ func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
 	}
 	own := host.Own(entries)
 	if len(own) == 0 {
-		return plan{}, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach", host.ID, host.Codename)
+		return plan{}, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach",
+			host.ID, host.Codename)
 	}
 	dump, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
 	if err != nil {

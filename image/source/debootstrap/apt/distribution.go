@@ -39,7 +39,8 @@ func ParseOSRelease(text string) (Distribution, error) {
 	case slices.Contains(family, Ubuntu):
 		found = Distribution{ID: Ubuntu, Codename: fields["UBUNTU_CODENAME"]}
 	case !slices.Contains(family, Debian):
-		return Distribution{}, fmt.Errorf("this host runs %q, and packages are taken from hosts that run Debian or Ubuntu only", fields["ID"])
+		return Distribution{}, fmt.Errorf(
+			"this host runs %q, and packages are taken from hosts that run Debian or Ubuntu only", fields["ID"])
 	}
 	if found.Codename == "" {
 		found.Codename = fields["VERSION_CODENAME"]

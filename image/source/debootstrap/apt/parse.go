@@ -52,7 +52,8 @@ func fromStanza(stanza []Option) (Entry, bool) {
 		case "components":
 			entry.Components = words
 		case "enabled":
-			enabled = !slices.Contains([]string{"no", "false", "0", "off", "without", "disable"}, strings.ToLower(field.Value))
+			off := []string{"no", "false", "0", "off", "without", "disable"}
+			enabled = !slices.Contains(off, strings.ToLower(field.Value))
 		default:
 			for _, kept := range options {
 				if strings.EqualFold(kept, field.Name) {
