@@ -20,7 +20,7 @@ const (
 type UserData struct {
 	// PreserveHostname keeps cloud-init away from the host name.
 	PreserveHostname bool `yaml:"preserve_hostname,omitempty"`
-	// SSHPasswordLogin is written always: silence means what the image says.
+	// SSHPasswordLogin is always written: without it the image's own setting holds.
 	SSHPasswordLogin bool   `yaml:"ssh_pwauth"`
 	Users            []User `yaml:"users,omitempty"`
 	// SSHKeys are host keys: "ed25519_private", "ed25519_public" and so on to
@@ -29,11 +29,11 @@ type UserData struct {
 	PackageUpdate  bool              `yaml:"package_update,omitempty"`
 	PackageUpgrade bool              `yaml:"package_upgrade,omitempty"`
 	Packages       []string          `yaml:"packages,omitempty"`
-	// RunCmd runs at the end of the first boot: a list of commands, each a
-	// list of arguments, so that no shell takes a value apart.
+	// RunCmd runs at the end of the first boot: a list of commands, each a list of
+	// arguments, which no shell splits.
 	RunCmd [][]string `yaml:"runcmd,omitempty"`
 	// InitModules, ConfigModules and FinalModules are what the three stages of
-	// cloud-init do; empty means what the image says.
+	// cloud-init run; empty means the image's own setting.
 	InitModules   []string `yaml:"cloud_init_modules,omitempty"`
 	ConfigModules []string `yaml:"cloud_config_modules,omitempty"`
 	FinalModules  []string `yaml:"cloud_final_modules,omitempty"`
@@ -45,7 +45,7 @@ type User struct {
 	// Sudo is a rule such as "ALL=(ALL) NOPASSWD:ALL", or empty.
 	Sudo  string `yaml:"sudo,omitempty"`
 	Shell string `yaml:"shell,omitempty"`
-	// LockPasswd is written always: cloud-init locks what it is not told about.
+	// LockPasswd is always written: without it cloud-init locks the password.
 	LockPasswd bool `yaml:"lock_passwd"`
 	// SSHAuthorizedKeys are lines of the file of that name.
 	SSHAuthorizedKeys []string `yaml:"ssh_authorized_keys,omitempty"`

@@ -10,7 +10,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
-// Level says how grave a finding is.
+// Level says how serious a finding is.
 type Level string
 
 // Levels of findings.

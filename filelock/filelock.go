@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process that waits looks again after shortestPoll, and then after twice as
-// long each time, up to longestPoll: some locks are held for a millisecond, and
-// those of images for minutes. A blocking flock could not be cancelled.
+// A process that waits tries again after shortestPoll, and then after twice as long
+// each time, up to longestPoll: some locks are held for a millisecond, those of
+// images for minutes. It does not block in flock, which could not be cancelled.
 const (
 	shortestPoll = 2 * time.Millisecond
 	longestPoll  = 50 * time.Millisecond
@@ -25,9 +25,9 @@ const (
 // that ends.
 type Lock struct{ file *os.File }
 
-// Acquire takes the lock on the file at path, making it when it is missing, and
-// waits for it until ctx is done. It belongs to the Lock and not to the
-// process, so it also keeps goroutines of one process apart.
+// Acquire takes the lock on the file at path, which it makes when it is missing,
+// and waits for it until ctx is done. The lock belongs to the Lock and not to the
+// process, so that it also keeps goroutines of one process apart.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
 	return acquire(ctx, path, os.O_RDWR|os.O_CREATE)
 }
@@ -50,8 +50,8 @@ func acquire(ctx context.Context, path string, flags int) (*Lock, error) {
 	return &Lock{file}, nil
 }
 
-// TryAcquire takes the lock on the file at path, making it when it is missing,
-// unless somebody holds it: then there is neither a lock nor an error.
+// TryAcquire takes the lock on the file at path, which it makes when it is missing.
+// When another holds the lock, it returns nil and no error.
 func TryAcquire(path string) (*Lock, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -64,7 +64,8 @@ func TryAcquire(path string) (*Lock, error) {
 	return &Lock{file}, nil
 }
 
-// Release gives the lock back. The file stays: who waits for it has it open.
+// Release gives the lock back. The file stays, since processes that wait have it
+// open.
 func (l *Lock) Release() error { return l.file.Close() }
 
 // Wait takes the lock on a file that is open already, and waits for it until

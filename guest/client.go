@@ -23,9 +23,9 @@ func NewClient(conn net.Conn) *Client {
 	return &Client{conn: conn, in: NewReader(conn)}
 }
 
-// lateAnswer is after how long the time that a request carried may have been old
-// when the guest set its clock by it: a busy host takes its time to run a guest.
-// It is told anew then, until it is quick about it, though not for ever.
+// An answer that takes lateAnswer or longer may come from a guest that has set its
+// clock by an old time: a busy host may run a guest late. The guest is then told
+// the time again, until it answers sooner, at most wakeTries times.
 const (
 	lateAnswer = 500 * time.Millisecond
 	wakeTries  = 5
@@ -38,7 +38,7 @@ func (c *Client) Rekey(ctx context.Context, identity Identity) error {
 	if err := c.do(ctx, request, io.Discard); err != nil || time.Since(began) < lateAnswer {
 		return err
 	}
-	return c.Wake(ctx) // it does it sooner the second time
+	return c.Wake(ctx)
 }
 
 // Wake gives a guest that was suspended fresh entropy and the time.
@@ -65,7 +65,7 @@ func (c *Client) Network(ctx context.Context) error {
 	return c.do(ctx, Request{Op: OpNetwork}, io.Discard)
 }
 
-// Await gets the guest of a template as far as it gets without an identity.
+// Await has the guest of a template do all that needs no identity; see Await.
 func (c *Client) Await(ctx context.Context, await Await) error {
 	return c.do(ctx, Request{Op: OpAwait, Await: &await}, io.Discard)
 }
@@ -96,14 +96,16 @@ func (c *Client) PowerOff(ctx context.Context) error {
 	return c.do(ctx, Request{Op: OpPowerOff}, io.Discard)
 }
 
-// do sends one request and takes its events until the last. What else comes
-// over the line, left there by an earlier connection, is dropped; a line that
-// is no message fails the request, since it proves a broken or foreign agent.
+// do sends one request and takes its events until the last. Answers to other
+// requests, left in the stream by an earlier connection, are dropped. A line that
+// is not a message fails the request: the agent is broken, or not ours.
 func (c *Client) do(ctx context.Context, request Request, output io.Writer) error {
 	release := bind(ctx, c.conn)
 	defer release()
 
-	request.Version, request.ID = Version, newID()
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails, see crypto/rand
+	request.Version, request.ID = Version, binary.BigEndian.Uint64(id[:])
 	if err := Write(c.conn, request); err != nil {
 		return c.fail(ctx, request, err)
 	}
@@ -143,8 +145,8 @@ func take(event Event, output io.Writer) (done bool, err error) {
 	return event.Done, nil
 }
 
-// fail names the operation, and prefers the context's cause over the time-out
-// of the connection that the context brought about.
+// fail names the operation. When ctx has ended, its cause takes the place of the
+// connection's time-out, which bind has set.
 func (c *Client) fail(ctx context.Context, request Request, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -152,18 +154,12 @@ func (c *Client) fail(ctx context.Context, request Request, err error) error {
 	return fmt.Errorf("guest agent: %s: %w", request.Op, err)
 }
 
-// bind makes blocked reads and writes of conn end with ctx, and not before: its
-// cause is then known.
+// bind makes blocked reads and writes of conn end when ctx does, and not sooner,
+// so that the cause of ctx is known by then.
 func bind(ctx context.Context, conn net.Conn) (release func()) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return func() {
 		stop()
 		_ = conn.SetDeadline(time.Time{})
 	}
-}
-
-func newID() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-	return binary.BigEndian.Uint64(b[:])
 }

@@ -5,15 +5,15 @@ import "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 // AgentPath is where an image has the agent, which its systemd unit starts.
 const AgentPath = "/usr/local/lib/mayfly/agent"
 
-// HostKeyPath is where a guest keeps its SSH host key; the public half is
-// beside it, with .pub behind its name.
+// HostKeyPath is where a guest keeps its SSH host key, relative to its root; the
+// public half is beside it, with .pub after its name.
 const HostKeyPath = "etc/ssh/ssh_host_ed25519_key"
 
-// HostsFile is the hosts file of a guest. It names the guest: without that
-// every sudo waits for a name server that does not know the name.
+// HostsFile is the text of a guest's hosts file. The guest's own name is in it:
+// without that every sudo would ask a name server, which does not know the name.
 func HostsFile(name string) string {
 	return "127.0.0.1 localhost\n127.0.1.1 " + name + "\n::1 localhost ip6-localhost ip6-loopback\n"
 }
 
-// ResolverFile is the resolv.conf of a guest.
+// ResolverFile is the text of a guest's resolv.conf.
 func ResolverFile() string { return "nameserver " + network.Gateway.String() + "\n" }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Identity is what makes a worker one of a kind: everything that clones and
-// forks of one golden image must not share.
+// Identity is what a worker does not share with other clones and forks of its
+// golden image.
 type Identity struct {
 	// Hostname is the worker's host name, which also goes into its hosts file.
 	Hostname string `json:"hostname"`
@@ -22,22 +22,22 @@ type Identity struct {
 	// of its authorized_keys file.
 	User          string `json:"user"`
 	AuthorizedKey string `json:"authorized_key"`
-	// Link is what the worker's network has that not all have.
+	// Link is how the worker's network differs from that of all.
 	Link Link `json:"link,omitzero"`
 }
 
-// Link is how a guest's network differs from the one that every guest has: that
-// of the zero value.
+// Link is how a guest's network differs from the one that every guest has. The
+// zero value is no difference.
 type Link struct {
 	// MTU is how long a packet may be, in bytes; zero for the usual 1500.
 	MTU int `json:"mtu,omitempty"`
-	// IPv6 gives the guest the address and the gateway that all who have IPv6
+	// IPv6 gives the guest the address and the gateway that all guests with IPv6
 	// have.
 	IPv6 bool `json:"ipv6,omitempty"`
 }
 
-// MTUs that a link can have: the least that IPv4 wants of every host, and the
-// most that its packets can fill.
+// MTUs that a link can have: the least that IPv4 demands of every host, and the
+// greatest length of its packets.
 const (
 	minMTU = 576
 	maxMTU = 65535
@@ -51,13 +51,13 @@ var (
 	userPattern      = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
 )
 
-// ValidUser tells whether jobs may log in to an account of this name, for those
-// who want to know before there is a guest: a-z or _, then up to 31 of a-z,
-// 0-9, _, . and -.
+// ValidUser tells whether jobs may log in to an account of this name: a-z or _,
+// then up to 31 of a-z, 0-9, _, . and -. It is exported so that a configuration
+// can be refused before there is a guest.
 func ValidUser(name string) bool { return userPattern.MatchString(name) }
 
 // validate reports every mistake at once. The agent writes these values into
-// files of the guest, so that none may smuggle in a line of its own.
+// files of the guest, so none may hold a line break where a line is expected.
 func (i Identity) validate() error {
 	var wrong []error
 	check := func(ok bool, what string) {

@@ -3,10 +3,10 @@
 // does inside a Linux guest lives in agent/.
 //
 // The protocol is one JSON object a line, over a byte stream that only the
-// host can reach (virtio-serial, vsock). The host asks, the agent answers: any
-// number of events, the last of which is marked done. The host numbers its
-// requests at random, so that what an earlier connection left in the stream is
-// told apart and dropped.
+// host can reach (virtio-serial, vsock). The host sends requests, the agent
+// answers each with any number of events, the last of which is marked done. The
+// host numbers its requests at random, so that it can drop answers that an
+// earlier connection left in the stream.
 package guest
 
 import (
@@ -44,12 +44,12 @@ const (
 const (
 	// OpRekey gives the guest its identity; see Rekey.
 	OpRekey = "rekey"
-	// OpWake mends what a suspended guest has missed; see Fresh.
+	// OpWake gives a resumed guest fresh entropy and the time; see Fresh.
 	OpWake = "wake"
 	// OpNetwork sets up the network without an identity, for a prebuild.
 	OpNetwork = "network"
-	// OpAwait does what a rekey need not do any more in the forks of a
-	// template; see Await.
+	// OpAwait does, in a template, what a rekey of its forks would otherwise have
+	// to do; see Await.
 	OpAwait = "await"
 	// OpRun runs a shell command as root; its output comes as events.
 	OpRun = "run"
@@ -63,7 +63,11 @@ const (
 
 // Errors of the protocol.
 var (
+	// ErrTooLong says that a line is longer than MaxLine.
 	ErrTooLong = fmt.Errorf("line longer than %d bytes", MaxLine)
+	// ErrMessage says that a line is not a message.
+	ErrMessage = errors.New("not a message")
+	// ErrVersion says that the other end speaks another Version.
 	ErrVersion = errors.New("protocol version does not match")
 )
 
@@ -81,13 +85,13 @@ type Request struct {
 	Await   *Await `json:"await,omitempty"`
 }
 
-// Rekey is what a guest needs to become one of a kind.
+// Rekey is what a guest needs to get its own identity.
 type Rekey struct {
 	Identity
 	Fresh
 }
 
-// Fresh is what a guest cannot have in its memory when that is restored.
+// Fresh is what a guest's memory cannot hold when it is restored.
 type Fresh struct {
 	// Entropy is fresh random bytes from the host: without them all machines
 	// restored from one memory would draw the same numbers.
@@ -96,13 +100,13 @@ type Fresh struct {
 	Time time.Time `json:"time"`
 }
 
-// Await is what a template has to know of the identities that its forks will
-// get: what they all have in common, and nothing secret. Their network is set
-// up as well, so the host must have cut its cable off before.
+// Await is what the identities of all a template's forks have in common; nothing
+// of it is secret. The agent sets up the network as well, so the host must have
+// cut the template off from it before.
 type Await struct {
 	// User is the account that jobs log in to.
 	User string `json:"user"`
-	// Link is what most forks' network will have; a rekey mends the rest.
+	// Link is that of most forks; a rekey changes it where it differs.
 	Link Link `json:"link,omitzero"`
 }
 
@@ -133,7 +137,7 @@ func (r Request) Validate() error {
 	case r.Op == OpWake:
 		return r.Wake.validate(OpWake)
 	case r.Op == OpAwait && (r.Await == nil || !ValidUser(r.Await.User) || !r.Await.Link.valid()):
-		return errors.New("await without an account, or with a malformed one, or a link that cannot be")
+		return errors.New("await without an account, or with a malformed account or link")
 	case r.Op == OpRun && r.Command == "":
 		return errors.New("run without a command")
 	case r.Op == OpFetch && r.Path == "":
@@ -169,9 +173,8 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{lines: bufio.NewReaderSize(r, MaxLine)}
 }
 
-// Read reads one message. After ErrTooLong the rest of that line is gone, and
-// the next call reads the next line; so it is after a line that is not a
-// message.
+// Read reads one message. A line that is too long (ErrTooLong) or not a message
+// (ErrMessage) is skipped whole: the next call reads the next line.
 func (r *Reader) Read(message any) error {
 	line, err := r.lines.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -207,9 +210,6 @@ func decode(line []byte, message any) error {
 	}
 	return nil
 }
-
-// ErrMessage says that a line is not a message.
-var ErrMessage = errors.New("not a message")
 
 // Write writes one message with a single call of w.Write.
 func Write(w io.Writer, message any) error {

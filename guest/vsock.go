@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// VsockPort is the vsock port that the agent listens on, in guests that have
-// no virtio-serial port. It is a privileged one: nobody but root can take it
-// while the agent is not there.
+// VsockPort is the vsock port that the agent listens on in guests without a
+// virtio-serial port. It is a privileged port: only root can take it while the
+// agent does not run.
 const VsockPort = 700
 
 const (
@@ -25,12 +25,13 @@ const (
 	maxAnswer = 14
 )
 
-// errRefused says that nobody listened in the guest.
+// errRefused says that nothing listened on the port in the guest.
 var errRefused = errors.New("nobody listens in the guest yet")
 
-// DialVsock reaches the agent through a hybrid vsock socket, as Firecracker
-// and Cloud Hypervisor have them: a unix socket on the host, on which the port
-// in the guest is named first. It tries until the agent listens or ctx ends.
+// DialVsock connects to the agent through a hybrid vsock socket, as Firecracker
+// and Cloud Hypervisor have them: a unix socket on the host, to which the host
+// first writes the port in the guest. It tries until the agent listens or ctx
+// ends.
 func DialVsock(ctx context.Context, path string) (net.Conn, error) {
 	for {
 		conn, err := dialVsock(ctx, path)
@@ -53,24 +54,21 @@ func dialVsock(ctx context.Context, path string) (net.Conn, error) {
 	}
 	release := bind(ctx, conn)
 	defer release()
-	if err := shakeHands(conn, VsockPort); err != nil {
+	if _, err = fmt.Fprintf(conn, "CONNECT %d\n", VsockPort); err != nil {
+		err = errors.Join(errRefused, err)
+	} else {
+		err = readAnswer(conn)
+	}
+	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil
 }
 
-// shakeHands asks for a port of the guest. The connection is closed without an
-// answer when nobody listens there.
-func shakeHands(conn io.ReadWriter, port uint32) error {
-	if _, err := fmt.Fprintf(conn, "CONNECT %d\n", port); err != nil {
-		return errors.Join(errRefused, err)
-	}
-	return readAnswer(conn)
-}
-
-// readAnswer takes exactly one line, "OK " and the port on the host's side:
-// what comes after it is the agent's.
+// readAnswer reads exactly one line, "OK " and the port on the host's side: what
+// comes after it is the agent's. The connection is closed without an answer when
+// nothing listens on the port.
 func readAnswer(in io.Reader) error {
 	line := make([]byte, 0, maxAnswer)
 	for len(line) < maxAnswer {

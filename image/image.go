@@ -1,8 +1,9 @@
 // Package image is the contract for images: what a user asks for (a recipe)
-// and what a worker is made from (a golden image). Where an image comes from
-// lives in source/, what is made of that for its first boot in draft/, the way
-// from there to a sealed disk in prebuild/; files and file systems in disk/,
-// the initial RAM disk in initrd/, the cache of finished images in cache/.
+// and what a worker is made from (a golden image). Downloads and root file
+// systems from packages are in source/, what is made of them for a first boot in
+// draft/, and what happens from there to a sealed disk in prebuild/. Files and
+// file systems are in disk/, the initial RAM disk is in initrd/, the cache of
+// finished images in cache/.
 package image
 
 import (
@@ -49,14 +50,14 @@ const (
 	Disk = ""
 	// Tree is a root file system as a directory, for containers.
 	Tree = "tree"
-	// ShiftedTree is a Tree whose owners are counted from ShiftedBase: what a
-	// container sees as 0 belongs to nobody on the host.
+	// ShiftedTree is a Tree whose owners are counted from ShiftedBase: the user
+	// that a container sees as 0 is ShiftedBase on the host, an unused id.
 	ShiftedTree = "tree-shifted"
 )
 
 // ShiftedBase is the first of the 65536 user and group ids that a ShiftedTree
-// belongs to. It lies above what systemd, its containers and subuid(5) hand
-// out, and below what systemd reserves at the end of 31 bits.
+// belongs to. It is above the ids that systemd, its containers and subuid(5) give
+// out, and below those that systemd reserves at the end of 31 bits.
 const ShiftedBase = 0x7d660000
 
 // Recipe is what the user asks an image to be. Two recipes with the same
@@ -76,8 +77,8 @@ type Recipe struct {
 	// GitLabRunner that of a gitlab-runner binary to copy in, or empty.
 	Agent        string `json:"-"`
 	GitLabRunner string `json:"-"`
-	// AgentSHA256 and GitLabRunnerSHA256 make an image with an older agent or
-	// runner another image.
+	// AgentSHA256 and GitLabRunnerSHA256 are their digests, so that another agent
+	// or runner makes another image.
 	AgentSHA256        string `json:"agent_sha256,omitempty"`
 	GitLabRunnerSHA256 string `json:"gitlab_runner_sha256,omitempty"`
 	// CPUs and Memory (bytes) are what the machine gets while it is built;
@@ -116,8 +117,8 @@ type Manifest struct {
 	// Root is the kernel's arguments that say where its root file system is,
 	// such as root=/dev/vda.
 	Root string `json:"root"`
-	// Files are the sizes in bytes of the files above that it was made with, by
-	// name. Manifests of old have none.
+	// Files are the sizes in bytes of those of the files above that it was made
+	// with, by name. Manifests of older builds have none.
 	Files        map[string]int64 `json:"files,omitempty"`
 	BuiltAt      time.Time        `json:"built_at"`
 	BuiltSeconds float64          `json:"built_seconds"`

@@ -1,5 +1,5 @@
-// Package lines takes the output of a program apart into lines, as they come,
-// and keeps the last ones for the error of a program that fails.
+// Package lines splits the output of a program into lines, as they come, and
+// keeps the last ones for the error of a program that fails.
 package lines
 
 import (
@@ -10,13 +10,13 @@ import (
 const (
 	// kept is how many last lines are kept.
 	kept = 20
-	// longest bounds a line in bytes, a longer one counts as several: progress
-	// bars and binary rubbish may have no end of line at all.
+	// longest bounds a line in bytes. A longer one counts as several, since
+	// progress bars and binary data may have no end of line at all.
 	longest = 4096
 )
 
-// Writer shows each line that is written to it. A line that overwrites itself,
-// as progress bars do, counts as many; blank ones do not count.
+// Writer shows each line that is written to it. A carriage return ends a line as
+// well, since progress bars use it. Blank lines are dropped.
 type Writer struct {
 	show    func(line string)
 	partial []byte
@@ -44,13 +44,13 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 }
 
-// Flush takes a last line that has no end.
+// Flush shows a last line without an end of line.
 func (w *Writer) Flush() {
 	w.take(w.partial)
 	w.partial = nil
 }
 
-// Quote is the last lines as the end of an error's text.
+// Quote returns the last lines as the end of an error's text, or nothing.
 func (w *Writer) Quote() string {
 	w.Flush()
 	if len(w.last) == 0 {

@@ -202,7 +202,7 @@ func checkImages(c config.Config) (findings []doctor.Finding) {
 // unfinishedBuilds lists what killed builds have left of images, and removes it
 // if it is told to.
 func unfinishedBuilds(c config.Config, remove bool) ([]string, error) {
-	names, err := cache.New(c.ImagesDir()).Unfinished(remove)
+	names, err := cache.New(c.ImagesDir()).Orphans(remove)
 	for i, name := range names {
 		names[i] = "unfinished image " + name
 	}

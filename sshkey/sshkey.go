@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// ErrHostKey says that a server answers which does not have the pinned host
-// key: it is another machine.
+// ErrHostKey says that a server has another host key than the pinned one: it is
+// another machine.
 var ErrHostKey = errors.New("wrong host key")
 
 // Pair is an Ed25519 key pair.
@@ -55,7 +55,8 @@ func Pin(config *ssh.ClientConfig, hostKey string) error {
 	config.HostKeyAlgorithms = []string{host.Type()}
 	config.HostKeyCallback = func(name string, remote net.Addr, key ssh.PublicKey) error {
 		if err := fixed(name, remote, key); err != nil {
-			return fmt.Errorf("%w: it has %s, not %s", ErrHostKey, ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(host))
+			return fmt.Errorf("%w: it has %s, not %s", ErrHostKey,
+				ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(host))
 		}
 		return nil
 	}

@@ -32,9 +32,10 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if recipe.Form != image.Tree && recipe.Form != image.ShiftedTree {
 		return image.Golden{}, fmt.Errorf("containers are made from a tree, not from an image of form %q", recipe.Form)
 	}
-	return cache.New(b.options.ImagesDir).Build(ctx, recipe, func(ctx context.Context, work string) (root string, err error) {
+	builder := func(ctx context.Context, work string) (root string, err error) {
 		return "", b.build(ctx, recipe, work, progress)
-	})
+	}
+	return cache.New(b.options.ImagesDir).Build(ctx, recipe, builder)
 }
 
 func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) error {
@@ -51,33 +52,39 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 	if err := installServices(golden); err != nil {
 		return err
 	}
-	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error { return b.prebuild(ctx, at, golden, progress) })
+	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
+		return b.prebuild(ctx, at, golden, progress)
+	})
 	if err != nil {
 		return fmt.Errorf("%w%s", err, bootlog.Tail(filepath.Join(work, buildLog)))
 	}
 	return syncTree(golden.Tree())
 }
 
-// stage is where containers run that are no workers.
+// stage is where the containers of image builds run.
 func (b *Backend) stage() stage.Stage {
-	return stage.Stage{Pool: b.options.Pool, WorkersDir: b.options.WorkersDir, Network: b.options.Network, Destroy: b.Destroy}
+	return stage.Stage{
+		Pool: b.options.Pool, WorkersDir: b.options.WorkersDir,
+		Network: b.options.Network, Destroy: b.Destroy,
+	}
 }
 
-// prebuild runs the agent in a container of the golden tree itself, which is
-// not booted, and drives it over the container's standard input.
+// prebuild runs the agent in a container of the golden tree itself, which is not
+// booted, and sends it requests over the container's standard input.
 func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Golden, progress image.Progress) error {
 	root := b.directory(at.ID)
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return fmt.Errorf("directory to mount the prebuild's tree at: %w", err)
 	}
-	ours, theirs, err := line()
+	ours, theirs, err := agentLine()
 	if err != nil {
 		return err
 	}
 	defer ours.Close()
 	recipe := golden.Recipe
 	m, err := b.launch(container{
-		id: at.ID, namespace: at.Lease.Namespace, size: backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory}, form: recipe.Form,
+		id: at.ID, namespace: at.Lease.Namespace, form: recipe.Form,
+		size:  backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
 		mount: bind(golden.Tree(), root), console: filepath.Join(golden.Dir, buildLog),
 		command: []string{guest.AgentPath, "guest"}, input: theirs,
 	})
@@ -90,8 +97,9 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 	return m.explain(prebuild.Tree(ctx, guest.NewClient(ours), recipe, progress))
 }
 
-// line is a connection, one end of which a process can inherit.
-func line() (ours net.Conn, theirs *os.File, err error) {
+// agentLine is a connection: our end, and a file for the standard input of the
+// process at the other end.
+func agentLine() (ours net.Conn, theirs *os.File, err error) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a line to the agent: %w", err)
@@ -104,7 +112,8 @@ func line() (ours net.Conn, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
-// syncTree has everything on the disk before the image gets its name.
+// syncTree writes the file system of a tree to the disk, before the image gets
+// its name.
 func syncTree(dir string) error {
 	file, err := os.Open(dir)
 	if err != nil {

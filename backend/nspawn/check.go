@@ -31,7 +31,8 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	} else {
 		findings = append(findings, doctor.Finding{
 			Level: doctor.Missing, What: "image.source", Detail: "it names a cloud image, which holds a whole disk",
-			Mend: fmt.Sprintf("set plugin_config.image.source to %q, or choose a backend of virtual machines", image.Debootstrap),
+			Mend: fmt.Sprintf("set plugin_config.image.source to %q, or choose a backend of virtual machines",
+				image.Debootstrap),
 		})
 	}
 	return append(findings,
@@ -76,8 +77,8 @@ func parseVersion(said string) (int, error) {
 	return 0, fmt.Errorf("systemd-nspawn --version says %q, which names no version", first)
 }
 
-// checkCopies tries how workers will share the golden tree's files, in a
-// directory of its own below the nearest one that is there.
+// checkCopies tries how workers will share the golden tree's files. It tries in a
+// new directory, below WorkersDir or the nearest directory above that exists.
 func (b *Backend) checkCopies(ctx context.Context) doctor.Finding {
 	dir := b.options.WorkersDir
 	for dir != "/" {
@@ -127,13 +128,15 @@ func checkGroups() doctor.Finding {
 		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), "mount /proc"
 		return finding
 	case len(hierarchies) == 0:
-		finding.Level, finding.Detail = doctor.Missing, "none are mounted, and without one a container cannot be ended for sure"
+		finding.Level = doctor.Missing
+		finding.Detail = "none are mounted, and without one a container cannot be ended for sure"
 		finding.Mend = "mount -t cgroup2 none /sys/fs/cgroup"
 		return finding
 	}
 	if lacking := cgroup.Lacking(hierarchies); len(lacking) > 0 {
 		finding.Level, finding.Detail = doctor.Warning, "workers have no limit on "+strings.Join(lacking, ", ")
-		finding.Mend = "boot the host with the unified hierarchy (systemd.unified_cgroup_hierarchy=1) and with cgroup_enable=memory"
+		finding.Mend = "boot the host with the unified hierarchy (systemd.unified_cgroup_hierarchy=1) " +
+			"and with cgroup_enable=memory"
 		return finding
 	}
 	finding.Detail = "memory, processors and processes of workers are limited"
@@ -151,15 +154,17 @@ func (b *Backend) checkUsers() doctor.Finding {
 		return finding
 	}
 	if err := userNamespaces(); err != nil {
-		finding.Detail = "this host has none: root in a worker is root on this host, held back only by what it may not call: " + err.Error()
+		finding.Detail = "this host has none: root in a worker is root on this host, " +
+			"held back only by what it may not call: " + err.Error()
 		finding.Mend = "sysctl user.max_user_namespaces=15000, on a kernel with CONFIG_USER_NS"
 		return finding
 	}
-	finding.Level, finding.Detail = doctor.OK, fmt.Sprintf("root in a worker is user %d on this host", image.ShiftedBase)
+	finding.Level = doctor.OK
+	finding.Detail = fmt.Sprintf("root in a worker is user %d on this host", image.ShiftedBase)
 	return finding
 }
 
-// userNamespaces tries to make one.
+// userNamespaces tries to make a user namespace.
 func userNamespaces() error {
 	probe := exec.Command("true")
 	probe.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}

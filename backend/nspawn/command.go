@@ -9,15 +9,16 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// supervise becomes a container's supervisor, in a mount namespace of its own:
-// what it mounts ends with the last process there. First it enters the control
-// groups whose files are its arguments up to "--", then it mounts the root as
-// the next four say, and then it becomes the rest.
+// supervise is a script that becomes a container's supervisor. It runs in a mount
+// namespace of its own, so that what it mounts ends with the last process there.
+// It enters the control groups whose files are its arguments up to "--", mounts
+// the root as the next four arguments say, and executes the others.
 //
-// systemd-nspawn keeps notes below /run/systemd/nspawn, and leaves them there
-// when it is killed. It waits for udev to know a network interface, which udev
-// never does in a namespace of ours, unless /sys is read-only. A /tmp in memory
-// would count as the container's; the image may have one of its own all the same.
+// /run/systemd/nspawn is a tmpfs because systemd-nspawn keeps state there, and
+// leaves it when it is killed. /sys is read-only because systemd-nspawn otherwise
+// waits until udev knows the network interface, which udev never does in a
+// namespace of ours. SYSTEMD_NSPAWN_TMPFS_TMP=0 keeps it from mounting a tmpfs on
+// /tmp, which would count as the container's memory; an image may still do so.
 const supervise = `while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn
@@ -30,7 +31,7 @@ exec "$@"`
 // directoryOption is followed by the path of the container's root.
 const directoryOption = "--directory="
 
-// suppressSync is the first version of systemd-nspawn that can.
+// suppressSync is the first version of systemd-nspawn with --suppress-sync.
 const suppressSync = 250
 
 // commandSpec is all that decides a container's command line.
@@ -50,7 +51,7 @@ type commandSpec struct {
 	Command []string
 }
 
-// arguments are those of unshare(1), which becomes sh(1), and that
+// arguments are those of unshare(1), which executes sh(1), which executes
 // systemd-nspawn.
 func (s commandSpec) arguments() []string {
 	args := []string{"--mount", "--propagation", "private", "sh", "-euc", supervise, "mayfly"}
@@ -62,13 +63,17 @@ func (s commandSpec) arguments() []string {
 // nspawn are the arguments of systemd-nspawn. Workers live for one job, so
 // their files need not survive a crash of the host: nothing is synced.
 func (s commandSpec) nspawn() []string {
+	users := "no"
+	if s.Form == image.ShiftedTree {
+		users = strconv.Itoa(image.ShiftedBase) + ":" + strconv.Itoa(userRange)
+	}
 	args := []string{
 		"--quiet", "--register=no", "--keep-unit", "--settings=no",
 		"--machine=" + s.Name, directoryOption + s.Mount.target,
 		"--network-interface=" + network.Peer, "--resolv-conf=off",
 		"--timezone=off", "--link-journal=no",
-		"--drop-capability=CAP_LINUX_IMMUTABLE", // files that we could not remove
-		"--private-users=" + s.users(),
+		"--drop-capability=CAP_LINUX_IMMUTABLE", // with it a job could make files that we cannot remove
+		"--private-users=" + users,
 	}
 	if s.Version >= suppressSync {
 		args = append(args, "--suppress-sync=yes")
@@ -81,10 +86,3 @@ func (s commandSpec) nspawn() []string {
 
 // userRange is how many ids a container has.
 const userRange = 65536
-
-func (s commandSpec) users() string {
-	if s.Form == image.ShiftedTree {
-		return strconv.Itoa(image.ShiftedBase) + ":" + strconv.Itoa(userRange)
-	}
-	return "no"
-}

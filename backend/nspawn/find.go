@@ -13,17 +13,17 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
-// rootDir is where a container's root file system is, in the worker's
-// directory. By its path the supervisor's command line says whose it is.
+// rootDir is the container's root file system in the worker's directory. Its path
+// is on the supervisor's command line, and tells which worker that belongs to.
 const rootDir = "root"
 
 func (b *Backend) directory(id string) string {
 	return filepath.Join(b.options.WorkersDir, id, rootDir)
 }
 
-// unit is what the worker's control group and its scope are called, without
-// the scope's suffix. It tells pools of one name in two state directories
-// apart.
+// unit is the name of the worker's control group and scope, without the scope's
+// suffix. A digest of WorkersDir in it tells pools of one name in two state
+// directories apart.
 func (b *Backend) unit(id string) string {
 	sum := sha256.Sum256([]byte(filepath.Clean(b.options.WorkersDir)))
 	return "mayfly-" + hex.EncodeToString(sum[:4]) + "-" + id
@@ -31,13 +31,13 @@ func (b *Backend) unit(id string) string {
 
 const scopeSuffix = ".scope"
 
-// group is the same under systemd and without it, so that it is found in one
-// way.
+// group is the worker's control group. It has the same name under systemd and
+// without it, so that there is one way to find it.
 func (b *Backend) group(hierarchies []cgroup.Hierarchy, id string) cgroup.Group {
 	return cgroup.New(hierarchies, process.Slice, b.unit(id)+scopeSuffix)
 }
 
-// groups are the workers of this pool that have one.
+// groups are the ids of the workers of this pool that have a control group.
 func (b *Backend) groups() (ids []string, err error) {
 	hierarchies, err := cgroup.Hierarchies()
 	if err != nil {

@@ -22,8 +22,8 @@ func base(form string) int {
 	return 0
 }
 
-// writeIdentity makes a copy of a golden tree one of a kind, before anything
-// runs in it: the same files that the agent writes in a virtual machine.
+// writeIdentity writes a worker's identity into a copy of a golden tree, before
+// anything runs in it: the same files that the agent writes in a virtual machine.
 func writeIdentity(dir string, golden image.Golden, id guest.Identity) (err error) {
 	w, err := tree.NewWriter(dir, golden.Tree(), base(golden.Recipe.Form))
 	if err != nil {
@@ -60,12 +60,12 @@ func identityFiles(id guest.Identity, user account) []tree.File {
 		{Name: guest.HostKeyPath, Content: id.HostKey, Mode: 0o600},
 		{Name: guest.HostKeyPath + ".pub", Content: id.HostKeyPublic + "\n", Mode: 0o644},
 		{
-			Name: path.Join(strings.TrimPrefix(user.home, "/"), ".ssh/authorized_keys"), Content: id.AuthorizedKey + "\n",
-			Mode: 0o600, UID: user.uid, GID: user.gid,
+			Name:    path.Join(strings.TrimPrefix(user.home, "/"), ".ssh/authorized_keys"),
+			Content: id.AuthorizedKey + "\n", Mode: 0o600, UID: user.uid, GID: user.gid,
 		},
 	}
 	if id.Link.IPv6 {
-		files = append(files, ipv6())
+		files = append(files, ipv6Service())
 	}
 	return files
 }

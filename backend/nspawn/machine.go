@@ -25,8 +25,8 @@ const consoleFile = "console.log"
 // mostProcesses is how many processes and threads a container may have.
 const mostProcesses = 16384
 
-// machine is a container. One that was found without its supervisor has no
-// process, and is there to be destroyed.
+// machine is a container. Without a process it is an orphan that lost its
+// supervisor: it can only be destroyed.
 type machine struct {
 	id      string
 	console string
@@ -40,7 +40,7 @@ func (m *machine) ID() string              { return m.id }
 func (m *machine) Address() netip.AddrPort { return m.address }
 func (m *machine) How() string             { return backend.Clone }
 
-// ended is closed.
+// ended is a closed channel.
 var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 func (m *machine) Done() <-chan struct{} {
@@ -73,8 +73,8 @@ type container struct {
 	input   *os.File
 }
 
-// launch starts a container in a control group of its own: under systemd its
-// scope's, else one that we make.
+// launch starts a container in a control group of its own: that of its scope under
+// systemd, else one that we make.
 func (b *Backend) launch(c container) (*machine, error) {
 	version, err := b.version()
 	if err != nil {
@@ -102,7 +102,7 @@ func (b *Backend) launch(c container) (*machine, error) {
 	return &machine{id: c.id, console: c.console, process: child}, nil
 }
 
-// properties are the limits in systemd's words.
+// properties are the limits as properties of a systemd unit.
 func properties(size backend.Size) []string {
 	return []string{
 		"Delegate=yes",
@@ -112,14 +112,15 @@ func properties(size backend.Size) []string {
 	}
 }
 
-// The wait for SSH. A packet that comes before the container's network is up is
-// lost; the kernel would send the next after a second.
+// The wait for SSH tries anew after dialTimeout: a packet that is sent before the
+// container's network is up is lost, and the kernel would send the next after a
+// second.
 const (
 	dialTimeout  = 100 * time.Millisecond
 	dialInterval = 10 * time.Millisecond
 )
 
-// awaitSSH returns once something listens where SSH is to answer.
+// awaitSSH returns when something listens on the SSH port.
 func (m *machine) awaitSSH(ctx context.Context) error {
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
@@ -137,8 +138,8 @@ func (m *machine) awaitSSH(ctx context.Context) error {
 	}
 }
 
-// explain prefers the end of the container to what that end brought about,
-// such as a connection that broke.
+// explain puts the reason of the container's end before an error that the end has
+// caused, such as a connection that broke.
 func (m *machine) explain(err error) error {
 	if err == nil {
 		return nil
@@ -151,6 +152,6 @@ func (m *machine) explain(err error) error {
 	}
 }
 
-// endDelay is how long the end of a process may be known after the end of its
-// connections.
+// endDelay is how much later than the end of its connections the end of a process
+// may become known.
 const endDelay = 100 * time.Millisecond

@@ -22,8 +22,8 @@ import (
 
 // Options are what the backend needs from its surroundings.
 type Options struct {
-	// Pool is the pool's name. WorkersDir holds the directories of its workers;
-	// by its path containers of this pool are told from others.
+	// Pool is the pool's name. WorkersDir holds the directories of its workers; its
+	// path tells containers of this pool from others.
 	Pool, WorkersDir string
 	// ImagesDir holds the golden images.
 	ImagesDir string
@@ -31,7 +31,7 @@ type Options struct {
 	Source string
 	// PrivateUsers asks for user namespaces.
 	PrivateUsers bool
-	// Network gives the image build a lease of its own. Its leases are for
+	// Network gives an image build a lease of its own. Its leases are for
 	// containers.
 	Network network.Network
 }
@@ -40,7 +40,7 @@ type Options struct {
 type Backend struct {
 	options Options
 	version func() (int, error)
-	// tag is the --directory of our supervisors, and of what becomes one.
+	// tag finds our supervisors, and the shells that become one, by --directory.
 	tag process.Tag
 
 	mu       sync.Mutex
@@ -61,8 +61,8 @@ func New(options Options) *Backend {
 	}
 }
 
-// Form is the form of golden images that containers are made from here, with
-// user namespaces if they are wanted and the host has them.
+// Form is the form of golden images that containers are made from on this host:
+// image.ShiftedTree if user namespaces are wanted and the kernel has them.
 func Form(privateUsers bool) string {
 	if privateUsers && userNamespaces() == nil {
 		return image.ShiftedTree
@@ -91,15 +91,17 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 		return nil, err
 	}
 	m.address = spec.Lease.SSH()
-	b.keep(m)
+	b.mu.Lock()
+	b.machines[m.id] = m
+	b.mu.Unlock()
 	if err := m.awaitSSH(ctx); err != nil {
 		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
 	}
 	return m, nil
 }
 
-// Find looks at the host's processes and control groups: a container whose
-// supervisor was killed lives on in its group.
+// Find looks at the host's processes and control groups, since the processes of a
+// container whose supervisor was killed live on in its group.
 func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 	supervisors, err := b.tag.Find("")
 	if err != nil {
@@ -131,11 +133,17 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	known := b.machines[id]
 	delete(b.machines, id)
 	b.mu.Unlock()
-	if !workerid.Valid(id) { // nobody's directory
+	if !workerid.Valid(id) { // no worker has such a directory
 		return nil
 	}
-	// The supervisor first: after its end nothing enters the group.
-	if err := b.killSupervisor(ctx, id, known); err != nil {
+	// The supervisor is killed first: after its end nothing enters the group.
+	var err error
+	if known != nil {
+		err = known.process.Kill(ctx)
+	} else {
+		err = b.tag.Kill(ctx, id)
+	}
+	if err != nil {
 		return err
 	}
 	if err := b.endGroup(ctx, id); err != nil {
@@ -159,19 +167,6 @@ func (b *Backend) endGroup(ctx context.Context, id string) error {
 	}
 	cgroup.RemoveSlice(hierarchies, process.Slice)
 	return nil
-}
-
-func (b *Backend) killSupervisor(ctx context.Context, id string, known *machine) error {
-	if known != nil {
-		return known.process.Kill(ctx)
-	}
-	return b.tag.Kill(ctx, id)
-}
-
-func (b *Backend) keep(m *machine) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.machines[m.id] = m
 }
 
 // ConsolePath is the boot log of a worker.

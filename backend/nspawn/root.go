@@ -24,11 +24,11 @@ const (
 type root struct {
 	// writable is where files are written to before the container starts.
 	writable string
-	// mount makes the copy whole, in the container's supervisor.
+	// mount is the mount that makes the copy whole; the supervisor makes it.
 	mount mount
 }
 
-// mount is what mount(8) wants to know.
+// mount is the arguments of mount(8).
 type mount struct{ kind, options, source, target string }
 
 // cloneTree makes a copy in a worker's directory: a snapshot where the golden
@@ -37,7 +37,8 @@ func cloneTree(golden image.Golden, dir string) (root, error) {
 	at := filepath.Join(dir, rootDir)
 	if tree.IsSubvolume(golden.Tree()) {
 		err := tree.Snapshot(golden.Tree(), at)
-		if err == nil || !elsewhere(err) {
+		onAnotherFileSystem := errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ENOTTY)
+		if !onAnotherFileSystem {
 			return root{at, bind(at, at)}, err
 		}
 	}
@@ -49,22 +50,19 @@ func cloneTree(golden image.Golden, dir string) (root, error) {
 	if err != nil {
 		return root{}, err
 	}
-	// The upper layer's root is the container's.
+	// The root of the upper layer is the root of the container.
 	if err := os.Chown(upper, int(owner.Uid), int(owner.Gid)); err != nil {
 		return root{}, err
 	}
 	return root{upper, overlay(golden.Tree(), upper, work, at)}, nil
 }
 
-// elsewhere is how the kernel says that a directory is on another file system
-// than the subvolume.
-func elsewhere(err error) bool { return errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ENOTTY) }
-
-// overlay is how an overlay is mounted. A colon would end the lower layer.
+// overlay is the mount of an overlay. A colon would end the path of the lower
+// layer, so it is escaped.
 func overlay(lower, upper, work, at string) mount {
 	options := "lowerdir=" + strings.ReplaceAll(lower, ":", `\:`) + ",upperdir=" + upper + ",workdir=" + work
 	return mount{"overlay", options, "overlay", at}
 }
 
-// bind is how a tree itself is mounted.
+// bind is the mount of a tree itself.
 func bind(tree, at string) mount { return mount{"none", "bind", tree, at} }

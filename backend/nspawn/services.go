@@ -15,14 +15,8 @@ import (
 // service is a systemd unit of our own in a container.
 type service struct{ name, text string }
 
-// services are what a booted container starts before all else. Its identity is
-// in its files by then, so nothing waits for an agent.
-func services() []service {
-	return []service{{"mayfly-network.service", networkService()}, {"mayfly-ssh.service", sshService}}
-}
-
-// networkService sets up the network of a booted container: the link comes
-// into it bare.
+// networkService sets up the network of a booted container, whose link has no
+// settings when it comes into the container.
 func networkService() string {
 	return fmt.Sprintf(`[Unit]
 Description=Mayfly network: the link that the host has put into this container
@@ -38,9 +32,9 @@ ExecStart=/bin/sh -ec 'ip link set lo up; ip address replace %[1]s dev %[2]s; ip
 `, network.Guest, network.Peer, network.Gateway)
 }
 
-// ipv6 is what the network service does beside that for a worker that has it.
-// Nobody else is on the link, so that nobody is asked about addresses.
-func ipv6() tree.File {
+// ipv6Service has the network service set up IPv6 as well. Nobody else is on the
+// link, so it does without duplicate address detection.
+func ipv6Service() tree.File {
 	return tree.File{
 		Name: "etc/systemd/system/mayfly-network.service.d/ipv6.conf", Mode: 0o644,
 		Content: fmt.Sprintf(`[Service]
@@ -66,14 +60,17 @@ Restart=on-failure
 RestartSec=100ms
 `
 
-// installServices puts them into a golden tree that nothing has run in.
+// installServices puts the services that a booted container starts first into a
+// golden tree that nothing has run in. The container's identity is in its files
+// before it boots, so no service waits for an agent.
 func installServices(golden image.Golden) (err error) {
 	w, err := tree.NewWriter(golden.Tree(), golden.Tree(), base(golden.Recipe.Form))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	for _, s := range services() {
+	services := []service{{"mayfly-network.service", networkService()}, {"mayfly-ssh.service", sshService}}
+	for _, s := range services {
 		const units = "etc/systemd/system/"
 		err = errors.Join(err,
 			w.Write(tree.File{Name: units + s.name, Content: s.text, Mode: 0o644}),

@@ -1,6 +1,7 @@
 package synthetic
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
-// handshakeTimeout ends a connection of which nothing comes. On a busy host it
-// may come late, and whoever logs in has a limit of their own.
+// handshakeTimeout ends a connection whose handshake does not end. It is long,
+// since a busy host is slow and clients have limits of their own.
 const handshakeTimeout = 2 * time.Minute
 
 // machine is an SSH server with the identity of one worker.
@@ -27,7 +28,8 @@ type machine struct {
 	config   *ssh.ServerConfig
 	listener net.Listener
 
-	// ctx is what all connections and processes hang on; ended first says why.
+	// ctx is the context of all connections and processes; the first call of
+	// ended says why the machine ends.
 	ctx   context.Context
 	ended context.CancelCauseFunc
 	work  sync.WaitGroup // connections and processes
@@ -36,8 +38,8 @@ type machine struct {
 
 var _ backend.Machine = (*machine)(nil)
 
-// newMachine takes the worker's identity and opens its port. Nobody answers
-// there until serve.
+// newMachine takes the worker's identity and opens its port, which answers when
+// serve is called.
 func newMachine(spec backend.Spec) (*machine, error) {
 	config, err := serverConfig(spec.Identity)
 	if err != nil {
@@ -118,4 +120,30 @@ func (m *machine) serveConn(conn net.Conn) {
 	for channel := range channels {
 		m.work.Go(func() { m.serveChannel(ctx, channel) })
 	}
+}
+
+// serverConfig has the host key of an identity, and lets in its user with its
+// authorized key and nobody else.
+func serverConfig(identity guest.Identity) (*ssh.ServerConfig, error) {
+	host, err := ssh.ParsePrivateKey([]byte(identity.HostKey))
+	if err != nil {
+		return nil, fmt.Errorf("reading its host key: %w", err)
+	}
+	authorized, _, _, _, err := ssh.ParseAuthorizedKey([]byte(identity.AuthorizedKey))
+	if err != nil {
+		return nil, fmt.Errorf("reading its authorized key: %w", err)
+	}
+	if identity.User == "" {
+		return nil, errors.New("its identity has no user")
+	}
+	config := &ssh.ServerConfig{
+		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			if conn.User() != identity.User || !bytes.Equal(key.Marshal(), authorized.Marshal()) {
+				return nil, fmt.Errorf("%s may not log in with this key", conn.User())
+			}
+			return &ssh.Permissions{}, nil
+		},
+	}
+	config.AddHostKey(host)
+	return config, nil
 }

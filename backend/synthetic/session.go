@@ -16,8 +16,8 @@ const (
 	// commandLimit is how long one command may run, so that a forgotten one
 	// does not outlive the demo.
 	commandLimit = time.Hour
-	// outputDelay is how long a command's output may go on after its end, in
-	// the hands of a process that it left behind.
+	// outputDelay is how long an orphan of a command may hold its output open
+	// after its end.
 	outputDelay = time.Second
 	// statusUnknown is the exit status of a command that never ran.
 	statusUnknown = 127
@@ -97,19 +97,19 @@ func (m *machine) shell(ctx context.Context, channel ssh.Channel, args []string)
 		io.WriteString(channel.Stderr(), err.Error()+"\n")
 		return statusUnknown
 	}
-	// Not shell.Stdin: Wait would wait for an end of input that a client may
-	// never send. This ends with the channel.
+	// With shell.Stdin, Wait would wait for an end of input that a client may never
+	// send. This copy ends with the channel.
 	m.work.Go(func() {
 		io.Copy(stdin, channel)
 		stdin.Close()
 	})
 	shell.Wait()             // an error says no more than the state, or that the client went away
-	killGroup(shell.Process) // what the shell left in the background
+	killGroup(shell.Process) // orphans that the shell left in the background
 	return exitStatus(shell.ProcessState)
 }
 
-// killGroup kills a shell and all that it started and that did not leave its
-// process group.
+// killGroup kills a shell and all that it started, except for processes that have
+// left its process group.
 func killGroup(shell *os.Process) error {
 	err := syscall.Kill(-shell.Pid, syscall.SIGKILL)
 	if errors.Is(err, syscall.ESRCH) {
@@ -118,7 +118,7 @@ func killGroup(shell *os.Process) error {
 	return err
 }
 
-// exitStatus says it the way shells do: 128 and the signal's number for a
+// exitStatus is the status as shells give it: 128 plus the signal's number for a
 // command that a signal ended.
 func exitStatus(state *os.ProcessState) uint32 {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {

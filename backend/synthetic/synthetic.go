@@ -1,14 +1,14 @@
 // Package synthetic is a backend without machines, for tests, load runs and
-// demos: each worker is an SSH server inside this process, on a port of its
-// own of the loopback interface. It is a real backend in all that the pool
-// and the runner can see, and costs next to nothing.
+// demos: each worker is an SSH server in this process, on a port of its own on
+// the loopback interface. The pool and the runner see no difference to another
+// backend.
 //
-// It isolates nothing. What a job runs is run by this host's shell, as the
-// user of this process, in the worker's directory, and killed with the worker.
-// Never give it a job that you would not run yourself.
+// It isolates nothing. A job's commands are run by this host's shell, as the user
+// of this process, in the worker's directory, and killed with the worker. Never
+// give it a job that you would not run yourself.
 //
-// Its machines live and die with the process, so there is nothing to find
-// after a crash, and no network, image or guest agent is involved.
+// Its machines end with the process, so there are no orphans to find, and
+// network, image and guest agent are not used.
 package synthetic
 
 import (
@@ -144,8 +144,8 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	return nil
 }
 
-// Crash ends a machine from outside, as a real one would end by a fault of its
-// own. One that does not exist cannot crash, and that is no error.
+// Crash ends a machine as a fault of its own would end a real one. It does nothing
+// when there is no such machine.
 func (b *Backend) Crash(id string) {
 	if m := b.machine(id); m != nil {
 		m.end("crashed")

@@ -10,9 +10,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
 )
 
-// UserData is the text of the file of that name. Its first line is how
-// cloud-init tells configuration from a script.
-func UserData(data cloudinit.UserData) ([]byte, error) {
+// userData is the text of the file user-data. By its first line cloud-init tells
+// configuration from a script.
+func userData(data cloudinit.UserData) ([]byte, error) {
 	text, err := marshal(data)
 	if err != nil {
 		return nil, fmt.Errorf("writing user-data: %w", err)
@@ -20,8 +20,8 @@ func UserData(data cloudinit.UserData) ([]byte, error) {
 	return append([]byte("#cloud-config\n"), text...), nil
 }
 
-// MetaData is the text of the file of that name.
-func MetaData(data cloudinit.MetaData) ([]byte, error) {
+// metaData is the text of the file meta-data.
+func metaData(data cloudinit.MetaData) ([]byte, error) {
 	text, err := marshal(data)
 	if err != nil {
 		return nil, fmt.Errorf("writing meta-data: %w", err)
@@ -29,9 +29,9 @@ func MetaData(data cloudinit.MetaData) ([]byte, error) {
 	return text, nil
 }
 
-// NetworkConfig is the text of the file of that name, in version 2 of the
+// networkConfig is the text of the file network-config, in version 2 of the
 // format.
-func NetworkConfig(config cloudinit.NetworkConfig) ([]byte, error) {
+func networkConfig(config cloudinit.NetworkConfig) ([]byte, error) {
 	text, err := marshal(network{
 		Version: 2,
 		Ethernets: map[string]ethernet{config.Name: {
@@ -83,9 +83,9 @@ func everywhere(via netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
-// inFlow has a value written between brackets, however deep: the library
-// writes some strings of more than one line in a way that nobody can read
-// back, but not there.
+// inFlow has a value encoded in flow style (brackets and braces) at every depth.
+// In block style the library writes some strings of more than one line in a way
+// that cannot be read back.
 type inFlow struct {
 	Value any `yaml:"value,flow"`
 }
@@ -109,9 +109,8 @@ func marshal(value any) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// restyle puts collections on lines of their own, and every string that is a
-// value in quotes. cloud-init reads YAML 1.1, in which a plain = or 12:30 is
-// no string; in quotes they are to everyone.
+// restyle puts collections on lines of their own, and quotes every string that is
+// a value: cloud-init reads YAML 1.1, in which a plain = or 12:30 is not a string.
 func restyle(node *yaml.Node) {
 	node.Style = 0
 	for i, child := range node.Content {

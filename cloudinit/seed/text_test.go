@@ -60,13 +60,13 @@ func TestTexts(t *testing.T) {
 }
 
 func TestEmptyUserDataIsStillConfiguration(t *testing.T) {
-	text, err := UserData(cloudinit.UserData{})
+	text, err := userData(cloudinit.UserData{})
 	require.NoError(t, err)
 	require.Equal(t, "#cloud-config\nssh_pwauth: false\n", string(text))
 }
 
 func TestNetworkOfVersion6(t *testing.T) {
-	text, err := NetworkConfig(cloudinit.NetworkConfig{
+	text, err := networkConfig(cloudinit.NetworkConfig{
 		Name: "eth0", Address: netip.MustParsePrefix("2001:db8::2/64"), Gateway: netip.MustParseAddr("2001:db8::1"),
 	})
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestValuesSurvive(t *testing.T) {
 		data.Users[0].Name = awkward.Draw(t, "name")
 		data.Packages = rapid.SliceOfN(awkward, 1, 3).Draw(t, "packages")
 		data.RunCmd = [][]string{rapid.SliceOfN(awkward, 1, 3).Draw(t, "command")}
-		text, err := UserData(data)
+		text, err := userData(data)
 		require.NoError(t, err)
 		require.True(t, bytes.HasPrefix(text, []byte("#cloud-config\n")))
 		var got cloudinit.UserData

@@ -7,6 +7,7 @@ package seed
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -68,24 +69,55 @@ func (v Volume) stage(dir string) error {
 	return nil
 }
 
-// validName keeps names on the volume, and in the range that every reader of
-// Rock Ridge names agrees on.
+// validName are names without a path, of the length and the characters that every
+// reader of Rock Ridge takes.
 var validName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
 func (v Volume) texts() (map[string][]byte, error) {
-	user, err := UserData(v.UserData)
+	user, err := userData(v.UserData)
 	if err != nil {
 		return nil, err
 	}
-	meta, err := MetaData(v.MetaData)
+	meta, err := metaData(v.MetaData)
 	if err != nil {
 		return nil, err
 	}
 	texts := map[string][]byte{cloudinit.UserDataFile: user, cloudinit.MetaDataFile: meta}
 	if v.Network != nil {
-		texts[cloudinit.NetworkConfigFile], err = NetworkConfig(*v.Network)
+		texts[cloudinit.NetworkConfigFile], err = networkConfig(*v.Network)
 	}
 	return texts, err
+}
+
+// place makes dst a hard link to the file src where that is possible, else a
+// copy: gitlab-runner has 90 MB.
+func place(src, dst string) error {
+	resolved, err := filepath.EvalSymlinks(src)
+	if err != nil {
+		return err
+	}
+	if os.Link(resolved, dst) == nil {
+		return nil
+	}
+	return copyFile(resolved, dst)
+}
+
+func copyFile(src, dst string) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // writeISO makes an ISO 9660 file system of what is in dir.
@@ -94,21 +126,16 @@ func writeISO(path, dir string) error {
 	if err != nil {
 		return err
 	}
-	err = finalize(out, dir)
+	iso, err := iso9660.Create(file.New(out, false), 0, 0, blockSize, dir)
+	if err == nil {
+		// The standard pads the label with spaces; the library would pad with zeros.
+		label := fmt.Sprintf("%-32s", cloudinit.VolumeLabel)
+		err = iso.Finalize(iso9660.FinalizeOptions{RockRidge: true, VolumeIdentifier: label})
+	}
 	if err = errors.Join(err, out.Close()); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
-}
-
-// finalize pads the label with spaces, as the standard has it and readers
-// expect it; the library would pad with zeros.
-func finalize(out *os.File, dir string) error {
-	iso, err := iso9660.Create(file.New(out, false), 0, 0, blockSize, dir)
-	if err != nil {
-		return err
-	}
-	return iso.Finalize(iso9660.FinalizeOptions{RockRidge: true, VolumeIdentifier: fmt.Sprintf("%-32s", cloudinit.VolumeLabel)})
 }
 
 // blockSize is the only one that every reader of ISO 9660 takes.

@@ -65,12 +65,12 @@ func serve(t *testing.T, kernel *recorder) (client *guest.Client, root string, c
 	t.Helper()
 	root = t.TempDir()
 	host, inside := net.Pipe()
-	a := &Agent{Root: root, Log: slog.New(slog.DiscardHandler), Kernel: kernel,
-		Ready: func() error { return kernel.call("ready") }}
+	a := &agent{root: root, log: slog.New(slog.DiscardHandler), kernel: kernel,
+		ready: func() error { return kernel.call("ready") }}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = a.Serve(context.Background(), inside)
+		_ = a.serve(context.Background(), inside)
 	}()
 	t.Cleanup(func() {
 		_, _ = host.Close(), inside.Close() // reading then fails for good
@@ -263,7 +263,7 @@ func TestFetchSendsLargeFiles(t *testing.T) {
 	require.ErrorContains(t, client.Fetch(t.Context(), path+"-", io.Discard), "no such file")
 }
 
-func TestRubbishIsAnsweredAndTheAgentGoesOn(t *testing.T) {
+func TestLineThatIsNotARequestIsAnsweredAndTheAgentGoesOn(t *testing.T) {
 	client, _, conn := serve(t, &recorder{})
 	events := guest.NewReader(conn)
 	for _, line := range []string{"rubbish\n", strings.Repeat("x", guest.MaxLine+1) + "\n"} {
@@ -287,7 +287,7 @@ func TestSealLeavesNothingThatMachinesMustNotShare(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte("secret"), 0o600))
 	}
 	require.NoError(t, client.Seal(t.Context()))
-	require.NoError(t, client.Seal(t.Context()), "sealing twice is no error")
+	require.NoError(t, client.Seal(t.Context()), "sealing twice is not an error")
 
 	left := regularFiles(t, root, "secret")
 	require.Empty(t, left)
@@ -342,8 +342,8 @@ func (h lateHost) Write(p []byte) (int, error) {
 func TestHostThatConnectsLateIsNoticedSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := lateHost{lines: make(chan string, 1), answered: make(chan struct{})}
-		a := &Agent{Root: t.TempDir(), Log: slog.New(slog.DiscardHandler), Kernel: &recorder{}}
-		go func() { _ = a.Serve(t.Context(), host) }()
+		a := &agent{root: t.TempDir(), log: slog.New(slog.DiscardHandler), kernel: &recorder{}}
+		go func() { _ = a.serve(t.Context(), host) }()
 		time.Sleep(time.Second + time.Millisecond) // just after a look
 		connected := time.Now()
 		host.lines <- "rubbish\n"
@@ -369,6 +369,6 @@ func TestFindPort(t *testing.T) {
 // harmless, and shows that the calls are what the kernel takes.
 func TestReseed(t *testing.T) {
 	need.Root(t)
-	require.NoError(t, Linux{}.Reseed(make([]byte, guest.MinEntropy)))
-	require.ErrorContains(t, Linux{}.Reseed(make([]byte, guest.MaxEntropy+1)), "at most")
+	require.NoError(t, linux{}.Reseed(make([]byte, guest.MinEntropy)))
+	require.ErrorContains(t, linux{}.Reseed(make([]byte, guest.MaxEntropy+1)), "at most")
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// open opens a door with a server of its own, and returns where.
+// open opens an SSH port with a server of its own, and returns its address.
 func open(t *testing.T, ctx context.Context, server ...string) string {
 	t.Helper()
-	address, err := door{server, slog.New(slog.DiscardHandler)}.open(ctx, "127.0.0.1:0")
+	address, err := sshPort{server, slog.New(slog.DiscardHandler)}.open(ctx, "127.0.0.1:0")
 	require.NoError(t, err)
 	return address.String()
 }
@@ -60,7 +60,7 @@ func TestServerThatCannotStartEndsTheConnection(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-func TestDoorClosesWithItsContext(t *testing.T) {
+func TestPortClosesWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	address := open(t, ctx, "cat")
 	conn, err := net.Dial("tcp", address)

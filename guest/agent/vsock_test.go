@@ -45,9 +45,9 @@ func always(cid uint32) func() uint32 { return func() uint32 { return cid } }
 
 func TestAgentServesOneConnectionAfterTheOther(t *testing.T) {
 	port, dial := vsockOverUnix(t, always(unix.VMADDR_CID_HOST))
-	a := &Agent{Root: t.TempDir(), Log: slog.New(slog.DiscardHandler), Kernel: &recorder{}, Ready: func() error { return nil }}
+	a := &agent{root: t.TempDir(), log: slog.New(slog.DiscardHandler), kernel: &recorder{}, ready: func() error { return nil }}
 	ended := make(chan error, 1)
-	go func() { ended <- a.Serve(context.Background(), port) }()
+	go func() { ended <- a.serve(context.Background(), port) }()
 
 	for range 3 {
 		conn := dial()

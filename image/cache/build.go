@@ -16,16 +16,16 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
-// Builder makes an image in workdir, which is new and empty: files with the
-// names of package image stay, and whatever else lies there at the end stays
-// too. It returns Root of the manifest, the rest of which is filled in.
+// Builder makes an image in workdir, which is new and empty. All that it leaves
+// there stays with the image; the names of the image's own files are in package
+// image. It returns Root of the manifest; the cache fills in the rest.
 type Builder func(ctx context.Context, workdir string) (root string, err error)
 
 // Build returns the golden image of the recipe, and has it built when there is
 // none. Of all who ask for one image at the same time, in this process or
 // another, one builds; the others wait and take what it made, or try for
-// themselves when it failed. A build that fails leaves nothing, and what a
-// killed one left is removed by the next, of whatever recipe that is.
+// themselves when it failed. A build that fails leaves nothing. Orphans of
+// killed builds, of whatever recipe, are removed before the next build begins.
 func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (golden image.Golden, err error) {
 	digest := recipe.Digest()
 	lock, err := c.lock(ctx, digest)
@@ -38,7 +38,7 @@ func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (
 	if found || err != nil {
 		return golden, err
 	}
-	if _, err := c.unfinished(digest, true); err != nil {
+	if _, err := c.orphans(digest, true); err != nil {
 		return image.Golden{}, err
 	}
 	if err := c.buildLocked(ctx, recipe, build); err != nil {
@@ -48,8 +48,8 @@ func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (
 	return golden, err
 }
 
-// lock keeps a file for each digest for ever: a lock file that is removed can
-// be locked by two.
+// lock takes the lock of a digest. Its file is never removed: two processes could
+// each lock a file of that name if it were.
 func (c *Cache) lock(ctx context.Context, digest string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of golden images: %w", err)
@@ -63,19 +63,18 @@ func (c *Cache) lock(ctx context.Context, digest string) (*filelock.Lock, error)
 
 func (c *Cache) lockFile(digest string) string { return filepath.Join(c.dir, ".lock-"+digest) }
 
-// building finds the digest in the name of an unfinished build.
+// building finds the digest in the name of the directory of a build.
 var building = regexp.MustCompile(`^\.building-([0-9a-f]{32})-`)
 
-// Unfinished lists the builds that no living process works on, by the names of
-// their directories, and removes them if it is told to. A build does that too,
-// before it begins.
-func (c *Cache) Unfinished(remove bool) (names []string, err error) { return c.unfinished("", remove) }
+// Orphans lists the directories of builds that no living process works on, by
+// their names, and removes them if it is told to.
+func (c *Cache) Orphans(remove bool) (names []string, err error) { return c.orphans("", remove) }
 
-// unfinished is Unfinished for one who may hold the lock of a digest.
-func (c *Cache) unfinished(locked string, remove bool) (names []string, err error) {
+// orphans is Orphans for a caller that may hold the lock of one digest.
+func (c *Cache) orphans(locked string, remove bool) (names []string, err error) {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("looking for unfinished builds: %w", err)
+		return nil, fmt.Errorf("looking for orphans of builds: %w", err)
 	}
 	var errs []error
 	for _, entry := range entries {
@@ -83,8 +82,8 @@ func (c *Cache) unfinished(locked string, remove bool) (names []string, err erro
 		if name == nil {
 			continue
 		}
-		abandoned, err := c.visit(entry.Name(), name[1], locked, remove)
-		if abandoned {
+		orphan, err := c.checkOrphan(entry.Name(), name[1], locked, remove)
+		if orphan {
 			names = append(names, entry.Name())
 		}
 		errs = append(errs, err)
@@ -92,9 +91,10 @@ func (c *Cache) unfinished(locked string, remove bool) (names []string, err erro
 	return names, errors.Join(errs...)
 }
 
-// visit tells whether nobody works on an unfinished build, and removes it then
-// if it is told to. While it does, nobody can begin to.
-func (c *Cache) visit(name, digest, locked string, remove bool) (abandoned bool, err error) {
+// checkOrphan tells whether no process works on a build, and removes the build
+// then if it is told to. It holds the digest's lock meanwhile, so that no process
+// can begin to.
+func (c *Cache) checkOrphan(name, digest, locked string, remove bool) (orphan bool, err error) {
 	if digest != locked {
 		lock, err := filelock.TryAcquire(c.lockFile(digest))
 		if lock == nil {
@@ -106,7 +106,7 @@ func (c *Cache) visit(name, digest, locked string, remove bool) (abandoned bool,
 		err = os.RemoveAll(filepath.Join(c.dir, name))
 	}
 	if err != nil {
-		err = fmt.Errorf("removing an unfinished build: %w", err)
+		err = fmt.Errorf("removing the orphan of a build: %w", err)
 	}
 	return true, err
 }
@@ -117,7 +117,7 @@ func (c *Cache) buildLocked(ctx context.Context, recipe image.Recipe, build Buil
 	if err != nil {
 		return err
 	}
-	defer func() { // after success there is nothing of that name any more
+	defer func() { // after success nothing has that name any more
 		err = errors.Join(err, os.RemoveAll(work))
 	}()
 	root, err := build(ctx, work)
@@ -173,7 +173,7 @@ func writeManifest(path string, manifest image.Manifest) error {
 }
 
 // publish gives the finished directory its name, after everything in it is on
-// the disk: what is found after a power cut is whole.
+// the disk, so that an image that is found after a power cut is whole.
 func (c *Cache) publish(work, digest string) error {
 	if err := seal(work); err != nil {
 		return err
@@ -187,8 +187,7 @@ func (c *Cache) publish(work, digest string) error {
 	return sync(c.dir)
 }
 
-// seal makes the files of a golden image read-only: every worker reads them,
-// and one stray write would be in all of them.
+// seal makes the files of a golden image read-only: all its workers read them.
 func seal(dir string) error {
 	for _, name := range slices.Concat(parts, []string{image.ManifestFile}) {
 		path := filepath.Join(dir, name)
@@ -206,7 +205,7 @@ func seal(dir string) error {
 	return nil
 }
 
-// sync works on directories too, and needs no permission to write.
+// sync writes a file or a directory to the disk. It needs no permission to write.
 func sync(path string) error {
 	file, err := os.Open(path)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package cache keeps finished golden images, one directory for each digest.
-// It promises that what is found is whole, and that an image is built once
-// however many processes ask for it. How an image is built, and when it is no
-// longer needed, is decided elsewhere.
+// It promises that what is found is whole, and that an image is built once,
+// however many processes ask for it. How an image is built, and when it may be
+// removed, is decided elsewhere.
 package cache
 
 import (
@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+
+	"github.com/google/renameio/v2"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -30,10 +32,11 @@ type Cache struct{ dir string }
 func New(dir string) *Cache { return &Cache{dir} }
 
 // Get finds the golden image with the digest; false says that there is none. A
-// damaged one is an error, and not built again: workers may live on its disk.
+// damaged one is an error of type Damaged. It is not built again by itself,
+// since workers may still read its disk.
 func (c *Cache) Get(digest string) (image.Golden, bool, error) {
-	if err := checkDigest(digest); err != nil {
-		return image.Golden{}, false, err
+	if !digestPattern.MatchString(digest) {
+		return image.Golden{}, false, fmt.Errorf("%q is not the digest of a recipe: want 32 hexadecimal digits", digest)
 	}
 	dir, err := filepath.Abs(filepath.Join(c.dir, digest))
 	if err != nil {
@@ -53,51 +56,43 @@ func (c *Cache) Get(digest string) (image.Golden, bool, error) {
 	return golden, true, nil
 }
 
-// Damaged is the error of an image that cannot be used, and that nobody but a
-// user may remove.
+// Damaged is the error of an image that cannot be used. Only a user may remove
+// it.
 type Damaged struct {
 	Dir    string
 	Reason error
 }
 
-// Error says how to mend it, too.
+// Error says what is wrong and how to mend it.
 func (d Damaged) Error() string {
 	return fmt.Sprintf("golden image %s: %v; remove that directory to have it built again", d.Dir, d.Reason)
 }
 
 func (d Damaged) Unwrap() error { return d.Reason }
 
-// damage finds what is missing of an image. Contents are not read.
+// damage finds a file of an image that is missing or has another size than at
+// first, or a tree that is missing or empty. Contents are not read.
 func damage(golden image.Golden) error {
 	for _, name := range slices.Sorted(maps.Keys(golden.Files)) {
-		if err := checkSize(golden.Dir, name, golden.Files[name]); err != nil {
+		info, err := os.Stat(filepath.Join(golden.Dir, name))
+		switch want := golden.Files[name]; {
+		case errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("its %s is missing", name)
+		case err != nil:
 			return err
+		case info.Size() != want:
+			return fmt.Errorf("its %s has %d bytes, and was made with %d", name, info.Size(), want)
 		}
 	}
-	if form := golden.Recipe.Form; form == image.Tree || form == image.ShiftedTree {
-		return checkTree(golden.Tree())
+	if form := golden.Recipe.Form; form != image.Tree && form != image.ShiftedTree {
+		return nil
 	}
-	return nil
-}
-
-func checkSize(dir, name string, want int64) error {
-	info, err := os.Stat(filepath.Join(dir, name))
+	entries, err := os.ReadDir(golden.Tree())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("its %s is missing", name)
-	case err == nil && info.Size() != want:
-		return fmt.Errorf("its %s has %d bytes, and was made with %d", name, info.Size(), want)
-	}
-	return err
-}
-
-func checkTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("its %s is missing", filepath.Base(dir))
+		return fmt.Errorf("its %s is missing", image.TreeDir)
 	case err == nil && len(entries) == 0:
-		return fmt.Errorf("its %s is empty", filepath.Base(dir))
+		return fmt.Errorf("its %s is empty", image.TreeDir)
 	}
 	return err
 }
@@ -126,13 +121,6 @@ func (c *Cache) List() ([]image.Golden, error) {
 	return found, errors.Join(damaged...)
 }
 
-func checkDigest(digest string) error {
-	if !digestPattern.MatchString(digest) {
-		return fmt.Errorf("%q is no digest of a recipe: want 32 hexadecimal digits", digest)
-	}
-	return nil
-}
-
 func readManifest(path, digest string) (image.Manifest, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -144,11 +132,38 @@ func readManifest(path, digest string) (image.Manifest, error) {
 	}
 	switch {
 	case manifest.Version > image.ManifestVersion:
-		return image.Manifest{}, fmt.Errorf("its manifest has version %d and this program knows %d: update the plugin", manifest.Version, image.ManifestVersion)
+		return image.Manifest{}, fmt.Errorf("its manifest has version %d and this program knows %d: update the plugin",
+			manifest.Version, image.ManifestVersion)
 	case manifest.Version < 1:
 		return image.Manifest{}, fmt.Errorf("its manifest has version %d", manifest.Version)
 	case manifest.Digest != digest:
 		return image.Manifest{}, fmt.Errorf("its manifest is that of %s", manifest.Digest)
 	}
 	return manifest, nil
+}
+
+// WriteNote keeps what a backend knows of an image, such as keys to its machines,
+// as JSON in a file of that name beside the manifest. Only its owner can read it.
+func WriteNote(dir, name string, note any) error {
+	text, err := json.MarshalIndent(note, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing %s of an image: %w", name, err)
+	}
+	if err := renameio.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("writing %s of an image: %w", name, err)
+	}
+	return nil
+}
+
+// ReadNote reads what WriteNote has kept. A missing or unreadable note is an error
+// of type Damaged.
+func ReadNote(dir, name string, note any) error {
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return Damaged{dir, err}
+	}
+	if err := json.Unmarshal(text, note); err != nil {
+		return Damaged{dir, fmt.Errorf("reading %s: %w", filepath.Join(dir, name), err)}
+	}
+	return nil
 }

@@ -84,9 +84,9 @@ func TestCancelledBuildLeavesNothing(t *testing.T) {
 	require.Empty(t, directories(t, cache))
 }
 
-func TestUnfinishedBuildsAreThoseOfNobody(t *testing.T) {
+func TestOrphansAreBuildsThatNobodyWorksOn(t *testing.T) {
 	cache := New(filepath.Join(t.TempDir(), "images"))
-	names, err := cache.Unfinished(true)
+	names, err := cache.Orphans(true)
 	require.NoError(t, err)
 	require.Empty(t, names, "nothing is there")
 
@@ -98,7 +98,7 @@ func TestUnfinishedBuildsAreThoseOfNobody(t *testing.T) {
 	require.NoError(t, err)
 	defer lock.Release()
 	for _, remove := range []bool{false, true} {
-		names, err = cache.Unfinished(remove)
+		names, err = cache.Orphans(remove)
 		require.NoError(t, err)
 		require.Equal(t, []string{dead}, names)
 	}

@@ -1,7 +1,5 @@
-// Package disk makes the files that hold disks: copy-on-write clones, empty
-// and sparse files, file systems made from a directory, raw files made from
-// foreign ones. It knows no machine and no image; what is on a disk, and who
-// owns the file, is decided elsewhere.
+//go:build linux
+
 package disk
 
 import (
@@ -10,6 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Method is how a clone was made, and so what its format is.
@@ -42,14 +43,14 @@ func (m Method) Format() string {
 	return "raw"
 }
 
-// errNoReflink says that these files cannot share blocks, for a reason that
-// lies in the file system or the kernel and not in the request.
+// errNoReflink says that the file system or the kernel cannot share blocks
+// between these files; another error says that the request was wrong.
 var errNoReflink = errors.New("no reflink here")
 
 // Clone makes dst, which must not exist, a writable copy of the raw file src
-// that shares what is not written. Whether the file system can reflink is
-// found out by trying: mount options, the version of the kernel and the path
-// of both files decide it together, and only the attempt knows them all.
+// that shares what is not written. Whether the file system can reflink is found
+// out by trying, since mount options, the version of the kernel and the paths of
+// both files decide it together.
 func Clone(ctx context.Context, src, dst string) (Method, error) {
 	err := reflink(src, dst)
 	if err == nil {
@@ -64,26 +65,26 @@ func Clone(ctx context.Context, src, dst string) (Method, error) {
 	return Overlay, nil
 }
 
-// Stack makes dst, which must not exist, a qcow2 overlay on src, whose format
-// is given because a guest that writes a header to its raw disk must not be
-// able to choose it.
+// Stack makes dst, which must not exist, a qcow2 overlay on src. The caller says
+// what format src has: if QEMU guessed it, a guest could choose it by writing a
+// header to its raw disk.
 func Stack(ctx context.Context, src, format, dst string) error {
-	backing, err := filepath.Abs(src) // a relative name would count from dst
+	backing, err := filepath.Abs(src) // QEMU would take a relative path from the directory of dst
 	if err != nil {
 		return fmt.Errorf("overlaying %s: %w", src, err)
 	}
 	return stack(ctx, backing, format, dst)
 }
 
-// StackBeside is Stack on the file called name in dst's directory. A copy of
-// such an overlay reads through to what has that name in the directory of the
-// copy, and is made sooner than an overlay.
+// StackBeside is Stack on the file called name in dst's directory. A copy of such
+// an overlay in another directory reads through to the file of that name there,
+// and copying is quicker than making an overlay.
 func StackBeside(ctx context.Context, name, format, dst string) error {
 	return stack(ctx, name, format, dst)
 }
 
 func stack(ctx context.Context, backing, format, dst string) error {
-	target, err := filepath.Abs(dst) // one with a colon would be a protocol
+	target, err := filepath.Abs(dst) // QEMU takes what comes before a colon for a protocol
 	if err != nil {
 		return fmt.Errorf("overlaying %s: %w", backing, err)
 	}
@@ -97,12 +98,28 @@ func stack(ctx context.Context, backing, format, dst string) error {
 	return nil
 }
 
-// reserve makes path as an empty private file, so that it is known to be ours
-// before a tool that overwrites what it finds gets the name.
-func reserve(path string) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// unsupported are the errors by which file systems and kernels say that they
+// cannot share blocks between two files.
+var unsupported = []error{unix.EOPNOTSUPP, unix.EXDEV, unix.EINVAL, unix.ENOTTY, unix.ENOSYS}
+
+// reflink makes dst share the blocks of src, or returns errNoReflink and
+// leaves nothing behind.
+func reflink(src, dst string) error {
+	in, err := os.Open(src)
 	if err != nil {
 		return err
 	}
-	return file.Close()
+	defer in.Close()
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.IoctlFileClone(int(out.Fd()), int(in.Fd()))
+	if err == nil {
+		return out.Close()
+	}
+	if slices.ContainsFunc(unsupported, func(e error) bool { return errors.Is(err, e) }) {
+		err = fmt.Errorf("%w: %w", errNoReflink, err)
+	}
+	return errors.Join(err, out.Close(), os.Remove(dst))
 }

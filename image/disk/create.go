@@ -1,14 +1,21 @@
+//go:build linux
+
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
-// Create makes an empty sparse file of size bytes. An existing file is an
-// error: it may be the disk of somebody else.
+// Create makes an empty sparse file of size bytes. A file that exists is an
+// error: it may be the disk of another worker.
 func Create(path string, size int64) error {
 	if err := reserve(path); err != nil {
 		return fmt.Errorf("creating disk: %w", err)
@@ -21,20 +28,50 @@ func Create(path string, size int64) error {
 
 // FromDirectory makes an ext4 file system of size bytes in the new sparse file
 // path, with the given label and what is below dir in it. Owners are kept, so
-// a whole system wants a caller who is root.
+// for a whole system the caller must be root.
 func FromDirectory(ctx context.Context, dir, path string, size int64, label string) error {
 	if err := Create(path, size); err != nil {
 		return err
 	}
-	if _, err := run(ctx, "mkfs.ext4", ext4Arguments(dir, path, label)...); err != nil {
-		return errors.Join(fmt.Errorf("making an ext4 file system of %d bytes from %s: %w", size, dir, err), os.Remove(path))
+	// What need not be written now is left to the first mount: the tables and the
+	// journal of a sparse file read as zeros already.
+	const options = "lazy_itable_init=1,lazy_journal_init=1,discard"
+	if _, err := run(ctx, "mkfs.ext4", "-q", "-F", "-L", label, "-d", dir, "-E", options, path); err != nil {
+		err = fmt.Errorf("making an ext4 file system of %d bytes from %s: %w", size, dir, err)
+		return errors.Join(err, os.Remove(path))
 	}
 	return nil
 }
 
-// ext4Arguments leaves to the first mount what need not be written now: tables
-// and journal of a sparse file read as zeros already.
-func ext4Arguments(dir, path, label string) []string {
-	return []string{"-q", "-F", "-L", label, "-d", dir,
-		"-E", "lazy_itable_init=1,lazy_journal_init=1,discard", path}
+// reserve makes path as an empty private file, or fails if it exists: the tools
+// that then get the path overwrite what they find.
+func reserve(path string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// run runs a tool in the C locale and returns its standard output. The error has
+// what the tool wrote to its standard error.
+func run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	path, err := programs.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err = cmd.Run(); err == nil {
+		return stdout.Bytes(), nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx) // rather than "signal: killed", which names no reason
+	}
+	if said := strings.TrimSpace(stderr.String()); said != "" {
+		return nil, fmt.Errorf("%s: %w: %s", name, err, said)
+	}
+	return nil, fmt.Errorf("%s: %w", name, err)
 }

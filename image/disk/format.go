@@ -1,3 +1,5 @@
+//go:build linux
+
 package disk
 
 import (
@@ -9,8 +11,8 @@ import (
 	"os"
 )
 
-// foreign are beginnings of files that would be taken for a raw disk and then
-// not boot, or that name other files. Better to say so at once.
+// foreign are the beginnings of files that are refused. Taken for raw disks they
+// would not boot, and some name other files.
 var foreign = []struct{ magic, name string }{
 	{"KDMV", "a VMDK image"},
 	{"# Disk DescriptorFile", "a VMDK descriptor"},
@@ -31,9 +33,9 @@ type header struct {
 	size   int64  // of the disk that the guest sees
 }
 
-// readHeader looks at the image at path without the help of QEMU, which would
-// follow the names of other files while it looks: an image from elsewhere must
-// not be able to have files of this host opened.
+// readHeader looks at the image at path without QEMU. QEMU would open the files
+// that the header names, and an image from elsewhere must not be able to have
+// files of this host opened.
 func readHeader(path string) (header, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -90,7 +92,8 @@ func parseQcow2(start []byte) (header, error) {
 	case version != 2 && version != 3:
 		return header{}, fmt.Errorf("its qcow2 version is %d, not 2 or 3", version)
 	case binary.BigEndian.Uint64(start[qcow2Backing:]) != 0:
-		return header{}, errors.New("it has a backing file, which could be any file of this host: flatten it with qemu-img convert")
+		return header{}, errors.New("it has a backing file, which could be any file of this host: " +
+			"flatten it with qemu-img convert")
 	case binary.BigEndian.Uint32(start[qcow2Crypt:]) != 0:
 		return header{}, errors.New("it is encrypted")
 	case version == 3 && binary.BigEndian.Uint64(start[qcow2Incompatible:])&qcow2ExternalData != 0:
@@ -113,7 +116,8 @@ func checkBootSector(path string) error {
 	defer file.Close()
 	sector := make([]byte, 512)
 	if _, err := io.ReadFull(file, sector); err != nil || !bytes.HasSuffix(sector, []byte(bootSignature)) {
-		return errors.New("it has no boot sector: use the image of a whole disk with a boot loader, and a file that is undamaged")
+		return errors.New("it has no boot sector: use the image of a whole disk with a boot loader, " +
+			"and a file that is undamaged")
 	}
 	return nil
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package disk
 
 import (
@@ -9,10 +11,10 @@ import (
 )
 
 // ToRaw makes dst, which must not exist, a raw disk of size bytes from the raw
-// or qcow2 image src. What comes after the end of the image reads as zeros; a
-// partition table and a file system grow when the guest boots. An image that no
-// firmware would boot is refused: its machine would stand still for as long as
-// a first boot may take.
+// or qcow2 image src. What comes after the end of the image reads as zeros; its
+// partition table and file system grow when the guest boots. An image that no
+// firmware would boot is refused here: otherwise that would show only when the
+// time for a first boot has passed.
 func ToRaw(ctx context.Context, src, dst string, size int64) error {
 	src, err := filepath.Abs(src) // QEMU takes what comes before a colon for a protocol
 	if err != nil {
@@ -23,7 +25,8 @@ func ToRaw(ctx context.Context, src, dst string, size int64) error {
 		return fmt.Errorf("image %s: %w", src, err)
 	}
 	if head.size > size {
-		return fmt.Errorf("image %s is a disk of %d bytes, more than the %d of machine.disk: raise machine.disk", src, head.size, size)
+		return fmt.Errorf("image %s is a disk of %d bytes, more than the %d of machine.disk: raise machine.disk",
+			src, head.size, size)
 	}
 	if err := convert(ctx, head.format, src, dst); err != nil {
 		return err
@@ -54,8 +57,8 @@ func convert(ctx context.Context, format, src, dst string) error {
 	return nil
 }
 
-// copyRaw shares blocks where that is possible: an image in the cache and the
-// disk made from it are often on one file system.
+// copyRaw shares blocks where that is possible: a downloaded image and the disk
+// made from it are often on one file system.
 func copyRaw(ctx context.Context, src, dst string) error {
 	err := reflink(src, dst)
 	if errors.Is(err, errNoReflink) {

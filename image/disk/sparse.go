@@ -1,3 +1,5 @@
+//go:build linux
+
 package disk
 
 import (
@@ -52,9 +54,8 @@ func fill(ctx context.Context, in *os.File, size int64, dst string) error {
 	return errors.Join(err, out.Close())
 }
 
-// nextData returns the first stretch of data at or after at. A file system
-// that knows no holes calls all of it data, and the rest is left to the search
-// for zeros.
+// nextData returns the first extent of data at or after at. A file system that
+// does not report holes has one extent, in which copyData then looks for zeros.
 func nextData(file *os.File, at, size int64) (start, end int64, err error) {
 	start, err = file.Seek(at, unix.SEEK_DATA)
 	switch {

@@ -1,7 +1,5 @@
-// Package draft makes the draft of a golden image: a disk that has what the
-// recipe's source gives, and the seed volume with which its first boot
-// becomes a prebuild. Booting it is a backend's business, what happens then is
-// package prebuild's.
+//go:build linux
+
 package draft
 
 import (
@@ -16,6 +14,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/initrd"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/debootstrap"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Draft is what was made beside the golden image's disk.
@@ -37,7 +37,9 @@ const seedFile = "seed.iso"
 
 // Make makes the disk, the kernel where there is one, and the seed volume in
 // the golden image's directory.
-func (m Maker) Make(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) (Draft, error) {
+func (m Maker) Make(
+	ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) (Draft, error) {
 	made := Draft{Seed: filepath.Join(golden.Dir, seedFile)}
 	var err error
 	if recipe.Source.Kind == image.Debootstrap {
@@ -52,16 +54,17 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, golden image.Golde
 	return made, writeSeed(ctx, recipe, made.Seed)
 }
 
-// fromPackages makes a whole disk one file system, without partitions or boot
-// loader: the kernel and our own initial RAM disk lie beside it.
-func fromPackages(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) (root string, err error) {
+// fromPackages makes a disk that is one file system, without partitions or boot
+// loader. The kernel and our own initial RAM disk are files beside it.
+func fromPackages(
+	ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) (root string, err error) {
 	progress("packages", "")
 	show := func(line string) { progress("packages", line) }
-	if err := (source.Debootstrap{}).Make(ctx, recipe, golden.Dir, show); err != nil {
+	if err := (debootstrap.Maker{}).Make(ctx, recipe, golden.Dir, show); err != nil {
 		return "", err
 	}
-	tree := filepath.Join(golden.Dir, source.RootDir)
-	kernel, ramdisk, err := initrd.FromRoot(tree)
+	kernel, ramdisk, err := initrd.FromRoot(golden.Tree())
 	if err != nil {
 		return "", err
 	}
@@ -72,23 +75,33 @@ func fromPackages(ctx context.Context, recipe image.Recipe, golden image.Golden,
 		return "", fmt.Errorf("copying the kernel: %w", err)
 	}
 	progress("disk", "")
-	if err := disk.FromDirectory(ctx, tree, golden.Disk(), recipe.Disk, "root"); err != nil {
+	if err := disk.FromDirectory(ctx, golden.Tree(), golden.Disk(), recipe.Disk, "root"); err != nil {
 		return "", err
 	}
-	if err := os.RemoveAll(tree); err != nil {
+	if err := os.RemoveAll(golden.Tree()); err != nil {
 		return "", fmt.Errorf("removing the root file system's directory: %w", err)
 	}
 	return "root=/dev/vda", nil
 }
 
-func (m Maker) fromCloudImage(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) error {
-	stage := "download"
-	if recipe.Source.Kind == image.Local {
-		stage = "image file"
+func (m Maker) fromCloudImage(
+	ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) error {
+	var path string
+	var err error
+	switch kind := recipe.Source.Kind; kind {
+	case image.HTTPS:
+		progress("download", "")
+		show := func(line string) { progress("download", line) }
+		path, err = source.HTTPS{Dir: m.Downloads}.Fetch(ctx, recipe.Source, show)
+	case image.Local:
+		progress("image file", "")
+		show := func(line string) { progress("image file", line) }
+		path, err = source.Local{}.Fetch(ctx, recipe.Source, show)
+	default:
+		err = fmt.Errorf("image.source: no disk is made of %q here: write \"debootstrap\", "+
+			"an https:// URL or the absolute path of a file", kind)
 	}
-	progress(stage, "")
-	show := func(line string) { progress(stage, line) }
-	path, err := m.fetch(ctx, recipe.Source, show)
 	if err != nil {
 		return err
 	}
@@ -96,26 +109,19 @@ func (m Maker) fromCloudImage(ctx context.Context, recipe image.Recipe, golden i
 	return disk.ToRaw(ctx, path, golden.Disk(), recipe.Disk)
 }
 
-func (m Maker) fetch(ctx context.Context, from image.Source, show func(string)) (string, error) {
-	switch from.Kind {
-	case image.HTTPS:
-		return source.HTTPS{Dir: m.Downloads}.Fetch(ctx, from, show)
-	case image.Local:
-		return source.Local{}.Fetch(ctx, from, show)
-	}
-	return "", fmt.Errorf("image.source: no disk is made of %q here: write \"debootstrap\", an https:// URL or the absolute path of a file", from.Kind)
-}
-
 func writeSeed(ctx context.Context, recipe image.Recipe, path string) error {
 	files := map[string]string{agentFile: recipe.Agent}
 	if recipe.GitLabRunner != "" {
 		files[runnerFile] = recipe.GitLabRunner
 	}
-	network := networkConfig()
+	everyGuest := cloudinit.NetworkConfig{
+		MAC: network.GuestMAC, Name: "eth0",
+		Address: network.Guest, Gateway: network.Gateway, Nameserver: network.Gateway,
+	}
 	err := seed.Write(path, seed.Volume{
 		UserData: userData(recipe),
 		MetaData: cloudinit.MetaData{InstanceID: "mayfly-" + recipe.Digest(), LocalHostname: "mayfly-prebuild"},
-		Network:  &network,
+		Network:  &everyGuest,
 		Files:    files,
 	})
 	if err != nil {

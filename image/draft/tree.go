@@ -1,3 +1,5 @@
+//go:build linux
+
 package draft
 
 import (
@@ -10,15 +12,15 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/debootstrap"
 )
 
 // runnerPath is where an image has gitlab-runner.
 const runnerPath = "/usr/local/bin/gitlab-runner"
 
-// Tree makes the draft of an image for containers: a root file system in the
-// golden image's directory, which may be there already if it is empty, with
-// the binaries in it that a disk's first boot takes from the seed volume.
+// Tree makes the draft of an image for containers: a root file system in
+// golden.Tree(), which may be there already if it is empty. It holds the binaries
+// that a disk's first boot takes from the seed volume.
 func Tree(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) error {
 	if recipe.Source.Kind != image.Debootstrap {
 		return fmt.Errorf("image.source: containers are made from packages, and a cloud image holds a whole disk: "+
@@ -26,7 +28,7 @@ func Tree(ctx context.Context, recipe image.Recipe, golden image.Golden, progres
 	}
 	progress("packages", "")
 	show := func(line string) { progress("packages", line) }
-	if err := (source.Debootstrap{Container: true}).Make(ctx, recipe, golden.Dir, show); err != nil {
+	if err := (debootstrap.Maker{Container: true}).Make(ctx, recipe, golden.Dir, show); err != nil {
 		return err
 	}
 	err := install(ctx, recipe.Agent, filepath.Join(golden.Tree(), guest.AgentPath))

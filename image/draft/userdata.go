@@ -1,10 +1,11 @@
+//go:build linux
+
 package draft
 
 import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Names on the seed volume.
@@ -13,8 +14,8 @@ const (
 	runnerFile = "gitlab-runner"
 )
 
-// startAgent puts the agent into the image and starts it beside cloud-init,
-// not under it: the agent is to see cloud-init end.
+// startAgent installs the agent in the image and starts it in a unit of its own:
+// the agent waits for the end of cloud-init, so it must not be a part of it.
 const startAgent = `set -e
 mkdir -p /run/mayfly-seed
 mount -o ro "$(blkid -L cidata || blkid -L CIDATA)" /run/mayfly-seed
@@ -39,28 +40,16 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 		}}
 	}
 	if recipe.Source.Kind == image.Debootstrap {
-		trim(&data)
+		// Of cloud-init's modules only those run that this prebuild needs. A root
+		// file system made from packages has its package sources and its disk at
+		// full size already, and host keys are made for each worker by the host.
+		// The rest would only cost time, by emulation a minute.
+		data.InitModules = []string{"users-groups"}
+		data.ConfigModules = []string{"runcmd"}
+		data.FinalModules = []string{"scripts-user"}
 		return data
 	}
 	data.PackageUpdate, data.PackageUpgrade = true, true
 	data.Packages = append(append([]string{}, needed...), recipe.Packages...)
 	return data
-}
-
-// trim leaves of cloud-init's modules what this prebuild needs. A root file
-// system made from packages has its package sources and its disk at full size
-// already, and host keys are made for each worker by the host: the rest would
-// only cost time, which by emulation is a minute.
-func trim(data *cloudinit.UserData) {
-	data.InitModules = []string{"users-groups"}
-	data.ConfigModules = []string{"runcmd"}
-	data.FinalModules = []string{"scripts-user"}
-}
-
-// networkConfig is the network that every guest sees.
-func networkConfig() cloudinit.NetworkConfig {
-	return cloudinit.NetworkConfig{
-		MAC: network.GuestMAC, Name: "eth0",
-		Address: network.Guest, Gateway: network.Gateway, Nameserver: network.Gateway,
-	}
 }

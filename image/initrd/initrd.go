@@ -1,14 +1,15 @@
-// Package initrd makes the small initial RAM disk that worker machines boot
-// with: busybox, a script, and the few kernel modules between the kernel and
-// its root disk. It takes the place of the distribution's, which is ten times
-// as big and waits for hardware that a worker does not have. What the kernel
-// is told on its command line is decided elsewhere.
+// Package initrd makes the initial RAM disk that worker machines boot with:
+// busybox, a script, and the few kernel modules that the root disk needs. The
+// distribution's own would be ten times as big, and wait for hardware that a
+// worker does not have. The kernel's command line is decided elsewhere.
 package initrd
 
 import (
 	"bytes"
 	"compress/gzip"
+	"debug/elf"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -16,13 +17,13 @@ import (
 	"strings"
 )
 
-// initScript is /init. It is no template: nothing in it depends on the image.
+// initScript is /init. Nothing in it depends on the image.
 //
 //go:embed init.sh
 var initScript []byte
 
-// wanted are the modules for which we know a use before the root disk is
-// mounted, or before udev could load them.
+// wanted are the modules that are needed before the root disk is mounted, or
+// before udev loads modules.
 var wanted = []want{
 	{name: "virtio_pci"},
 	{name: "virtio_blk"},
@@ -31,8 +32,8 @@ var wanted = []want{
 	{name: "virtio_console", optional: true},
 	{name: "virtio_rng", optional: true},
 	{name: "vmw_vsock_virtio_transport", optional: true},
-	// ext4 asks the kernel's crypto for crc32c by name, which modules.dep
-	// does not tell.
+	// ext4 asks the kernel's crypto for crc32c by name, so modules.dep does not
+	// list it among ext4's needs.
 	{name: "crc32c_generic", optional: true},
 }
 
@@ -76,7 +77,7 @@ func fromFS(root fs.FS) (kernel string, initrd []byte, err error) {
 func pack(root fs.FS, modulesDir string, order []string) ([]byte, error) {
 	var out bytes.Buffer
 	compressed := gzip.NewWriter(&out)
-	archive := newArchive(compressed)
+	archive := &archive{to: compressed}
 	if err := addBase(archive, root); err != nil {
 		return nil, err
 	}
@@ -130,4 +131,19 @@ func addModules(archive *archive, root fs.FS, dir string, order []string) error 
 		names.WriteString(name + "\n")
 	}
 	return archive.file("modules/order", 0o644, []byte(names.String()))
+}
+
+// checkStatic refuses a busybox that needs a dynamic linker: the kernel would
+// panic without naming the cause.
+func checkStatic(binary []byte) error {
+	file, err := elf.NewFile(bytes.NewReader(binary))
+	if err != nil {
+		return fmt.Errorf("%s: %w", busybox, err)
+	}
+	for _, segment := range file.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return errors.New(busybox + " is not statically linked: install busybox-static in place of busybox")
+		}
+	}
+	return nil
 }

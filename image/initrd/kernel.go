@@ -43,21 +43,16 @@ func compareVersions(a, b string) int {
 		var x, y string
 		x, a = cutRun(a)
 		y, b = cutRun(b)
-		if c := compareRuns(x, y); c != 0 {
+		c := strings.Compare(x, y)
+		if isDigit(x[0]) && isDigit(y[0]) {
+			x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
+			c = cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
+		}
+		if c != 0 {
 			return c
 		}
 	}
 	return cmp.Compare(len(a), len(b))
-}
-
-func compareRuns(x, y string) int {
-	if isDigit(x[0]) && isDigit(y[0]) {
-		x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
-		if c := cmp.Compare(len(x), len(y)); c != 0 {
-			return c
-		}
-	}
-	return strings.Compare(x, y)
 }
 
 // cutRun cuts the longest beginning of s that is all digits or has none.

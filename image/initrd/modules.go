@@ -1,12 +1,17 @@
 package initrd
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 // want is a module that an initrd should hold.
@@ -74,8 +79,8 @@ func (m modules) resolve(wanted []want) ([]string, error) {
 	return order, nil
 }
 
-// visit appends path after what it needs. depmod lists what is needed first
-// last, hence the way back.
+// visit appends path after what it needs. depmod lists last what must be loaded
+// first, so its list is walked backward.
 func (m modules) visit(path string, visited map[string]bool, order []string) []string {
 	if visited[path] {
 		return order
@@ -87,9 +92,42 @@ func (m modules) visit(path string, visited map[string]bool, order []string) []s
 	return append(order, path)
 }
 
-// moduleName is the name under which the kernel knows the module: dashes and
-// underscores are the same to it, and how the file is compressed is nothing.
+// moduleName is the kernel's name of the module in a file: without the extensions,
+// and with underscores for dashes, which are the same to the kernel.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
+}
+
+// readModule reads a module and unpacks it as its name says.
+func readModule(root fs.FS, name string) ([]byte, error) {
+	file, err := root.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading module: %w", err)
+	}
+	defer file.Close()
+	plain, err := decompress(path.Ext(name), file)
+	if err != nil {
+		return nil, fmt.Errorf("unpacking module %s: %w", name, err)
+	}
+	content, err := io.ReadAll(plain)
+	if err != nil {
+		return nil, fmt.Errorf("unpacking module %s: %w", name, err)
+	}
+	return content, nil
+}
+
+func decompress(extension string, from io.Reader) (io.Reader, error) {
+	switch extension {
+	case ".ko":
+		return from, nil
+	case ".gz":
+		return gzip.NewReader(from)
+	case ".xz":
+		return xz.NewReader(from)
+	case ".zst":
+		// With a concurrency of one it decodes in ReadAll, and need not be closed.
+		return zstd.NewReader(from, zstd.WithDecoderConcurrency(1))
+	}
+	return nil, fmt.Errorf("unknown compression %q", extension)
 }

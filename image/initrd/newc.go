@@ -14,8 +14,6 @@ type archive struct {
 	inode int
 }
 
-func newArchive(to io.Writer) *archive { return &archive{to: to} }
-
 // The kinds of files, as in st_mode.
 const (
 	kindDirectory = 0o040000
@@ -27,8 +25,8 @@ func (a *archive) directory(name string) error {
 	return a.write(entry{name: name, mode: kindDirectory | 0o755})
 }
 
-// console is /dev/console, which the kernel opens for /init before anything
-// could be mounted on /dev.
+// console adds /dev/console, which the kernel opens for /init before /dev can be
+// mounted.
 func (a *archive) console() error {
 	return a.write(entry{name: "dev/console", mode: kindCharacter | 0o600, major: 5, minor: 1})
 }

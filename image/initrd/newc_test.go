@@ -13,7 +13,7 @@ import (
 
 func TestHeader(t *testing.T) {
 	var out bytes.Buffer
-	a := newArchive(&out)
+	a := &archive{to: &out}
 	require.NoError(t, a.file("init", 0o755, []byte("hello")))
 	want := "070701" + "00000001" + "000081ED" + "00000000" + "00000000" + "00000001" + "00000000" +
 		"00000005" + "00000000" + "00000000" + "00000000" + "00000000" + "00000005" + "00000000" +

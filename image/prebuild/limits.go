@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Nothing that a guest does is waited for without end.
+// Every wait for a guest has a limit.
 const (
 	// bootLimit bounds the first boot: until the agent answers, and until
 	// cloud-init has ended, its packages included.
 	bootLimit = 20 * time.Minute
-	// stepLimit bounds each of the user's steps. A toolchain may be compiled
-	// by emulation; a step that waits for an answer is to end all the same.
+	// stepLimit bounds each of the user's steps. It leaves time to compile a
+	// toolchain by emulation, and ends a step that waits for input.
 	stepLimit = 2 * time.Hour
 	// choreLimit bounds each of our own requests.
 	choreLimit = 10 * time.Minute
@@ -24,7 +24,7 @@ const (
 	fileLimit   = 1 << 30
 )
 
-// within does something and says what, when that fails or takes too long.
+// within calls do with a limit, and says in its error what failed or took longer.
 func within(ctx context.Context, limit time.Duration, what string, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
 	defer cancel()

@@ -35,9 +35,16 @@ var _ Guest = (*guest.Client)(nil)
 // An image that came as a whole disk has no kernel in the golden image's
 // directory yet: it is fetched from the guest, and its root arguments are
 // returned.
-func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress) (root string, err error) {
+func Run(
+	ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress,
+) (root string, err error) {
 	progress("cloud-init", "")
-	err = within(ctx, bootLimit, "first boot", func(ctx context.Context) error { return firstBoot(ctx, g, progress) })
+	err = within(ctx, bootLimit, "first boot", func(ctx context.Context) error {
+		if err := g.Network(ctx); err != nil {
+			return fmt.Errorf("waiting for the agent, which cloud-init starts, to set up the network: %w", err)
+		}
+		return waitForCloudInit(ctx, g, progress)
+	})
 	if err != nil {
 		return "", err
 	}
@@ -54,16 +61,8 @@ func Run(ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden,
 	return root, within(ctx, choreLimit, "powering the guest off", g.PowerOff)
 }
 
-// firstBoot waits until the agent answers, which cloud-init starts, and then
-// for cloud-init.
-func firstBoot(ctx context.Context, g Guest, progress image.Progress) error {
-	if err := g.Network(ctx); err != nil {
-		return fmt.Errorf("waiting for the agent, which cloud-init starts, to set up the network: %w", err)
-	}
-	return waitForCloudInit(ctx, g, progress)
-}
-
-// runSteps runs the user's steps, and then checks what is there.
+// runSteps runs the user's steps, and then checks that jobs will find what they
+// need.
 func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
 	for i, command := range recipe.Run {
 		stage := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
@@ -74,7 +73,8 @@ func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.
 		}
 	}
 	progress("check", "")
-	return within(ctx, choreLimit, "checking for what jobs need", shown(g, requirements(recipe.User), "check", progress))
+	check := shown(g, requirements(recipe.User), "check", progress)
+	return within(ctx, choreLimit, "checking for what jobs need", check)
 }
 
 // resultFile is what cloud-init writes when its last stage has ended.
@@ -82,7 +82,8 @@ const resultFile = "/run/cloud-init/result.json"
 
 func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) error {
 	var result bytes.Buffer
-	if err := g.Run(ctx, "while [ ! -s "+resultFile+" ]; do sleep 0.2; done; cat "+resultFile, newBounded(&result, answerLimit)); err != nil {
+	const wait = "while [ ! -s " + resultFile + " ]; do sleep 0.2; done; cat " + resultFile
+	if err := g.Run(ctx, wait, newBounded(&result, answerLimit)); err != nil {
 		return fmt.Errorf("waiting for cloud-init: %w", err)
 	}
 	var report struct {
@@ -102,10 +103,10 @@ func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) err
 // essential are the modules of cloud-init that do what the recipe asks for.
 var essential = []string{"users-groups", "package-update-upgrade-install", "runcmd", "scripts-user"}
 
-// sortErrors returns those of cloud-init's errors that spoil the image, and
-// shows the others: a distribution's own settings may fail, such as a language
-// that the image does not have, and harm nobody. cloud-init names the module
-// first, with hyphens or underscores as its version has it.
+// sortErrors returns the errors of cloud-init's essential modules, and shows the
+// others, which do no harm: a distribution's own settings may fail, such as a
+// language that the image does not have. An error begins with the name of its
+// module, with hyphens or underscores, as the version of cloud-init has it.
 func sortErrors(all []string, progress image.Progress) (fatal []string) {
 	for _, text := range all {
 		module, _, found := strings.Cut(strings.TrimPrefix(text, "('"), "'")
@@ -119,8 +120,8 @@ func sortErrors(all []string, progress image.Progress) (fatal []string) {
 	return fatal
 }
 
-// shown is a command with its output shown; when it fails, the error has its
-// last lines.
+// shown returns a function that runs a command and shows its output. When the
+// command fails, the error has its last lines.
 func shown(g Guest, command, stage string, progress image.Progress) func(context.Context) error {
 	return func(ctx context.Context) error {
 		output := lines.New(func(line string) { progress(stage, line) })
@@ -133,8 +134,8 @@ func shown(g Guest, command, stage string, progress image.Progress) func(context
 	}
 }
 
-// requirements is a command that fails, and says why, where a job would fail
-// later: without what the instance executor calls on a worker.
+// requirements is a command that fails, and says why, when something is missing
+// that the instance executor calls on a worker.
 func requirements(user string) string {
 	return `missing=
 for tool in bash git curl sudo sshd; do
@@ -185,4 +186,32 @@ func fetch(ctx context.Context, g Guest, path, to string) error {
 		return g.Fetch(ctx, path, newBounded(file, fileLimit))
 	})
 	return errors.Join(err, file.Close())
+}
+
+// Tree does what Run does for a root file system whose agent runs in a container
+// that is not booted: without cloud-init, a kernel, and powering off.
+func Tree(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
+	progress("account", "")
+	if err := within(ctx, choreLimit, "setting up the network of the prebuild", g.Network); err != nil {
+		return err
+	}
+	if recipe.User != "root" {
+		account := shown(g, makeUser(recipe.User), "account", progress)
+		if err := within(ctx, choreLimit, "making the account "+recipe.User, account); err != nil {
+			return err
+		}
+	}
+	if err := runSteps(ctx, g, recipe, progress); err != nil {
+		return err
+	}
+	progress("seal", "")
+	return within(ctx, choreLimit, "sealing the image", g.Seal)
+}
+
+// makeUser is a command that makes an account with passwordless sudo, as
+// cloud-init does elsewhere. A package may have made the account already.
+func makeUser(user string) string {
+	const sudoers = "/etc/sudoers.d/90-mayfly"
+	return "id " + user + " >/dev/null 2>&1 || useradd --create-home --shell /bin/bash " + user +
+		" && echo '" + user + " ALL=(ALL) NOPASSWD:ALL' >" + sudoers + " && chmod 0440 " + sudoers
 }

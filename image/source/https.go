@@ -17,8 +17,8 @@ import (
 )
 
 // HTTPS downloads cloud images into a directory that keeps them. An image with
-// a known digest is downloaded once; one without is downloaded anew each time,
-// because nothing says that it is still the same.
+// a known digest is downloaded once. One without is downloaded each time, since
+// nothing says that it is still the same.
 type HTTPS struct {
 	// Dir holds downloads, finished and not.
 	Dir string
@@ -26,13 +26,13 @@ type HTTPS struct {
 	// redirects are always confined to https.
 	Client *http.Client
 	// Retry is the pause after a connection that was cut; it doubles with each
-	// one that brought nothing. Default one second.
+	// connection in a row that got no further. Default one second.
 	Retry time.Duration
-	// Stall is how long a connection may bring nothing. Default one minute.
+	// Stall is how long a connection may stay without a byte. Default one minute.
 	Stall time.Duration
 }
 
-// attempts is how many connections in a row may bring nothing.
+// attempts is how many connections in a row may get no further.
 const attempts = 5
 
 // Fetch returns the path of the downloaded file. A download that was cut goes
@@ -75,8 +75,9 @@ func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, 
 	return part.finish(path)
 }
 
-// download tries until the file is whole, as long as tries get further than
-// any before: a server that always begins anew must not be asked for ever.
+// download tries until the file is whole. It gives up after a number of tries
+// in a row that got no further than the best before them, so that a server that
+// always begins anew is not asked for ever.
 func (h HTTPS) download(ctx context.Context, from image.Source, into partial, output func(string)) error {
 	try := transfer{client: h.client(), stall: positive(h.Stall, time.Minute), source: from, into: into, output: output}
 	pause := positive(h.Retry, time.Second)
@@ -112,7 +113,7 @@ func (h HTTPS) client() *http.Client {
 	return &client
 }
 
-// onlyHTTPS keeps a redirect from doing what a recipe may not.
+// onlyHTTPS refuses redirects to anything but https, as recipes are refused it.
 func onlyHTTPS(request *http.Request, via []*http.Request) error {
 	if request.URL.Scheme != "https" {
 		return finalError{fmt.Errorf("it redirects to %s, which is not https", request.URL.Redacted())}
@@ -134,8 +135,8 @@ func checkURL(location string) error {
 	return nil
 }
 
-// fileName names a download by what it is, or, when that is not known, by
-// where it is from.
+// fileName names a download by its digest or, when that is not known, by its
+// URL.
 func fileName(from image.Source) string {
 	if from.SHA256 != "" {
 		return "sha256-" + from.SHA256

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// partial is a download that is not finished: what there is of it, and beside
-// it what it is a part of.
+// partial is a download that is not finished: the file with what has come so
+// far, and beside it a file with the validator of what it is a part of.
 type partial struct{ path string }
 
 func (p partial) validatorPath() string { return p.path + ".etag" }
@@ -32,8 +32,8 @@ func (p partial) setValidator(value string) error {
 	return os.WriteFile(p.validatorPath(), []byte(value), 0o600)
 }
 
-// openAt opens the part to be continued at start, which drops what it has
-// beyond that.
+// openAt opens the part to be continued at the offset start, and drops what it
+// has beyond that.
 func (p partial) openAt(start int64) (*os.File, error) {
 	file, err := os.OpenFile(p.path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -49,17 +49,10 @@ func (p partial) openAt(start int64) (*os.File, error) {
 }
 
 func (p partial) remove() error {
-	return errors.Join(removeIfThere(p.path), removeIfThere(p.validatorPath()))
+	return errors.Join(os.RemoveAll(p.path), os.RemoveAll(p.validatorPath()))
 }
 
 // finish gives the whole file its name.
 func (p partial) finish(path string) error {
-	return errors.Join(os.Rename(p.path, path), removeIfThere(p.validatorPath()))
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return errors.Join(os.Rename(p.path, path), os.RemoveAll(p.validatorPath()))
 }

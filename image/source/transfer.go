@@ -12,7 +12,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
-// finalError is an answer that another try would only get again.
+// finalError is an error that another try would only get again.
 type finalError struct{ error }
 
 func (e finalError) Unwrap() error { return e.error }
@@ -26,7 +26,8 @@ type transfer struct {
 	output func(string)
 }
 
-// run asks once for what is missing, and returns nil when nothing is any more.
+// run makes one request for what is missing. It returns nil when the file is
+// whole.
 func (t transfer) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -50,7 +51,7 @@ func (t transfer) run(ctx context.Context) error {
 		}
 		return t.receive(body, response, start)
 	case http.StatusRequestedRangeNotSatisfiable:
-		return errors.Join(errors.New("what was downloaded before is no part of it"), t.into.remove())
+		return errors.Join(errors.New("what was downloaded before is not a part of it"), t.into.remove())
 	}
 	err = fmt.Errorf("the server answered %s", response.Status)
 	if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
@@ -59,14 +60,15 @@ func (t transfer) run(ctx context.Context) error {
 	return finalError{err}
 }
 
-// request asks for the rest of a part only when the server can be held to its
-// being a part of the same file, or when the digest will tell.
+// request asks for the rest of a part only when something will show that both
+// belong to the same file: a validator that the server compares, or the digest.
+// Otherwise it asks for the whole file.
 func (t transfer) request(ctx context.Context) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.source.Location, nil)
 	if err != nil {
 		return nil, finalError{err}
 	}
-	request.Header.Set("Accept-Encoding", "identity") // or the digest would be that of something else
+	request.Header.Set("Accept-Encoding", "identity") // the digest is that of the file, not of an encoding
 	have, validator := t.into.size(), t.into.validator()
 	if have == 0 || (validator == "" && t.source.SHA256 == "") {
 		return request, nil
@@ -95,8 +97,8 @@ func (t transfer) receive(body io.Reader, response *http.Response, start int64) 
 	return errors.Join(err, file.Close())
 }
 
-// validator is what names this version of the file to the server. A weak
-// entity tag does not promise the same bytes.
+// validator is what the server calls this version of the file: its strong entity
+// tag, else its date. A weak entity tag does not promise the same bytes.
 func validator(header http.Header) string {
 	if tag := header.Get("ETag"); tag != "" && !strings.HasPrefix(tag, "W/") {
 		return tag
@@ -112,7 +114,7 @@ func rangeStart(contentRange string) (int64, error) {
 	return start, nil
 }
 
-// watched is a body that fails when it brings nothing for too long.
+// watched is a body whose Read fails when no byte comes for too long.
 type watched struct {
 	body   io.Reader
 	ctx    context.Context
@@ -129,3 +131,31 @@ func (w *watched) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// progress is a writer that counts bytes. It reports at most once a second, and
+// at the end.
+type progress struct {
+	output func(string)
+	done   int64
+	total  int64 // below zero when the server does not say
+	said   time.Time
+	now    func() time.Time
+}
+
+func (p *progress) Write(b []byte) (int, error) {
+	p.done += int64(len(b))
+	if now := p.now(); p.done == p.total || now.Sub(p.said) >= time.Second {
+		p.said = now
+		p.output(p.String())
+	}
+	return len(b), nil
+}
+
+func (p *progress) String() string {
+	if p.total <= 0 {
+		return megabytes(p.done)
+	}
+	return fmt.Sprintf("%d %% of %s", p.done*100/p.total, megabytes(p.total))
+}
+
+func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }

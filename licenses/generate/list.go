@@ -71,7 +71,8 @@ type dependency struct{ path, version, dir, packageDir string }
 // standard library's.
 func dependencies(goos, goarch string) ([]dependency, error) {
 	const format = "{{with .Module}}{{.Path}}\t{{.Version}}\t{{.Dir}}\t{{$.Dir}}{{end}}"
-	out, err := goOutput([]string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0"}, "list", "-deps", "-f", format, program)
+	environment := []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0"}
+	out, err := goOutput(environment, "list", "-deps", "-f", format, program)
 	if err != nil {
 		return nil, err
 	}

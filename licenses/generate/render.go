@@ -15,7 +15,7 @@ var (
 )
 
 // legal fits the files that are licences, notices and grants; code is code,
-// whatever it is called. An addition alone is no licence.
+// whatever it is called. An addition alone is not a licence.
 var (
 	legal    = regexp.MustCompile(`(?i)^(un)?(licen[cs]e|copying|copyright|notice|patents)s?([-_.].*)?$`)
 	addition = regexp.MustCompile(`(?i)^(notice|patents)`)

@@ -69,7 +69,7 @@ var rooms = []room{
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},
 	// Sources become disks and seeds.
-	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source", "cloudinit/seed")...)},
+	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source/...", "cloudinit/seed")...)},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/process", imports: contracts},
 	{pattern: "backend/stage", imports: contracts},

@@ -1,5 +1,5 @@
-// Package tree handles root file systems that are directories: copies of them
-// that cost nothing until they are written to, whose their files are, and
-// writing into one from outside without being led out of it. What is written
-// is its user's business.
+// Package tree handles root file systems that are directories. It makes copies
+// that share what is not written, shifts owners, and writes files from outside
+// without following links out of the tree. What is written is its caller's
+// business.
 package tree

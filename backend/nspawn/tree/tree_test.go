@@ -91,7 +91,7 @@ func TestWriterMakesDirectoriesLikeTheImages(t *testing.T) {
 		require.EqualValues(t, base+7, uid)
 		require.EqualValues(t, base+8, gid)
 	}
-	require.ErrorContains(t, w.Write(File{Name: "away/passwd", Mode: 0o600}), "/away is no directory in the image")
+	require.ErrorContains(t, w.Write(File{Name: "away/passwd", Mode: 0o600}), "/away is not a directory in the image")
 	require.True(t, w.IsLink("away"))
 }
 

@@ -1,0 +1,65 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+)
+
+// stepEnvironment is the environment of a prebuild step: that of cloud-init's
+// runcmd, and a setting that keeps apt from asking questions.
+var stepEnvironment = []string{
+	"HOME=/root",
+	"USER=root",
+	"LANG=C.UTF-8",
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"DEBIAN_FRONTEND=noninteractive",
+}
+
+// run runs a shell command, standard output and error together.
+func run(ctx context.Context, command string, output io.Writer) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Dir = "/"
+	cmd.Env = stepEnvironment
+	cmd.Stdout, cmd.Stderr = output, output
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code := exit.ExitCode()
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			code = 128 + int(status.Signal()) // as shells have it
+		}
+		return &guest.ExitError{Code: code}
+	}
+	return err
+}
+
+// fetch sends a file.
+func fetch(path string, output io.Writer) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := io.Copy(output, file); err != nil {
+		return fmt.Errorf("sending %s: %w", path, err)
+	}
+	return nil
+}
+
+// powerOff asks systemd, so that services end in order and disks are unmounted.
+// A failure is only logged: the host has its answer already, and will see that
+// the guest does not end.
+func (a *agent) powerOff(ctx context.Context) {
+	if out, err := exec.CommandContext(ctx, "systemctl", "--no-block", "poweroff").CombinedOutput(); err != nil {
+		a.log.Error("systemctl poweroff", "error", err, "output", string(out))
+	}
+}

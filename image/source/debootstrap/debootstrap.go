@@ -1,0 +1,161 @@
+//go:build linux
+
+package debootstrap
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/debootstrap/apt"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
+)
+
+// Maker makes root file systems. The zero value reads the host's settings where
+// they usually are, and makes systems for virtual machines.
+type Maker struct {
+	AptDir    string // default /etc/apt
+	OSRelease string // default /etc/os-release
+	// Container leaves out what only a virtual machine needs to boot.
+	Container bool
+}
+
+// Make makes the root file system of the recipe in the directory image.TreeDir
+// of dir; output gets each line that mmdebstrap writes. It needs root. The
+// result has the host's package sources and their lists, so that a prebuild
+// step can install packages at once. It has neither the host's proxy nor its
+// name nor its resolver.
+func (m Maker) Make(ctx context.Context, recipe image.Recipe, dir string, output func(line string)) (err error) {
+	plan, err := m.plan(ctx, recipe)
+	if err != nil {
+		return fmt.Errorf("preparing mmdebstrap: %w", err)
+	}
+	// The settings go through files: a proxy's password does not belong on a
+	// command line that everyone on the host may read.
+	sources, transport := filepath.Join(dir, "apt.sources"), filepath.Join(dir, "apt.conf")
+	defer func() { err = errors.Join(err, os.RemoveAll(sources), os.RemoveAll(transport)) }()
+	err = errors.Join(
+		os.WriteFile(sources, []byte(plan.sources), 0o600),
+		os.WriteFile(transport, []byte(plan.transport), 0o600),
+	)
+	if err != nil {
+		return fmt.Errorf("preparing mmdebstrap: %w", err)
+	}
+	packages := strings.Join(plan.packages, ",")
+	args := mmdebstrap(plan.suite, filepath.Join(dir, image.TreeDir), packages, sources, transport)
+	if err := runMmdebstrap(ctx, args, output); err != nil {
+		return fmt.Errorf("making a root file system of %s %s: %w", plan.distribution, plan.suite, err)
+	}
+	return nil
+}
+
+// plan is everything that decides what mmdebstrap does.
+type plan struct {
+	distribution string
+	suite        string
+	packages     []string
+	sources      string // a file in the deb822 style
+	transport    string // a file of apt.conf(5)
+}
+
+// plan reads the host's settings; nothing is changed yet.
+func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
+	release, err := os.ReadFile(cmp.Or(m.OSRelease, "/etc/os-release"))
+	if err != nil {
+		return plan{}, err
+	}
+	host, err := apt.ParseOSRelease(string(release))
+	if err != nil {
+		return plan{}, err
+	}
+	entries, err := apt.Read(cmp.Or(m.AptDir, "/etc/apt"))
+	if err != nil {
+		return plan{}, err
+	}
+	own := host.Own(entries)
+	if len(own) == 0 {
+		return plan{}, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach",
+			host.ID, host.Codename)
+	}
+	dump, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
+	if err != nil {
+		return plan{}, fmt.Errorf("asking apt-config for its proxy: %w", err)
+	}
+	packages, err := m.packages(host.ID)
+	if err != nil {
+		return plan{}, err
+	}
+	suite := cmp.Or(recipe.Source.Suite, host.Codename)
+	return plan{
+		distribution: host.ID,
+		suite:        suite,
+		packages:     slices.Concat(packages, recipe.Packages),
+		sources:      apt.Render(host.For(suite, own)),
+		transport:    apt.TransportSettings(string(dump)),
+	}, nil
+}
+
+func (m Maker) packages(distribution string) ([]string, error) {
+	if m.Container {
+		return basePackages, nil
+	}
+	kernel, err := kernelPackage(distribution, runtime.GOARCH)
+	return slices.Concat(basePackages, bootPackages, []string{kernel}), err
+}
+
+// runMmdebstrap runs mmdebstrap by runAlone: a run that is killed leaves
+// nothing mounted below the root, where a later removal would find it, and
+// nothing that goes on writing there.
+func runMmdebstrap(ctx context.Context, args []string, output func(string)) error {
+	mmdebstrap, err := programs.Find("mmdebstrap")
+	if err != nil {
+		return err
+	}
+	said := lines.New(output)
+	cmd := exec.CommandContext(ctx, mmdebstrap, args...)
+	// INITRD=No is how Debian's and Ubuntu's kernel hooks are told not to make
+	// an initrd. They are told this once; a kernel that is installed later in
+	// the guest gets its initrd.
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "INITRD=No")
+	cmd.Stdout, cmd.Stderr = said, said
+	err = runAlone(cmd)
+	said.Flush()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("mmdebstrap: %w%s", err, said.Quote())
+	}
+	return nil
+}
+
+// runAlone runs a command in mount and pid namespaces of its own: nothing that
+// it mounts or starts outlives it, and it does not outlive this process,
+// however that ends. When the context of the command is done, the command and
+// all that it started get SIGTERM, and SIGKILL after WaitDelay.
+func runAlone(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:   syscall.CLONE_NEWPID,
+		Unshareflags: syscall.CLONE_NEWNS, // unlike Cloneflags, makes mounts private
+		Setpgid:      true,
+		Pdeathsig:    syscall.SIGKILL,
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	// For Pdeathsig the parent is the thread that started the child, so that
+	// thread must not end before the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return cmd.Run()
+}

@@ -1,0 +1,82 @@
+//go:build linux
+
+package debootstrap
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+)
+
+func TestMmdebstrapArguments(t *testing.T) {
+	want, err := os.ReadFile("testdata/mmdebstrap.txt")
+	require.NoError(t, err)
+	packages := slices.Concat(basePackages, bootPackages, []string{"linux-image-cloud-amd64", "make", "gcc"})
+	got := mmdebstrap("bookworm", "/build/root", strings.Join(packages, ","), "/build/apt.sources", "/build/apt.conf")
+	require.Empty(t, cmp.Diff(string(want), strings.Join(got, "\n")+"\n"))
+}
+
+func TestKernelPackage(t *testing.T) {
+	for _, test := range []struct{ distribution, arch, want string }{
+		{"debian", "amd64", "linux-image-cloud-amd64"},
+		{"debian", "arm64", "linux-image-cloud-arm64"},
+		{"ubuntu", "amd64", "linux-image-virtual"},
+		{"ubuntu", "arm64", "linux-image-virtual"},
+	} {
+		got, err := kernelPackage(test.distribution, test.arch)
+		require.NoError(t, err)
+		require.Equal(t, test.want, got)
+	}
+	_, err := kernelPackage("debian", "riscv64")
+	require.ErrorContains(t, err, "riscv64")
+	_, err = kernelPackage("gentoo", "amd64")
+	require.ErrorContains(t, err, "gentoo")
+}
+
+// A host that can be asked for its apt settings, with other files.
+func host(t *testing.T, sources string) Maker {
+	t.Helper()
+	need.Programs(t, "apt-config")
+	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+		t.Skip("no kernel is known for " + runtime.GOARCH)
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sources.list"), []byte(sources), 0o600))
+	release := filepath.Join(dir, "os-release")
+	require.NoError(t, os.WriteFile(release, []byte("ID=debian\nVERSION_CODENAME=bookworm\n"), 0o600))
+	return Maker{AptDir: dir, OSRelease: release}
+}
+
+func TestPlanTakesTheHostsSuiteOrTheRecipes(t *testing.T) {
+	m := host(t, "deb http://deb.example/debian bookworm main\ndeb https://docker.example/debian bookworm stable\n")
+	p, err := m.plan(t.Context(), image.Recipe{Packages: []string{"make"}})
+	require.NoError(t, err)
+	require.Equal(t, "bookworm", p.suite)
+	require.Equal(t, "Types: deb\nURIs: http://deb.example/debian\nSuites: bookworm\nComponents: main\n", p.sources)
+	require.Contains(t, p.packages, "make")
+	require.Contains(t, p.packages, "linux-image-cloud-"+runtime.GOARCH)
+
+	p, err = m.plan(t.Context(), image.Recipe{Source: image.Source{Suite: "trixie"}})
+	require.NoError(t, err)
+	require.Equal(t, "trixie", p.suite)
+	require.Contains(t, p.sources, "Suites: trixie\n")
+}
+
+func TestHostWithoutAnArchiveIsRefused(t *testing.T) {
+	m := host(t, "deb https://docker.example/debian bookworm stable\n")
+	dir := t.TempDir()
+	err := m.Make(t.Context(), image.Recipe{}, dir, func(string) {})
+	require.ErrorContains(t, err, "no archive of debian bookworm")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
