@@ -90,28 +90,7 @@ type Machine struct {
 type Network struct {
 	// Subnet holds the workers' addresses on this host. It is IPv4.
 	Subnet netip.Prefix
-	// Egress is the interface that workers reach the world through; empty
-	// means the one with the default route.
-	Egress string
-	// Allow is reachable even where Deny forbids it. A nil Deny stands for
-	// network.DefaultDeny, an empty one denies nothing.
-	Allow, Deny []network.Destination
-	// Domains, when there are any, are the names that workers may look up, and
-	// then they reach Allow and the addresses of these alone. "*.example.com"
-	// stands for every name below example.com.
-	Domains []string
-	// DNS are the resolvers; empty means those of this host.
-	DNS []netip.Addr
-	// IPv6 is off unless asked for.
-	IPv6 network.IPv6
-	// Bandwidth is bits per second for each worker in each direction; 0 is
-	// without limit.
-	Bandwidth int64
-	// Connections bounds how many connections out a worker has at once, and
-	// ConnectionRate how many it opens in a second; 0 is without limit.
-	Connections, ConnectionRate int
-	// LogDenied has the packets that a worker is denied logged with its id.
-	LogDenied bool
+	network.Policy
 }
 
 // Fork says whether workers are forked from a machine that was booted once.
@@ -141,7 +120,8 @@ func Default() Config {
 		Image:    Image{Source: image.Source{Kind: image.Debootstrap}},
 		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
 		Network: Network{
-			Subnet: netip.MustParsePrefix("10.210.0.0/16"), Connections: 4096, ConnectionRate: 500,
+			Subnet: netip.MustParsePrefix("10.210.0.0/16"),
+			Policy: network.Policy{Connections: 4096, ConnectionRate: 500},
 		},
 		Fork:   Fork{Enabled: true, ShareMemory: true},
 		Nspawn: Nspawn{PrivateUsers: true},
