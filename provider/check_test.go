@@ -22,7 +22,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
 
 func TestMissingHasALineForEachWithItsMend(t *testing.T) {
@@ -171,7 +170,7 @@ func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 
 // The example's comment says what the default is.
 func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
-	_, after, found := strings.Cut(templates.RunnerConfig, "# deny = ")
+	_, after, found := strings.Cut(config.Example(), "# deny = ")
 	require.True(t, found)
 	line, _, _ := strings.Cut(after, "\n")
 	var example []string

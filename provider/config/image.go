@@ -8,40 +8,113 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
-// Both patterns keep a name from being taken for an option or for two names
-// by the package manager.
-var (
-	suiteName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
-	packageName = regexp.MustCompile(`^[A-Za-z0-9@][A-Za-z0-9@+._:=~/-]*$`)
-)
+// Image says what workers are made from.
+type Image struct {
+	Source image.Source
+	// Packages are installed at prebuild, and then Run's shell commands are
+	// run as root, in order.
+	Packages []string
+	Run      []string
+}
 
-func (r rawImage) parse(m *Errors, to *Image) {
-	set(m, r.source, &to.Source, parseSource)
-	set(m, r.digest, &to.Source.SHA256, parseDigest)
-	set(m, r.suite, &to.Source.Suite, parseSuite)
-	setEach(m, r.packages, &to.Packages, parsePackage)
-	setEach(m, r.run, &to.Run, parseCommand)
-	if !m.has(r.source.path) {
-		r.checkContradictions(m, to.Source.Kind)
+func imageSection(c *Config) section {
+	i := &c.Image
+	return section{
+		name: "image",
+		keys: []key{
+			// First, as it sets all of the source.
+			{
+				name: "source", value: as(aString, &i.Source, parseSource, func(s image.Source) any { return writeSource(s) }),
+				fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
+				about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), an https:// URL, or the
+					absolute path of a file (local:/path means the same). For "tart": "oci:REGISTRY/NAME:TAG" or
+					"…@sha256:DIGEST", or "vm:NAME". For "bhyve": a URL, a path, or "vm:NAME@SNAPSHOT"`,
+				refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable or not regular; " +
+					"what the named backend cannot use",
+			},
+			{
+				name: "digest", value: text(&i.Source.SHA256, parseDigest),
+				example: `"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"`,
+				about:   "SHA-256 of the downloaded or local file, 64 hexadecimal digits, `sha256:` before them or not",
+				refused: "another form; beside `debootstrap`",
+			},
+			{
+				name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
+				about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
+				refused: "another form; beside any other source",
+			},
+			{
+				name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
+				about: "packages to install when the image is built, without recommended ones for `debootstrap`", refused: "what is no name of a package",
+			},
+			{
+				name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
+				about: "shell commands, run as root, in order, once, when the image is built", refused: "an empty command",
+			},
+		},
+		together: func(r *reading) {
+			if !r.wrong("image.source") {
+				i.checkContradictions(r)
+				c.checkSource(r)
+			}
+		},
 	}
 }
 
-func (r rawImage) checkContradictions(m *Errors, kind string) {
-	if kind != image.Debootstrap && r.suite.set {
-		m.add(r.suite.path, "contradicts image.source, which is no %q: remove one of the two", image.Debootstrap)
+// checkContradictions refuses keys that say something about another source.
+func (i Image) checkContradictions(r *reading) {
+	kind := i.Source.Kind
+	if kind != image.Debootstrap && r.gave("image.suite") {
+		r.add(r.path("image.suite"), "contradicts image.source, which is no %q: remove one of the two", image.Debootstrap)
 	}
-	if (kind == image.OCI || kind == image.VM) && r.digest.set {
-		m.add(r.digest.path, "contradicts image.source, which is no file: remove it; a reference may end in @sha256:DIGEST")
+	if (kind == image.OCI || kind == image.VM) && r.gave("image.digest") {
+		r.add(r.path("image.digest"), "contradicts image.source, which is no file: remove it; a reference may end in @sha256:DIGEST")
 	}
-	if kind == image.Debootstrap && r.digest.set {
-		m.add(r.digest.path, "contradicts image.source %q, which is no file: "+
+	if kind == image.Debootstrap && r.gave("image.digest") {
+		r.add(r.path("image.digest"), "contradicts image.source %q, which is no file: "+
 			"remove it, or name a file or a URL as image.source", kind)
 	}
+}
+
+// sourcesOf are the kinds of images that a backend can use, where they are not
+// those of a Linux host.
+var sourcesOf = map[string][]string{
+	BackendTart:      {image.OCI, image.VM},
+	BackendBhyve:     {image.HTTPS, image.Local, image.VM},
+	BackendSynthetic: {image.Debootstrap, image.HTTPS, image.Local, image.OCI, image.VM},
+}
+
+// checkSource refuses an image that the backend cannot use, when the backend
+// is named. Otherwise the one that is chosen says so.
+func (c *Config) checkSource(r *reading) {
+	if c.Backend == BackendAuto || r.wrong("backend") {
+		return
+	}
+	kinds := sourcesOf[c.Backend]
+	if kinds == nil {
+		kinds = []string{image.Debootstrap, image.HTTPS, image.Local}
+	}
+	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
+		r.add(r.path("image.source"), "%q is no image for backend %q, which takes %s", writeSource(c.Image.Source), c.Backend, describeKinds(kinds))
+	}
+}
+
+func describeKinds(kinds []string) string {
+	words := map[string]string{
+		image.Debootstrap: `"debootstrap"`, image.HTTPS: "an https:// URL", image.Local: "the absolute path of a file",
+		image.OCI: `"oci:REGISTRY/NAME:TAG"`, image.VM: `"vm:NAME" (for "bhyve" "vm:NAME@SNAPSHOT") of a machine that is there`,
+	}
+	var all []string
+	for _, kind := range kinds {
+		all = append(all, words[kind])
+	}
+	return strings.Join(all, ", ")
 }
 
 // parseSource takes what the prefix says and guesses nothing.
@@ -110,19 +183,43 @@ func parseDigest(text string) (string, error) {
 	return digits, nil
 }
 
-func parseSuite(name string) (string, error) {
-	if !suiteName.MatchString(name) {
-		return "", fmt.Errorf("%q is no name of a release: write for instance \"trixie\"", name)
+var (
+	ociReference = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9][A-Za-z0-9._-]*)+(:[A-Za-z0-9_][A-Za-z0-9._-]*|@sha256:[0-9a-f]{64})?$`)
+	machineName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._-]*)?$`)
+)
+
+func parseReference(text string) (image.Source, error) {
+	if !ociReference.MatchString(text) {
+		return image.Source{}, fmt.Errorf("%q is no reference of an image: write for instance \"oci:registry.example.org/macos/base:latest\"", text)
 	}
-	return name, nil
+	return image.Source{Kind: image.OCI, Location: text}, nil
 }
 
-func parsePackage(name string) (string, error) {
-	if !packageName.MatchString(name) {
-		return "", fmt.Errorf("%q is no name of a package: write one name in each string, for instance \"git\"", name)
+func parseMachine(text string) (image.Source, error) {
+	if !machineName.MatchString(text) {
+		return image.Source{}, errors.New("\"vm:\" wants the name of a machine that is there: write for instance \"vm:base\", or \"vm:base@snapshot\"")
 	}
-	return name, nil
+	return image.Source{Kind: image.VM, Location: text}, nil
 }
+
+func writeSource(source image.Source) string {
+	switch {
+	case source.Location == "":
+		return source.Kind
+	case source.Kind == image.OCI || source.Kind == image.VM:
+		return source.Kind + ":" + source.Location
+	}
+	return source.Location
+}
+
+// Both patterns keep a name from being taken for an option or for two names
+// by the package manager.
+var (
+	parseSuite = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`),
+		`is no name of a release: write for instance "trixie"`)
+	parsePackage = matching(regexp.MustCompile(`^[A-Za-z0-9@][A-Za-z0-9@+._:=~/-]*$`),
+		`is no name of a package: write one name in each string, for instance "git"`)
+)
 
 func parseCommand(command string) (string, error) {
 	if strings.TrimSpace(command) == "" {

@@ -56,10 +56,4 @@ func parseRate(text string) (int64, error) {
 	return count * unit, nil
 }
 
-// writeRate is empty for no limit.
-func writeRate(bits int64) string {
-	if bits == 0 {
-		return ""
-	}
-	return strconv.FormatInt(bits/kbit, 10) + "kbit"
-}
+func writeRate(bits int64) any { return fmt.Sprint(bits/kbit, "kbit") }

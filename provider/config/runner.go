@@ -116,31 +116,23 @@ func readEntries(value any, m *Errors) []runnerEntry {
 }
 
 func readEntry(path string, value any, m *Errors) runnerEntry {
-	t := &table{path: path, mistakes: m}
+	entry := table{path: path}
 	var ok bool
-	if t.values, ok = value.(map[string]any); !ok {
+	if entry.values, ok = value.(map[string]any); !ok {
 		m.add(path, "want a table, have %s: begin each entry with [[runners]]", describe(value))
 	}
-	e := runnerEntry{Name: t.text("name", `"mayfly"`).value}
-	scaler := readTable(t, "autoscaler", "[runners.autoscaler]")
+	var e runnerEntry
+	e.Name, _ = aString.of(m, entry.at("name"), `"mayfly"`)
+	scaler := readTable(m, entry.at("autoscaler"), "[runners.autoscaler]")
 	if scaler.values == nil {
 		return e
 	}
-	e.Autoscaler = &autoscaler{
-		Plugin:       scaler.text("plugin", strconv.Quote(PluginName)).value,
-		MaxInstances: read(scaler, "max_instances", "a whole number", "10", as[int64]).value,
-		PluginConfig: scaler.values["plugin_config"],
-		ConnectorConfig: connectorConfig{
-			Username: readTable(scaler, "connector_config", "[runners.autoscaler.connector_config]").text("username", `"mayfly"`).value,
-		},
-	}
+	connector := readTable(m, scaler.at("connector_config"), "[runners.autoscaler.connector_config]")
+	e.Autoscaler = &autoscaler{PluginConfig: scaler.values["plugin_config"]}
+	e.Autoscaler.Plugin, _ = aString.of(m, scaler.at("plugin"), strconv.Quote(PluginName))
+	e.Autoscaler.MaxInstances, _ = aWhole.of(m, scaler.at("max_instances"), "10")
+	e.Autoscaler.ConnectorConfig.Username, _ = aString.of(m, connector.at("username"), `"mayfly"`)
 	return e
-}
-
-// readTable reads a table that is none of plugin_config.
-func readTable(t *table, key, example string) *table {
-	g := read(t, key, "a table", example, as[map[string]any])
-	return &table{path: g.path, values: g.value, mistakes: t.mistakes}
 }
 
 func choose(entries []runnerEntry, name string) (runnerEntry, error) {
@@ -228,8 +220,9 @@ func (e runnerEntry) parse(mistakes Errors) (Config, error) {
 // check refuses those of the runner's own settings with which the plugin would
 // not start. The configuration is empty when it has mistakes itself.
 func (a autoscaler) check(m *Errors, c Config) {
-	user := a.ConnectorConfig.Username
-	set(m, given[string]{path: "connector_config.username", value: user, set: user != ""}, &user, parseLoginUser)
+	if user := a.ConnectorConfig.Username; user != "" {
+		set(m, "connector_config.username", &user, user, parseLoginUser)
+	}
 	if len(*m) == 0 && a.MaxInstances > int64(c.MaxWorkers()) {
 		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a smaller number, "+
 			"or a larger host.max_workers or network.subnet", a.MaxInstances, c.MaxWorkers())

@@ -7,6 +7,12 @@ import (
 	"strconv"
 )
 
+// Multiples of a byte, the unit of every size in a Config.
+const (
+	mib int64 = 1 << 20
+	gib int64 = 1 << 30
+)
+
 var (
 	sizePattern = regexp.MustCompile(`^(-?[0-9]+) ?([A-Za-z]*)$`)
 	units       = map[string]int64{
@@ -15,15 +21,17 @@ var (
 	}
 )
 
-// sizeFrom parses a size that may not be less than least bytes.
-func sizeFrom(least int64) func(string) (int64, error) {
-	return func(text string) (int64, error) {
-		size, err := parseSize(text)
-		if err == nil && size < least {
+// size is a number of bytes that may not be less than least.
+func size(to *int64, least int64) value {
+	v := as(aString, to, func(text string) (int64, error) {
+		bytes, err := parseSize(text)
+		if err == nil && bytes < least {
 			err = fmt.Errorf("%q is too small: write at least \"%dMiB\"", text, least/mib)
 		}
-		return size, err
-	}
+		return bytes, err
+	}, func(bytes int64) any { return fmt.Sprint(bytes/mib, "MiB") })
+	v.kind = "size"
+	return v
 }
 
 // parseSize gives bytes. It rounds up to a whole mebibyte: memory and disks

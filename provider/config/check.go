@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
@@ -20,7 +22,28 @@ func oneOf(words ...string) func(string) (string, error) {
 	}
 }
 
-func parseDirectory(path string) (string, error) {
+// matching takes what a pattern matches. Of anything else it says the reason,
+// which is what follows the value in a sentence.
+func matching(pattern *regexp.Regexp, reason string) func(string) (string, error) {
+	return func(text string) (string, error) {
+		if !pattern.MatchString(text) {
+			return "", fmt.Errorf("%q %s", text, reason)
+		}
+		return text, nil
+	}
+}
+
+// between takes the numbers from least to most.
+func between(least, most int64) func(int64) error {
+	return func(n int64) error {
+		if n < least || n > most {
+			return fmt.Errorf("%d is out of range: write a number from %d to %d", n, least, most)
+		}
+		return nil
+	}
+}
+
+func parsePath(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", fmt.Errorf("%q is not an absolute path", path)
 	}
@@ -40,3 +63,5 @@ func parsePassword(text string) (string, error) {
 	}
 	return text, nil
 }
+
+func isSpaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
