@@ -43,6 +43,17 @@ func between(least, most int64) func(int64) error {
 	}
 }
 
+// atLeast takes the numbers from least on. Of a smaller one it says the reason,
+// which is what follows the value in a sentence.
+func atLeast(least int64, reason string) func(int64) error {
+	return func(n int64) error {
+		if n < least {
+			return fmt.Errorf("%d %s", n, reason)
+		}
+		return nil
+	}
+}
+
 func parsePath(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", fmt.Errorf("%q is not an absolute path", path)

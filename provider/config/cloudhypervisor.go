@@ -19,28 +19,21 @@ type CloudHypervisor struct {
 
 func cloudHypervisorSection(c *Config) section {
 	h := &c.CloudHypervisor
-	return section{
-		name: "cloud_hypervisor",
-		about: `For the backend "cloudhypervisor" only. The limits hold for each worker and each second; ` +
-			`there are none unless given.`,
+	return section{name: "cloud_hypervisor",
+		about: `For the backend "cloudhypervisor" only. The limits hold for each worker and each second; there are
+			none unless given.`,
 		keys: []key{
-			{
-				name: "binary", value: text(&h.Binary, parseBinary), fallback: `"cloud-hypervisor"`,
-				about: "its program: a name found in PATH, or an absolute path", refused: "empty; a relative path",
-			},
-			{
-				name: "disk_bandwidth", value: size(&h.DiskBandwidth, mib), example: `"200MiB"`,
-				about: "bytes read and written", refused: "below 1MiB",
-			},
-			{
-				name: "disk_operations", value: whole(&h.DiskOperations, checkOperations), example: `5000`,
-				about: "reads and writes", refused: "below 1",
-			},
-			{
-				name: "network_bandwidth", value: size(&h.NetworkBandwidth, mib), example: `"100MiB"`,
-				about:   "bytes in each direction, of the machine's own device; `network.bandwidth` serves every backend",
-				refused: "below 1MiB",
-			},
+			{name: "binary", value: text(&h.Binary, parseBinary), fallback: `"cloud-hypervisor"`,
+				about: "its program: a name found in PATH, or an absolute path", refused: "empty; a relative path"},
+			{name: "disk_bandwidth", value: size(&h.DiskBandwidth, mib), example: `"200MiB"`,
+				about: "bytes read and written", refused: "below 1MiB"},
+			{name: "disk_operations", value: whole(&h.DiskOperations, atLeast(1, "would let no disk work: write at least 1, or remove it for no limit")),
+				example: `5000`,
+				about:   "reads and writes", refused: "below 1"},
+			{name: "network_bandwidth", value: size(&h.NetworkBandwidth, mib), example: `"100MiB"`,
+				about: "bytes in each direction, of the machine's own device; `network.bandwidth` serves every " +
+					"backend",
+				refused: "below 1MiB"},
 		},
 	}
 }
@@ -52,11 +45,4 @@ func parseBinary(path string) (string, error) {
 		return "", fmt.Errorf("%q is neither a name nor an absolute path: write for instance \"/usr/local/bin/cloud-hypervisor\"", path)
 	}
 	return path, nil
-}
-
-func checkOperations(n int64) error {
-	if n < 1 {
-		return fmt.Errorf("%d would let no disk work: write at least 1, or remove it for no limit", n)
-	}
-	return nil
 }

@@ -61,9 +61,14 @@ func Default() Config {
 	var mistakes Errors
 	for _, s := range c.sections() {
 		for _, k := range s.keys {
-			if k.fallback != "" {
-				k.value.read(&mistakes, given{s.path(k), literal(k.fallback)}, k.fallback)
+			if k.fallback == "" {
+				continue
 			}
+			value, err := decode([]byte(k.fallback))
+			if err != nil {
+				mistakes.add(s.path(k), "not a value: %v", err)
+			}
+			k.value.read(&mistakes, given{s.path(k), value}, k.fallback)
 		}
 	}
 	if len(mistakes) > 0 {

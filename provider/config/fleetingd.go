@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -89,7 +90,7 @@ func fromRunCommand(entry string) string {
 	switch node := listElement(entry); {
 	case node == nil:
 		return entry
-	case isQuoted(node) && node.Tag == "!!str":
+	case node.Kind == yaml.ScalarNode && node.Style != 0 && node.Tag == "!!str": // in quotes, or after | or >
 		return node.Value
 	case isArguments(node):
 		return shellCommand(node.Content)
@@ -112,22 +113,10 @@ func listElement(entry string) *yaml.Node {
 	return nil
 }
 
-func isScalar(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode }
-
-// isQuoted tells a scalar in quotes, or after | or >, from bare words.
-func isQuoted(node *yaml.Node) bool { return isScalar(node) && node.Style != 0 }
-
 // isArguments tells whether cloud-init would run the list without a shell.
 func isArguments(node *yaml.Node) bool {
-	if node.Kind != yaml.SequenceNode || len(node.Content) == 0 {
-		return false
-	}
-	for _, element := range node.Content {
-		if !isScalar(element) {
-			return false
-		}
-	}
-	return true
+	isOther := func(element *yaml.Node) bool { return element.Kind != yaml.ScalarNode }
+	return node.Kind == yaml.SequenceNode && len(node.Content) > 0 && !slices.ContainsFunc(node.Content, isOther)
 }
 
 // shellCommand quotes each argument, so that the shell takes it as it is.

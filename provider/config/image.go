@@ -25,51 +25,39 @@ type Image struct {
 
 func imageSection(c *Config) section {
 	i := &c.Image
-	return section{
-		name: "image",
-		keys: []key{
-			// First, as it sets all of the source.
-			{
-				name: "source", value: as(aString, &i.Source, parseSource, func(s image.Source) any { return writeSource(s) }),
-				fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
-				about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), an https:// URL, or the
-					absolute path of a file (local:/path means the same). For "tart": "oci:REGISTRY/NAME:TAG" or
-					"…@sha256:DIGEST", or "vm:NAME". For "bhyve": a URL, a path, or "vm:NAME@SNAPSHOT"`,
-				refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable or not regular; " +
-					"what the named backend cannot use",
-			},
-			{
-				name: "digest", value: text(&i.Source.SHA256, parseDigest),
-				example: `"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"`,
-				about:   "SHA-256 of the downloaded or local file, 64 hexadecimal digits, `sha256:` before them or not",
-				refused: "another form; beside `debootstrap`",
-			},
-			{
-				name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
-				about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
-				refused: "another form; beside any other source",
-			},
-			{
-				name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
-				about: "packages to install when the image is built, without recommended ones for `debootstrap`", refused: "what is no name of a package",
-			},
-			{
-				name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
-				about: "shell commands, run as root, in order, once, when the image is built", refused: "an empty command",
-			},
-		},
-		together: func(r *reading) {
-			if !r.wrong("image.source") {
-				i.checkContradictions(r)
-				c.checkSource(r)
-			}
-		},
-	}
+	return section{name: "image", together: c.checkImage, keys: []key{
+		// First, as it sets all of the source.
+		{name: "source", value: as(aString, &i.Source, parseSource, func(s image.Source) any { return writeSource(s) }),
+			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
+			about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), an
+				https:// URL, or the absolute path of a file (local:/path means the same). For "tart":
+				"oci:REGISTRY/NAME:TAG" or "…@sha256:DIGEST", or "vm:NAME". For "bhyve": a URL, a path, or
+				"vm:NAME@SNAPSHOT"`,
+			refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable " +
+				"or not regular; what the named backend cannot use"},
+		{name: "digest", value: text(&i.Source.SHA256, parseDigest),
+			example: `"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"`,
+			about:   "SHA-256 of the downloaded or local file, 64 hexadecimal digits, `sha256:` before them or not",
+			refused: "another form; beside `debootstrap`"},
+		{name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
+			about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
+			refused: "another form; beside any other source"},
+		{name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
+			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
+			refused: "what is no name of a package"},
+		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
+			about: "shell commands, run as root, in order, once, when the image is built", refused: "an empty command"},
+	}}
 }
 
-// checkContradictions refuses keys that say something about another source.
-func (i Image) checkContradictions(r *reading) {
-	kind := i.Source.Kind
+// checkImage refuses keys that say something about another source, and a source
+// that the backend cannot use.
+func (c *Config) checkImage(r *reading) {
+	if r.wrong("image.source") {
+		return
+	}
+	c.checkSource(r)
+	kind := c.Image.Source.Kind
 	if kind != image.Debootstrap && r.gave("image.suite") {
 		r.add(r.path("image.suite"), "contradicts image.source, which is no %q: remove one of the two", image.Debootstrap)
 	}

@@ -31,79 +31,57 @@ type Network struct {
 
 func networkSection(c *Config) section {
 	n := &c.Network
-	return section{
-		name:  "network",
+	return section{name: "network", together: n.check,
 		about: "For the backends on Linux; Tart and vm-bhyve bring networks of their own.",
 		keys: []key{
-			{
-				name: "subnet", value: text(&n.Subnet, parseSubnet), fallback: `"10.210.0.0/16"`, kind: "CIDR",
-				about: "the workers' addresses on this host, a /29 or larger. Three addresses of it are no machine's, and one is left to " +
-					"the machine that an image or a template is made of, with `fork.spares` another to a spare that is being made. " +
-					"Pools may share one",
-				refused: "IPv6; bits set after the prefix; smaller than /29; overlapping 198.18.0.0/30, which guests have inside. " +
-					"When the pool is opened: overlapping a route of the host",
-			},
-			{
-				name: "egress", value: text(&n.Egress, parseInterface), otherwise: "any, as the host's routes say", example: `"eth0"`,
+			{name: "subnet", value: text(&n.Subnet, parseSubnet), fallback: `"10.210.0.0/16"`, kind: "CIDR",
+				about: "the workers' addresses on this host, a /29 or larger. Three addresses of it are no " +
+					"machine's, and one is left to the machine that an image or a template is made of, with " +
+					"`fork.spares` another to a spare that is being made. Pools may share one",
+				refused: "IPv6; bits set after the prefix; smaller than /29; overlapping 198.18.0.0/30, which " +
+					"guests have inside. When the pool is opened: overlapping a route of the host"},
+			{name: "egress", value: text(&n.Egress, parseInterface), otherwise: "any, as the host's routes say",
+				example: `"eth0"`,
 				about:   "the only interface that workers may leave the host by. It must exist when the pool is opened",
-				refused: "what is no name of an interface",
-			},
-			{
-				name: "allow", value: destinations(&n.Allow), kind: "list of destinations", example: `["192.168.1.10/32"]`,
+				refused: "what is no name of an interface"},
+			{name: "allow", value: destinations(&n.Allow), kind: "list of destinations", example: `["192.168.1.10/32"]`,
 				about:   "reachable although `deny` holds it. It does not open the host itself, nor other workers",
-				refused: "what is no destination; the same one in `deny`; a network of IPv6 while `ipv6` is off",
-			},
-			{
-				name: "deny", value: destinations(&n.Deny), kind: "list of destinations",
+				refused: "what is no destination; the same one in `deny`; a network of IPv6 while `ipv6` is off"},
+			{name: "deny", value: destinations(&n.Deny), kind: "list of destinations",
 				otherwise: "`[\"private\", \"smtp\"]`", example: `["private", "smtp"]`,
-				about: `what workers cannot reach: networks ("10.1.2.0/24", "fd00::/8"), ports ("tcp/443", "udp/5000-5999"),
-					both ("10.1.2.3/32 tcp/443"), and the words "private" and "smtp". A list replaces the default; [] denies nothing`,
-				refused: "what is no destination",
-			},
-			{
-				name: "domains", value: list(&n.Domains, network.ParseDomain), kind: "list of names",
+				about: `what workers cannot reach: networks ("10.1.2.0/24", "fd00::/8"), ports ("tcp/443",
+					"udp/5000-5999"), both ("10.1.2.3/32 tcp/443"), and the words "private" and "smtp". A list
+					replaces the default; [] denies nothing`,
+				refused: "what is no destination"},
+			{name: "domains", value: list(&n.Domains, network.ParseDomain), kind: "list of names",
 				otherwise: "every name, and every destination that is not denied", example: `["gitlab.example.com", "*.debian.org"]`,
-				about: "the only names that workers may look up. Then they reach `allow`, and the addresses that these names have " +
-					"and `deny` has not, and nothing else",
-				refused: "an empty list; what is no name",
-			},
-			{
-				name: "dns", value: list(&n.DNS, parseResolver), kind: "list of up to three addresses",
+				about: "the only names that workers may look up. Then they reach `allow`, and the addresses that " +
+					"these names have and `deny` has not, and nothing else",
+				refused: "an empty list; what is no name"},
+			{name: "dns", value: list(&n.DNS, parseResolver), kind: "list of up to three addresses",
 				otherwise: "the host's resolvers, also one on a loopback address", example: `["9.9.9.9"]`,
-				about: "who answers the workers' questions, IPv4 or IPv6, reachable although denied. " +
-					"The next is asked when one does not answer. `[]` means the same as nothing",
-				refused: "names, ports, zones; one twice; more than three; 0.0.0.0, multicast, and what is inside every worker",
-			},
-			{
-				name: "ipv6", value: as(ipv6Form, &n.IPv6, network.ParseIPv6, func(v network.IPv6) any { return v.String() }),
+				about: "who answers the workers' questions, IPv4 or IPv6, reachable although denied. The next is " +
+					"asked when one does not answer. `[]` means the same as nothing",
+				refused: "names, ports, zones; one twice; more than three; 0.0.0.0, multicast, and what is inside " +
+					"every worker"},
+			{name: "ipv6", value: as(ipv6Form, &n.IPv6, network.ParseIPv6, func(v network.IPv6) any { return v.String() }),
 				fallback: `"off"`, example: `"nat"`,
-				about: `"off", "nat", or a prefix that is routed to this host. "off": none at all around a worker. "nat": out by an
-					address of this host. A prefix such as "2001:db8:1:2::/64": each worker has an address in it. true is "nat", false is "off"`,
-				refused: "bits set after the prefix; longer than /96; outside 2000::/3 and fc00::/7; " +
-					"overlapping fd6d:6179:666c:7900::/64, which guests have inside",
-			},
-			{
-				name: "bandwidth", value: as(aString, &n.Bandwidth, parseRate, writeRate), kind: "bandwidth",
+				about: `"off", "nat", or a prefix that is routed to this host. "off": none at all around a worker.
+					"nat": out by an address of this host. A prefix such as "2001:db8:1:2::/64": each worker has an
+					address in it. true is "nat", false is "off"`,
+				refused: "bits set after the prefix; longer than /96; outside 2000::/3 and fc00::/7; overlapping " +
+					"fd6d:6179:666c:7900::/64, which guests have inside"},
+			{name: "bandwidth", value: as(aString, &n.Bandwidth, parseRate, writeRate), kind: "bandwidth",
 				otherwise: "no limit", example: `"100mbit"`,
 				about:   "bits per second of each worker, in each direction",
-				refused: `below "1mbit", above "100gbit"; sizes such as "100MiB"`,
-			},
-			{
-				name: "connections", value: whole(&n.Connections, checkConnections), fallback: `4096`,
-				about: "connections out that a worker has at once; 0 is no limit", refused: "negative; above 1000000",
-			},
-			{
-				name: "connection_rate", value: whole(&n.ConnectionRate, checkConnections), fallback: `500`,
-				about: "connections out that a worker opens in a second; 0 is no limit", refused: "negative; above 1000000",
-			},
-			{
-				name: "log_denied", value: boolean(&n.LogDenied), fallback: `false`, example: `true`,
-				about: "log the packets that a worker is denied, with its id",
-			},
-		},
-		together: func(r *reading) {
-			n.checkDestinations(r)
-			n.checkResolvers(r)
+				refused: `below "1mbit", above "100gbit"; sizes such as "100MiB"`},
+			{name: "connections", value: whole(&n.Connections, checkConnections), fallback: `4096`,
+				about: "connections out that a worker has at once; 0 is no limit", refused: "negative; above 1000000"},
+			{name: "connection_rate", value: whole(&n.ConnectionRate, checkConnections), fallback: `500`,
+				about:   "connections out that a worker opens in a second; 0 is no limit",
+				refused: "negative; above 1000000"},
+			{name: "log_denied", value: boolean(&n.LogDenied), fallback: `false`, example: `true`,
+				about: "log the packets that a worker is denied, with its id"},
 		},
 	}
 }
@@ -121,9 +99,15 @@ func destinations(to *[]network.Destination) value {
 	return lists(to, network.ParseDestinations, network.FormatDestinations)
 }
 
+// check looks at the lists, which depend on each other and on IPv6.
+func (n *Network) check(r *reading) {
+	n.checkDestinations(r)
+	n.checkResolvers(r)
+}
+
 // checkDestinations refuses lists that say two things, or something that nobody
 // means.
-func (n Network) checkDestinations(r *reading) {
+func (n *Network) checkDestinations(r *reading) {
 	if r.gave("network.domains") && len(n.Domains) == 0 && !r.wrong("network.domains") {
 		r.add(r.path("network.domains"), "empty, which might mean every name or none: write names, or remove it for every name")
 	}
@@ -148,7 +132,7 @@ func (n Network) checkDestinations(r *reading) {
 
 // checkResolvers takes IPv6 addresses also while IPv6 is off for workers: it is
 // the host that asks them.
-func (n Network) checkResolvers(r *reading) {
+func (n *Network) checkResolvers(r *reading) {
 	path := r.path("network.dns")
 	if len(n.DNS) > maxResolvers {
 		r.add(path, "has %d resolvers, and %d are the most that are asked: remove some", len(n.DNS), maxResolvers)

@@ -8,9 +8,9 @@ type Nspawn struct {
 }
 
 func nspawnSection(c *Config) section {
-	return section{name: "nspawn", about: `For the backend "nspawn".`, keys: []key{{
-		name: "private_users", value: boolean(&c.Nspawn.PrivateUsers), fallback: `true`,
-		about: "root in a container is nobody on this host. `false`: it is root, held back only by what it may not call. " +
-			"The two have different images",
-	}}}
+	return section{name: "nspawn", about: `For the backend "nspawn".`, keys: []key{
+		{name: "private_users", value: boolean(&c.Nspawn.PrivateUsers), fallback: `true`,
+			about: "root in a container is nobody on this host. `false`: it is root, held back only by what it may " +
+				"not call. The two have different images"},
+	}}
 }

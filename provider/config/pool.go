@@ -44,41 +44,36 @@ const maxSocketPath = 107
 
 // poolSection is what plugin_config itself holds.
 func poolSection(c *Config) section {
-	return section{
-		keys: []key{
-			{
-				name: "pool", value: text(&c.Pool, parsePool), fallback: `"default"`,
-				about: "name of this runner's workers, with which their ids begin. Two runners on one host need two names",
-				refused: "anything but 1 to 24 of a-z, 0-9 and `-`, or `-` at an end; `images` and `try`, which are the commands' own " +
-					"(`try` by `--config` only: the plugin itself cannot tell)",
-			},
-			{
-				name: "backend", value: text(&c.Backend, parseBackend), fallback: `"auto"`,
-				about: `what runs the workers: "auto", "qemu", "cloudhypervisor", "nspawn", "tart", "bhyve" or "synthetic".
-					"qemu": virtual machines. "cloudhypervisor": [those of Cloud Hypervisor](../backends/cloudhypervisor.md), which need KVM.
-					"nspawn": [containers](../backends/nspawn.md), which share the host's kernel. "tart":
-					[Tart's machines](../backends/tart.md) on macOS. "bhyve": [vm-bhyve's guests](../backends/bhyve.md) on FreeBSD.
-					"synthetic": plays workers for tests, isolates nothing. "auto": the first for which this host lacks nothing, of
-					"qemu" and "cloudhypervisor" on Linux, "tart" on macOS, "bhyve" on FreeBSD; never "nspawn" or "synthetic". The log
-					and doctor say which, and why`,
-				refused: "other names",
-			},
-			{
-				name: "state_dir", value: text(&c.StateDir, parseStateDir), fallback: `"/var/lib/mayfly"`,
-				about: "images, downloads, workers and records; one directory serves all pools of a host. It is made for its owner alone, " +
-					"and so are `pools` and `images` in it. Symbolic links to it are followed",
-				refused: "a relative path; a comma or a control character, which QEMU's command line cannot carry; " +
-					"one too long for the sockets below it, at most 71 bytes less twice the pool's name",
-			},
-		},
-		together: func(r *reading) {
-			socket := filepath.Join(c.PoolDir(), "workers", c.Pool+"-xxxxxxxx", "agent.sock")
-			// Otherwise the first worker would fail to start with "invalid argument".
-			if excess := len(socket) - maxSocketPath; excess > 0 && !r.wrong("pool", "state_dir") {
-				r.add(r.path("state_dir"), "%q is too long for the sockets below it, whose paths may have %d bytes: "+
-					"shorten it by %d", c.StateDir, maxSocketPath, excess)
-			}
-		},
+	return section{together: c.checkSocketPath, keys: []key{
+		{name: "pool", value: text(&c.Pool, parsePool), fallback: `"default"`,
+			about: "name of this runner's workers, with which their ids begin. Two runners on one host need two names",
+			refused: "anything but 1 to 24 of a-z, 0-9 and `-`, or `-` at an end; `images` and `try`, which are the " +
+				"commands' own (`try` by `--config` only: the plugin itself cannot tell)"},
+		{name: "backend", value: text(&c.Backend, parseBackend), fallback: `"auto"`,
+			about: `what runs the workers: "auto", "qemu", "cloudhypervisor", "nspawn", "tart", "bhyve" or
+				"synthetic". "qemu": virtual machines. "cloudhypervisor": [those of Cloud
+				Hypervisor](../backends/cloudhypervisor.md), which need KVM. "nspawn":
+				[containers](../backends/nspawn.md), which share the host's kernel. "tart": [Tart's
+				machines](../backends/tart.md) on macOS. "bhyve": [vm-bhyve's guests](../backends/bhyve.md) on
+				FreeBSD. "synthetic": plays workers for tests, isolates nothing. "auto": the first for which this
+				host lacks nothing, of "qemu" and "cloudhypervisor" on Linux, "tart" on macOS, "bhyve" on FreeBSD;
+				never "nspawn" or "synthetic". The log and doctor say which, and why`,
+			refused: "other names"},
+		{name: "state_dir", value: text(&c.StateDir, parseStateDir), fallback: `"/var/lib/mayfly"`,
+			about: "images, downloads, workers and records; one directory serves all pools of a host. It is made " +
+				"for its owner alone, and so are `pools` and `images` in it. Symbolic links to it are followed",
+			refused: "a relative path; a comma or a control character, which QEMU's command line cannot carry; one " +
+				"too long for the sockets below it, at most 71 bytes less twice the pool's name"},
+	}}
+}
+
+// checkSocketPath refuses here what would otherwise fail with "invalid
+// argument" when the first worker starts.
+func (c *Config) checkSocketPath(r *reading) {
+	socket := filepath.Join(c.PoolDir(), "workers", c.Pool+"-xxxxxxxx", "agent.sock")
+	if excess := len(socket) - maxSocketPath; excess > 0 && !r.wrong("pool", "state_dir") {
+		r.add(r.path("state_dir"), "%q is too long for the sockets below it, whose paths may have %d bytes: "+
+			"shorten it by %d", c.StateDir, maxSocketPath, excess)
 	}
 }
 

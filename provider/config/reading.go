@@ -32,7 +32,7 @@ func parse(data []byte, reserved ...string) (Config, error) {
 	c := Default()
 	sections := c.sections()
 	r := &reading{given: make(map[string]given)}
-	r.find(table{root, r.decode(data)}, sections)
+	r.find(r.top(data), sections)
 	for _, s := range sections {
 		for _, k := range s.keys {
 			k.value.read(&r.Errors, r.given[s.path(k)], k.instance())
@@ -54,26 +54,35 @@ func parse(data []byte, reserved ...string) (Config, error) {
 
 // decode keeps numbers as they are written, for 1.5 CPUs to be refused rather
 // than rounded. Keys given twice need no check: TOML refuses them before.
-func (r *reading) decode(data []byte) map[string]any {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
+func decode(data []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	var value any
 	if err := decoder.Decode(&value); err != nil {
-		r.add(root, "not valid JSON: %v", err)
-		return nil
+		return nil, err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		r.add(root, "not valid JSON: there is more after its end: remove it")
-		return nil
+		return nil, errors.New("there is more after its end: remove it")
 	}
-	values, ok := value.(map[string]any)
-	if !ok && value != nil {
+	return value, nil
+}
+
+// top is the table of all.
+func (r *reading) top(data []byte) table {
+	all := table{path: root}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return all
+	}
+	value, err := decode(data)
+	if err != nil {
+		r.add(root, "not valid JSON: %v", err)
+		return all
+	}
+	var ok bool
+	if all.values, ok = value.(map[string]any); !ok && value != nil {
 		r.add(root, "want a table, have %s: write [runners.autoscaler.plugin_config]", describe(value))
 	}
-	return values
+	return all
 }
 
 // find notes the value of every key, and refuses keys that there are not.

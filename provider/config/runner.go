@@ -31,19 +31,13 @@ type runnerFile struct {
 }
 
 type runnerEntry struct {
-	Name       string
-	Autoscaler *autoscaler
-}
-
-type autoscaler struct {
-	Plugin          string
-	MaxInstances    int64
-	PluginConfig    any
-	ConnectorConfig connectorConfig
-}
-
-type connectorConfig struct {
-	Username string
+	name string
+	// scaled says that there is an autoscaler, which the rest is of.
+	scaled       bool
+	plugin       string
+	maxInstances int64
+	username     string
+	config       any
 }
 
 // Load reads GitLab Runner's config.toml. The runner is found by its name; an
@@ -66,7 +60,7 @@ func Load(file, runner string) (Config, RunnerSettings, error) {
 	if err != nil {
 		return Config{}, RunnerSettings{}, fmt.Errorf("%s, %s:\n%w", file, entry.describe(), err)
 	}
-	return config, RunnerSettings{Username: entry.Autoscaler.ConnectorConfig.Username}, nil
+	return config, RunnerSettings{Username: entry.username}, nil
 }
 
 func readRunners(file string) ([]runnerEntry, Errors, error) {
@@ -122,16 +116,13 @@ func readEntry(path string, value any, m *Errors) runnerEntry {
 		m.add(path, "want a table, have %s: begin each entry with [[runners]]", describe(value))
 	}
 	var e runnerEntry
-	e.Name, _ = aString.of(m, entry.at("name"), `"mayfly"`)
+	e.name, _ = aString.of(m, entry.at("name"), `"mayfly"`)
 	scaler := readTable(m, entry.at("autoscaler"), "[runners.autoscaler]")
-	if scaler.values == nil {
-		return e
-	}
 	connector := readTable(m, scaler.at("connector_config"), "[runners.autoscaler.connector_config]")
-	e.Autoscaler = &autoscaler{PluginConfig: scaler.values["plugin_config"]}
-	e.Autoscaler.Plugin, _ = aString.of(m, scaler.at("plugin"), strconv.Quote(PluginName))
-	e.Autoscaler.MaxInstances, _ = aWhole.of(m, scaler.at("max_instances"), "10")
-	e.Autoscaler.ConnectorConfig.Username, _ = aString.of(m, connector.at("username"), `"mayfly"`)
+	e.scaled, e.config = scaler.values != nil, scaler.values["plugin_config"]
+	e.plugin, _ = aString.of(m, scaler.at("plugin"), strconv.Quote(PluginName))
+	e.maxInstances, _ = aWhole.of(m, scaler.at("max_instances"), "10")
+	e.username, _ = aString.of(m, connector.at("username"), `"mayfly"`)
 	return e
 }
 
@@ -139,42 +130,31 @@ func choose(entries []runnerEntry, name string) (runnerEntry, error) {
 	if len(entries) == 0 {
 		return runnerEntry{}, errors.New("there is no [[runners]] entry: register a runner first")
 	}
-	fitting := filter(entries, func(e runnerEntry) bool { return e.Name == name })
-	if name == "" {
-		fitting = filter(entries, runnerEntry.isOurs)
-		if len(fitting) == 0 && len(entries) == 1 {
-			fitting = entries
-		}
+	fitting := slices.DeleteFunc(slices.Clone(entries), func(e runnerEntry) bool {
+		return name == "" && !e.isOurs() || name != "" && e.name != name
+	})
+	if name == "" && len(fitting) == 0 && len(entries) == 1 {
+		fitting = entries
 	}
 	switch {
-	case len(fitting) > 1 && fitting[0].Name == fitting[1].Name:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own", fitting[0].Name)
+	case len(fitting) > 1 && fitting[0].name == fitting[1].name:
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own", fitting[0].name)
 	case len(fitting) > 1:
 		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s", names(fitting))
 	case len(fitting) == 0 && name == "":
 		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s", PluginName, names(entries))
 	case len(fitting) == 0:
 		return runnerEntry{}, fmt.Errorf("no [[runners]] entry is named %q: choose one of %s", name, names(entries))
-	case fitting[0].Autoscaler == nil:
-		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one", fitting[0].Name)
+	case !fitting[0].scaled:
+		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one", fitting[0].name)
 	}
 	return fitting[0], nil
-}
-
-func filter(entries []runnerEntry, keep func(runnerEntry) bool) []runnerEntry {
-	var kept []runnerEntry
-	for _, entry := range entries {
-		if keep(entry) {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
 }
 
 func names(entries []runnerEntry) string {
 	quoted := make([]string, len(entries))
 	for i, entry := range entries {
-		quoted[i] = fmt.Sprintf("%q", entry.Name)
+		quoted[i] = fmt.Sprintf("%q", entry.name)
 	}
 	return strings.Join(quoted, ", ")
 }
@@ -182,19 +162,16 @@ func names(entries []runnerEntry) string {
 // isOurs tells whether plugin_config is meant for us. The plugin may be a name,
 // a path or a registry's reference with a tag.
 func (e runnerEntry) isOurs() bool {
-	if e.Autoscaler == nil {
-		return false
-	}
-	plugin, _, _ := strings.Cut(path.Base(e.Autoscaler.Plugin), ":")
+	plugin, _, _ := strings.Cut(path.Base(e.plugin), ":")
 	return plugin == PluginName || strings.Contains(plugin, "fleetingd")
 }
 
 // describe names the entry in a message about it. Whose plugin_config was read,
 // when it is another plugin's, explains most of what is wrong with it.
 func (e runnerEntry) describe() string {
-	text := fmt.Sprintf("runner %q", e.Name)
-	if plugin := e.Autoscaler.Plugin; plugin != "" && !e.isOurs() {
-		text += fmt.Sprintf(", whose plugin is %q", plugin)
+	text := fmt.Sprintf("runner %q", e.name)
+	if e.plugin != "" && !e.isOurs() {
+		text += fmt.Sprintf(", whose plugin is %q", e.plugin)
 	}
 	return text
 }
@@ -202,7 +179,7 @@ func (e runnerEntry) describe() string {
 // parse goes by way of JSON, as the runner does: what passes here passes there.
 // It adds to the mistakes that are known of the file.
 func (e runnerEntry) parse(mistakes Errors) (Config, error) {
-	data, err := json.Marshal(e.Autoscaler.PluginConfig)
+	data, err := json.Marshal(e.config)
 	if err != nil {
 		mistakes.add(root, "cannot be handed over as JSON, %v: remove the value", err)
 		return Config{}, mistakes.err()
@@ -213,18 +190,18 @@ func (e runnerEntry) parse(mistakes Errors) (Config, error) {
 		return Config{}, err
 	}
 	mistakes = append(mistakes, wrong...)
-	e.Autoscaler.check(&mistakes, config)
+	e.check(&mistakes, config)
 	return config, mistakes.err()
 }
 
 // check refuses those of the runner's own settings with which the plugin would
 // not start. The configuration is empty when it has mistakes itself.
-func (a autoscaler) check(m *Errors, c Config) {
-	if user := a.ConnectorConfig.Username; user != "" {
+func (e runnerEntry) check(m *Errors, c Config) {
+	if user := e.username; user != "" {
 		set(m, "connector_config.username", &user, user, parseLoginUser)
 	}
-	if len(*m) == 0 && a.MaxInstances > int64(c.MaxWorkers()) {
+	if len(*m) == 0 && e.maxInstances > int64(c.MaxWorkers()) {
 		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a smaller number, "+
-			"or a larger host.max_workers or network.subnet", a.MaxInstances, c.MaxWorkers())
+			"or a larger host.max_workers or network.subnet", e.maxInstances, c.MaxWorkers())
 	}
 }

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -143,15 +141,4 @@ func lists[T any](to *[]T, parse func(string) ([]T, error), write func([]T) []st
 			}
 		},
 	}
-}
-
-// literal is a value as the file's decoder gives it.
-func literal(text string) any {
-	var value any
-	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
-	decoder.UseNumber()
-	if err := decoder.Decode(&value); err != nil {
-		panic(fmt.Sprintf("config: a default that is not a value, %s: %v", text, err))
-	}
-	return value
 }

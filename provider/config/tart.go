@@ -46,106 +46,84 @@ func (c Config) TartHome() string {
 
 func tartSection(c *Config) section {
 	t := &c.Tart
-	return section{
-		name: "tart",
-		about: `For the backend "tart" on macOS: image.source is then "oci:REGISTRY/NAME:TAG" or "vm:NAME". ` +
-			`docs/backends/tart.md says more about each key.`,
+	return section{name: "tart", together: c.checkTart,
+		about: `For the backend "tart" on macOS: image.source is then "oci:REGISTRY/NAME:TAG" or "vm:NAME".
+			docs/backends/tart.md says more about each key.`,
 		keys: []key{
-			{
-				name: "home", value: text(&t.Home, parsePath), otherwise: "`tart` below `state_dir`", example: `"/Users/ci/.tart"`,
-				about: "Tart's own directory, TART_HOME", refused: "a relative path; one too long for the sockets below it",
-			},
-			{
-				name: "user", value: text(&t.User, parseLoginUser), fallback: `"admin"`,
-				about:   "the image's first login. Jobs log in as this user too, unless `connector_config` names another",
-				refused: "a name that is no account's",
-			},
-			{
-				name: "password", value: text(&t.Password, parsePassword), fallback: `"admin"`,
-				about: "the password of the image's first login", refused: "empty",
-			},
-			{
-				name: "pull", value: text(&t.Pull, oneOf("missing", "always")), fallback: `"missing"`,
-				about: `how images are pulled: "missing" or "always". "always" asks the registry at each start of the pool`, refused: "other words",
-			},
-			{
-				name: "insecure", value: boolean(&t.Insecure), fallback: `false`, about: "speak HTTP with the registry",
-			},
-			{
-				name: "concurrency", value: whole(&t.Concurrency, between(1, 64)), fallback: `4`,
-				about: "how many layers are pulled at once", refused: "below 1, above 64",
-			},
-			{
-				name: "cpu", value: text(&t.CPU, oneOf("auto")), example: `"auto"`,
-				about: `"auto": a share of the host's processors by host.max_workers, or half of them, in place of machine.cpus`, refused: "other words",
-			},
-			{
-				name: "memory", value: text(&t.Memory, oneOf("auto")), example: `"auto"`,
-				about: `"auto": a share of the host's memory by host.max_workers, or half of it, in place of machine.memory`, refused: "other words",
-			},
-			{
-				name: "random_serial", value: boolean(&t.RandomSerial), fallback: `true`,
-				about: "each macOS worker has a serial number of its own",
-			},
-			{
-				name: "dirs", value: list(&t.Dirs, parseShare), example: `["/Users/ci/cache,tag=cache"]`,
-				about: "shares, `[NAME:]/PATH[:ro][,tag=TAG]`", refused: "another form",
-			},
-			{
-				name: "mounts", value: list(&t.Mounts, parseMount), example: `["cache:/Users/admin/cache"]`,
-				about: "shares that are mounted in each worker, `TAG:/DIRECTORY`", refused: "another form; a tag that no entry of `dirs` has",
-			},
-			{
-				name: "disks", value: list(&t.Disks, parseDisk), example: `["/Users/ci/tools.img:ro"]`,
-				about: "further disks, as `tart run --disk` takes them", refused: "what begins with `-`, blanks",
-			},
-			{
-				name: "root_disk", value: text(&t.RootDisk, parseRootDisk), fallback: `"sync=none"`,
-				about:   "`sync=none`, `fsync` or `full`, `caching=automatic`, `cached` or `uncached`, with a comma between",
-				refused: "other options",
-			},
-			{
-				name: "network", value: text(&t.Network, oneOf("nat", "softnet", "bridged", "host")), fallback: `"nat"`, example: `"softnet"`,
-				about: `"nat", "softnet" (which has allow and block lists), "bridged" (which names interfaces) or "host"`, refused: "other words",
-			},
-			{
-				name: "bridged", value: list(&t.Bridged, parseInterface), example: `["en0"]`,
-				about: "interfaces of the host", refused: "beside another network; none for that network",
-			},
-			{
-				name: "softnet_allow", value: list(&t.SoftnetAllow, parsePrefix), kind: "list of CIDR", example: `["192.168.1.10/32"]`,
+			{name: "home", value: text(&t.Home, parsePath), otherwise: "`tart` below `state_dir`",
+				example: `"/Users/ci/.tart"`,
+				about:   "Tart's own directory, TART_HOME",
+				refused: "a relative path; one too long for the sockets below it"},
+			{name: "user", value: text(&t.User, parseLoginUser), fallback: `"admin"`,
+				about: "the image's first login. Jobs log in as this user too, unless `connector_config` names " +
+					"another",
+				refused: "a name that is no account's"},
+			{name: "password", value: text(&t.Password, parsePassword), fallback: `"admin"`,
+				about: "the password of the image's first login", refused: "empty"},
+			{name: "pull", value: text(&t.Pull, oneOf("missing", "always")), fallback: `"missing"`,
+				about: `how images are pulled: "missing" or "always". "always" asks the registry at each start of
+					the pool`,
+				refused: "other words"},
+			{name: "insecure", value: boolean(&t.Insecure), fallback: `false`, about: "speak HTTP with the registry"},
+			{name: "concurrency", value: whole(&t.Concurrency, between(1, 64)), fallback: `4`,
+				about: "how many layers are pulled at once", refused: "below 1, above 64"},
+			{name: "cpu", value: text(&t.CPU, oneOf("auto")), example: `"auto"`,
+				about: `"auto": a share of the host's processors by host.max_workers, or half of them, in place of
+					machine.cpus`,
+				refused: "other words"},
+			{name: "memory", value: text(&t.Memory, oneOf("auto")), example: `"auto"`,
+				about: `"auto": a share of the host's memory by host.max_workers, or half of it, in place of
+					machine.memory`,
+				refused: "other words"},
+			{name: "random_serial", value: boolean(&t.RandomSerial), fallback: `true`,
+				about: "each macOS worker has a serial number of its own"},
+			{name: "dirs", value: list(&t.Dirs, parseShare), example: `["/Users/ci/cache,tag=cache"]`,
+				about: "shares, `[NAME:]/PATH[:ro][,tag=TAG]`", refused: "another form"},
+			{name: "mounts", value: list(&t.Mounts, parseMount), example: `["cache:/Users/admin/cache"]`,
+				about:   "shares that are mounted in each worker, `TAG:/DIRECTORY`",
+				refused: "another form; a tag that no entry of `dirs` has"},
+			{name: "disks", value: list(&t.Disks, parseDisk), example: `["/Users/ci/tools.img:ro"]`,
+				about: "further disks, as `tart run --disk` takes them", refused: "what begins with `-`, blanks"},
+			{name: "root_disk", value: text(&t.RootDisk, parseRootDisk), fallback: `"sync=none"`,
+				about: "`sync=none`, `fsync` or `full`, `caching=automatic`, `cached` or `uncached`, with a comma " +
+					"between",
+				refused: "other options"},
+			{name: "network", value: text(&t.Network, oneOf("nat", "softnet", "bridged", "host")), fallback: `"nat"`,
+				example: `"softnet"`,
+				about: `"nat", "softnet" (which has allow and block lists), "bridged" (which names interfaces) or
+					"host"`,
+				refused: "other words"},
+			{name: "bridged", value: list(&t.Bridged, parseInterface), example: `["en0"]`,
+				about: "interfaces of the host", refused: "beside another network; none for that network"},
+			{name: "softnet_allow", value: list(&t.SoftnetAllow, parsePrefix), kind: "list of CIDR",
+				example: `["192.168.1.10/32"]`,
 				about:   "what guests may reach; the longest prefix wins, at equal length block",
-				refused: "beside another network; IPv6",
-			},
-			{
-				name: "softnet_block", value: list(&t.SoftnetBlock, parsePrefix), kind: "list of CIDR", example: `["0.0.0.0/0"]`,
-				about: "what guests may not reach", refused: "beside another network; IPv6",
-			},
-			{
-				name: "nested", value: boolean(&t.Nested), fallback: `false`,
-				about: "machines inside Linux guests", refused: "beside `suspendable`; with a macOS image, when it is built",
-			},
-			{
-				name: "suspendable", value: boolean(&t.Suspendable), fallback: `false`,
+				refused: "beside another network; IPv6"},
+			{name: "softnet_block", value: list(&t.SoftnetBlock, parsePrefix), kind: "list of CIDR",
+				example: `["0.0.0.0/0"]`,
+				about:   "what guests may not reach", refused: "beside another network; IPv6"},
+			{name: "nested", value: boolean(&t.Nested), fallback: `false`,
+				about:   "machines inside Linux guests",
+				refused: "beside `suspendable`; with a macOS image, when it is built"},
+			{name: "suspendable", value: boolean(&t.Suspendable), fallback: `false`,
 				about:   "workers resume from the golden machine's memory, one at a time",
-				refused: "with a Linux image, when it is built",
-			},
-			{
-				name: "resolver", value: text(&t.Resolver, oneOf("dhcp", "arp", "agent")), fallback: `"dhcp"`,
+				refused: "with a Linux image, when it is built"},
+			{name: "resolver", value: text(&t.Resolver, oneOf("dhcp", "arp", "agent")), fallback: `"dhcp"`,
 				otherwise: "`\"dhcp\"`, `\"arp\"` for bridged",
 				about:     `how Tart finds addresses: "dhcp", "arp" or "agent". "agent" needs its agent in the image`,
-				refused:   `"dhcp" for bridged; "arp" for softnet`,
-			},
-		},
-		together: func(r *reading) {
-			if t.Network == "bridged" && !r.gave("tart.resolver") {
-				t.Resolver = "arp" // the one that needs nothing in the image
-			}
-			t.checkMounts(r)
-			t.checkContradictions(r)
-			c.checkTartHome(r)
+				refused:   `"dhcp" for bridged; "arp" for softnet`},
 		},
 	}
+}
+
+func (c *Config) checkTart(r *reading) {
+	t := &c.Tart
+	if t.Network == "bridged" && !r.gave("tart.resolver") {
+		t.Resolver = "arp" // the one that needs nothing in the image
+	}
+	t.checkMounts(r)
+	t.checkContradictions(r)
+	c.checkTartHome(r)
 }
 
 // checkMounts wants the tags of shares: another would fail in each worker.
