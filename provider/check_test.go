@@ -162,7 +162,7 @@ func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	for _, user := range []string{"Builder", "-rf", "a b", strings.Repeat("a", 33)} {
 		_, _, err := BuildImage(t.Context(), w.config(), user, func(string, string) {}, silent)
-		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is no name", user))
+		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is not a valid name", user))
 		_, err = w.Init(t.Context(), nullLogger, fleeting.Settings{ConnectorConfig: fleeting.ConnectorConfig{Username: user}})
 		require.ErrorContains(t, err, "connector_config.username")
 	}

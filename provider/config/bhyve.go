@@ -28,7 +28,7 @@ func bhyveSection(c *Config) section {
 			{name: "user", value: text(&b.User, parseLoginUser), fallback: `"freebsd"`,
 				about: "the image's first login. Jobs log in as this user too, unless `connector_config` names " +
 					"another",
-				refused: "a name that is no account's"},
+				refused: "what is not a valid name of an account"},
 			{name: "password", value: text(&b.Password, parsePassword), example: `"freebsd"`,
 				about: "for images that do not take a key by cloud-init", refused: "empty"},
 			{name: "leases", value: text(&b.Leases, oneOf("auto", "kea", "dhcpd", "dnsmasq", "arp")),
@@ -44,10 +44,10 @@ func bhyveSection(c *Config) section {
 
 func (b *Bhyve) checkLeases(r *reading) {
 	if r.gave("bhyve.leases_file") && !r.wrong("bhyve.leases") && (b.Leases == "auto" || b.Leases == "arp") {
-		r.add(r.path("bhyve.leases_file"), "contradicts leases %q: write leases = \"kea\", \"dhcpd\" or \"dnsmasq\", "+
+		r.refuse("bhyve.leases_file", "contradicts leases %q: write leases = \"kea\", \"dhcpd\" or \"dnsmasq\", "+
 			"whose file it is", b.Leases)
 	}
 }
 
 var parseTemplate = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`),
-	`is no name of a template: write for instance "default", for .templates/default.conf below vm_dir`)
+	`is not a valid name of a template: write for instance "default", for .templates/default.conf below vm_dir`)

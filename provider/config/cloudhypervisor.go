@@ -27,7 +27,8 @@ func cloudHypervisorSection(c *Config) section {
 				about: "its program: a name found in PATH, or an absolute path", refused: "empty; a relative path"},
 			{name: "disk_bandwidth", value: size(&h.DiskBandwidth, mib), example: `"200MiB"`,
 				about: "bytes read and written", refused: "below 1MiB"},
-			{name: "disk_operations", value: whole(&h.DiskOperations, atLeast(1, "would let no disk work: write at least 1, or remove it for no limit")),
+			{name: "disk_operations", value: whole(&h.DiskOperations, atLeast(1,
+				"would let no disk work: write at least 1, or remove it for no limit")),
 				example: `5000`,
 				about:   "reads and writes", refused: "below 1"},
 			{name: "network_bandwidth", value: size(&h.NetworkBandwidth, mib), example: `"100MiB"`,
@@ -42,7 +43,8 @@ func cloudHypervisorSection(c *Config) section {
 // happens to be in.
 func parseBinary(path string) (string, error) {
 	if path == "" || strings.Contains(path, "/") && !filepath.IsAbs(path) {
-		return "", fmt.Errorf("%q is neither a name nor an absolute path: write for instance \"/usr/local/bin/cloud-hypervisor\"", path)
+		return "", fmt.Errorf("%q is neither a name nor an absolute path: write for instance "+
+			"\"/usr/local/bin/cloud-hypervisor\"", path)
 	}
 	return path, nil
 }

@@ -50,8 +50,8 @@ type Config struct {
 // them, with c as what their values go into.
 func (c *Config) sections() []section {
 	return []section{
-		poolSection(c), imageSection(c), machineSection(c), networkSection(c), forkSection(c), nspawnSection(c), hostSection(c),
-		cloudHypervisorSection(c), tartSection(c), bhyveSection(c),
+		poolSection(c), imageSection(c), machineSection(c), networkSection(c), forkSection(c), hostSection(c),
+		nspawnSection(c), cloudHypervisorSection(c), tartSection(c), bhyveSection(c),
 	}
 }
 

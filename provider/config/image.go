@@ -27,7 +27,7 @@ func imageSection(c *Config) section {
 	i := &c.Image
 	return section{name: "image", together: c.checkImage, keys: []key{
 		// First, as it sets all of the source.
-		{name: "source", value: as(aString, &i.Source, parseSource, func(s image.Source) any { return writeSource(s) }),
+		{name: "source", value: as(aString, &i.Source, parseSource, writeSource),
 			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
 			about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), an
 				https:// URL, or the absolute path of a file (local:/path means the same). For "tart":
@@ -44,7 +44,7 @@ func imageSection(c *Config) section {
 			refused: "another form; beside any other source"},
 		{name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
 			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
-			refused: "what is no name of a package"},
+			refused: "what is not a valid name of a package"},
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
 			about: "shell commands, run as root, in order, once, when the image is built", refused: "an empty command"},
 	}}
@@ -59,13 +59,14 @@ func (c *Config) checkImage(r *reading) {
 	c.checkSource(r)
 	kind := c.Image.Source.Kind
 	if kind != image.Debootstrap && r.gave("image.suite") {
-		r.add(r.path("image.suite"), "contradicts image.source, which is no %q: remove one of the two", image.Debootstrap)
+		r.refuse("image.suite", "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
 	}
 	if (kind == image.OCI || kind == image.VM) && r.gave("image.digest") {
-		r.add(r.path("image.digest"), "contradicts image.source, which is no file: remove it; a reference may end in @sha256:DIGEST")
+		r.refuse("image.digest", "contradicts image.source, which is not a file: remove it; a reference may end in "+
+			"@sha256:DIGEST")
 	}
 	if kind == image.Debootstrap && r.gave("image.digest") {
-		r.add(r.path("image.digest"), "contradicts image.source %q, which is no file: "+
+		r.refuse("image.digest", "contradicts image.source %q, which is not a file: "+
 			"remove it, or name a file or a URL as image.source", kind)
 	}
 }
@@ -89,14 +90,16 @@ func (c *Config) checkSource(r *reading) {
 		kinds = []string{image.Debootstrap, image.HTTPS, image.Local}
 	}
 	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
-		r.add(r.path("image.source"), "%q is no image for backend %q, which takes %s", writeSource(c.Image.Source), c.Backend, describeKinds(kinds))
+		r.refuse("image.source", "%q is not a valid image for backend %q, which takes "+
+			"%s", writeSource(c.Image.Source), c.Backend, describeKinds(kinds))
 	}
 }
 
 func describeKinds(kinds []string) string {
 	words := map[string]string{
 		image.Debootstrap: `"debootstrap"`, image.HTTPS: "an https:// URL", image.Local: "the absolute path of a file",
-		image.OCI: `"oci:REGISTRY/NAME:TAG"`, image.VM: `"vm:NAME" (for "bhyve" "vm:NAME@SNAPSHOT") of a machine that is there`,
+		image.OCI: `"oci:REGISTRY/NAME:TAG"`, image.VM: `"vm:NAME" (for "bhyve" "vm:NAME@SNAPSHOT") of a machine ` +
+			`that is there`,
 	}
 	var all []string
 	for _, kind := range kinds {
@@ -132,14 +135,16 @@ func parseSource(text string) (image.Source, error) {
 func parseURL(text string) (image.Source, error) {
 	address, err := url.Parse(text)
 	if err != nil || address.Host == "" {
-		return image.Source{}, fmt.Errorf("%q is no URL: write for instance \"https://example.org/debian.qcow2\"", text)
+		return image.Source{}, fmt.Errorf("%q is not a valid URL: write for instance "+
+			"\"https://example.org/debian.qcow2\"", text)
 	}
 	return image.Source{Kind: image.HTTPS, Location: text}, nil
 }
 
 func parseFile(path string) (image.Source, error) {
 	if !filepath.IsAbs(path) {
-		return image.Source{}, fmt.Errorf("%q is not an absolute path: write for instance \"local:/srv/debian.qcow2\"", path)
+		return image.Source{}, fmt.Errorf("%q is not an absolute path: write for instance "+
+			"\"local:/srv/debian.qcow2\"", path)
 	}
 	if err := checkReadable(path); err != nil {
 		return image.Source{}, err
@@ -166,7 +171,7 @@ func checkReadable(path string) error {
 func parseDigest(text string) (string, error) {
 	digits := strings.ToLower(strings.TrimPrefix(text, "sha256:"))
 	if sum, err := hex.DecodeString(digits); err != nil || len(sum) != 32 {
-		return "", fmt.Errorf("%q is no SHA-256: write 64 hexadecimal digits, as sha256sum prints them", text)
+		return "", fmt.Errorf("%q is not a valid SHA-256: write 64 hexadecimal digits, as sha256sum prints them", text)
 	}
 	return digits, nil
 }
@@ -178,19 +183,21 @@ var (
 
 func parseReference(text string) (image.Source, error) {
 	if !ociReference.MatchString(text) {
-		return image.Source{}, fmt.Errorf("%q is no reference of an image: write for instance \"oci:registry.example.org/macos/base:latest\"", text)
+		return image.Source{}, fmt.Errorf("%q is not a valid reference of an image: write for instance "+
+			"\"oci:registry.example.org/macos/base:latest\"", text)
 	}
 	return image.Source{Kind: image.OCI, Location: text}, nil
 }
 
 func parseMachine(text string) (image.Source, error) {
 	if !machineName.MatchString(text) {
-		return image.Source{}, errors.New("\"vm:\" wants the name of a machine that is there: write for instance \"vm:base\", or \"vm:base@snapshot\"")
+		return image.Source{}, errors.New("\"vm:\" wants the name of a machine that is there: write for instance " +
+			"\"vm:base\", or \"vm:base@snapshot\"")
 	}
 	return image.Source{Kind: image.VM, Location: text}, nil
 }
 
-func writeSource(source image.Source) string {
+func writeSource(source image.Source) any {
 	switch {
 	case source.Location == "":
 		return source.Kind
@@ -204,9 +211,9 @@ func writeSource(source image.Source) string {
 // by the package manager.
 var (
 	parseSuite = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`),
-		`is no name of a release: write for instance "trixie"`)
+		`is not a valid name of a release: write for instance "trixie"`)
 	parsePackage = matching(regexp.MustCompile(`^[A-Za-z0-9@][A-Za-z0-9@+._:=~/-]*$`),
-		`is no name of a package: write one name in each string, for instance "git"`)
+		`is not a valid name of a package: write one name in each string, for instance "git"`)
 )
 
 func parseCommand(command string) (string, error) {

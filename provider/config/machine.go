@@ -48,7 +48,7 @@ func machineSection(c *Config) section {
 func parseStartTimeout(text string) (time.Duration, error) {
 	timeout, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no duration: write a number with a unit, for instance \"10m\"", text)
+		return 0, fmt.Errorf("%q is not a valid duration: write a number with a unit, for instance \"10m\"", text)
 	}
 	if timeout < minStartTimeout {
 		return 0, fmt.Errorf("%q is too short: write at least %q", text, minStartTimeout)

@@ -43,35 +43,37 @@ func networkSection(c *Config) section {
 			{name: "egress", value: text(&n.Egress, parseInterface), otherwise: "any, as the host's routes say",
 				example: `"eth0"`,
 				about:   "the only interface that workers may leave the host by. It must exist when the pool is opened",
-				refused: "what is no name of an interface"},
+				refused: "what is not a valid name of an interface"},
 			{name: "allow", value: destinations(&n.Allow), kind: "list of destinations", example: `["192.168.1.10/32"]`,
-				about:   "reachable although `deny` holds it. It does not open the host itself, nor other workers",
-				refused: "what is no destination; the same one in `deny`; a network of IPv6 while `ipv6` is off"},
+				about: "reachable although `deny` holds it. It does not open the host itself, nor other workers",
+				refused: "what is not a valid destination; the same one in `deny`; a network of IPv6 while `ipv6` is " +
+					"off"},
 			{name: "deny", value: destinations(&n.Deny), kind: "list of destinations",
 				otherwise: "`[\"private\", \"smtp\"]`", example: `["private", "smtp"]`,
 				about: `what workers cannot reach: networks ("10.1.2.0/24", "fd00::/8"), ports ("tcp/443",
 					"udp/5000-5999"), both ("10.1.2.3/32 tcp/443"), and the words "private" and "smtp". A list
 					replaces the default; [] denies nothing`,
-				refused: "what is no destination"},
+				refused: "what is not a valid destination"},
 			{name: "domains", value: list(&n.Domains, network.ParseDomain), kind: "list of names",
-				otherwise: "every name, and every destination that is not denied", example: `["gitlab.example.com", "*.debian.org"]`,
+				otherwise: "every name, and every destination that is not denied",
+				example:   `["gitlab.example.com", "*.debian.org"]`,
 				about: "the only names that workers may look up. Then they reach `allow`, and the addresses that " +
 					"these names have and `deny` has not, and nothing else",
-				refused: "an empty list; what is no name"},
+				refused: "an empty list; what is not a valid name"},
 			{name: "dns", value: list(&n.DNS, parseResolver), kind: "list of up to three addresses",
 				otherwise: "the host's resolvers, also one on a loopback address", example: `["9.9.9.9"]`,
 				about: "who answers the workers' questions, IPv4 or IPv6, reachable although denied. The next is " +
 					"asked when one does not answer. `[]` means the same as nothing",
 				refused: "names, ports, zones; one twice; more than three; 0.0.0.0, multicast, and what is inside " +
 					"every worker"},
-			{name: "ipv6", value: as(ipv6Form, &n.IPv6, network.ParseIPv6, func(v network.IPv6) any { return v.String() }),
+			{name: "ipv6", value: as(ipv6Form, &n.IPv6, network.ParseIPv6, asText[network.IPv6]),
 				fallback: `"off"`, example: `"nat"`,
 				about: `"off", "nat", or a prefix that is routed to this host. "off": none at all around a worker.
 					"nat": out by an address of this host. A prefix such as "2001:db8:1:2::/64": each worker has an
 					address in it. true is "nat", false is "off"`,
 				refused: "bits set after the prefix; longer than /96; outside 2000::/3 and fc00::/7; overlapping " +
 					"fd6d:6179:666c:7900::/64, which guests have inside"},
-			{name: "bandwidth", value: as(aString, &n.Bandwidth, parseRate, writeRate), kind: "bandwidth",
+			{name: "bandwidth", value: bandwidth(&n.Bandwidth),
 				otherwise: "no limit", example: `"100mbit"`,
 				about:   "bits per second of each worker, in each direction",
 				refused: `below "1mbit", above "100gbit"; sizes such as "100MiB"`},
@@ -109,12 +111,13 @@ func (n *Network) check(r *reading) {
 // means.
 func (n *Network) checkDestinations(r *reading) {
 	if r.gave("network.domains") && len(n.Domains) == 0 && !r.wrong("network.domains") {
-		r.add(r.path("network.domains"), "empty, which might mean every name or none: write names, or remove it for every name")
+		r.refuse("network.domains", "empty, which might mean every name or none: write names, or remove it for every "+
+			"name")
 	}
 	denied := network.FormatDestinations(n.Deny)
 	for _, text := range network.FormatDestinations(n.Allow) {
 		if slices.Contains(denied, text) {
-			r.add(r.path("network.allow"), "%q is in deny too: remove it from one of the two", text)
+			r.refuse("network.allow", "%q is in deny too: remove it from one of the two", text)
 		}
 	}
 	if n.IPv6.On || r.wrong("network.ipv6") {
@@ -125,7 +128,8 @@ func (n *Network) checkDestinations(r *reading) {
 		// A word stands for networks of both kinds.
 		text, _ := element.(string)
 		if list, err := network.ParseDestinations(text); err == nil && len(list) == 1 && list[0].Prefix.Addr().Is6() {
-			r.add(at(r.path("network.allow"), i), "%q is not reached while IPv6 is off: set network.ipv6, or remove it", text)
+			r.add(at(r.path("network.allow"), i), "%q is not reached while IPv6 is off: set network.ipv6, or remove "+
+				"it", text)
 		}
 	}
 }
@@ -150,7 +154,8 @@ func parseSubnet(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	if (Network{Subnet: subnet}).Addresses() < minWorkers {
-		return netip.Prefix{}, fmt.Errorf("the subnet %s is too small, as it takes three addresses beside the workers': "+
+		return netip.Prefix{}, fmt.Errorf("the subnet %s is too small, as it takes three addresses beside the "+
+			"workers': "+
 			"write a prefix of /29 or shorter", subnet)
 	}
 	if subnet.Overlaps(network.Guest) {
@@ -173,13 +178,15 @@ func parseResolver(text string) (netip.Addr, error) {
 	address, err := netip.ParseAddr(text)
 	switch address = address.Unmap(); {
 	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is no address: write for instance \"9.9.9.9\" or \"2620:fe::fe\"", text)
+		return netip.Addr{}, fmt.Errorf("%q is not a valid address: write for instance \"9.9.9.9\" or "+
+			"\"2620:fe::fe\"", text)
 	case address.Zone() != "":
 		return netip.Addr{}, fmt.Errorf("%q has a zone, which is the host's own: write an address without one", text)
 	case address.IsUnspecified() || address.IsMulticast():
 		return netip.Addr{}, fmt.Errorf("%q answers nobody: write for instance \"9.9.9.9\"", text)
 	case network.Guest.Contains(address) || network.Guest6.Contains(address):
-		return netip.Addr{}, fmt.Errorf("%q is what workers ask already: write the address of a resolver outside them", text)
+		return netip.Addr{}, fmt.Errorf("%q is what workers ask already: write the address of a resolver outside "+
+			"them", text)
 	}
 	return address, nil
 }
@@ -202,7 +209,7 @@ func parseInterface(name string) (string, error) {
 	}
 	if len(name) > maxInterfaceName || name == "." || name == ".." ||
 		strings.ContainsAny(name, "/:") || strings.ContainsFunc(name, isSpaceOrControl) {
-		return "", fmt.Errorf("%q is no name of an interface, at most %d characters without / : and spaces: "+
+		return "", fmt.Errorf("%q is not a valid name of an interface, at most %d characters without / : and spaces: "+
 			"write for instance \"eth0\"", name, maxInterfaceName)
 	}
 	return name, nil

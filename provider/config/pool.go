@@ -72,7 +72,7 @@ func poolSection(c *Config) section {
 func (c *Config) checkSocketPath(r *reading) {
 	socket := filepath.Join(c.PoolDir(), "workers", c.Pool+"-xxxxxxxx", "agent.sock")
 	if excess := len(socket) - maxSocketPath; excess > 0 && !r.wrong("pool", "state_dir") {
-		r.add(r.path("state_dir"), "%q is too long for the sockets below it, whose paths may have %d bytes: "+
+		r.refuse("state_dir", "%q is too long for the sockets below it, whose paths may have %d bytes: "+
 			"shorten it by %d", c.StateDir, maxSocketPath, excess)
 	}
 }
@@ -80,7 +80,8 @@ func (c *Config) checkSocketPath(r *reading) {
 // A pool's name is part of host names, interface records and paths.
 var poolName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$`)
 
-var parsePool = matching(poolName, "is no name for a pool: use up to 24 of a-z, 0-9 and -, not beginning or ending with -")
+var parsePool = matching(poolName, "is not a valid name of a pool: use up to 24 of a-z, 0-9 and -, not beginning or "+
+	"ending with -")
 
 func parseBackend(name string) (string, error) {
 	if !slices.Contains(backends, name) {
@@ -94,7 +95,8 @@ func parseStateDir(path string) (string, error) {
 		return "", fmt.Errorf("%q is not an absolute path: write for instance \"/var/lib/mayfly\"", path)
 	}
 	if strings.ContainsRune(path, ',') || strings.ContainsFunc(path, unicode.IsControl) {
-		return "", fmt.Errorf("%q has a comma or a control character in it, which the machines' command lines cannot carry: "+
+		return "", fmt.Errorf("%q has a comma or a control character in it, which the machines' command lines cannot "+
+			"carry: "+
 			"choose another directory", path)
 	}
 	return filepath.Clean(path), nil

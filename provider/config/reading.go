@@ -44,7 +44,7 @@ func parse(data []byte, reserved ...string) (Config, error) {
 		}
 	}
 	if slices.Contains(reserved, c.Pool) {
-		r.add(r.path("pool"), "%q is what a command of this program calls its own pool: choose another name", c.Pool)
+		r.refuse("pool", "%q is what a command of this program calls its own pool: choose another name", c.Pool)
 	}
 	if err := r.err(); err != nil {
 		return Config{}, err
@@ -129,11 +129,16 @@ func advise(name string, in int, tables []table, known [][]string) string {
 // path is where a key stands in the file, or would stand.
 func (r *reading) path(key string) string { return r.given[key].path }
 
+// refuse adds a mistake of a key.
+func (r *reading) refuse(key, format string, args ...any) { r.add(r.path(key), format, args...) }
+
 // gave tells whether the file has a key, right or wrong.
 func (r *reading) gave(key string) bool { return r.given[key].value != nil }
 
 // wrong tells whether one of the keys is known to be wrong, so that a check of
 // several need not say so again.
 func (r *reading) wrong(keys ...string) bool {
-	return slices.ContainsFunc(keys, func(key string) bool { return r.has(r.path(key)) })
+	return slices.ContainsFunc(r.Errors, func(m Mistake) bool {
+		return slices.ContainsFunc(keys, func(key string) bool { return r.path(key) == m.Path })
+	})
 }

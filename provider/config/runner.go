@@ -23,21 +23,14 @@ type RunnerSettings struct {
 	Username string
 }
 
-// runnerFile is the part of GitLab Runner's config.toml that concerns us. The
-// rest is the runner's own to check. What should be a list of tables may be
-// anything: the library's words on that name our types.
-type runnerFile struct {
-	Runners any `toml:"runners"`
-}
-
+// runnerEntry is what concerns us of a [[runners]] entry. The rest is the
+// runner's own to check.
 type runnerEntry struct {
-	name string
-	// scaled says that there is an autoscaler, which the rest is of.
-	scaled       bool
-	plugin       string
-	maxInstances int64
-	username     string
-	config       any
+	name             string
+	scaled           bool // it has an autoscaler
+	plugin, username string
+	maxInstances     int64
+	config           any
 }
 
 // Load reads GitLab Runner's config.toml. The runner is found by its name; an
@@ -68,7 +61,11 @@ func readRunners(file string) ([]runnerEntry, Errors, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the runner's configuration: %w", err)
 	}
-	var content runnerFile
+	// What should be a list of tables may be anything: the library's words on that
+	// name our types.
+	var content struct {
+		Runners any `toml:"runners"`
+	}
 	if err := toml.Unmarshal(data, &content); err != nil {
 		return nil, nil, explainSyntax(file, err)
 	}
@@ -138,15 +135,19 @@ func choose(entries []runnerEntry, name string) (runnerEntry, error) {
 	}
 	switch {
 	case len(fitting) > 1 && fitting[0].name == fitting[1].name:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own", fitting[0].name)
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its "+
+			"own", fitting[0].name)
 	case len(fitting) > 1:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s", names(fitting))
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of "+
+			"%s", names(fitting))
 	case len(fitting) == 0 && name == "":
-		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s", PluginName, names(entries))
+		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of "+
+			"%s", PluginName, names(entries))
 	case len(fitting) == 0:
 		return runnerEntry{}, fmt.Errorf("no [[runners]] entry is named %q: choose one of %s", name, names(entries))
 	case !fitting[0].scaled:
-		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one", fitting[0].name)
+		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows "+
+			"one", fitting[0].name)
 	}
 	return fitting[0], nil
 }
@@ -201,7 +202,8 @@ func (e runnerEntry) check(m *Errors, c Config) {
 		set(m, "connector_config.username", &user, user, parseLoginUser)
 	}
 	if len(*m) == 0 && e.maxInstances > int64(c.MaxWorkers()) {
-		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a smaller number, "+
+		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a "+
+			"smaller number, "+
 			"or a larger host.max_workers or network.subnet", e.maxInstances, c.MaxWorkers())
 	}
 }

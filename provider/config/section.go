@@ -93,8 +93,10 @@ func set[F, T any](m *Errors, path string, to *T, written F, parse func(F) (T, e
 
 // text is a string, which the type's own String method writes.
 func text[T any](to *T, parse func(string) (T, error)) value {
-	return as(aString, to, parse, func(v T) any { return fmt.Sprint(v) })
+	return as(aString, to, parse, asText[T])
 }
+
+func asText[T any](v T) any { return fmt.Sprint(v) }
 
 func boolean(to *bool) value {
 	return as(aFlag, to, func(v bool) (bool, error) { return v, nil }, func(v bool) any { return v })

@@ -57,7 +57,7 @@ func tartSection(c *Config) section {
 			{name: "user", value: text(&t.User, parseLoginUser), fallback: `"admin"`,
 				about: "the image's first login. Jobs log in as this user too, unless `connector_config` names " +
 					"another",
-				refused: "a name that is no account's"},
+				refused: "what is not a valid name of an account"},
 			{name: "password", value: text(&t.Password, parsePassword), fallback: `"admin"`,
 				about: "the password of the image's first login", refused: "empty"},
 			{name: "pull", value: text(&t.Pull, oneOf("missing", "always")), fallback: `"missing"`,
@@ -135,31 +135,34 @@ func (t Tart) checkMounts(r *reading) {
 			return match != nil && match[2] == tag
 		})
 		if mount != "" && !isShared {
-			r.add(at(r.path("tart.mounts"), i), "no entry of dirs has the tag %q: add for instance \"/PATH,tag=%s\" there", tag, tag)
+			r.add(at(r.path("tart.mounts"), i), "no entry of dirs has the tag %q: add for instance \"/PATH,tag=%s\" "+
+				"there", tag, tag)
 		}
 	}
 }
 
 func (t Tart) checkContradictions(r *reading) {
 	if t.Network == "bridged" && len(t.Bridged) == 0 {
-		r.add(r.path("tart.network"), "\"bridged\" needs an interface: write for instance bridged = [\"en0\"] (`tart run --net-bridged=list` shows them)")
+		r.refuse("tart.network", "\"bridged\" needs an interface: write for instance bridged = [\"en0\"] (`tart run "+
+			"--net-bridged=list` shows them)")
 	}
 	if t.Network != "bridged" && len(t.Bridged) > 0 {
-		r.add(r.path("tart.bridged"), "contradicts network %q: write network = \"bridged\", or remove it", t.Network)
+		r.refuse("tart.bridged", "contradicts network %q: write network = \"bridged\", or remove it", t.Network)
 	}
-	for key, list := range map[string][]netip.Prefix{"tart.softnet_allow": t.SoftnetAllow, "tart.softnet_block": t.SoftnetBlock} {
+	lists := map[string][]netip.Prefix{"tart.softnet_allow": t.SoftnetAllow, "tart.softnet_block": t.SoftnetBlock}
+	for key, list := range lists {
 		if t.Network != "softnet" && len(list) > 0 {
-			r.add(r.path(key), "contradicts network %q: write network = \"softnet\", or remove it", t.Network)
+			r.refuse(key, "contradicts network %q: write network = \"softnet\", or remove it", t.Network)
 		}
 	}
 	if t.Network == "bridged" && t.Resolver == "dhcp" {
-		r.add(r.path("tart.resolver"), "\"dhcp\" does not know addresses of network \"bridged\": write \"arp\" or \"agent\"")
+		r.refuse("tart.resolver", "\"dhcp\" does not know addresses of network \"bridged\": write \"arp\" or \"agent\"")
 	}
 	if t.Network == "softnet" && t.Resolver == "arp" {
-		r.add(r.path("tart.resolver"), "\"arp\" sees nothing of network \"softnet\": write \"dhcp\" or \"agent\"")
+		r.refuse("tart.resolver", "\"arp\" sees nothing of network \"softnet\": write \"dhcp\" or \"agent\"")
 	}
 	if t.Nested && t.Suspendable {
-		r.add(r.path("tart.nested"), "contradicts suspendable: the one is for Linux guests only, the other for macOS guests")
+		r.refuse("tart.nested", "contradicts suspendable: the one is for Linux guests only, the other for macOS guests")
 	}
 }
 
@@ -171,7 +174,8 @@ func (c *Config) checkTartHome(r *reading) {
 	const room = 103 // sun_path of macOS has 104 bytes, the last of them zero
 	socket := filepath.Join(c.TartHome(), "vms", c.Pool+"-xxxxxxxx", "control.sock")
 	if excess := len(socket) - room; excess > 0 {
-		r.add(r.path("tart.home"), "%q is too long for the sockets below it, whose paths may have %d bytes: shorten it by %d",
+		r.refuse("tart.home", "%q is too long for the sockets below it, whose paths may have %d bytes: shorten it by "+
+			"%d",
 			c.TartHome(), room, excess)
 	}
 }
@@ -179,19 +183,22 @@ func (c *Config) checkTartHome(r *reading) {
 // share is Tart's --dir: [name:]PATH[:ro][,tag=TAG].
 var (
 	share      = regexp.MustCompile(`^(?:[A-Za-z0-9_.-]+:)?(/[^:,]*)(?::ro)?(?:,tag=([A-Za-z0-9_.-]+))?$`)
-	parseShare = matching(share, `is no share: write [NAME:]/PATH[:ro][,tag=TAG], for instance "/Users/ci/cache,tag=cache"`)
+	parseShare = matching(share, `is not a valid share: write [NAME:]/PATH[:ro][,tag=TAG], for instance `+
+		`"/Users/ci/cache,tag=cache"`)
 )
 
 func parseMount(text string) (string, error) {
 	if tag, dir, _ := strings.Cut(text, ":"); tag == "" || !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("%q is no mount: write TAG:/DIRECTORY, for instance \"cache:/Users/admin/cache\"", text)
+		return "", fmt.Errorf("%q is not a valid mount: write TAG:/DIRECTORY, for instance "+
+			"\"cache:/Users/admin/cache\"", text)
 	}
 	return text, nil
 }
 
 func parseDisk(text string) (string, error) {
 	if text == "" || strings.HasPrefix(text, "-") || strings.ContainsFunc(text, isSpaceOrControl) {
-		return "", fmt.Errorf("%q is no disk: write /PATH[:ro][,sync=none], or what else `tart run --disk` takes", text)
+		return "", fmt.Errorf("%q is not a valid disk: write /PATH[:ro][,sync=none], or what else `tart run --disk` "+
+			"takes", text)
 	}
 	return text, nil
 }
@@ -201,7 +208,8 @@ var rootDiskOption = regexp.MustCompile(`^(sync=(none|fsync|full)|caching=(autom
 func parseRootDisk(text string) (string, error) {
 	for option := range strings.SplitSeq(text, ",") {
 		if !rootDiskOption.MatchString(option) {
-			return "", fmt.Errorf("%q is no option of the root disk: write for instance \"sync=none,caching=cached\"", option)
+			return "", fmt.Errorf("%q is not a valid option of the root disk: write for instance "+
+				"\"sync=none,caching=cached\"", option)
 		}
 	}
 	return text, nil
