@@ -44,8 +44,8 @@ func bhyveSection(c *Config) section {
 
 func (b *Bhyve) checkLeases(r *reading) {
 	if r.gave("bhyve.leases_file") && !r.wrong("bhyve.leases") && (b.Leases == "auto" || b.Leases == "arp") {
-		r.refuse("bhyve.leases_file", "contradicts leases %q: write leases = \"kea\", \"dhcpd\" or \"dnsmasq\", "+
-			"whose file it is", b.Leases)
+		r.refuse("bhyve.leases_file", "contradicts leases %q: "+
+			"write leases = \"kea\", \"dhcpd\" or \"dnsmasq\", whose file it is", b.Leases)
 	}
 }
 

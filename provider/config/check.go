@@ -63,8 +63,8 @@ func parsePath(path string) (string, error) {
 
 func parseLoginUser(name string) (string, error) {
 	if !guest.ValidUser(name) {
-		return "", fmt.Errorf("%q is not a valid name of an account: write a-z or _, then up to 31 of a-z, 0-9, _, . "+
-			"and -", name)
+		return "", fmt.Errorf("%q is not a valid name of an account: "+
+			"write a-z or _, then up to 31 of a-z, 0-9, _, . and -", name)
 	}
 	return name, nil
 }

@@ -43,8 +43,8 @@ func cloudHypervisorSection(c *Config) section {
 // happens to be in.
 func parseBinary(path string) (string, error) {
 	if path == "" || strings.Contains(path, "/") && !filepath.IsAbs(path) {
-		return "", fmt.Errorf("%q is neither a name nor an absolute path: write for instance "+
-			"\"/usr/local/bin/cloud-hypervisor\"", path)
+		return "", fmt.Errorf("%q is neither a name nor an absolute path: "+
+			"write for instance \"/usr/local/bin/cloud-hypervisor\"", path)
 	}
 	return path, nil
 }

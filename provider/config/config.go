@@ -20,9 +20,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
-// DefaultUser is the account that jobs log in to when the runner's
+// defaultUser is the account that jobs log in to when the runner's
 // connector_config names none.
-const DefaultUser = "mayfly"
+const defaultUser = "mayfly"
 
 // Config is a checked plugin_config.
 type Config struct {
@@ -111,13 +111,13 @@ func (c Config) With(change func(*Config)) (Config, error) {
 }
 
 // Recipe is the image that the configuration asks for, with user as the
-// account that jobs log in to; when that is empty it is DefaultUser, or the
+// account that jobs log in to; when that is empty it is defaultUser, or the
 // account that the image has. The binaries to copy in are not configuration: the
 // wiring adds them.
 func (c Config) Recipe(user string) image.Recipe {
 	if user == "" {
 		users := map[string]string{BackendTart: c.Tart.User, BackendBhyve: c.Bhyve.User}
-		user = cmp.Or(users[c.foreign()], DefaultUser)
+		user = cmp.Or(users[c.foreign()], defaultUser)
 	}
 	return image.Recipe{
 		Source:   c.Image.Source,

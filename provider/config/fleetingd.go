@@ -67,8 +67,8 @@ func inUnits(unit string) func(int64) (any, error) {
 func fromTextPrefix(text string) (any, error) {
 	subnet, err := netip.ParsePrefix(text + "0/24")
 	if err != nil || !strings.HasSuffix(text, ".") {
-		return nil, fmt.Errorf("%q is not the first three numbers of an address: write for instance \"172.16.120.\", "+
-			"or network.subnet in CIDR notation", text)
+		return nil, fmt.Errorf("%q is not the first three numbers of an address: "+
+			"write for instance \"172.16.120.\", or network.subnet in CIDR notation", text)
 	}
 	return subnet.String(), nil
 }

@@ -62,8 +62,8 @@ func (c *Config) checkImage(r *reading) {
 		r.refuse("image.suite", "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
 	}
 	if (kind == image.OCI || kind == image.VM) && r.gave("image.digest") {
-		r.refuse("image.digest", "contradicts image.source, which is not a file: remove it; a reference may end in "+
-			"@sha256:DIGEST")
+		r.refuse("image.digest", "contradicts image.source, which is not a file: "+
+			"remove it; a reference may end in @sha256:DIGEST")
 	}
 	if kind == image.Debootstrap && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source %q, which is not a file: "+
@@ -90,8 +90,8 @@ func (c *Config) checkSource(r *reading) {
 		kinds = []string{image.Debootstrap, image.HTTPS, image.Local}
 	}
 	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
-		r.refuse("image.source", "%q is not a valid image for backend %q, which takes "+
-			"%s", writeSource(c.Image.Source), c.Backend, describeKinds(kinds))
+		r.refuse("image.source", "%q is not a valid image for backend %q, which takes %s",
+			writeSource(c.Image.Source), c.Backend, describeKinds(kinds))
 	}
 }
 
@@ -118,8 +118,8 @@ func parseSource(text string) (image.Source, error) {
 	case strings.HasPrefix(text, "https://"):
 		return parseURL(text)
 	case strings.HasPrefix(text, "http://"):
-		return image.Source{}, fmt.Errorf("%q could be changed on its way: use https://, "+
-			"or download it yourself and write its path", text)
+		return image.Source{}, fmt.Errorf("%q could be changed on its way: "+
+			"use https://, or download it yourself and write its path", text)
 	case strings.HasPrefix(text, image.OCI+":"):
 		return parseReference(strings.TrimPrefix(text, image.OCI+":"))
 	case strings.HasPrefix(text, image.VM+":"):
@@ -127,24 +127,24 @@ func parseSource(text string) (image.Source, error) {
 	case local || filepath.IsAbs(text):
 		return parseFile(path)
 	default:
-		return image.Source{}, fmt.Errorf("unknown source %q: write \"debootstrap\", an https:// URL "+
-			"or the absolute path of a file", text)
+		return image.Source{}, fmt.Errorf("unknown source %q: "+
+			"write \"debootstrap\", an https:// URL or the absolute path of a file", text)
 	}
 }
 
 func parseURL(text string) (image.Source, error) {
 	address, err := url.Parse(text)
 	if err != nil || address.Host == "" {
-		return image.Source{}, fmt.Errorf("%q is not a valid URL: write for instance "+
-			"\"https://example.org/debian.qcow2\"", text)
+		return image.Source{}, fmt.Errorf("%q is not a valid URL: "+
+			"write for instance \"https://example.org/debian.qcow2\"", text)
 	}
 	return image.Source{Kind: image.HTTPS, Location: text}, nil
 }
 
 func parseFile(path string) (image.Source, error) {
 	if !filepath.IsAbs(path) {
-		return image.Source{}, fmt.Errorf("%q is not an absolute path: write for instance "+
-			"\"local:/srv/debian.qcow2\"", path)
+		return image.Source{}, fmt.Errorf("%q is not an absolute path: write for instance \"local:/srv/debian.qcow2\"",
+			path)
 	}
 	if err := checkReadable(path); err != nil {
 		return image.Source{}, err
@@ -183,16 +183,16 @@ var (
 
 func parseReference(text string) (image.Source, error) {
 	if !ociReference.MatchString(text) {
-		return image.Source{}, fmt.Errorf("%q is not a valid reference of an image: write for instance "+
-			"\"oci:registry.example.org/macos/base:latest\"", text)
+		return image.Source{}, fmt.Errorf("%q is not a valid reference of an image: "+
+			"write for instance \"oci:registry.example.org/macos/base:latest\"", text)
 	}
 	return image.Source{Kind: image.OCI, Location: text}, nil
 }
 
 func parseMachine(text string) (image.Source, error) {
 	if !machineName.MatchString(text) {
-		return image.Source{}, errors.New("\"vm:\" wants the name of a machine that is there: write for instance " +
-			"\"vm:base\", or \"vm:base@snapshot\"")
+		return image.Source{}, errors.New("\"vm:\" wants the name of a machine that is there: " +
+			"write for instance \"vm:base\", or \"vm:base@snapshot\"")
 	}
 	return image.Source{Kind: image.VM, Location: text}, nil
 }

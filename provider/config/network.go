@@ -110,9 +110,9 @@ func (n *Network) check(r *reading) {
 // checkDestinations refuses lists that say two things, or something that nobody
 // means.
 func (n *Network) checkDestinations(r *reading) {
-	if r.gave("network.domains") && len(n.Domains) == 0 && !r.wrong("network.domains") {
-		r.refuse("network.domains", "empty, which might mean every name or none: write names, or remove it for every "+
-			"name")
+	if r.gave("network.domains") && len(n.Domains) == 0 {
+		r.refuse("network.domains", "empty, which might mean every name or none: "+
+			"write names, or remove it for every name")
 	}
 	denied := network.FormatDestinations(n.Deny)
 	for _, text := range network.FormatDestinations(n.Allow) {
@@ -128,8 +128,8 @@ func (n *Network) checkDestinations(r *reading) {
 		// A word stands for networks of both kinds.
 		text, _ := element.(string)
 		if list, err := network.ParseDestinations(text); err == nil && len(list) == 1 && list[0].Prefix.Addr().Is6() {
-			r.add(at(r.path("network.allow"), i), "%q is not reached while IPv6 is off: set network.ipv6, or remove "+
-				"it", text)
+			r.add(at(r.path("network.allow"), i), "%q is not reached while IPv6 is off: set network.ipv6, or remove it",
+				text)
 		}
 	}
 }
@@ -178,15 +178,15 @@ func parseResolver(text string) (netip.Addr, error) {
 	address, err := netip.ParseAddr(text)
 	switch address = address.Unmap(); {
 	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is not a valid address: write for instance \"9.9.9.9\" or "+
-			"\"2620:fe::fe\"", text)
+		return netip.Addr{}, fmt.Errorf("%q is not a valid address: write for instance \"9.9.9.9\" or \"2620:fe::fe\"",
+			text)
 	case address.Zone() != "":
 		return netip.Addr{}, fmt.Errorf("%q has a zone, which is the host's own: write an address without one", text)
 	case address.IsUnspecified() || address.IsMulticast():
 		return netip.Addr{}, fmt.Errorf("%q answers nobody: write for instance \"9.9.9.9\"", text)
 	case network.Guest.Contains(address) || network.Guest6.Contains(address):
-		return netip.Addr{}, fmt.Errorf("%q is what workers ask already: write the address of a resolver outside "+
-			"them", text)
+		return netip.Addr{}, fmt.Errorf("%q is what workers ask already: write the address of a resolver outside them",
+			text)
 	}
 	return address, nil
 }

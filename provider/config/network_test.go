@@ -124,6 +124,7 @@ func TestBadNetworks(t *testing.T) {
 
 		`{"domains":[]}`:                     `domains: empty, which might mean every name or none: write names, or remove it for every name`,
 		`{"domains":"a.example"}`:            `domains: want a list of strings, have the string "a.example": write for instance ["gitlab.example.com", "*.debian.org"]`,
+		`{"domains":[1]}`:                    `domains[0]: want a string, have the number 1: write for instance domains = ["gitlab.example.com", "*.debian.org"]`,
 		`{"domains":["a.example","*"]}`:      `domains[1]: "*" is every name: remove domains for that, or write for instance "*.example.com"`,
 		`{"domains":["https://a.example/"]}`: `domains[0]: "https://a.example/" is a URL or a path: write the name in it alone, for instance "gitlab.example.com"`,
 		`{"domains":["10.1.2.3"]}`:           `domains[0]: "10.1.2.3" is an address: write "10.1.2.3/32" into allow`,

@@ -35,7 +35,9 @@ func parse(data []byte, reserved ...string) (Config, error) {
 	r.find(r.top(data), sections)
 	for _, s := range sections {
 		for _, k := range s.keys {
-			k.value.read(&r.Errors, r.given[s.path(k)], k.instance())
+			if path := s.path(k); !k.value.read(&r.Errors, r.given[path], k.instance()) {
+				r.given[path] = given{path: r.path(path)}
+			}
 		}
 	}
 	for _, s := range sections {
@@ -132,7 +134,8 @@ func (r *reading) path(key string) string { return r.given[key].path }
 // refuse adds a mistake of a key.
 func (r *reading) refuse(key, format string, args ...any) { r.add(r.path(key), format, args...) }
 
-// gave tells whether the file has a key, right or wrong.
+// gave tells whether the file has a value of the right type for a key, right or
+// wrong.
 func (r *reading) gave(key string) bool { return r.given[key].value != nil }
 
 // wrong tells whether one of the keys is known to be wrong, so that a check of

@@ -135,19 +135,19 @@ func choose(entries []runnerEntry, name string) (runnerEntry, error) {
 	}
 	switch {
 	case len(fitting) > 1 && fitting[0].name == fitting[1].name:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its "+
-			"own", fitting[0].name)
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own",
+			fitting[0].name)
 	case len(fitting) > 1:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of "+
-			"%s", names(fitting))
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s",
+			names(fitting))
 	case len(fitting) == 0 && name == "":
-		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of "+
-			"%s", PluginName, names(entries))
+		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s",
+			PluginName, names(entries))
 	case len(fitting) == 0:
 		return runnerEntry{}, fmt.Errorf("no [[runners]] entry is named %q: choose one of %s", name, names(entries))
 	case !fitting[0].scaled:
-		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows "+
-			"one", fitting[0].name)
+		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one",
+			fitting[0].name)
 	}
 	return fitting[0], nil
 }

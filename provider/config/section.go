@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
@@ -39,12 +40,7 @@ type key struct {
 }
 
 // instance is a value to be shown to somebody who wrote a wrong one.
-func (k key) instance() string {
-	if k.example != "" {
-		return k.example
-	}
-	return k.fallback
-}
+func (k key) instance() string { return cmp.Or(k.example, k.fallback) }
 
 // oneLine undoes the line breaks of a text that the code has in several lines.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
@@ -61,8 +57,9 @@ func (s section) path(k key) string {
 type value struct {
 	kind string
 	// read checks what is given and puts it into its place. What is not given, or
-	// is wrong, leaves there what there was.
-	read func(m *Errors, g given, instance string)
+	// is wrong, leaves there what there was. It tells whether something of the right
+	// type is given.
+	read func(m *Errors, g given, instance string) bool
 	// write is the contrary, and zero tells whether there is nothing to write.
 	write func() any
 	zero  func() bool
@@ -72,10 +69,12 @@ type value struct {
 func as[F, T any](f form[F], to *T, parse func(F) (T, error), write func(T) any) value {
 	return value{
 		kind: f.kind,
-		read: func(m *Errors, g given, instance string) {
-			if written, ok := f.of(m, g, instance); ok {
+		read: func(m *Errors, g given, instance string) bool {
+			written, ok := f.of(m, g, instance)
+			if ok {
 				set(m, g.path, to, written, parse)
 			}
+			return ok
 		},
 		write: func() any { return write(*to) },
 		zero:  func() bool { return reflect.ValueOf(to).Elem().IsZero() },
@@ -128,10 +127,10 @@ func lists[T any](to *[]T, parse func(string) ([]T, error), write func([]T) []st
 		kind:  aList.kind,
 		write: func() any { return write(*to) },
 		zero:  func() bool { return *to == nil },
-		read: func(m *Errors, g given, instance string) {
+		read: func(m *Errors, g given, instance string) bool {
 			texts, ok := readTexts(m, g, instance)
 			if !ok {
-				return
+				return false
 			}
 			*to = []T{}
 			for i, text := range texts {
@@ -141,6 +140,7 @@ func lists[T any](to *[]T, parse func(string) ([]T, error), write func([]T) []st
 				}
 				*to = append(*to, some...)
 			}
+			return true
 		},
 	}
 }

@@ -135,16 +135,16 @@ func (t Tart) checkMounts(r *reading) {
 			return match != nil && match[2] == tag
 		})
 		if mount != "" && !isShared {
-			r.add(at(r.path("tart.mounts"), i), "no entry of dirs has the tag %q: add for instance \"/PATH,tag=%s\" "+
-				"there", tag, tag)
+			r.add(at(r.path("tart.mounts"), i), "no entry of dirs has the tag %q: "+
+				"add for instance \"/PATH,tag=%s\" there", tag, tag)
 		}
 	}
 }
 
 func (t Tart) checkContradictions(r *reading) {
 	if t.Network == "bridged" && len(t.Bridged) == 0 {
-		r.refuse("tart.network", "\"bridged\" needs an interface: write for instance bridged = [\"en0\"] (`tart run "+
-			"--net-bridged=list` shows them)")
+		r.refuse("tart.network", "\"bridged\" needs an interface: "+
+			"write for instance bridged = [\"en0\"] (`tart run --net-bridged=list` shows them)")
 	}
 	if t.Network != "bridged" && len(t.Bridged) > 0 {
 		r.refuse("tart.bridged", "contradicts network %q: write network = \"bridged\", or remove it", t.Network)
@@ -174,8 +174,8 @@ func (c *Config) checkTartHome(r *reading) {
 	const room = 103 // sun_path of macOS has 104 bytes, the last of them zero
 	socket := filepath.Join(c.TartHome(), "vms", c.Pool+"-xxxxxxxx", "control.sock")
 	if excess := len(socket) - room; excess > 0 {
-		r.refuse("tart.home", "%q is too long for the sockets below it, whose paths may have %d bytes: shorten it by "+
-			"%d",
+		r.refuse("tart.home", "%q is too long for the sockets below it, whose paths may have %d bytes: "+
+			"shorten it by %d",
 			c.TartHome(), room, excess)
 	}
 }
@@ -189,16 +189,16 @@ var (
 
 func parseMount(text string) (string, error) {
 	if tag, dir, _ := strings.Cut(text, ":"); tag == "" || !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("%q is not a valid mount: write TAG:/DIRECTORY, for instance "+
-			"\"cache:/Users/admin/cache\"", text)
+		return "", fmt.Errorf("%q is not a valid mount: "+
+			"write TAG:/DIRECTORY, for instance \"cache:/Users/admin/cache\"", text)
 	}
 	return text, nil
 }
 
 func parseDisk(text string) (string, error) {
 	if text == "" || strings.HasPrefix(text, "-") || strings.ContainsFunc(text, isSpaceOrControl) {
-		return "", fmt.Errorf("%q is not a valid disk: write /PATH[:ro][,sync=none], or what else `tart run --disk` "+
-			"takes", text)
+		return "", fmt.Errorf("%q is not a valid disk: "+
+			"write /PATH[:ro][,sync=none], or what else `tart run --disk` takes", text)
 	}
 	return text, nil
 }
@@ -208,8 +208,8 @@ var rootDiskOption = regexp.MustCompile(`^(sync=(none|fsync|full)|caching=(autom
 func parseRootDisk(text string) (string, error) {
 	for option := range strings.SplitSeq(text, ",") {
 		if !rootDiskOption.MatchString(option) {
-			return "", fmt.Errorf("%q is not a valid option of the root disk: write for instance "+
-				"\"sync=none,caching=cached\"", option)
+			return "", fmt.Errorf("%q is not a valid option of the root disk: "+
+				"write for instance \"sync=none,caching=cached\"", option)
 		}
 	}
 	return text, nil
