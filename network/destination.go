@@ -136,7 +136,8 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
 	switch {
 	case err != nil:
-		return netip.Prefix{}, fmt.Errorf("%q is no network in CIDR notation: write for instance \"10.210.0.0/16\"", text)
+		return netip.Prefix{}, fmt.Errorf("%q is not a valid network in CIDR notation: "+
+			"write for instance \"10.210.0.0/16\"", text)
 	case prefix != prefix.Masked():
 		return netip.Prefix{}, fmt.Errorf("%q has bits set after its prefix: write %q", text, prefix.Masked())
 	}
@@ -180,7 +181,7 @@ func parseDestination(text string) (Destination, error) {
 		}
 	}
 	if len(fields) != 1 {
-		return Destination{}, fmt.Errorf("%q is no destination: %s", text, howToWrite)
+		return Destination{}, fmt.Errorf("%q is not a valid destination: %s", text, howToWrite)
 	}
 	prefix, err := parseNetwork(fields[0])
 	if err != nil {
@@ -208,7 +209,8 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q stands alone: write it without ports, or a network with them", text)
 	}
 	if _, err := ParseDomain(text); err == nil && strings.Contains(text, ".") {
-		return netip.Prefix{}, fmt.Errorf("%q is a name: write it into domains, or the networks of its addresses here", text)
+		return netip.Prefix{}, fmt.Errorf("%q is a name: write it into domains, or the networks of its addresses here",
+			text)
 	}
-	return netip.Prefix{}, fmt.Errorf("%q is no network: %s", text, howToWrite)
+	return netip.Prefix{}, fmt.Errorf("%q is not a valid network: %s", text, howToWrite)
 }

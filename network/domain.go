@@ -18,7 +18,8 @@ const (
 // its end. Whether there is such a name is not asked.
 func ParseDomain(text string) (string, error) {
 	if strings.ContainsFunc(text, notASCII) {
-		return "", fmt.Errorf("%q has letters other than a to z: write it as the domain name system has it, with \"xn--\"", text)
+		return "", fmt.Errorf("%q has letters other than a to z: "+
+			"write it as the domain name system has it, with \"xn--\"", text)
 	}
 	domain := strings.TrimSuffix(strings.ToLower(text), ".")
 	if err := noOtherThing(text, domain); err != nil {
@@ -26,14 +27,15 @@ func ParseDomain(text string) (string, error) {
 	}
 	name := strings.TrimPrefix(domain, "*.")
 	if strings.Contains(name, "*") {
-		return "", fmt.Errorf("%q has a * where none can be: write it first and alone, for instance \"*.example.com\"", text)
+		return "", fmt.Errorf("%q has a * where none can be: write it first and alone, for instance \"*.example.com\"",
+			text)
 	}
 	if len(name) > maxName {
 		return "", fmt.Errorf("%q is longer than any name: write at most %d characters", text, maxName)
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if err := checkLabel(label); err != nil {
-			return "", fmt.Errorf("%q is no name: %w", text, err)
+			return "", fmt.Errorf("%q is not a valid name: %w", text, err)
 		}
 	}
 	return domain, nil
@@ -51,11 +53,12 @@ func noOtherThing(text, domain string) error {
 	last := domain[strings.LastIndexByte(domain, '.')+1:]
 	switch {
 	case domain == "":
-		return fmt.Errorf("%q is no name: write for instance \"gitlab.example.com\", or remove it", text)
+		return fmt.Errorf("%q is not a valid name: write for instance \"gitlab.example.com\", or remove it", text)
 	case domain == "*":
 		return fmt.Errorf("%q is every name: remove domains for that, or write for instance \"*.example.com\"", text)
 	case strings.Contains(domain, "/"):
-		return fmt.Errorf("%q is a URL or a path: write the name in it alone, for instance \"gitlab.example.com\"", text)
+		return fmt.Errorf("%q is a URL or a path: write the name in it alone, for instance \"gitlab.example.com\"",
+			text)
 	case strings.Contains(domain, ":"):
 		return fmt.Errorf("%q has a port: write the name alone, for instance \"gitlab.example.com\"", text)
 	case last != "" && strings.Trim(last, "0123456789") == "":
@@ -67,9 +70,11 @@ func noOtherThing(text, domain string) error {
 func checkLabel(label string) error {
 	switch {
 	case label == "":
-		return errors.New("two dots have nothing between them, or one is first: write for instance \"gitlab.example.com\"")
+		return errors.New("two dots have nothing between them, or one is first: " +
+			"write for instance \"gitlab.example.com\"")
 	case len(label) > maxLabel:
-		return fmt.Errorf("%q is longer than the %d characters that are allowed between dots: shorten it", label, maxLabel)
+		return fmt.Errorf("%q is longer than the %d characters that are allowed between dots: shorten it",
+			label, maxLabel)
 	case strings.ContainsFunc(label, notInName):
 		return fmt.Errorf("%q may have a to z, 0 to 9, - and _ alone: write for instance \"gitlab.example.com\"", label)
 	case label[0] == '-' || label[len(label)-1] == '-':

@@ -41,10 +41,12 @@ func ParseIPv6(text string) (IPv6, error) {
 	}
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
-		return IPv6{}, fmt.Errorf(`%q is neither "off", "nat" nor a network: write for instance "2001:db8:1:2::/64" if that is routed to this host`, text)
+		return IPv6{}, fmt.Errorf(`%q is neither "off", "nat" nor a network: `+
+			`write for instance "2001:db8:1:2::/64" if that is routed to this host`, text)
 	}
 	if !prefix.Addr().Is6() || prefix.Addr().Is4In6() {
-		return IPv6{}, fmt.Errorf(`%q is not IPv6: write "nat", or for instance "2001:db8:1:2::/64" if that is routed to this host`, text)
+		return IPv6{}, fmt.Errorf(`%q is not IPv6: `+
+			`write "nat", or for instance "2001:db8:1:2::/64" if that is routed to this host`, text)
 	}
 	if prefix, err = ParsePrefix(text); err != nil {
 		return IPv6{}, err
@@ -62,7 +64,8 @@ func checkRouted(prefix netip.Prefix) error {
 	})
 	switch {
 	case prefix.Bits() > maxBits:
-		return fmt.Errorf("%s is too small for the workers' addresses: write a prefix of /%d or shorter", prefix, maxBits)
+		return fmt.Errorf("%s is too small for the workers' addresses: write a prefix of /%d or shorter",
+			prefix, maxBits)
 	case !isRoutable:
 		return fmt.Errorf("%s is never routed to a host: write a part of 2000::/3 or fc00::/7, or \"nat\"", prefix)
 	case prefix.Overlaps(Guest6):

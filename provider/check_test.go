@@ -22,7 +22,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
 
 func TestMissingHasALineForEachWithItsMend(t *testing.T) {
@@ -163,7 +162,7 @@ func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	for _, user := range []string{"Builder", "-rf", "a b", strings.Repeat("a", 33)} {
 		_, _, err := BuildImage(t.Context(), w.config(), user, func(string, string) {}, silent)
-		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is no name", user))
+		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is not a valid name", user))
 		_, err = w.Init(t.Context(), nullLogger, fleeting.Settings{ConnectorConfig: fleeting.ConnectorConfig{Username: user}})
 		require.ErrorContains(t, err, "connector_config.username")
 	}
@@ -171,7 +170,7 @@ func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 
 // The example's comment says what the default is.
 func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
-	_, after, found := strings.Cut(templates.RunnerConfig, "# deny = ")
+	_, after, found := strings.Cut(config.Example(), "# deny = ")
 	require.True(t, found)
 	line, _, _ := strings.Cut(after, "\n")
 	var example []string

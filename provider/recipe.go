@@ -25,7 +25,7 @@ const runnerBinary = "gitlab-runner"
 func Recipe(c config.Config, user string) (image.Recipe, error) {
 	recipe := c.Recipe(user)
 	if !guest.ValidUser(recipe.User) {
-		return image.Recipe{}, fmt.Errorf("connector_config.username: %q is no name for an account: "+
+		return image.Recipe{}, fmt.Errorf("connector_config.username: %q is not a valid name of an account: "+
 			"write a-z or _, then up to 31 of a-z, 0-9, _, . and -", recipe.User)
 	}
 	agent, err := os.Executable()

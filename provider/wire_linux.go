@@ -26,13 +26,7 @@ var systemBuilders = []builder{
 func islands(c config.Config, log *slog.Logger) island.Options {
 	return island.Options{
 		PoolDir: c.PoolDir(), Pool: c.Pool, AddressDir: c.AddressDir(),
-		Subnet: c.Network.Subnet, Egress: c.Network.Egress,
-		Allow: c.Network.Allow, Deny: c.Network.Deny, Domains: c.Network.Domains,
-		DNS: c.Network.DNS, IPv6: c.Network.IPv6, LogDenied: c.Network.LogDenied,
-		Limits: island.Limits{
-			Bandwidth: c.Network.Bandwidth, Connections: c.Network.Connections, ConnectionRate: c.Network.ConnectionRate,
-		},
-		Log: log,
+		Subnet: c.Network.Subnet, Policy: c.Network.Policy, Log: log,
 	}
 }
 

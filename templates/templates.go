@@ -5,8 +5,8 @@ package templates
 
 import _ "embed"
 
-// RunnerConfig is a complete example of GitLab Runner's config.toml for this
-// plugin, with every key of plugin_config in a comment at its default.
+// RunnerConfig is the runner's own part of a complete config.toml for this
+// plugin. The keys of plugin_config, which provider/config knows, come after it.
 //
 //go:embed config.toml
 var RunnerConfig string

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/licenses"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 // commands are all that the program can be told to do. What lies behind each
@@ -53,7 +53,7 @@ type exampleCommand struct{}
 
 // Run prints the example.
 func (exampleCommand) Run(s *streams) error {
-	_, err := io.WriteString(s.out, templates.RunnerConfig)
+	_, err := io.WriteString(s.out, config.Example())
 	return err
 }
 

@@ -19,9 +19,9 @@ var (
 	learnSets = [2]family{{"learnt", TimedAddresses}, {"learnt6", TimedAddresses6}}
 )
 
-// spoken returns which of a list's sets a policy has use for.
-func spoken(p Policy, sets [2]family) []family {
-	if p.IPv6 {
+// spoken returns which of a list's sets there is use for.
+func spoken(ipv6 bool, sets [2]family) []family {
+	if ipv6 {
 		return sets[:]
 	}
 	return sets[:1]
@@ -30,8 +30,8 @@ func spoken(p Policy, sets [2]family) []family {
 // destinationSets are all sets that throughGateway looks into.
 func destinationSets(p Policy) []Set {
 	sets := networkSets(p, p.Allow, allowSets)
-	sets = append(sets, networkSets(p, p.Deny, denySets)...)
-	if p.Learnt {
+	sets = append(sets, networkSets(p, p.Denied(), denySets)...)
+	if len(p.Domains) > 0 {
 		sets = append(sets, learntSets(p)...)
 	}
 	return sets
@@ -39,7 +39,7 @@ func destinationSets(p Policy) []Set {
 
 func learntSets(p Policy) []Set {
 	var sets []Set
-	for _, f := range spoken(p, learnSets) {
+	for _, f := range spoken(p.IPv6.On, learnSets) {
 		sets = append(sets, Set{Name: f.name, Kind: f.kind})
 	}
 	return sets
@@ -49,7 +49,7 @@ func learntSets(p Policy) []Set {
 // grows with a list: one lookup, however long it is.
 func networkSets(p Policy, list []network.Destination, of [2]family) []Set {
 	var sets []Set
-	for _, f := range spoken(p, of) {
+	for _, f := range spoken(p.IPv6.On, of) {
 		var prefixes []netip.Prefix
 		for _, d := range list {
 			if d.Ports == (network.Ports{}) && d.Prefix.IsValid() && d.Prefix.Addr().Is6() == (f.kind == Networks6) {
@@ -71,7 +71,7 @@ func listed(p Policy, list []network.Destination, of [2]family, do Action) []Rul
 		if d.Ports == (network.Ports{}) {
 			continue
 		}
-		if d.Prefix.IsValid() && d.Prefix.Addr().Is6() && !p.IPv6 {
+		if d.Prefix.IsValid() && d.Prefix.Addr().Is6() && !p.IPv6.On {
 			continue
 		}
 		rules = append(rules, toPorts(d).do(do))

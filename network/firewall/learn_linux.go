@@ -17,14 +17,14 @@ type Learnt struct {
 
 // Learn opens the addresses to the guest of the calling thread's network
 // namespace, all of them or none; those that are open already for their new
-// time. Its rules are those of a Policy with Learnt. IPv6 addresses are skipped
+// time. Its rules are those of a Policy with Domains. IPv6 addresses are skipped
 // where the guest has no IPv6.
 func Learn(addresses []Learnt, ipv6 bool) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
-	for _, f := range spoken(Policy{IPv6: ipv6}, learnSets) {
+	for _, f := range spoken(ipv6, learnSets) {
 		set := kernelSet(inet(NamespaceTable), 0, Set{Name: f.name, Kind: f.kind})
 		if err := renewElements(conn, set, timed(addresses, f.kind == TimedAddresses6)); err != nil {
 			return fmt.Errorf("learning addresses: %w", err)

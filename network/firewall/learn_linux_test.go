@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // open returns what a set of the guest's namespace holds, and for how long.
@@ -27,7 +29,7 @@ func open(t *testing.T, name string) map[string]time.Duration {
 
 func TestLearnOpensAddressesForTheirTimeAndAgain(t *testing.T) {
 	emptyNamespace(t)
-	require.NoError(t, Apply(Namespace(Policy{Learnt: true, IPv6: true})))
+	require.NoError(t, Apply(Namespace(Policy{Policy: network.Policy{Domains: []string{"a.example"}, IPv6: network.IPv6{On: true}}})))
 	one, two := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")
 	mapped := netip.MustParseAddr("::ffff:198.51.100.1")
 	require.NoError(t, Learn([]Learnt{{one, time.Minute}, {two, time.Hour}, {mapped, time.Second}}, true))
@@ -40,7 +42,7 @@ func TestLearnOpensAddressesForTheirTimeAndAgain(t *testing.T) {
 
 func TestLearnSkipsIPv6WithoutIt(t *testing.T) {
 	emptyNamespace(t)
-	require.NoError(t, Apply(Namespace(Policy{Learnt: true})))
+	require.NoError(t, Apply(Namespace(Policy{Policy: network.Policy{Domains: []string{"a.example"}}})))
 	require.NoError(t, Learn([]Learnt{{netip.MustParseAddr("2001:db8::1"), time.Hour}}, false))
 	require.Empty(t, open(t, "learnt"))
 	require.NoError(t, Learn(nil, false))
@@ -54,7 +56,7 @@ func TestLearnNeedsItsRules(t *testing.T) {
 
 func TestCountersBeginAtNothing(t *testing.T) {
 	emptyNamespace(t)
-	require.NoError(t, Apply(Namespace(Policy{Log: true})))
+	require.NoError(t, Apply(Namespace(Policy{Policy: network.Policy{LogDenied: true}})))
 	denied, err := Denied()
 	require.NoError(t, err)
 	require.Zero(t, denied)

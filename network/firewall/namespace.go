@@ -20,25 +20,14 @@ const LogGroup = 1
 // fill the host's disk by being denied.
 const logRate = 10
 
-// Policy is what the rules around one worker depend on.
+// Policy is what the rules around one worker depend on: the policy of its pool,
+// and who answers the DNS questions that the guest asks its gateway.
 type Policy struct {
-	// Allow is reachable although Deny holds it; all else in Deny is not. IPv6
-	// destinations have no effect without IPv6.
-	Allow, Deny []network.Destination
-	// Resolver answers the DNS questions that the guest asks its gateway. It is
-	// IPv4; the zero Addr is none.
+	network.Policy
+	// Resolver is where questions are sent, IPv4; the zero Addr is nowhere.
 	Resolver netip.Addr
-	// Relay says that the gateway itself answers these, and no Resolver.
+	// Relay says that the gateway itself answers them, and no Resolver.
 	Relay bool
-	// Learnt says that beside Allow nothing is reachable but what Learn adds.
-	Learnt bool
-	// IPv6 lets the guest speak it.
-	IPv6 bool
-	// Connections is how many the guest may open, and ConnectionRate how many a
-	// second; zero is without limit.
-	Connections, ConnectionRate int
-	// Log has denied packets logged.
-	Log bool
 }
 
 // Namespace returns the rules inside a worker's namespace. They do not depend
@@ -46,7 +35,7 @@ type Policy struct {
 func Namespace(p Policy) Table {
 	t := Table{Name: NamespaceTable, Sets: destinationSets(p)}
 	t.Chains = []Chain{
-		{Name: deniedChain, Rules: denied(p.Log, LogGroup)},
+		{Name: deniedChain, Rules: denied(p.LogDenied, LogGroup)},
 		{Name: "spoofed", Hook: Raw, Rules: spoofed(p)},
 		{Name: "prerouting", Hook: DestinationNAT, Rules: redirects(p)},
 		{Name: "input", Hook: Input, Rules: toGateway(p)},
@@ -85,7 +74,7 @@ func spoofed(p Policy) []Rule {
 	deny := Deny{deniedChain}
 	guest := Source{Prefix: only(network.Guest), Not: true}
 	rules := []Rule{fromGuest(SourceMAC{MAC: network.GuestMAC, Not: true}).do(deny)}
-	if !p.IPv6 {
+	if !p.IPv6.On {
 		return append(rules,
 			fromGuest(linkMulticast).do(Drop{}),
 			fromGuest(Family{IPv6: true}).do(deny),
@@ -138,7 +127,7 @@ func toGateway(p Policy) []Rule {
 			rules = append(append(rules, limited(p, question)...), question.do(Accept{}))
 		}
 	}
-	if p.IPv6 {
+	if p.IPv6.On {
 		rules = append(rules,
 			fromGuest(NeighbourSolicitation{}).do(Accept{}),
 			fromGuest(linkMulticast).do(Drop{}))
@@ -172,8 +161,8 @@ func throughGateway(p Policy) []Rule {
 	rules = append(rules, limited(p, fromGuest())...)
 	rules = append(rules, fromGuest(Redirected{}).do(Accept{}))
 	rules = append(rules, listed(p, p.Allow, allowSets, Accept{})...)
-	rules = append(rules, listed(p, p.Deny, denySets, deny)...)
-	if !p.Learnt {
+	rules = append(rules, listed(p, p.Denied(), denySets, deny)...)
+	if len(p.Domains) == 0 {
 		return rules
 	}
 	for _, set := range learntSets(p) {

@@ -181,8 +181,8 @@ func (i *Island) openUplink(addr netip.Addr) error {
 		uplink.routeTo(gateways[n], outside)
 		uplink.defaultRoute(gateways[n])
 	}
-	if i.options.Limits.Bandwidth > 0 {
-		uplink.bandwidth(i.options.Limits.Bandwidth)
+	if i.options.Bandwidth > 0 {
+		uplink.bandwidth(i.options.Bandwidth)
 	}
 	return uplink.err
 }

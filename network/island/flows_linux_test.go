@@ -138,7 +138,7 @@ func flowOptions(t testing.TB, pool string) Options {
 	options.IPv6 = network.IPv6{On: true}
 	options.Allow = destinations(t, banned+"/32 tcp/8443", banned6+"/128 tcp/8443", "tcp/6000-6010", printer+"/32")
 	options.Deny = append(network.DefaultDeny(), destinations(t, banned+"/32", banned6+"/128")...)
-	options.Limits = Limits{Connections: 1000, ConnectionRate: 1000, Bandwidth: 1e9}
+	options.Connections, options.ConnectionRate, options.Bandwidth = 1000, 1000, 1e9
 	return options
 }
 

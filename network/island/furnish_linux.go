@@ -14,7 +14,8 @@ func (i *Island) furnish(mtu int, by answering) error {
 	if err := errors.Join(i.furnishIPv6(), routing()); err != nil {
 		return err
 	}
-	if err := firewall.Add(firewall.Namespace(i.policy(by))); err != nil {
+	rules := firewall.Policy{Policy: i.options.Policy, Resolver: by.redirect, Relay: by.relay}
+	if err := firewall.Add(firewall.Namespace(rules)); err != nil {
 		return err
 	}
 	loopback := configure("lo")
@@ -27,17 +28,6 @@ func (i *Island) furnishIPv6() error {
 		return routing6()
 	}
 	return errors.Join(disableIPv6("all"), disableIPv6("default"))
-}
-
-func (i *Island) policy(by answering) firewall.Policy {
-	o := i.options
-	return firewall.Policy{
-		Allow: o.Allow, Deny: o.Deny, Learnt: len(o.Domains) > 0,
-		Resolver: by.redirect, Relay: by.relay,
-		IPv6:        o.IPv6.On,
-		Connections: o.Limits.Connections, ConnectionRate: o.Limits.ConnectionRate,
-		Log: o.LogDenied,
-	}
 }
 
 // addTAP makes the gateway's end of the guest's link, whatever its other end
@@ -67,8 +57,8 @@ func (i *Island) addTAP(mtu int) error {
 	if i.options.IPv6.On {
 		tap.neighbour(network.Guest6.Addr(), network.GuestMAC)
 	}
-	if i.options.Limits.Bandwidth > 0 {
-		tap.bandwidth(i.options.Limits.Bandwidth)
+	if i.options.Bandwidth > 0 {
+		tap.bandwidth(i.options.Bandwidth)
 	}
 	return tap.err
 }

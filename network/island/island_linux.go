@@ -48,9 +48,6 @@ func New(o Options) (*Island, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network.domains: %w", err)
 	}
-	if o.Deny == nil {
-		o.Deny = network.DefaultDeny()
-	}
 	island := &Island{
 		naming:  newNaming(o.Pool, filepath.Clean(o.PoolDir)),
 		options: o,

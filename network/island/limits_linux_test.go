@@ -17,7 +17,7 @@ func TestConnectionsAtOnceAreLimited(t *testing.T) {
 	internet := newInternet(t)
 	listen(t, internet, public+":80")
 	options := testOptions(t, "p")
-	options.Limits.Connections = most
+	options.Connections = most
 	island := openIsland(t, options)
 	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
 	other := newGuest(t, acquire(t, island, "p-bbbbbbbb"))
@@ -43,7 +43,7 @@ func TestNewConnectionsPerSecondAreLimited(t *testing.T) {
 	internet := newInternet(t)
 	listener := listenPacket(t, internet, public+":80")
 	options := testOptions(t, "p")
-	options.Limits.ConnectionRate = perSecond
+	options.ConnectionRate = perSecond
 	island := openIsland(t, options)
 	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
 
@@ -96,7 +96,7 @@ func TestBandwidthIsLimitedInBothDirections(t *testing.T) {
 		conn.Write(make([]byte, n))
 	}()
 	options := testOptions(t, "p")
-	options.Limits.Bandwidth = bandwidth
+	options.Bandwidth = bandwidth
 	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
 	require.NoError(t, Do(guest, func() error {
 		conn, err := net.DialTimeout("tcp", public+":80", patience)

@@ -168,7 +168,7 @@ func TestOneWayStreamsAreOneConnection(t *testing.T) {
 	internet := newInternet(t)
 	listener := listenPacket(t, internet, public+":80")
 	options := testOptions(t, "p")
-	options.Limits.ConnectionRate = 5
+	options.ConnectionRate = 5
 	guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
 	require.NoError(t, ping(hostNamespace, netip.MustParseAddr(public), patience), "a link that has just come up loses packets")
 	require.NoError(t, ping(guest, netip.MustParseAddr(public), patience))

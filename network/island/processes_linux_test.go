@@ -60,7 +60,7 @@ func process(t *testing.T, role string, what any) *exec.Cmd {
 func playedOptions(pool, addresses string) Options {
 	return Options{
 		PoolDir: filepath.Join("/var/lib/mayfly/pools", pool), Pool: pool, AddressDir: addresses,
-		Subnet: netip.MustParsePrefix(subnet), DNS: []netip.Addr{netip.MustParseAddr(resolver)},
+		Subnet: netip.MustParsePrefix(subnet), Policy: network.Policy{DNS: []netip.Addr{netip.MustParseAddr(resolver)}},
 	}
 }
 

@@ -106,7 +106,7 @@ func testOptions(t testing.TB, pool string) Options {
 		Pool:       pool,
 		AddressDir: filepath.Join(t.TempDir(), "addresses"),
 		Subnet:     netip.MustParsePrefix(subnet),
-		DNS:        []netip.Addr{netip.MustParseAddr(resolver)},
+		Policy:     network.Policy{DNS: []netip.Addr{netip.MustParseAddr(resolver)}},
 		Log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }

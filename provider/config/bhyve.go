@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"regexp"
-)
+import "regexp"
 
 // Bhyve says how guests of vm-bhyve are made, for the backend of that name.
 type Bhyve struct {
@@ -18,49 +15,39 @@ type Bhyve struct {
 	Leases, LeasesFile string
 }
 
-func defaultBhyve() Bhyve { return Bhyve{Template: "default", User: "freebsd", Leases: "auto"} }
-
-type rawBhyve struct {
-	sudo, template, user, password, leases, leasesFile given[string]
-}
-
-func readBhyve(t *table) rawBhyve {
-	return rawBhyve{
-		sudo:       t.text("sudo", `"sudo"`),
-		template:   t.text("template", `"default"`),
-		user:       t.text("user", `"freebsd"`),
-		password:   t.text("password", `"freebsd"`),
-		leases:     t.text("leases", `"kea"`),
-		leasesFile: t.text("leases_file", `"/var/db/kea/kea-leases4.csv"`),
+func bhyveSection(c *Config) section {
+	b := &c.Bhyve
+	return section{name: "bhyve", together: b.checkLeases,
+		about: `For the backend "bhyve" on FreeBSD: image.source is then an https:// URL, the path of a disk image,
+			or "vm:NAME@SNAPSHOT". See docs/backends/bhyve.md.`,
+		keys: []key{
+			{name: "sudo", value: text(&b.Sudo, oneOf("sudo", "doas")), example: `"sudo"`,
+				about: `"sudo" or "doas", where the runner is not root`, refused: "other words"},
+			{name: "template", value: text(&b.Template, parseTemplate), fallback: `"default"`,
+				about: "the template of vm-bhyve for guests that are made of a file", refused: "another form"},
+			{name: "user", value: text(&b.User, parseLoginUser), fallback: `"freebsd"`,
+				about: "the image's first login. Jobs log in as this user too, unless `connector_config` names " +
+					"another",
+				refused: "what is not a valid name of an account"},
+			{name: "password", value: text(&b.Password, parsePassword), example: `"freebsd"`,
+				about: "for images that do not take a key by cloud-init", refused: "empty"},
+			{name: "leases", value: text(&b.Leases, oneOf("auto", "kea", "dhcpd", "dnsmasq", "arp")),
+				fallback: `"auto"`, example: `"kea"`,
+				about:   `where addresses are found: "kea", "dhcpd", "dnsmasq", "arp", or "auto" for all of these`,
+				refused: "other words"},
+			{name: "leases_file", value: text(&b.LeasesFile, parsePath), otherwise: "where FreeBSD's package has it",
+				example: `"/var/db/kea/kea-leases4.csv"`,
+				about:   "the file of that server", refused: `a relative path; beside "auto" or "arp"`},
+		},
 	}
 }
 
-func (r rawBhyve) parse(m *Errors, to *Bhyve) {
-	set(m, r.sudo, &to.Sudo, oneOf("sudo", "doas"))
-	set(m, r.template, &to.Template, parseTemplate)
-	set(m, r.user, &to.User, parseLoginUser)
-	set(m, r.password, &to.Password, parsePassword)
-	set(m, r.leases, &to.Leases, oneOf("auto", "kea", "dhcpd", "dnsmasq", "arp"))
-	set(m, r.leasesFile, &to.LeasesFile, parseDirectory)
-	if r.leasesFile.set && !m.has(r.leases.path) && (to.Leases == "auto" || to.Leases == "arp") {
-		m.add(r.leasesFile.path, "contradicts leases %q: write leases = \"kea\", \"dhcpd\" or \"dnsmasq\", whose file it is", to.Leases)
+func (b *Bhyve) checkLeases(r *reading) {
+	if r.gave("bhyve.leases_file") && !r.wrong("bhyve.leases") && (b.Leases == "auto" || b.Leases == "arp") {
+		r.refuse("bhyve.leases_file", "contradicts leases %q: "+
+			"write leases = \"kea\", \"dhcpd\" or \"dnsmasq\", whose file it is", b.Leases)
 	}
 }
 
-var templateName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-
-func parseTemplate(name string) (string, error) {
-	if !templateName.MatchString(name) {
-		return "", fmt.Errorf("%q is no name of a template: write for instance \"default\", for .templates/default.conf below vm_dir", name)
-	}
-	return name, nil
-}
-
-type writtenBhyve struct {
-	Sudo       string `json:"sudo,omitzero"`
-	Template   string `json:"template"`
-	User       string `json:"user"`
-	Password   string `json:"password,omitzero"`
-	Leases     string `json:"leases"`
-	LeasesFile string `json:"leases_file,omitzero"`
-}
+var parseTemplate = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`),
+	`is not a valid name of a template: write for instance "default", for .templates/default.conf below vm_dir`)

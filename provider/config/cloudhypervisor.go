@@ -6,9 +6,6 @@ import (
 	"strings"
 )
 
-// BackendCloudHypervisor runs workers as Cloud Hypervisor virtual machines.
-const BackendCloudHypervisor = "cloudhypervisor"
-
 // CloudHypervisor is what only that backend takes.
 type CloudHypervisor struct {
 	// Binary is a name that is found in PATH, or an absolute path.
@@ -20,58 +17,34 @@ type CloudHypervisor struct {
 	NetworkBandwidth int64
 }
 
-type rawCloudHypervisor struct {
-	binary, diskBandwidth, networkBandwidth given[string]
-	diskOperations                          given[int64]
-}
-
-func readCloudHypervisor(t *table) rawCloudHypervisor {
-	return rawCloudHypervisor{
-		binary:           t.text("binary", `"cloud-hypervisor"`),
-		diskBandwidth:    t.text("disk_bandwidth", `"200MiB"`),
-		diskOperations:   t.whole("disk_operations", `5000`),
-		networkBandwidth: t.text("network_bandwidth", `"100MiB"`),
+func cloudHypervisorSection(c *Config) section {
+	h := &c.CloudHypervisor
+	return section{name: "cloud_hypervisor",
+		about: `For the backend "cloudhypervisor" only. The limits hold for each worker and each second; there are
+			none unless given.`,
+		keys: []key{
+			{name: "binary", value: text(&h.Binary, parseBinary), fallback: `"cloud-hypervisor"`,
+				about: "its program: a name found in PATH, or an absolute path", refused: "empty; a relative path"},
+			{name: "disk_bandwidth", value: size(&h.DiskBandwidth, mib), example: `"200MiB"`,
+				about: "bytes read and written", refused: "below 1MiB"},
+			{name: "disk_operations", value: whole(&h.DiskOperations, atLeast(1,
+				"would let no disk work: write at least 1, or remove it for no limit")),
+				example: `5000`,
+				about:   "reads and writes", refused: "below 1"},
+			{name: "network_bandwidth", value: size(&h.NetworkBandwidth, mib), example: `"100MiB"`,
+				about: "bytes in each direction, of the machine's own device; `network.bandwidth` serves every " +
+					"backend",
+				refused: "below 1MiB"},
+		},
 	}
-}
-
-func (r rawCloudHypervisor) parse(m *Errors, to *CloudHypervisor) {
-	set(m, r.binary, &to.Binary, parseBinary)
-	set(m, r.diskBandwidth, &to.DiskBandwidth, sizeFrom(mib))
-	set(m, r.diskOperations, &to.DiskOperations, parseOperations)
-	set(m, r.networkBandwidth, &to.NetworkBandwidth, sizeFrom(mib))
 }
 
 // parseBinary refuses what would depend on the directory that the runner
 // happens to be in.
 func parseBinary(path string) (string, error) {
 	if path == "" || strings.Contains(path, "/") && !filepath.IsAbs(path) {
-		return "", fmt.Errorf("%q is neither a name nor an absolute path: write for instance \"/usr/local/bin/cloud-hypervisor\"", path)
+		return "", fmt.Errorf("%q is neither a name nor an absolute path: "+
+			"write for instance \"/usr/local/bin/cloud-hypervisor\"", path)
 	}
 	return path, nil
-}
-
-func parseOperations(n int64) (int64, error) {
-	if n < 1 {
-		return 0, fmt.Errorf("%d would let no disk work: write at least 1, or remove it for no limit", n)
-	}
-	return n, nil
-}
-
-// writtenCloudHypervisor is in the words of plugin_config.
-type writtenCloudHypervisor struct {
-	Binary           string `json:"binary"`
-	DiskBandwidth    string `json:"disk_bandwidth,omitzero"`
-	DiskOperations   int64  `json:"disk_operations,omitzero"`
-	NetworkBandwidth string `json:"network_bandwidth,omitzero"`
-}
-
-func (c CloudHypervisor) written() writtenCloudHypervisor {
-	w := writtenCloudHypervisor{Binary: c.Binary, DiskOperations: c.DiskOperations}
-	if c.DiskBandwidth > 0 {
-		w.DiskBandwidth = writeSize(c.DiskBandwidth)
-	}
-	if c.NetworkBandwidth > 0 {
-		w.NetworkBandwidth = writeSize(c.NetworkBandwidth)
-	}
-	return w
 }

@@ -1,8 +1,9 @@
 // Package config turns a runner's plugin_config into a Config: every value
-// checked, every default filled in, every mistake reported at once. The shape
-// of the file (raw.go), the check of each part (pool.go, image.go and so on)
-// and fleetingd's older keys (fleetingd.go) live here, and so does finding
-// plugin_config in GitLab Runner's own config.toml (runner.go).
+// checked, every default filled in, every mistake reported at once. A section of
+// the file has a Go file, named after it, with a table of its keys (section.go):
+// all that is known about a key is there. fleetingd's older keys (fleetingd.go)
+// live here too, and finding plugin_config in GitLab Runner's own config.toml
+// (runner.go).
 //
 // What the values lead to does not live here: nothing in this package starts,
 // creates or probes anything, except that a local image must be readable and
@@ -10,39 +11,18 @@
 package config
 
 import (
-	"net/netip"
+	"cmp"
+	"encoding/json"
+	"fmt"
 	"path/filepath"
-	"time"
+	"runtime"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// Names of the backends that Config.Backend may hold.
-const (
-	// BackendAuto leaves the choice to what this host can do.
-	BackendAuto = "auto"
-	// BackendQEMU runs workers as QEMU virtual machines.
-	BackendQEMU = "qemu"
-	// BackendTart runs workers as Tart's machines on macOS.
-	BackendTart = "tart"
-	// BackendBhyve runs workers as guests of vm-bhyve on FreeBSD.
-	BackendBhyve = "bhyve"
-	// BackendNspawn runs workers as containers of systemd-nspawn.
-	BackendNspawn = "nspawn"
-	// BackendSynthetic only plays workers, for tests and load.
-	BackendSynthetic = "synthetic"
-)
-
-// Multiples of a byte, the unit of every size in a Config.
-const (
-	mib int64 = 1 << 20
-	gib int64 = 1 << 30
-)
-
-// DefaultUser is the account that jobs log in to when the runner's
+// defaultUser is the account that jobs log in to when the runner's
 // connector_config names none.
-const DefaultUser = "mayfly"
+const defaultUser = "mayfly"
 
 // Config is a checked plugin_config.
 type Config struct {
@@ -66,100 +46,78 @@ type Config struct {
 	CloudHypervisor CloudHypervisor
 }
 
-// Image says what workers are made from.
-type Image struct {
-	Source image.Source
-	// Packages are installed at prebuild, and then Run's shell commands are
-	// run as root, in order.
-	Packages []string
-	Run      []string
-}
-
-// Machine says what one worker gets.
-type Machine struct {
-	CPUs int
-	// Memory and Disk are in bytes, always whole mebibytes.
-	Memory int64
-	Disk   int64
-	// StartTimeout is how long a worker may take to become ready before it
-	// counts as failed. The runner has no such limit of its own.
-	StartTimeout time.Duration
-}
-
-// Network says where workers are and what they may reach.
-type Network struct {
-	// Subnet holds the workers' addresses on this host. It is IPv4.
-	Subnet netip.Prefix
-	// Egress is the interface that workers reach the world through; empty
-	// means the one with the default route.
-	Egress string
-	// Allow is reachable even where Deny forbids it. A nil Deny stands for
-	// network.DefaultDeny, an empty one denies nothing.
-	Allow, Deny []network.Destination
-	// Domains, when there are any, are the names that workers may look up, and
-	// then they reach Allow and the addresses of these alone. "*.example.com"
-	// stands for every name below example.com.
-	Domains []string
-	// DNS are the resolvers; empty means those of this host.
-	DNS []netip.Addr
-	// IPv6 is off unless asked for.
-	IPv6 network.IPv6
-	// Bandwidth is bits per second for each worker in each direction; 0 is
-	// without limit.
-	Bandwidth int64
-	// Connections bounds how many connections out a worker has at once, and
-	// ConnectionRate how many it opens in a second; 0 is without limit.
-	Connections, ConnectionRate int
-	// LogDenied has the packets that a worker is denied logged with its id.
-	LogDenied bool
-}
-
-// Fork says whether workers are forked from a machine that was booted once.
-type Fork struct {
-	Enabled bool
-	// ShareMemory lets the forks of a pool share the pages that none of them
-	// has written to.
-	ShareMemory bool
-	// Spares is how many forks are kept ready but for their identity.
-	Spares int
-}
-
-// Host says how much of this host the pool may take.
-type Host struct {
-	// MaxWorkers of 0 stands for as many as the subnet holds.
-	MaxWorkers int
-	// ConcurrentStarts is how many workers may be on their way up at once.
-	ConcurrentStarts int
+// sections are the tables of plugin_config, in the order in which a reader meets
+// them, with c as what their values go into.
+func (c *Config) sections() []section {
+	return []section{
+		poolSection(c), imageSection(c), machineSection(c), networkSection(c), forkSection(c), hostSection(c),
+		nspawnSection(c), cloudHypervisorSection(c), tartSection(c), bhyveSection(c),
+	}
 }
 
 // Default is the Config of an empty plugin_config.
 func Default() Config {
-	return Config{
-		Pool:     "default",
-		Backend:  BackendAuto,
-		StateDir: "/var/lib/mayfly",
-		Image:    Image{Source: image.Source{Kind: image.Debootstrap}},
-		Machine:  Machine{CPUs: 2, Memory: 2 * gib, Disk: 10 * gib, StartTimeout: 10 * time.Minute},
-		Network: Network{
-			Subnet: netip.MustParsePrefix("10.210.0.0/16"), Connections: 4096, ConnectionRate: 500,
-		},
-		Fork:   Fork{Enabled: true, ShareMemory: true},
-		Nspawn: Nspawn{PrivateUsers: true},
-		Host:   Host{ConcurrentStarts: 4},
-		Tart:   defaultTart(),
-		Bhyve:  defaultBhyve(),
-
-		CloudHypervisor: CloudHypervisor{Binary: "cloud-hypervisor"},
+	var c Config
+	var mistakes Errors
+	for _, s := range c.sections() {
+		for _, k := range s.keys {
+			if k.fallback == "" {
+				continue
+			}
+			value, err := decode([]byte(k.fallback))
+			if err != nil {
+				mistakes.add(s.path(k), "not a value: %v", err)
+			}
+			k.value.read(&mistakes, given{s.path(k), value}, k.fallback)
+		}
 	}
+	if len(mistakes) > 0 {
+		panic(fmt.Sprintf("config: a default is wrong: %v", mistakes))
+	}
+	return c
+}
+
+var _ json.Marshaler = Config{}
+
+// MarshalJSON writes a plugin_config from which Parse reads the same Config,
+// for those who start the plugin with a configuration that they changed. What
+// has no word for its default, such as the host's own resolvers, is left out.
+func (c Config) MarshalJSON() ([]byte, error) {
+	all := make(map[string]any)
+	for _, s := range c.sections() {
+		table := all
+		if s.name != "" {
+			table = make(map[string]any)
+			all[s.name] = table
+		}
+		for _, k := range s.keys {
+			if k.fallback != "" || !k.value.zero() {
+				table[k.name] = k.value.write()
+			}
+		}
+	}
+	return json.Marshal(all)
+}
+
+// With returns the configuration after a change, checked as a whole: what is
+// right alone may be wrong beside the rest. The pool may be a command's own.
+func (c Config) With(change func(*Config)) (Config, error) {
+	change(&c)
+	text, err := json.Marshal(c)
+	if err != nil {
+		return Config{}, fmt.Errorf("writing plugin_config: %w", err)
+	}
+	return parse(text)
 }
 
 // Recipe is the image that the configuration asks for, with user as the
-// account that jobs log in to; when that is empty it is DefaultUser, or the
-// account that the image has. The
-// binaries to copy in are not configuration: the wiring adds them.
+// account that jobs log in to; when that is empty it is defaultUser, or the
+// account that the image has. The binaries to copy in are not configuration: the
+// wiring adds them.
 func (c Config) Recipe(user string) image.Recipe {
 	if user == "" {
-		user = c.defaultUser()
+		users := map[string]string{BackendTart: c.Tart.User, BackendBhyve: c.Bhyve.User}
+		user = cmp.Or(users[c.foreign()], defaultUser)
 	}
 	return image.Recipe{
 		Source:   c.Image.Source,
@@ -170,6 +128,20 @@ func (c Config) Recipe(user string) image.Recipe {
 		CPUs:     c.Machine.CPUs,
 		Memory:   c.Machine.Memory,
 	}
+}
+
+// foreign is the backend, if it is one whose images have accounts already and
+// are entered by SSH: chosen by its name, or by the system that this is.
+func (c Config) foreign() string {
+	switch {
+	case c.Backend != BackendAuto:
+		return c.Backend
+	case runtime.GOOS == "darwin":
+		return BackendTart
+	case runtime.GOOS == "freebsd":
+		return BackendBhyve
+	}
+	return ""
 }
 
 // PoolDir holds what belongs to this pool alone. Processes and links are found

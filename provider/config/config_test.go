@@ -25,7 +25,7 @@ func TestRecipe(t *testing.T) {
 		CPUs:     2,
 		Memory:   2 * gib,
 	}, c.Recipe("ubuntu"))
-	assert.Equal(t, config.DefaultUser, c.Recipe("").User)
+	assert.Equal(t, "mayfly", c.Recipe("").User)
 }
 
 func TestDirectories(t *testing.T) {

@@ -3,67 +3,83 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// readFleetingd takes the keys of the fleetingd plugin at their own meaning
-// into the places of ours, so that its users change one line.
-func readFleetingd(t *table, r *raw) {
-	replace(t, &r.network.egress, t.text("egress_interface", `"eth0"`), asWritten)
-	replace(t, &r.stateDir, t.text("vm_disk_directory", `"/var/lib/mayfly"`), asWritten)
-	replace(t, &r.network.subnet, t.text("vm_subnet", `"172.16.120."`), fromTextPrefix)
-	replace(t, &r.machine.cpus, t.whole("vm_num_cpu_cores", `2`), asWritten)
-	replace(t, &r.machine.memory, t.whole("vm_memory_mb", `2048`), inUnits("MiB"))
-	replace(t, &r.machine.disk, t.whole("vm_disk_size_gb", `10`), inUnits("GiB"))
-	replace(t, &r.image.run,
-		t.texts("vm_prebuild_cloudinit_extra_cmds", `["apt-get install -y git"]`), fromRunCommands)
+// flatKey is a key of the fleetingd plugin, at its own meaning, for which a
+// nested one of ours stands: users of fleetingd change one line.
+type flatKey struct {
+	name, nested, example string
+	// read gives the value that the nested key would have, nil for a wrong one,
+	// and whether there is anything of the right type.
+	read func(m *Errors, g given, example string) (any, bool)
+}
+
+var flatKeys = []flatKey{
+	{"egress_interface", "network.egress", `"eth0"`, translated(aString, asWritten)},
+	{"vm_disk_directory", "state_dir", `"/var/lib/mayfly"`, translated(aString, asWritten)},
+	{"vm_subnet", "network.subnet", `"172.16.120."`, translated(aString, fromTextPrefix)},
+	{"vm_num_cpu_cores", "machine.cpus", `2`, translated(aWhole, asWritten)},
+	{"vm_memory_mb", "machine.memory", `2048`, translated(aWhole, inUnits("MiB"))},
+	{"vm_disk_size_gb", "machine.disk", `10`, translated(aWhole, inUnits("GiB"))},
+	{"vm_prebuild_cloudinit_extra_cmds", "image.run", `["apt-get install -y git"]`, fromRunCommands},
 	// The console is always kept here: the key is accepted and decides nothing.
-	t.flag("vm_enable_virtio_console", `true`)
+	{"vm_enable_virtio_console", "", `true`, translated(aFlag, asWritten)},
 }
 
 // replace puts the value of a flat key in the place of its nested counterpart.
 // Both together are a mistake even when equal: soon only one would be edited.
-func replace[F, T any](t *table, place *given[T], flat given[F], translate func(F) (T, error)) {
-	if !flat.set {
-		return
+func (r *reading) replace(flat flatKey, g given) {
+	value, ok := flat.read(&r.Errors, g, flat.example)
+	switch {
+	case !ok || flat.nested == "":
+	case r.gave(flat.nested):
+		r.add(g.path, "contradicts %s, its other name: remove one of the two", r.path(flat.nested))
+	default:
+		r.given[flat.nested] = given{g.path, value}
 	}
-	if place.set {
-		t.mistakes.add(flat.path, "contradicts %s, its other name: remove one of the two", place.path)
-		return
-	}
-	*place = given[T]{path: flat.path}
-	value, err := translate(flat.value)
-	if err != nil {
-		t.mistakes.add(flat.path, "%v", err)
-		return
-	}
-	place.value, place.set = value, true
 }
 
-func asWritten[T any](value T) (T, error) { return value, nil }
+func translated[F any](f form[F], translate func(F) (any, error)) func(*Errors, given, string) (any, bool) {
+	return func(m *Errors, g given, example string) (any, bool) {
+		written, ok := f.of(m, g, example)
+		if !ok {
+			return nil, false
+		}
+		value, err := translate(written)
+		if err != nil {
+			m.add(g.path, "%v", err)
+		}
+		return value, true
+	}
+}
 
-func inUnits(unit string) func(int64) (string, error) {
-	return func(n int64) (string, error) { return fmt.Sprint(n, unit), nil }
+func asWritten[T any](value T) (any, error) { return value, nil }
+
+func inUnits(unit string) func(int64) (any, error) {
+	return func(n int64) (any, error) { return fmt.Sprint(n, unit), nil }
 }
 
 // fromTextPrefix makes a /24 of the text that its addresses begin with.
-func fromTextPrefix(text string) (string, error) {
+func fromTextPrefix(text string) (any, error) {
 	subnet, err := netip.ParsePrefix(text + "0/24")
 	if err != nil || !strings.HasSuffix(text, ".") {
-		return "", fmt.Errorf("%q is not the first three numbers of an address: write for instance \"172.16.120.\", "+
-			"or network.subnet in CIDR notation", text)
+		return nil, fmt.Errorf("%q is not the first three numbers of an address: "+
+			"write for instance \"172.16.120.\", or network.subnet in CIDR notation", text)
 	}
 	return subnet.String(), nil
 }
 
-func fromRunCommands(entries []string) ([]string, error) {
-	commands := make([]string, len(entries))
+func fromRunCommands(m *Errors, g given, example string) (any, bool) {
+	entries, ok := readTexts(m, g, example)
+	commands := make([]any, len(entries))
 	for i, entry := range entries {
 		commands[i] = fromRunCommand(entry)
 	}
-	return commands, nil
+	return commands, ok
 }
 
 // fromRunCommand gives the command that cloud-init ran for an entry: fleetingd
@@ -74,7 +90,7 @@ func fromRunCommand(entry string) string {
 	switch node := listElement(entry); {
 	case node == nil:
 		return entry
-	case isQuoted(node) && node.Tag == "!!str":
+	case node.Kind == yaml.ScalarNode && node.Style != 0 && node.Tag == "!!str": // in quotes, or after | or >
 		return node.Value
 	case isArguments(node):
 		return shellCommand(node.Content)
@@ -97,22 +113,10 @@ func listElement(entry string) *yaml.Node {
 	return nil
 }
 
-func isScalar(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode }
-
-// isQuoted tells a scalar in quotes, or after | or >, from bare words.
-func isQuoted(node *yaml.Node) bool { return isScalar(node) && node.Style != 0 }
-
 // isArguments tells whether cloud-init would run the list without a shell.
 func isArguments(node *yaml.Node) bool {
-	if node.Kind != yaml.SequenceNode || len(node.Content) == 0 {
-		return false
-	}
-	for _, element := range node.Content {
-		if !isScalar(element) {
-			return false
-		}
-	}
-	return true
+	isOther := func(element *yaml.Node) bool { return element.Kind != yaml.ScalarNode }
+	return node.Kind == yaml.SequenceNode && len(node.Content) > 0 && !slices.ContainsFunc(node.Content, isOther)
 }
 
 // shellCommand quotes each argument, so that the shell takes it as it is.

@@ -96,7 +96,7 @@ func TestFleetingdCommands(t *testing.T) {
 
 func TestFleetingdMistakesNameTheFlatKey(t *testing.T) {
 	tests := []struct{ text, want string }{
-		{`{"egress_interface":"a/b"}`, `plugin_config.egress_interface: "a/b" is no name of an interface`},
+		{`{"egress_interface":"a/b"}`, `plugin_config.egress_interface: "a/b" is not a valid name of an interface`},
 		{`{"vm_disk_directory":"disks"}`, `plugin_config.vm_disk_directory: "disks" is not an absolute path`},
 		{`{"vm_subnet":"172.16.120"}`, `plugin_config.vm_subnet: "172.16.120" is not the first three numbers of an address`},
 		{`{"vm_subnet":"172.16."}`, `plugin_config.vm_subnet: "172.16." is not the first three numbers of an address`},

@@ -1,22 +1,31 @@
 package config
 
-import "fmt"
-
-func (r rawFork) parse(m *Errors, to *Fork) {
-	set(m, r.enabled, &to.Enabled, asGiven)
-	set(m, r.shareMemory, &to.ShareMemory, asGiven)
-	set(m, r.spares, &to.Spares, parseSpares)
+// Fork says whether workers are forked from a machine that was booted once.
+type Fork struct {
+	Enabled bool
+	// ShareMemory lets the forks of a pool share the pages that none of them
+	// has written to.
+	ShareMemory bool
+	// Spares is how many forks are kept ready but for their identity.
+	Spares int
 }
 
 // maxSpares is more than any host starts at once.
 const maxSpares = 100
 
-func parseSpares(n int64) (int, error) {
-	if n < 0 || n > maxSpares {
-		return 0, fmt.Errorf("%d is out of range: write a number from 0 to %d", n, maxSpares)
-	}
-	return int(n), nil
+func forkSection(c *Config) section {
+	f := &c.Fork
+	return section{name: "fork", keys: []key{
+		{name: "enabled", value: boolean(&f.Enabled), fallback: `true`,
+			about: "workers are forked from a machine that was booted once, as soon as there is one; else every " +
+				"worker boots"},
+		{name: "share_memory", value: boolean(&f.ShareMemory), fallback: `true`,
+			about: "the forks of a pool share the pages that none of them has written to. `false`: each has a copy " +
+				"from the start"},
+		{name: "spares", value: whole(&f.Spares, between(0, maxSpares)), fallback: `0`,
+			about: "forks that are kept ready but for their identity, restored and not running, while no worker is " +
+				"on its way up. They count in no limit, and take the place of no worker. By emulation they bring " +
+				"nothing that shows for one worker at a time ([figures](../performance.md))",
+			refused: "negative; above 100"},
+	}}
 }
-
-// asGiven is for values that cannot be wrong once they have the right type.
-func asGiven(value bool) (bool, error) { return value, nil }

@@ -8,40 +8,104 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
-// Both patterns keep a name from being taken for an option or for two names
-// by the package manager.
-var (
-	suiteName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
-	packageName = regexp.MustCompile(`^[A-Za-z0-9@][A-Za-z0-9@+._:=~/-]*$`)
-)
+// Image says what workers are made from.
+type Image struct {
+	Source image.Source
+	// Packages are installed at prebuild, and then Run's shell commands are
+	// run as root, in order.
+	Packages []string
+	Run      []string
+}
 
-func (r rawImage) parse(m *Errors, to *Image) {
-	set(m, r.source, &to.Source, parseSource)
-	set(m, r.digest, &to.Source.SHA256, parseDigest)
-	set(m, r.suite, &to.Source.Suite, parseSuite)
-	setEach(m, r.packages, &to.Packages, parsePackage)
-	setEach(m, r.run, &to.Run, parseCommand)
-	if !m.has(r.source.path) {
-		r.checkContradictions(m, to.Source.Kind)
+func imageSection(c *Config) section {
+	i := &c.Image
+	return section{name: "image", together: c.checkImage, keys: []key{
+		// First, as it sets all of the source.
+		{name: "source", value: as(aString, &i.Source, parseSource, writeSource),
+			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
+			about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), an
+				https:// URL, or the absolute path of a file (local:/path means the same). For "tart":
+				"oci:REGISTRY/NAME:TAG" or "…@sha256:DIGEST", or "vm:NAME". For "bhyve": a URL, a path, or
+				"vm:NAME@SNAPSHOT"`,
+			refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable " +
+				"or not regular; what the named backend cannot use"},
+		{name: "digest", value: text(&i.Source.SHA256, parseDigest),
+			example: `"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"`,
+			about:   "SHA-256 of the downloaded or local file, 64 hexadecimal digits, `sha256:` before them or not",
+			refused: "another form; beside `debootstrap`"},
+		{name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
+			about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
+			refused: "another form; beside any other source"},
+		{name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
+			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
+			refused: "what is not a valid name of a package"},
+		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
+			about: "shell commands, run as root, in order, once, when the image is built", refused: "an empty command"},
+	}}
+}
+
+// checkImage refuses keys that say something about another source, and a source
+// that the backend cannot use.
+func (c *Config) checkImage(r *reading) {
+	if r.wrong("image.source") {
+		return
+	}
+	c.checkSource(r)
+	kind := c.Image.Source.Kind
+	if kind != image.Debootstrap && r.gave("image.suite") {
+		r.refuse("image.suite", "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
+	}
+	if (kind == image.OCI || kind == image.VM) && r.gave("image.digest") {
+		r.refuse("image.digest", "contradicts image.source, which is not a file: "+
+			"remove it; a reference may end in @sha256:DIGEST")
+	}
+	if kind == image.Debootstrap && r.gave("image.digest") {
+		r.refuse("image.digest", "contradicts image.source %q, which is not a file: "+
+			"remove it, or name a file or a URL as image.source", kind)
 	}
 }
 
-func (r rawImage) checkContradictions(m *Errors, kind string) {
-	if kind != image.Debootstrap && r.suite.set {
-		m.add(r.suite.path, "contradicts image.source, which is no %q: remove one of the two", image.Debootstrap)
+// sourcesOf are the kinds of images that a backend can use, where they are not
+// those of a Linux host.
+var sourcesOf = map[string][]string{
+	BackendTart:      {image.OCI, image.VM},
+	BackendBhyve:     {image.HTTPS, image.Local, image.VM},
+	BackendSynthetic: {image.Debootstrap, image.HTTPS, image.Local, image.OCI, image.VM},
+}
+
+// checkSource refuses an image that the backend cannot use, when the backend
+// is named. Otherwise the one that is chosen says so.
+func (c *Config) checkSource(r *reading) {
+	if c.Backend == BackendAuto || r.wrong("backend") {
+		return
 	}
-	if (kind == image.OCI || kind == image.VM) && r.digest.set {
-		m.add(r.digest.path, "contradicts image.source, which is no file: remove it; a reference may end in @sha256:DIGEST")
+	kinds := sourcesOf[c.Backend]
+	if kinds == nil {
+		kinds = []string{image.Debootstrap, image.HTTPS, image.Local}
 	}
-	if kind == image.Debootstrap && r.digest.set {
-		m.add(r.digest.path, "contradicts image.source %q, which is no file: "+
-			"remove it, or name a file or a URL as image.source", kind)
+	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
+		r.refuse("image.source", "%q is not a valid image for backend %q, which takes %s",
+			writeSource(c.Image.Source), c.Backend, describeKinds(kinds))
 	}
+}
+
+func describeKinds(kinds []string) string {
+	words := map[string]string{
+		image.Debootstrap: `"debootstrap"`, image.HTTPS: "an https:// URL", image.Local: "the absolute path of a file",
+		image.OCI: `"oci:REGISTRY/NAME:TAG"`, image.VM: `"vm:NAME" (for "bhyve" "vm:NAME@SNAPSHOT") of a machine ` +
+			`that is there`,
+	}
+	var all []string
+	for _, kind := range kinds {
+		all = append(all, words[kind])
+	}
+	return strings.Join(all, ", ")
 }
 
 // parseSource takes what the prefix says and guesses nothing.
@@ -54,8 +118,8 @@ func parseSource(text string) (image.Source, error) {
 	case strings.HasPrefix(text, "https://"):
 		return parseURL(text)
 	case strings.HasPrefix(text, "http://"):
-		return image.Source{}, fmt.Errorf("%q could be changed on its way: use https://, "+
-			"or download it yourself and write its path", text)
+		return image.Source{}, fmt.Errorf("%q could be changed on its way: "+
+			"use https://, or download it yourself and write its path", text)
 	case strings.HasPrefix(text, image.OCI+":"):
 		return parseReference(strings.TrimPrefix(text, image.OCI+":"))
 	case strings.HasPrefix(text, image.VM+":"):
@@ -63,22 +127,24 @@ func parseSource(text string) (image.Source, error) {
 	case local || filepath.IsAbs(text):
 		return parseFile(path)
 	default:
-		return image.Source{}, fmt.Errorf("unknown source %q: write \"debootstrap\", an https:// URL "+
-			"or the absolute path of a file", text)
+		return image.Source{}, fmt.Errorf("unknown source %q: "+
+			"write \"debootstrap\", an https:// URL or the absolute path of a file", text)
 	}
 }
 
 func parseURL(text string) (image.Source, error) {
 	address, err := url.Parse(text)
 	if err != nil || address.Host == "" {
-		return image.Source{}, fmt.Errorf("%q is no URL: write for instance \"https://example.org/debian.qcow2\"", text)
+		return image.Source{}, fmt.Errorf("%q is not a valid URL: "+
+			"write for instance \"https://example.org/debian.qcow2\"", text)
 	}
 	return image.Source{Kind: image.HTTPS, Location: text}, nil
 }
 
 func parseFile(path string) (image.Source, error) {
 	if !filepath.IsAbs(path) {
-		return image.Source{}, fmt.Errorf("%q is not an absolute path: write for instance \"local:/srv/debian.qcow2\"", path)
+		return image.Source{}, fmt.Errorf("%q is not an absolute path: write for instance \"local:/srv/debian.qcow2\"",
+			path)
 	}
 	if err := checkReadable(path); err != nil {
 		return image.Source{}, err
@@ -105,24 +171,50 @@ func checkReadable(path string) error {
 func parseDigest(text string) (string, error) {
 	digits := strings.ToLower(strings.TrimPrefix(text, "sha256:"))
 	if sum, err := hex.DecodeString(digits); err != nil || len(sum) != 32 {
-		return "", fmt.Errorf("%q is no SHA-256: write 64 hexadecimal digits, as sha256sum prints them", text)
+		return "", fmt.Errorf("%q is not a valid SHA-256: write 64 hexadecimal digits, as sha256sum prints them", text)
 	}
 	return digits, nil
 }
 
-func parseSuite(name string) (string, error) {
-	if !suiteName.MatchString(name) {
-		return "", fmt.Errorf("%q is no name of a release: write for instance \"trixie\"", name)
+var (
+	ociReference = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9][A-Za-z0-9._-]*)+(:[A-Za-z0-9_][A-Za-z0-9._-]*|@sha256:[0-9a-f]{64})?$`)
+	machineName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._-]*)?$`)
+)
+
+func parseReference(text string) (image.Source, error) {
+	if !ociReference.MatchString(text) {
+		return image.Source{}, fmt.Errorf("%q is not a valid reference of an image: "+
+			"write for instance \"oci:registry.example.org/macos/base:latest\"", text)
 	}
-	return name, nil
+	return image.Source{Kind: image.OCI, Location: text}, nil
 }
 
-func parsePackage(name string) (string, error) {
-	if !packageName.MatchString(name) {
-		return "", fmt.Errorf("%q is no name of a package: write one name in each string, for instance \"git\"", name)
+func parseMachine(text string) (image.Source, error) {
+	if !machineName.MatchString(text) {
+		return image.Source{}, errors.New("\"vm:\" wants the name of a machine that is there: " +
+			"write for instance \"vm:base\", or \"vm:base@snapshot\"")
 	}
-	return name, nil
+	return image.Source{Kind: image.VM, Location: text}, nil
 }
+
+func writeSource(source image.Source) any {
+	switch {
+	case source.Location == "":
+		return source.Kind
+	case source.Kind == image.OCI || source.Kind == image.VM:
+		return source.Kind + ":" + source.Location
+	}
+	return source.Location
+}
+
+// Both patterns keep a name from being taken for an option or for two names
+// by the package manager.
+var (
+	parseSuite = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`),
+		`is not a valid name of a release: write for instance "trixie"`)
+	parsePackage = matching(regexp.MustCompile(`^[A-Za-z0-9@][A-Za-z0-9@+._:=~/-]*$`),
+		`is not a valid name of a package: write one name in each string, for instance "git"`)
+)
 
 func parseCommand(command string) (string, error) {
 	if strings.TrimSpace(command) == "" {

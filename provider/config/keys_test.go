@@ -1,99 +1,157 @@
 package config
 
 import (
-	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/templates"
 )
 
-// known reads an empty table for the keys that are asked for.
-func known[T any](read func(*table) T) []string {
-	t := &table{mistakes: new(Errors)}
-	read(t)
-	return t.known
-}
+var update = flag.Bool("update", false, "write the tables of docs/reference/configuration.md anew")
 
-// nestedKeys are the keys of each table.
-func nestedKeys() map[string][]string {
-	return map[string][]string{
-		"image":   known(readImage),
-		"machine": known(readMachine),
-		"network": known(readNetwork),
-		"fork":    known(readFork),
-		"nspawn":  known(readNspawn),
-		"host":    known(readHost),
-		"tart":    known(readTart),
-		"bhyve":   known(readBhyve),
-
-		"cloud_hypervisor": known(readCloudHypervisor),
-	}
-}
-
-func TestExampleNamesEveryKey(t *testing.T) {
-	for name, keys := range nestedKeys() {
-		assert.Contains(t, templates.RunnerConfig, "[runners.autoscaler.plugin_config."+name+"]")
-		for _, key := range keys {
-			assert.Contains(t, templates.RunnerConfig, "# "+key+" = ")
-		}
-	}
-	for _, key := range []string{"pool", "backend", "state_dir"} {
-		assert.Contains(t, templates.RunnerConfig, "# "+key+" = ")
-	}
-}
-
-func TestReferenceHasEveryKey(t *testing.T) {
-	page, err := os.ReadFile("../../docs/reference/configuration.md")
-	require.NoError(t, err)
-	for name, keys := range nestedKeys() {
-		_, section, found := strings.Cut(string(page), "\n## "+name+"\n")
-		require.True(t, found, name)
-		section, _, _ = strings.Cut(section, "\n## ")
-		for _, key := range keys {
-			assert.Contains(t, section, "`"+key+"`", name)
-		}
-	}
-}
-
-// A default in the reference is one that changes nothing.
-func TestReferenceHasTheDefaults(t *testing.T) {
-	page, err := os.ReadFile("../../docs/reference/configuration.md")
-	require.NoError(t, err)
-	row := regexp.MustCompile("^\\| (`[a-z_`, ]+`) \\| [^|]+ \\| `([^`]+)`")
-	checked, inside := 0, ""
-	for line := range strings.Lines(string(page)) {
-		if title, isTitle := strings.CutPrefix(line, "## "); isTitle {
-			inside = strings.TrimSpace(title)
-		}
-		match := row.FindStringSubmatch(line)
-		keys, isTable := nestedKeys()[inside]
-		if match == nil || !isTable && inside != "Top level" || !json.Valid([]byte(match[2])) {
-			continue
-		}
-		for key := range strings.SplitSeq(match[1], ", ") {
-			key = strings.Trim(key, "`")
-			if key == "deny" {
-				continue // its default has a word of its own in a Config
+// everyKey calls a function for each key, with what encloses it in JSON: %s is
+// its value.
+func everyKey(do func(s section, k key, enclosed string)) {
+	var c Config
+	for _, s := range c.sections() {
+		for _, k := range s.keys {
+			enclosed := fmt.Sprintf("{%q:%%s}", k.name)
+			if s.name != "" {
+				enclosed = fmt.Sprintf("{%q:%s}", s.name, enclosed)
 			}
-			text := fmt.Sprintf("{%q:%s}", key, match[2])
-			if isTable {
-				assert.Contains(t, keys, key)
-				text = fmt.Sprintf("{%q:%s}", inside, text)
-			}
+			do(s, k, enclosed)
+		}
+	}
+}
+
+func TestEveryKeyIsDescribed(t *testing.T) {
+	everyKey(func(s section, k key, _ string) {
+		assert.NotEmpty(t, k.about, s.path(k))
+		assert.NotEmpty(t, k.instance(), s.path(k))
+	})
+}
+
+// A default that is written changes nothing.
+func TestDefaultsAreGood(t *testing.T) {
+	everyKey(func(_ section, k key, enclosed string) {
+		if k.fallback != "" {
+			text := fmt.Sprintf(enclosed, k.fallback)
 			c, err := Parse([]byte(text))
 			require.NoError(t, err, text)
 			assert.Equal(t, Default(), c, text)
-			checked++
 		}
+	})
+}
+
+// An example may contradict what is beside it, but is right alone.
+func TestExamplesAreGood(t *testing.T) {
+	everyKey(func(s section, k key, _ string) {
+		value, err := decode([]byte(k.instance()))
+		require.NoError(t, err, s.path(k))
+		var mistakes Errors
+		k.value.read(&mistakes, given{s.path(k), value}, "")
+		assert.Empty(t, mistakes)
+		assert.NotEqual(t, k.fallback, k.example, s.path(k))
+	})
+}
+
+// TestExampleGivesTheDefaults reads the whole example with every key at its
+// default, which is the same as without any.
+func TestExampleGivesTheDefaults(t *testing.T) {
+	atDefault := regexp.MustCompile(`(?m)^( *)# ([a-z0-9_]+ = )`)
+	for _, text := range []string{Example(), atDefault.ReplaceAllString(Example(), "$1$2")} {
+		file := filepath.Join(t.TempDir(), "config.toml")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		c, settings, err := Load(file, "")
+		require.NoError(t, err)
+		assert.Equal(t, Default(), c)
+		assert.Equal(t, RunnerSettings{Username: "mayfly"}, settings)
 	}
-	assert.Greater(t, checked, 30)
+}
+
+// TestExampleHasEveryKey also where there is no default, and reads the examples
+// that go together.
+func TestExampleHasEveryKey(t *testing.T) {
+	for line := range strings.Lines(Example()) {
+		assert.NotContains(t, line, "`", "a comment is no Markdown")
+	}
+	everyKey(func(s section, k key, _ string) {
+		assert.Contains(t, Example(), "[runners.autoscaler.plugin_config."+s.name)
+		assert.Contains(t, Example(), "# "+k.name+" = "+k.instance()+"\n")
+	})
+	examples := regexp.MustCompile(`(?m)^( *)## ([a-z0-9_]+ = )`).ReplaceAllString(Example(), "$1$2")
+	examples = regexp.MustCompile(`(?m)^ *suite = .*$`).ReplaceAllString(examples, "") // it goes with no file
+	examples, _, _ = strings.Cut(examples, "    # For the backend \"tart\"")
+	file := filepath.Join(t.TempDir(), "config.toml")
+	require.NoError(t, os.WriteFile(file, []byte(examples), 0o600))
+	c, _, err := Load(file, "")
+	require.NoError(t, err)
+	assert.Len(t, c.Image.Source.SHA256, 64)
+	assert.Equal(t, []string{"gitlab.example.com", "*.debian.org"}, c.Network.Domains)
+	assert.Equal(t, int64(100e6), c.Network.Bandwidth)
+	assert.Equal(t, int64(200*mib), c.CloudHypervisor.DiskBandwidth)
+}
+
+// TestReferenceIsWhatTheKeysSay holds the tables of the page, which `make
+// generate` writes. All else on the page is written by hand.
+func TestReferenceIsWhatTheKeysSay(t *testing.T) {
+	const page = "../../docs/reference/configuration.md"
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	want := string(text)
+	var c Config
+	for _, s := range c.sections() {
+		title := s.name
+		if title == "" {
+			title = "Top level"
+		}
+		before, after, found := strings.Cut(want, "\n## "+title+"\n")
+		require.True(t, found, title)
+		intro, table, found := strings.Cut(after, "\n| key |")
+		require.True(t, found, title)
+		require.NotContains(t, intro, "\n## ", title)
+		_, rest, _ := strings.Cut(table, "\n\n")
+		want = before + "\n## " + title + "\n" + intro + "\n" + referenceTable(s) + "\n" + rest
+	}
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(want), 0o644))
+		return
+	}
+	assert.Empty(t, cmp.Diff(string(text), want), "run make generate")
+}
+
+// asCode marks the values in a text.
+func asCode(text string) string {
+	return regexp.MustCompile(`"[^"]*"`).ReplaceAllString(oneLine(text), "`$0`")
+}
+
+func referenceTable(s section) string {
+	var out strings.Builder
+	out.WriteString("| key | type | default | meaning | refused |\n|---|---|---|---|---|\n")
+	for _, k := range s.keys {
+		kind, otherwise := k.kind, k.otherwise
+		if kind == "" {
+			kind = k.value.kind
+		}
+		switch {
+		case otherwise != "":
+		case k.fallback != "":
+			otherwise = "`" + k.fallback + "`"
+		case strings.HasPrefix(kind, "list"):
+			otherwise = "empty"
+		default:
+			otherwise = "none"
+		}
+		fmt.Fprintf(&out, "| `%s` | %s | %s | %s | %s |\n", k.name, kind, otherwise, asCode(k.about), asCode(k.refused))
+	}
+	return strings.ReplaceAll(out.String(), "|  |\n", "| |\n")
 }
 
 func TestClosest(t *testing.T) {

@@ -5,6 +5,17 @@ import (
 	"time"
 )
 
+// Machine says what one worker gets.
+type Machine struct {
+	CPUs int
+	// Memory and Disk are in bytes, always whole mebibytes.
+	Memory int64
+	Disk   int64
+	// StartTimeout is how long a worker may take to become ready before it
+	// counts as failed. The runner has no such limit of its own.
+	StartTimeout time.Duration
+}
+
 // The least that a machine needs to boot a distribution and log in. The most
 // CPUs are what QEMU's machine takes without further settings.
 const (
@@ -14,24 +25,30 @@ const (
 	minStartTimeout = time.Second
 )
 
-func (r rawMachine) parse(m *Errors, to *Machine) {
-	set(m, r.cpus, &to.CPUs, parseCPUs)
-	set(m, r.memory, &to.Memory, sizeFrom(minMemory))
-	set(m, r.disk, &to.Disk, sizeFrom(minDisk))
-	set(m, r.startTimeout, &to.StartTimeout, parseStartTimeout)
-}
-
-func parseCPUs(n int64) (int, error) {
-	if n < 1 || n > maxCPUs {
-		return 0, fmt.Errorf("%d is out of range: write a number from 1 to %d", n, maxCPUs)
-	}
-	return int(n), nil
+func machineSection(c *Config) section {
+	m := &c.Machine
+	return section{name: "machine", keys: []key{
+		{name: "cpus", value: whole(&m.CPUs, between(1, maxCPUs)), fallback: `2`,
+			about: "virtual processors of each worker", refused: "below 1, above 256"},
+		{name: "memory", value: size(&m.Memory, minMemory), fallback: `"2GiB"`,
+			about: "memory of each worker. Nothing adds up what all workers take: keep `max_instances` × `memory` " +
+				"below what the host has",
+			refused: "below 256MiB"},
+		{name: "disk", value: size(&m.Disk, minDisk), fallback: `"10GiB"`,
+			about: "size of each worker's disk; only what is written takes room. At least as big as the cloud " +
+				"image's, which is checked when the image is built",
+			refused: "below 2GiB"},
+		{name: "start_timeout", value: text(&m.StartTimeout, parseStartTimeout), fallback: `"10m"`, kind: "duration",
+			about: "a worker that is not ready by then is destroyed. Waiting for the image or for a start slot " +
+				"does not count",
+			refused: "below 1s"},
+	}}
 }
 
 func parseStartTimeout(text string) (time.Duration, error) {
 	timeout, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no duration: write a number with a unit, for instance \"10m\"", text)
+		return 0, fmt.Errorf("%q is not a valid duration: write a number with a unit, for instance \"10m\"", text)
 	}
 	if timeout < minStartTimeout {
 		return 0, fmt.Errorf("%q is too short: write at least %q", text, minStartTimeout)

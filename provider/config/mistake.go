@@ -37,12 +37,6 @@ func (e *Errors) add(path, format string, args ...any) {
 	*e = append(*e, Mistake{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// has tells whether a key is known to be wrong, so that checks which need it
-// beside another key can keep quiet.
-func (e Errors) has(path string) bool {
-	return slices.ContainsFunc(e, func(m Mistake) bool { return m.Path == path })
-}
-
 // err is e in its lasting order, or nil when there is no mistake.
 func (e Errors) err() error {
 	if len(e) == 0 {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"unicode"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -23,67 +22,130 @@ const (
 	maxConnections = 1_000_000
 )
 
-func (r rawNetwork) parse(m *Errors, to *Network) {
-	set(m, r.subnet, &to.Subnet, parseSubnet)
-	set(m, r.egress, &to.Egress, parseInterface)
-	setDestinations(m, r.allow, &to.Allow)
-	setDestinations(m, r.deny, &to.Deny)
-	setEach(m, r.domains, &to.Domains, network.ParseDomain)
-	setEach(m, r.dns, &to.DNS, parseResolver)
-	set(m, r.ipv6, &to.IPv6, network.ParseIPv6)
-	set(m, r.bandwidth, &to.Bandwidth, parseRate)
-	set(m, r.connections, &to.Connections, parseConnections)
-	set(m, r.connectionRate, &to.ConnectionRate, parseConnections)
-	set(m, r.logDenied, &to.LogDenied, asGiven)
-	r.checkPolicy(m, *to)
-	r.checkResolvers(m, *to)
+// Network says where workers are and what they may reach.
+type Network struct {
+	// Subnet holds the workers' addresses on this host. It is IPv4.
+	Subnet netip.Prefix
+	network.Policy
 }
 
-// checkPolicy refuses lists that say two things, or something that nobody means.
-func (r rawNetwork) checkPolicy(m *Errors, n Network) {
-	if r.domains.set && len(n.Domains) == 0 {
-		m.add(r.domains.path, "empty, which might mean every name or none: write names, or remove it for every name")
+func networkSection(c *Config) section {
+	n := &c.Network
+	return section{name: "network", together: n.check,
+		about: "For the backends on Linux; Tart and vm-bhyve bring networks of their own.",
+		keys: []key{
+			{name: "subnet", value: text(&n.Subnet, parseSubnet), fallback: `"10.210.0.0/16"`, kind: "CIDR",
+				about: "the workers' addresses on this host, a /29 or larger. Three addresses of it are no " +
+					"machine's, and one is left to the machine that an image or a template is made of, with " +
+					"`fork.spares` another to a spare that is being made. Pools may share one",
+				refused: "IPv6; bits set after the prefix; smaller than /29; overlapping 198.18.0.0/30, which " +
+					"guests have inside. When the pool is opened: overlapping a route of the host"},
+			{name: "egress", value: text(&n.Egress, parseInterface), otherwise: "any, as the host's routes say",
+				example: `"eth0"`,
+				about:   "the only interface that workers may leave the host by. It must exist when the pool is opened",
+				refused: "what is not a valid name of an interface"},
+			{name: "allow", value: destinations(&n.Allow), kind: "list of destinations", example: `["192.168.1.10/32"]`,
+				about: "reachable although `deny` holds it. It does not open the host itself, nor other workers",
+				refused: "what is not a valid destination; the same one in `deny`; a network of IPv6 while `ipv6` is " +
+					"off"},
+			{name: "deny", value: destinations(&n.Deny), kind: "list of destinations",
+				otherwise: "`[\"private\", \"smtp\"]`", example: `["private", "smtp"]`,
+				about: `what workers cannot reach: networks ("10.1.2.0/24", "fd00::/8"), ports ("tcp/443",
+					"udp/5000-5999"), both ("10.1.2.3/32 tcp/443"), and the words "private" and "smtp". A list
+					replaces the default; [] denies nothing`,
+				refused: "what is not a valid destination"},
+			{name: "domains", value: list(&n.Domains, network.ParseDomain), kind: "list of names",
+				otherwise: "every name, and every destination that is not denied",
+				example:   `["gitlab.example.com", "*.debian.org"]`,
+				about: "the only names that workers may look up. Then they reach `allow`, and the addresses that " +
+					"these names have and `deny` has not, and nothing else",
+				refused: "an empty list; what is not a valid name"},
+			{name: "dns", value: list(&n.DNS, parseResolver), kind: "list of up to three addresses",
+				otherwise: "the host's resolvers, also one on a loopback address", example: `["9.9.9.9"]`,
+				about: "who answers the workers' questions, IPv4 or IPv6, reachable although denied. The next is " +
+					"asked when one does not answer. `[]` means the same as nothing",
+				refused: "names, ports, zones; one twice; more than three; 0.0.0.0, multicast, and what is inside " +
+					"every worker"},
+			{name: "ipv6", value: as(ipv6Form, &n.IPv6, network.ParseIPv6, asText[network.IPv6]),
+				fallback: `"off"`, example: `"nat"`,
+				about: `"off", "nat", or a prefix that is routed to this host. "off": none at all around a worker.
+					"nat": out by an address of this host. A prefix such as "2001:db8:1:2::/64": each worker has an
+					address in it. true is "nat", false is "off"`,
+				refused: "bits set after the prefix; longer than /96; outside 2000::/3 and fc00::/7; overlapping " +
+					"fd6d:6179:666c:7900::/64, which guests have inside"},
+			{name: "bandwidth", value: bandwidth(&n.Bandwidth),
+				otherwise: "no limit", example: `"100mbit"`,
+				about:   "bits per second of each worker, in each direction",
+				refused: `below "1mbit", above "100gbit"; sizes such as "100MiB"`},
+			{name: "connections", value: whole(&n.Connections, checkConnections), fallback: `4096`,
+				about: "connections out that a worker has at once; 0 is no limit", refused: "negative; above 1000000"},
+			{name: "connection_rate", value: whole(&n.ConnectionRate, checkConnections), fallback: `500`,
+				about:   "connections out that a worker opens in a second; 0 is no limit",
+				refused: "negative; above 1000000"},
+			{name: "log_denied", value: boolean(&n.LogDenied), fallback: `false`, example: `true`,
+				about: "log the packets that a worker is denied, with its id"},
+		},
+	}
+}
+
+// ipv6Form also takes true and false, for the two words that they say.
+var ipv6Form = form[string]{aString.kind, aString.want, func(value any) (string, bool) {
+	if on, isFlag := value.(bool); isFlag {
+		return network.IPv6{On: on}.String(), true
+	}
+	return aString.from(value)
+}}
+
+// destinations is a list whose words stand for several, and are written again.
+func destinations(to *[]network.Destination) value {
+	return lists(to, network.ParseDestinations, network.FormatDestinations)
+}
+
+// check looks at the lists, which depend on each other and on IPv6.
+func (n *Network) check(r *reading) {
+	n.checkDestinations(r)
+	n.checkResolvers(r)
+}
+
+// checkDestinations refuses lists that say two things, or something that nobody
+// means.
+func (n *Network) checkDestinations(r *reading) {
+	if r.gave("network.domains") && len(n.Domains) == 0 {
+		r.refuse("network.domains", "empty, which might mean every name or none: "+
+			"write names, or remove it for every name")
 	}
 	denied := network.FormatDestinations(n.Deny)
 	for _, text := range network.FormatDestinations(n.Allow) {
 		if slices.Contains(denied, text) {
-			m.add(r.allow.path, "%q is in deny too: remove it from one of the two", text)
+			r.refuse("network.allow", "%q is in deny too: remove it from one of the two", text)
 		}
 	}
-	if n.IPv6.On || m.has(r.ipv6.path) {
+	if n.IPv6.On || r.wrong("network.ipv6") {
 		return
 	}
-	for i, text := range r.allow.value {
+	allowed, _ := r.given["network.allow"].value.([]any)
+	for i, element := range allowed {
 		// A word stands for networks of both kinds.
+		text, _ := element.(string)
 		if list, err := network.ParseDestinations(text); err == nil && len(list) == 1 && list[0].Prefix.Addr().Is6() {
-			m.add(at(r.allow.path, i), "%q is not reached while IPv6 is off: set network.ipv6, or remove it", text)
+			r.add(at(r.path("network.allow"), i), "%q is not reached while IPv6 is off: set network.ipv6, or remove it",
+				text)
 		}
 	}
 }
 
 // checkResolvers takes IPv6 addresses also while IPv6 is off for workers: it is
 // the host that asks them.
-func (r rawNetwork) checkResolvers(m *Errors, n Network) {
+func (n *Network) checkResolvers(r *reading) {
+	path := r.path("network.dns")
 	if len(n.DNS) > maxResolvers {
-		m.add(r.dns.path, "has %d resolvers, and %d are the most that are asked: remove some", len(n.DNS), maxResolvers)
+		r.add(path, "has %d resolvers, and %d are the most that are asked: remove some", len(n.DNS), maxResolvers)
 	}
-	seen := make(map[netip.Addr]bool)
 	for i, resolver := range n.DNS {
-		if seen[resolver] && resolver.IsValid() {
-			m.add(at(r.dns.path, i), "%s is there twice: remove one of the two", resolver)
+		if resolver.IsValid() && slices.Contains(n.DNS[:i], resolver) {
+			r.add(at(path, i), "%s is there twice: remove one of the two", resolver)
 		}
-		seen[resolver] = true
 	}
-}
-
-// setDestinations reads a list whose entries may stand for several.
-func setDestinations(m *Errors, g given[[]string], place *[]network.Destination) {
-	if !g.set {
-		return
-	}
-	var lists [][]network.Destination
-	setEach(m, g, &lists, network.ParseDestinations)
-	*place = append([]network.Destination{}, slices.Concat(lists...)...)
 }
 
 func parseSubnet(text string) (netip.Prefix, error) {
@@ -92,7 +154,8 @@ func parseSubnet(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	if (Network{Subnet: subnet}).Addresses() < minWorkers {
-		return netip.Prefix{}, fmt.Errorf("the subnet %s is too small, as it takes three addresses beside the workers': "+
+		return netip.Prefix{}, fmt.Errorf("the subnet %s is too small, as it takes three addresses beside the "+
+			"workers': "+
 			"write a prefix of /29 or shorter", subnet)
 	}
 	if subnet.Overlaps(network.Guest) {
@@ -115,25 +178,27 @@ func parseResolver(text string) (netip.Addr, error) {
 	address, err := netip.ParseAddr(text)
 	switch address = address.Unmap(); {
 	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is no address: write for instance \"9.9.9.9\" or \"2620:fe::fe\"", text)
+		return netip.Addr{}, fmt.Errorf("%q is not a valid address: write for instance \"9.9.9.9\" or \"2620:fe::fe\"",
+			text)
 	case address.Zone() != "":
 		return netip.Addr{}, fmt.Errorf("%q has a zone, which is the host's own: write an address without one", text)
 	case address.IsUnspecified() || address.IsMulticast():
 		return netip.Addr{}, fmt.Errorf("%q answers nobody: write for instance \"9.9.9.9\"", text)
 	case network.Guest.Contains(address) || network.Guest6.Contains(address):
-		return netip.Addr{}, fmt.Errorf("%q is what workers ask already: write the address of a resolver outside them", text)
+		return netip.Addr{}, fmt.Errorf("%q is what workers ask already: write the address of a resolver outside them",
+			text)
 	}
 	return address, nil
 }
 
-func parseConnections(n int64) (int, error) {
+func checkConnections(n int64) error {
 	if n < 0 {
-		return 0, fmt.Errorf("%d is negative: write a number, or 0 for no limit", n)
+		return fmt.Errorf("%d is negative: write a number, or 0 for no limit", n)
 	}
 	if n > maxConnections {
-		return 0, fmt.Errorf("%d is more than a host bears: write a number up to %d, or 0 for no limit", n, maxConnections)
+		return fmt.Errorf("%d is more than a host bears: write a number up to %d, or 0 for no limit", n, maxConnections)
 	}
-	return int(n), nil
+	return nil
 }
 
 // parseInterface knows what the kernel takes as a name. Whether there is such
@@ -144,10 +209,8 @@ func parseInterface(name string) (string, error) {
 	}
 	if len(name) > maxInterfaceName || name == "." || name == ".." ||
 		strings.ContainsAny(name, "/:") || strings.ContainsFunc(name, isSpaceOrControl) {
-		return "", fmt.Errorf("%q is no name of an interface, at most %d characters without / : and spaces: "+
+		return "", fmt.Errorf("%q is not a valid name of an interface, at most %d characters without / : and spaces: "+
 			"write for instance \"eth0\"", name, maxInterfaceName)
 	}
 	return name, nil
 }
-
-func isSpaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }

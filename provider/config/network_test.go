@@ -113,9 +113,9 @@ func TestBadNetworks(t *testing.T) {
 		`{"allow":["fd00::/8"]}`:                        `allow[0]: "fd00::/8" is not reached while IPv6 is off: set network.ipv6, or remove it`,
 		`{"allow":["tcp/1","::/0 tcp/2"],"ipv6":"off"}`: `allow[1]: "::/0 tcp/2" is not reached while IPv6 is off: set network.ipv6, or remove it`,
 		`{"deny":"10.0.0.0/8"}`:                         `deny: want a list of strings, have the string "10.0.0.0/8": write for instance ["private", "smtp"]`,
-		`{"deny":["metadata"]}`:                         `deny[0]: "metadata" is no network: ` + howToWrite,
+		`{"deny":["metadata"]}`:                         `deny[0]: "metadata" is not a valid network: ` + howToWrite,
 		`{"deny":["2001:db8::1"]}`:                      `deny[0]: "2001:db8::1" is an address: write "2001:db8::1/128" for it alone`,
-		`{"deny":["private",""]}`:                       `deny[1]: "" is no destination: ` + howToWrite,
+		`{"deny":["private",""]}`:                       `deny[1]: "" is not a valid destination: ` + howToWrite,
 
 		`{"allow":["10.0.0.0/8"],"deny":["private","10.0.0.0/8"]}`:              `allow: "10.0.0.0/8" is in deny too: remove it from one of the two`,
 		`{"allow":["private"],"deny":["private"]}`:                              `allow: "private" is in deny too: remove it from one of the two`,
@@ -124,12 +124,13 @@ func TestBadNetworks(t *testing.T) {
 
 		`{"domains":[]}`:                     `domains: empty, which might mean every name or none: write names, or remove it for every name`,
 		`{"domains":"a.example"}`:            `domains: want a list of strings, have the string "a.example": write for instance ["gitlab.example.com", "*.debian.org"]`,
+		`{"domains":[1]}`:                    `domains[0]: want a string, have the number 1: write for instance domains = ["gitlab.example.com", "*.debian.org"]`,
 		`{"domains":["a.example","*"]}`:      `domains[1]: "*" is every name: remove domains for that, or write for instance "*.example.com"`,
 		`{"domains":["https://a.example/"]}`: `domains[0]: "https://a.example/" is a URL or a path: write the name in it alone, for instance "gitlab.example.com"`,
 		`{"domains":["10.1.2.3"]}`:           `domains[0]: "10.1.2.3" is an address: write "10.1.2.3/32" into allow`,
 
-		`{"dns":["dns.quad9.net"]}`:                                 `dns[0]: "dns.quad9.net" is no address: write for instance "9.9.9.9" or "2620:fe::fe"`,
-		`{"dns":["9.9.9.9:53"]}`:                                    `dns[0]: "9.9.9.9:53" is no address: write for instance "9.9.9.9" or "2620:fe::fe"`,
+		`{"dns":["dns.quad9.net"]}`:                                 `dns[0]: "dns.quad9.net" is not a valid address: write for instance "9.9.9.9" or "2620:fe::fe"`,
+		`{"dns":["9.9.9.9:53"]}`:                                    `dns[0]: "9.9.9.9:53" is not a valid address: write for instance "9.9.9.9" or "2620:fe::fe"`,
 		`{"dns":["9.9.9.9","fe80::1%eth0"]}`:                        `dns[1]: "fe80::1%eth0" has a zone, which is the host's own: write an address without one`,
 		`{"dns":["0.0.0.0"]}`:                                       `dns[0]: "0.0.0.0" answers nobody: write for instance "9.9.9.9"`,
 		`{"dns":["224.0.0.251"]}`:                                   `dns[0]: "224.0.0.251" answers nobody: write for instance "9.9.9.9"`,
@@ -146,8 +147,8 @@ func TestBadNetworks(t *testing.T) {
 		`{"ipv6":"fe80::/64"}`:      `ipv6: fe80::/64 is never routed to a host: write a part of 2000::/3 or fc00::/7, or "nat"`,
 
 		`{"bandwidth":100}`:                       `bandwidth: want a string, have the number 100: write for instance "100mbit"`,
-		`{"bandwidth":""}`:                        `bandwidth: "" is no bandwidth: write a whole number with a unit, for instance "100mbit"`,
-		`{"bandwidth":"1.5gbit"}`:                 `bandwidth: "1.5gbit" is no bandwidth: write a whole number with a unit, for instance "100mbit"`,
+		`{"bandwidth":""}`:                        `bandwidth: "" is not a valid bandwidth: write a whole number with a unit, for instance "100mbit"`,
+		`{"bandwidth":"1.5gbit"}`:                 `bandwidth: "1.5gbit" is not a valid bandwidth: write a whole number with a unit, for instance "100mbit"`,
 		`{"bandwidth":"100"}`:                     `bandwidth: "100" has no unit: write for instance "100mbit"`,
 		`{"bandwidth":"100MiB"}`:                  `bandwidth: "100MiB" is a size: write bits per second, for instance "100mbit"`,
 		`{"bandwidth":"100MB"}`:                   `bandwidth: "100MB" is a size: write bits per second, for instance "100mbit"`,
@@ -187,7 +188,7 @@ func TestEveryMistakeOfTheNetworkIsReported(t *testing.T) {
 		`plugin_config.network.connection_rate: -1 is negative: write a number, or 0 for no limit`,
 		`plugin_config.network.connections: -1 is negative: write a number, or 0 for no limit`,
 		`plugin_config.network.dns[1]: 9.9.9.9 is there twice: remove one of the two`,
-		`plugin_config.network.dns[2]: "x" is no address: write for instance "9.9.9.9" or "2620:fe::fe"`,
+		`plugin_config.network.dns[2]: "x" is not a valid address: write for instance "9.9.9.9" or "2620:fe::fe"`,
 		`plugin_config.network.domains[0]: "a:1" has a port: write the name alone, for instance "gitlab.example.com"`,
 	}, lines(t, `{"network":{"allow":["smtp","fd00::/8","1.2.3.4"],"deny":["tcp/25"],"domains":["a:1"],"dns":["9.9.9.9","9.9.9.9","x"],
 		"bandwidth":"1","connections":-1,"connection_rate":-1}}`))

@@ -7,16 +7,10 @@ type Nspawn struct {
 	PrivateUsers bool
 }
 
-type rawNspawn struct{ privateUsers given[bool] }
-
-type writtenNspawn struct {
-	PrivateUsers bool `json:"private_users"`
-}
-
-func readNspawn(t *table) rawNspawn {
-	return rawNspawn{privateUsers: t.flag("private_users", `true`)}
-}
-
-func (r rawNspawn) parse(m *Errors, to *Nspawn) {
-	set(m, r.privateUsers, &to.PrivateUsers, asGiven)
+func nspawnSection(c *Config) section {
+	return section{name: "nspawn", about: `For the backend "nspawn".`, keys: []key{
+		{name: "private_users", value: boolean(&c.Nspawn.PrivateUsers), fallback: `true`,
+			about: "root in a container is an unused user on this host. `false`: it is root, held back only by what it may " +
+				"not call. The two have different images"},
+	}}
 }

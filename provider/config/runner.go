@@ -23,27 +23,14 @@ type RunnerSettings struct {
 	Username string
 }
 
-// runnerFile is the part of GitLab Runner's config.toml that concerns us. The
-// rest is the runner's own to check. What should be a list of tables may be
-// anything: the library's words on that name our types.
-type runnerFile struct {
-	Runners any `toml:"runners"`
-}
-
+// runnerEntry is what concerns us of a [[runners]] entry. The rest is the
+// runner's own to check.
 type runnerEntry struct {
-	Name       string
-	Autoscaler *autoscaler
-}
-
-type autoscaler struct {
-	Plugin          string
-	MaxInstances    int64
-	PluginConfig    any
-	ConnectorConfig connectorConfig
-}
-
-type connectorConfig struct {
-	Username string
+	name             string
+	scaled           bool // it has an autoscaler
+	plugin, username string
+	maxInstances     int64
+	config           any
 }
 
 // Load reads GitLab Runner's config.toml. The runner is found by its name; an
@@ -66,7 +53,7 @@ func Load(file, runner string) (Config, RunnerSettings, error) {
 	if err != nil {
 		return Config{}, RunnerSettings{}, fmt.Errorf("%s, %s:\n%w", file, entry.describe(), err)
 	}
-	return config, RunnerSettings{Username: entry.Autoscaler.ConnectorConfig.Username}, nil
+	return config, RunnerSettings{Username: entry.username}, nil
 }
 
 func readRunners(file string) ([]runnerEntry, Errors, error) {
@@ -74,7 +61,11 @@ func readRunners(file string) ([]runnerEntry, Errors, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the runner's configuration: %w", err)
 	}
-	var content runnerFile
+	// What should be a list of tables may be anything: the library's words on that
+	// name our types.
+	var content struct {
+		Runners any `toml:"runners"`
+	}
 	if err := toml.Unmarshal(data, &content); err != nil {
 		return nil, nil, explainSyntax(file, err)
 	}
@@ -116,73 +107,55 @@ func readEntries(value any, m *Errors) []runnerEntry {
 }
 
 func readEntry(path string, value any, m *Errors) runnerEntry {
-	t := &table{path: path, mistakes: m}
+	entry := table{path: path}
 	var ok bool
-	if t.values, ok = value.(map[string]any); !ok {
+	if entry.values, ok = value.(map[string]any); !ok {
 		m.add(path, "want a table, have %s: begin each entry with [[runners]]", describe(value))
 	}
-	e := runnerEntry{Name: t.text("name", `"mayfly"`).value}
-	scaler := readTable(t, "autoscaler", "[runners.autoscaler]")
-	if scaler.values == nil {
-		return e
-	}
-	e.Autoscaler = &autoscaler{
-		Plugin:       scaler.text("plugin", strconv.Quote(PluginName)).value,
-		MaxInstances: read(scaler, "max_instances", "a whole number", "10", as[int64]).value,
-		PluginConfig: scaler.values["plugin_config"],
-		ConnectorConfig: connectorConfig{
-			Username: readTable(scaler, "connector_config", "[runners.autoscaler.connector_config]").text("username", `"mayfly"`).value,
-		},
-	}
+	var e runnerEntry
+	e.name, _ = aString.of(m, entry.at("name"), `"mayfly"`)
+	scaler := readTable(m, entry.at("autoscaler"), "[runners.autoscaler]")
+	connector := readTable(m, scaler.at("connector_config"), "[runners.autoscaler.connector_config]")
+	e.scaled, e.config = scaler.values != nil, scaler.values["plugin_config"]
+	e.plugin, _ = aString.of(m, scaler.at("plugin"), strconv.Quote(PluginName))
+	e.maxInstances, _ = aWhole.of(m, scaler.at("max_instances"), "10")
+	e.username, _ = aString.of(m, connector.at("username"), `"mayfly"`)
 	return e
-}
-
-// readTable reads a table that is none of plugin_config.
-func readTable(t *table, key, example string) *table {
-	g := read(t, key, "a table", example, as[map[string]any])
-	return &table{path: g.path, values: g.value, mistakes: t.mistakes}
 }
 
 func choose(entries []runnerEntry, name string) (runnerEntry, error) {
 	if len(entries) == 0 {
 		return runnerEntry{}, errors.New("there is no [[runners]] entry: register a runner first")
 	}
-	fitting := filter(entries, func(e runnerEntry) bool { return e.Name == name })
-	if name == "" {
-		fitting = filter(entries, runnerEntry.isOurs)
-		if len(fitting) == 0 && len(entries) == 1 {
-			fitting = entries
-		}
+	fitting := slices.DeleteFunc(slices.Clone(entries), func(e runnerEntry) bool {
+		return name == "" && !e.isOurs() || name != "" && e.name != name
+	})
+	if name == "" && len(fitting) == 0 && len(entries) == 1 {
+		fitting = entries
 	}
 	switch {
-	case len(fitting) > 1 && fitting[0].Name == fitting[1].Name:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own", fitting[0].Name)
+	case len(fitting) > 1 && fitting[0].name == fitting[1].name:
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own",
+			fitting[0].name)
 	case len(fitting) > 1:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s", names(fitting))
+		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s",
+			names(fitting))
 	case len(fitting) == 0 && name == "":
-		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s", PluginName, names(entries))
+		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s",
+			PluginName, names(entries))
 	case len(fitting) == 0:
 		return runnerEntry{}, fmt.Errorf("no [[runners]] entry is named %q: choose one of %s", name, names(entries))
-	case fitting[0].Autoscaler == nil:
-		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one", fitting[0].Name)
+	case !fitting[0].scaled:
+		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one",
+			fitting[0].name)
 	}
 	return fitting[0], nil
-}
-
-func filter(entries []runnerEntry, keep func(runnerEntry) bool) []runnerEntry {
-	var kept []runnerEntry
-	for _, entry := range entries {
-		if keep(entry) {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
 }
 
 func names(entries []runnerEntry) string {
 	quoted := make([]string, len(entries))
 	for i, entry := range entries {
-		quoted[i] = fmt.Sprintf("%q", entry.Name)
+		quoted[i] = fmt.Sprintf("%q", entry.name)
 	}
 	return strings.Join(quoted, ", ")
 }
@@ -190,19 +163,16 @@ func names(entries []runnerEntry) string {
 // isOurs tells whether plugin_config is meant for us. The plugin may be a name,
 // a path or a registry's reference with a tag.
 func (e runnerEntry) isOurs() bool {
-	if e.Autoscaler == nil {
-		return false
-	}
-	plugin, _, _ := strings.Cut(path.Base(e.Autoscaler.Plugin), ":")
+	plugin, _, _ := strings.Cut(path.Base(e.plugin), ":")
 	return plugin == PluginName || strings.Contains(plugin, "fleetingd")
 }
 
 // describe names the entry in a message about it. Whose plugin_config was read,
 // when it is another plugin's, explains most of what is wrong with it.
 func (e runnerEntry) describe() string {
-	text := fmt.Sprintf("runner %q", e.Name)
-	if plugin := e.Autoscaler.Plugin; plugin != "" && !e.isOurs() {
-		text += fmt.Sprintf(", whose plugin is %q", plugin)
+	text := fmt.Sprintf("runner %q", e.name)
+	if e.plugin != "" && !e.isOurs() {
+		text += fmt.Sprintf(", whose plugin is %q", e.plugin)
 	}
 	return text
 }
@@ -210,7 +180,7 @@ func (e runnerEntry) describe() string {
 // parse goes by way of JSON, as the runner does: what passes here passes there.
 // It adds to the mistakes that are known of the file.
 func (e runnerEntry) parse(mistakes Errors) (Config, error) {
-	data, err := json.Marshal(e.Autoscaler.PluginConfig)
+	data, err := json.Marshal(e.config)
 	if err != nil {
 		mistakes.add(root, "cannot be handed over as JSON, %v: remove the value", err)
 		return Config{}, mistakes.err()
@@ -221,17 +191,19 @@ func (e runnerEntry) parse(mistakes Errors) (Config, error) {
 		return Config{}, err
 	}
 	mistakes = append(mistakes, wrong...)
-	e.Autoscaler.check(&mistakes, config)
+	e.check(&mistakes, config)
 	return config, mistakes.err()
 }
 
 // check refuses those of the runner's own settings with which the plugin would
 // not start. The configuration is empty when it has mistakes itself.
-func (a autoscaler) check(m *Errors, c Config) {
-	user := a.ConnectorConfig.Username
-	set(m, given[string]{path: "connector_config.username", value: user, set: user != ""}, &user, parseLoginUser)
-	if len(*m) == 0 && a.MaxInstances > int64(c.MaxWorkers()) {
-		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a smaller number, "+
-			"or a larger host.max_workers or network.subnet", a.MaxInstances, c.MaxWorkers())
+func (e runnerEntry) check(m *Errors, c Config) {
+	if user := e.username; user != "" {
+		set(m, "connector_config.username", &user, user, parseLoginUser)
+	}
+	if len(*m) == 0 && e.maxInstances > int64(c.MaxWorkers()) {
+		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a "+
+			"smaller number, "+
+			"or a larger host.max_workers or network.subnet", e.maxInstances, c.MaxWorkers())
 	}
 }

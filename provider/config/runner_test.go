@@ -143,9 +143,9 @@ func TestLoadReportsAllWrongTypesAtOnce(t *testing.T) {
 func TestLoadChecksTheRunnersOwnSettings(t *testing.T) {
 	const head = "[[runners]]\nname = \"x\"\n[runners.autoscaler]\n"
 	tests := []struct{ name, text, want string }{
-		{"account", `connector_config = { username = "A b" }`, `connector_config.username: "A b" is no name for an account: write a-z`},
+		{"account", `connector_config = { username = "A b" }`, `connector_config.username: "A b" is not a valid name of an account: write a-z`},
 		{"account and more", "connector_config = { username = \"A b\" }\nplugin_config = { pol = 1 }",
-			"connector_config.username: \"A b\" is no name for an account: write a-z or _, then up to 31 of a-z, 0-9, _, . and -\n" +
+			"connector_config.username: \"A b\" is not a valid name of an account: write a-z or _, then up to 31 of a-z, 0-9, _, . and -\n" +
 				"plugin_config.pol: unknown key: did you mean \"pool\"?"},
 		{"subnet", "max_instances = 5\nplugin_config = { network = { subnet = \"10.1.0.0/29\" } }",
 			`max_instances: 5 is more than the 4 workers of this pool`},

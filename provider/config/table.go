@@ -4,120 +4,89 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// given is a value as the file gives it: of the right type, not yet checked.
-// It carries its path because a value may come from its own key or from
-// fleetingd's name for it, and a mistake must name what the user wrote.
-type given[T any] struct {
+// given is a value of the file, not looked at yet, with its path there, which a
+// mistake must name. A nil value is not given: null counts as that.
+type given struct {
 	path  string
-	value T
-	set   bool
+	value any
 }
 
-// table reads the keys of one table. It remembers which keys were asked for,
-// so that what is left over is unknown: no second list of keys can go stale.
+// table is a table of the file.
 type table struct {
-	path     string
-	values   map[string]any
-	known    []string
-	inside   []*table
-	mistakes *Errors
+	path   string
+	values map[string]any
 }
 
-// read takes a key's value out of the table. A null counts as not given.
-func read[T any](t *table, key, want, example string, convert func(any) (T, bool)) given[T] {
-	t.known = append(t.known, key)
-	g := given[T]{path: join(t.path, key)}
-	value := t.values[key]
-	if value == nil {
-		return g
-	}
-	if g.value, g.set = convert(value); !g.set {
-		t.mistakes.add(g.path, "want %s, have %s: write for instance %s", want, describe(value), example)
-	}
-	return g
+func (t table) at(key string) given { return given{join(t.path, key), t.values[key]} }
+
+// form is a type that a value has in the file.
+type form[T any] struct {
+	// kind names it in the reference, want in a mistake.
+	kind, want string
+	from       func(any) (T, bool)
 }
 
-func (t *table) text(key, example string) given[string] {
-	return read(t, key, "a string", example, as[string])
+var (
+	aString = form[string]{"string", "a string", typed[string]}
+	aFlag   = form[bool]{"true or false", "true or false", typed[bool]}
+	aWhole  = form[int64]{"whole number", "a whole number", asWhole}
+	aList   = form[[]any]{"list of strings", "a list of strings", typed[[]any]}
+	aTable  = form[map[string]any]{"table", "a table", typed[map[string]any]}
+)
+
+func typed[T any](value any) (T, bool) {
+	v, ok := value.(T)
+	return v, ok
 }
 
-func (t *table) flag(key, example string) given[bool] {
-	return read(t, key, "true or false", example, as[bool])
-}
-
-func (t *table) whole(key, example string) given[int64] {
-	return read(t, key, "a whole number", example, asWhole)
-}
-
-// texts reads a list of strings. A list with one wrong element is wrong.
-func (t *table) texts(key, example string) given[[]string] {
-	list := read(t, key, "a list of strings", example, as[[]any])
-	texts := given[[]string]{path: list.path, value: make([]string, len(list.value)), set: list.set}
-	for i, element := range list.value {
-		text, ok := element.(string)
-		if !ok {
-			t.mistakes.add(at(list.path, i), "want a string, have %s: write for instance %s = %s",
-				describe(element), key, example)
-			texts.set = false
-		}
-		texts.value[i] = text
-	}
-	return texts
-}
-
-// table reads a table inside this one; when it is not given, it is empty.
-func (t *table) table(key string) *table {
-	g := read(t, key, "a table", "[runners.autoscaler.plugin_config."+key+"]", as[map[string]any])
-	inside := &table{path: g.path, values: g.value, mistakes: t.mistakes}
-	t.inside = append(t.inside, inside)
-	return inside
-}
-
-// refuseRest reports the keys that nobody asked for, here and in the tables
-// inside. All tables were read before: a key may have its place in another one.
-func (t *table) refuseRest() {
-	all := append([]*table{t}, t.inside...)
-	for _, one := range all {
-		for key := range one.values {
-			if !slices.Contains(one.known, key) {
-				t.mistakes.add(join(one.path, key), "unknown key: %s", one.advise(key, all))
-			}
-		}
-	}
-}
-
-// advise says what an unknown key most likely meant. In TOML a line too high or
-// too low is enough for a key to end up in another table.
-func (t *table) advise(key string, all []*table) string {
-	if near := closest(key, t.known); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
-	}
-	for _, other := range all {
-		if slices.Contains(other.known, key) {
-			return fmt.Sprintf("did you mean %s?", join(other.path, key))
-		}
-	}
-	return "remove it, or use one of " + strings.Join(t.known, ", ")
-}
-
-func as[T any](value any) (T, bool) {
-	typed, ok := value.(T)
-	return typed, ok
-}
-
-// asWhole refuses 1.5, 1e3 and what does not fit 64 bits alike.
+// asWhole takes JSON's numbers and TOML's. It refuses 1.5, 1e3 and what does not
+// fit 64 bits alike.
 func asWhole(value any) (int64, bool) {
 	number, ok := value.(json.Number)
 	if !ok {
-		return 0, false
+		return typed[int64](value)
 	}
 	whole, err := strconv.ParseInt(number.String(), 10, 64)
 	return whole, err == nil
+}
+
+// of is the value, if one of the right type is given.
+func (f form[T]) of(m *Errors, g given, instance string) (T, bool) {
+	var none T
+	if g.value == nil {
+		return none, false
+	}
+	v, ok := f.from(g.value)
+	if !ok {
+		m.add(g.path, "want %s, have %s: write for instance %s", f.want, describe(g.value), instance)
+	}
+	return v, ok
+}
+
+// readTable reads a table inside; when it is not given, it is empty.
+func readTable(m *Errors, g given, instance string) table {
+	values, _ := aTable.of(m, g, instance)
+	return table{g.path, values}
+}
+
+// readTexts reads a list of strings. A list with one wrong element is wrong.
+func readTexts(m *Errors, g given, instance string) ([]string, bool) {
+	list, ok := aList.of(m, g, instance)
+	texts := make([]string, len(list))
+	for i, element := range list {
+		text, isText := element.(string)
+		if !isText {
+			m.add(at(g.path, i), "want a string, have %s: write for instance %s = %s",
+				describe(element), g.path[strings.LastIndex(g.path, ".")+1:], instance)
+			ok = false
+		}
+		texts[i] = text
+	}
+	return texts, ok
 }
 
 // describe names a value of generic JSON, or TOML, in the words of the file.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -35,13 +36,6 @@ type Tart struct {
 	Resolver string
 }
 
-func defaultTart() Tart {
-	return Tart{
-		User: "admin", Password: "admin", Pull: "missing", Concurrency: 4, RandomSerial: true,
-		RootDisk: "sync=none", Network: "nat", Resolver: "dhcp",
-	}
-}
-
 // TartHome is where Tart keeps the machines of all pools.
 func (c Config) TartHome() string {
 	if c.Tart.Home != "" {
@@ -50,135 +44,161 @@ func (c Config) TartHome() string {
 	return filepath.Join(c.StateDir, "tart")
 }
 
-type rawTart struct {
-	home, user, password, pull, cpu, memory, rootDisk, network, resolver given[string]
-	insecure, randomSerial, nested, suspendable                          given[bool]
-	concurrency                                                          given[int64]
-	dirs, mounts, disks, bridged, softnetAllow, softnetBlock             given[[]string]
-}
-
-func readTart(t *table) rawTart {
-	return rawTart{
-		home:         t.text("home", `"/Users/ci/.tart"`),
-		user:         t.text("user", `"admin"`),
-		password:     t.text("password", `"admin"`),
-		pull:         t.text("pull", `"missing"`),
-		insecure:     t.flag("insecure", `false`),
-		concurrency:  t.whole("concurrency", `4`),
-		cpu:          t.text("cpu", `"auto"`),
-		memory:       t.text("memory", `"auto"`),
-		randomSerial: t.flag("random_serial", `true`),
-		dirs:         t.texts("dirs", `["/Users/ci/cache,tag=cache"]`),
-		mounts:       t.texts("mounts", `["cache:/Users/admin/cache"]`),
-		disks:        t.texts("disks", `["/Users/ci/tools.img:ro"]`),
-		rootDisk:     t.text("root_disk", `"sync=none"`),
-		network:      t.text("network", `"softnet"`),
-		bridged:      t.texts("bridged", `["en0"]`),
-		softnetAllow: t.texts("softnet_allow", `["192.168.1.10/32"]`),
-		softnetBlock: t.texts("softnet_block", `["0.0.0.0/0"]`),
-		nested:       t.flag("nested", `false`),
-		suspendable:  t.flag("suspendable", `false`),
-		resolver:     t.text("resolver", `"dhcp"`),
+func tartSection(c *Config) section {
+	t := &c.Tart
+	return section{name: "tart", together: c.checkTart,
+		about: `For the backend "tart" on macOS: image.source is then "oci:REGISTRY/NAME:TAG" or "vm:NAME".
+			docs/backends/tart.md says more about each key.`,
+		keys: []key{
+			{name: "home", value: text(&t.Home, parsePath), otherwise: "`tart` below `state_dir`",
+				example: `"/Users/ci/.tart"`,
+				about:   "Tart's own directory, TART_HOME",
+				refused: "a relative path; one too long for the sockets below it"},
+			{name: "user", value: text(&t.User, parseLoginUser), fallback: `"admin"`,
+				about: "the image's first login. Jobs log in as this user too, unless `connector_config` names " +
+					"another",
+				refused: "what is not a valid name of an account"},
+			{name: "password", value: text(&t.Password, parsePassword), fallback: `"admin"`,
+				about: "the password of the image's first login", refused: "empty"},
+			{name: "pull", value: text(&t.Pull, oneOf("missing", "always")), fallback: `"missing"`,
+				about: `how images are pulled: "missing" or "always". "always" asks the registry at each start of
+					the pool`,
+				refused: "other words"},
+			{name: "insecure", value: boolean(&t.Insecure), fallback: `false`, about: "speak HTTP with the registry"},
+			{name: "concurrency", value: whole(&t.Concurrency, between(1, 64)), fallback: `4`,
+				about: "how many layers are pulled at once", refused: "below 1, above 64"},
+			{name: "cpu", value: text(&t.CPU, oneOf("auto")), example: `"auto"`,
+				about: `"auto": a share of the host's processors by host.max_workers, or half of them, in place of
+					machine.cpus`,
+				refused: "other words"},
+			{name: "memory", value: text(&t.Memory, oneOf("auto")), example: `"auto"`,
+				about: `"auto": a share of the host's memory by host.max_workers, or half of it, in place of
+					machine.memory`,
+				refused: "other words"},
+			{name: "random_serial", value: boolean(&t.RandomSerial), fallback: `true`,
+				about: "each macOS worker has a serial number of its own"},
+			{name: "dirs", value: list(&t.Dirs, parseShare), example: `["/Users/ci/cache,tag=cache"]`,
+				about: "shares, `[NAME:]/PATH[:ro][,tag=TAG]`", refused: "another form"},
+			{name: "mounts", value: list(&t.Mounts, parseMount), example: `["cache:/Users/admin/cache"]`,
+				about:   "shares that are mounted in each worker, `TAG:/DIRECTORY`",
+				refused: "another form; a tag that no entry of `dirs` has"},
+			{name: "disks", value: list(&t.Disks, parseDisk), example: `["/Users/ci/tools.img:ro"]`,
+				about: "further disks, as `tart run --disk` takes them", refused: "what begins with `-`, blanks"},
+			{name: "root_disk", value: text(&t.RootDisk, parseRootDisk), fallback: `"sync=none"`,
+				about: "`sync=none`, `fsync` or `full`, `caching=automatic`, `cached` or `uncached`, with a comma " +
+					"between",
+				refused: "other options"},
+			{name: "network", value: text(&t.Network, oneOf("nat", "softnet", "bridged", "host")), fallback: `"nat"`,
+				example: `"softnet"`,
+				about: `"nat", "softnet" (which has allow and block lists), "bridged" (which names interfaces) or
+					"host"`,
+				refused: "other words"},
+			{name: "bridged", value: list(&t.Bridged, parseInterface), example: `["en0"]`,
+				about: "interfaces of the host", refused: "beside another network; none for that network"},
+			{name: "softnet_allow", value: list(&t.SoftnetAllow, parsePrefix), kind: "list of CIDR",
+				example: `["192.168.1.10/32"]`,
+				about:   "what guests may reach; the longest prefix wins, at equal length block",
+				refused: "beside another network; IPv6"},
+			{name: "softnet_block", value: list(&t.SoftnetBlock, parsePrefix), kind: "list of CIDR",
+				example: `["0.0.0.0/0"]`,
+				about:   "what guests may not reach", refused: "beside another network; IPv6"},
+			{name: "nested", value: boolean(&t.Nested), fallback: `false`,
+				about:   "machines inside Linux guests",
+				refused: "beside `suspendable`; with a macOS image, when it is built"},
+			{name: "suspendable", value: boolean(&t.Suspendable), fallback: `false`,
+				about:   "workers resume from the golden machine's memory, one at a time",
+				refused: "with a Linux image, when it is built"},
+			{name: "resolver", value: text(&t.Resolver, oneOf("dhcp", "arp", "agent")), fallback: `"dhcp"`,
+				otherwise: "`\"dhcp\"`, `\"arp\"` for bridged",
+				about:     `how Tart finds addresses: "dhcp", "arp" or "agent". "agent" needs its agent in the image`,
+				refused:   `"dhcp" for bridged; "arp" for softnet`},
+		},
 	}
 }
 
-func (r rawTart) parse(m *Errors, to *Tart) {
-	set(m, r.home, &to.Home, parseDirectory)
-	set(m, r.user, &to.User, parseLoginUser)
-	set(m, r.password, &to.Password, parsePassword)
-	set(m, r.pull, &to.Pull, oneOf("missing", "always"))
-	set(m, r.insecure, &to.Insecure, asGiven)
-	set(m, r.concurrency, &to.Concurrency, parseConcurrency)
-	set(m, r.cpu, &to.CPU, oneOf("auto"))
-	set(m, r.memory, &to.Memory, oneOf("auto"))
-	set(m, r.randomSerial, &to.RandomSerial, asGiven)
-	setEach(m, r.dirs, &to.Dirs, parseShare)
-	setEach(m, r.disks, &to.Disks, parseDisk)
-	set(m, r.rootDisk, &to.RootDisk, parseRootDisk)
-	set(m, r.network, &to.Network, oneOf("nat", "softnet", "bridged", "host"))
-	setEach(m, r.bridged, &to.Bridged, parseInterface)
-	setEach(m, r.softnetAllow, &to.SoftnetAllow, parsePrefix)
-	setEach(m, r.softnetBlock, &to.SoftnetBlock, parsePrefix)
-	set(m, r.nested, &to.Nested, asGiven)
-	set(m, r.suspendable, &to.Suspendable, asGiven)
-	if to.Network == "bridged" && !r.resolver.set {
-		to.Resolver = "arp" // the one that needs nothing in the image
+func (c *Config) checkTart(r *reading) {
+	t := &c.Tart
+	if t.Network == "bridged" && !r.gave("tart.resolver") {
+		t.Resolver = "arp" // the one that needs nothing in the image
 	}
-	set(m, r.resolver, &to.Resolver, oneOf("dhcp", "arp", "agent"))
-	setEach(m, r.mounts, &to.Mounts, func(text string) (string, error) { return parseMount(text, to.Dirs) })
-	r.checkContradictions(m, *to)
+	t.checkMounts(r)
+	t.checkContradictions(r)
+	c.checkTartHome(r)
 }
 
-func (r rawTart) checkContradictions(m *Errors, t Tart) {
+// checkMounts wants the tags of shares: another would fail in each worker.
+func (t Tart) checkMounts(r *reading) {
+	for i, mount := range t.Mounts {
+		tag, _, _ := strings.Cut(mount, ":")
+		isShared := slices.ContainsFunc(t.Dirs, func(spec string) bool {
+			match := share.FindStringSubmatch(spec)
+			return match != nil && match[2] == tag
+		})
+		if mount != "" && !isShared {
+			r.add(at(r.path("tart.mounts"), i), "no entry of dirs has the tag %q: "+
+				"add for instance \"/PATH,tag=%s\" there", tag, tag)
+		}
+	}
+}
+
+func (t Tart) checkContradictions(r *reading) {
 	if t.Network == "bridged" && len(t.Bridged) == 0 {
-		m.add(r.network.path, "\"bridged\" needs an interface: write for instance bridged = [\"en0\"] (`tart run --net-bridged=list` shows them)")
+		r.refuse("tart.network", "\"bridged\" needs an interface: "+
+			"write for instance bridged = [\"en0\"] (`tart run --net-bridged=list` shows them)")
 	}
 	if t.Network != "bridged" && len(t.Bridged) > 0 {
-		m.add(r.bridged.path, "contradicts network %q: write network = \"bridged\", or remove it", t.Network)
+		r.refuse("tart.bridged", "contradicts network %q: write network = \"bridged\", or remove it", t.Network)
 	}
-	for _, list := range []given[[]string]{r.softnetAllow, r.softnetBlock} {
-		if t.Network != "softnet" && len(list.value) > 0 {
-			m.add(list.path, "contradicts network %q: write network = \"softnet\", or remove it", t.Network)
+	lists := map[string][]netip.Prefix{"tart.softnet_allow": t.SoftnetAllow, "tart.softnet_block": t.SoftnetBlock}
+	for key, list := range lists {
+		if t.Network != "softnet" && len(list) > 0 {
+			r.refuse(key, "contradicts network %q: write network = \"softnet\", or remove it", t.Network)
 		}
 	}
 	if t.Network == "bridged" && t.Resolver == "dhcp" {
-		m.add(r.resolver.path, "\"dhcp\" does not know addresses of network \"bridged\": write \"arp\" or \"agent\"")
+		r.refuse("tart.resolver", "\"dhcp\" does not know addresses of network \"bridged\": write \"arp\" or \"agent\"")
 	}
 	if t.Network == "softnet" && t.Resolver == "arp" {
-		m.add(r.resolver.path, "\"arp\" sees nothing of network \"softnet\": write \"dhcp\" or \"agent\"")
+		r.refuse("tart.resolver", "\"arp\" sees nothing of network \"softnet\": write \"dhcp\" or \"agent\"")
 	}
 	if t.Nested && t.Suspendable {
-		m.add(r.nested.path, "contradicts suspendable: the one is for Linux guests only, the other for macOS guests")
+		r.refuse("tart.nested", "contradicts suspendable: the one is for Linux guests only, the other for macOS guests")
 	}
 }
 
-// checkHome refuses here what would otherwise fail when the first machine runs.
-func (r raw) checkHome(m *Errors, c Config) {
-	if m.has(r.tart.home.path) || c.foreign() != BackendTart {
+// checkTartHome refuses here what would otherwise fail when the first machine runs.
+func (c *Config) checkTartHome(r *reading) {
+	if r.wrong("tart.home") || c.foreign() != BackendTart {
 		return
 	}
 	const room = 103 // sun_path of macOS has 104 bytes, the last of them zero
 	socket := filepath.Join(c.TartHome(), "vms", c.Pool+"-xxxxxxxx", "control.sock")
 	if excess := len(socket) - room; excess > 0 {
-		m.add(r.tart.home.path, "%q is too long for the sockets below it, whose paths may have %d bytes: shorten it by %d",
+		r.refuse("tart.home", "%q is too long for the sockets below it, whose paths may have %d bytes: "+
+			"shorten it by %d",
 			c.TartHome(), room, excess)
 	}
 }
 
-func parseConcurrency(n int64) (int, error) {
-	if n < 1 || n > 64 {
-		return 0, fmt.Errorf("%d is out of range: write a number from 1 to 64", n)
-	}
-	return int(n), nil
-}
-
 // share is Tart's --dir: [name:]PATH[:ro][,tag=TAG].
-var share = regexp.MustCompile(`^(?:[A-Za-z0-9_.-]+:)?(/[^:,]*)(?::ro)?(?:,tag=([A-Za-z0-9_.-]+))?$`)
+var (
+	share      = regexp.MustCompile(`^(?:[A-Za-z0-9_.-]+:)?(/[^:,]*)(?::ro)?(?:,tag=([A-Za-z0-9_.-]+))?$`)
+	parseShare = matching(share, `is not a valid share: write [NAME:]/PATH[:ro][,tag=TAG], for instance `+
+		`"/Users/ci/cache,tag=cache"`)
+)
 
-func parseShare(text string) (string, error) {
-	if !share.MatchString(text) {
-		return "", fmt.Errorf("%q is no share: write [NAME:]/PATH[:ro][,tag=TAG], for instance \"/Users/ci/cache,tag=cache\"", text)
+func parseMount(text string) (string, error) {
+	if tag, dir, _ := strings.Cut(text, ":"); tag == "" || !filepath.IsAbs(dir) {
+		return "", fmt.Errorf("%q is not a valid mount: "+
+			"write TAG:/DIRECTORY, for instance \"cache:/Users/admin/cache\"", text)
 	}
 	return text, nil
 }
 
-// parseMount wants the tag of a share: another would fail in each worker.
-func parseMount(text string, shares []string) (string, error) {
-	tag, dir, _ := strings.Cut(text, ":")
-	if tag == "" || !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("%q is no mount: write TAG:/DIRECTORY, for instance \"cache:/Users/admin/cache\"", text)
-	}
-	for _, spec := range shares {
-		if match := share.FindStringSubmatch(spec); match != nil && match[2] == tag {
-			return text, nil
-		}
-	}
-	return "", fmt.Errorf("no entry of dirs has the tag %q: add for instance \"/PATH,tag=%s\" there", tag, tag)
-}
-
 func parseDisk(text string) (string, error) {
 	if text == "" || strings.HasPrefix(text, "-") || strings.ContainsFunc(text, isSpaceOrControl) {
-		return "", fmt.Errorf("%q is no disk: write /PATH[:ro][,sync=none], or what else `tart run --disk` takes", text)
+		return "", fmt.Errorf("%q is not a valid disk: "+
+			"write /PATH[:ro][,sync=none], or what else `tart run --disk` takes", text)
 	}
 	return text, nil
 }
@@ -188,31 +208,9 @@ var rootDiskOption = regexp.MustCompile(`^(sync=(none|fsync|full)|caching=(autom
 func parseRootDisk(text string) (string, error) {
 	for option := range strings.SplitSeq(text, ",") {
 		if !rootDiskOption.MatchString(option) {
-			return "", fmt.Errorf("%q is no option of the root disk: write for instance \"sync=none,caching=cached\"", option)
+			return "", fmt.Errorf("%q is not a valid option of the root disk: "+
+				"write for instance \"sync=none,caching=cached\"", option)
 		}
 	}
 	return text, nil
-}
-
-type writtenTart struct {
-	Home         string         `json:"home,omitzero"`
-	User         string         `json:"user"`
-	Password     string         `json:"password"`
-	Pull         string         `json:"pull"`
-	Insecure     bool           `json:"insecure"`
-	Concurrency  int            `json:"concurrency"`
-	CPU          string         `json:"cpu,omitzero"`
-	Memory       string         `json:"memory,omitzero"`
-	RandomSerial bool           `json:"random_serial"`
-	Dirs         []string       `json:"dirs,omitzero"`
-	Mounts       []string       `json:"mounts,omitzero"`
-	Disks        []string       `json:"disks,omitzero"`
-	RootDisk     string         `json:"root_disk"`
-	Network      string         `json:"network"`
-	Bridged      []string       `json:"bridged,omitzero"`
-	SoftnetAllow []netip.Prefix `json:"softnet_allow,omitzero"`
-	SoftnetBlock []netip.Prefix `json:"softnet_block,omitzero"`
-	Nested       bool           `json:"nested"`
-	Suspendable  bool           `json:"suspendable"`
-	Resolver     string         `json:"resolver"`
 }
