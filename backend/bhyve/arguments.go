@@ -8,12 +8,11 @@ import (
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 )
 
 // snapshotName is the snapshot of a golden guest that workers are cloned from.
 const snapshotName = "golden"
-
-func goldenName(digest string) string { return "mayfly-" + digest }
 
 // mark is a key of a guest's configuration that says that the guest is ours.
 // vm-bhyve ignores what it does not know, and clones keep it.
@@ -66,7 +65,7 @@ func importName(digest, file string) (before, after string, err error) {
 	if strings.HasSuffix(base, ".tar.gz") || strings.HasSuffix(base, ".tgz") {
 		return "", "", fmt.Errorf("image.source %q is an archive, and the name of what is in it is not known: unpack it, and name the image", file)
 	}
-	before, after = goldenName(digest)+".img", goldenName(digest)+".img"
+	before, after = foreigntool.GoldenName(digest)+".img", foreigntool.GoldenName(digest)+".img"
 	for _, ending := range compressions {
 		if strings.HasSuffix(base, ending) {
 			before += ending

@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
@@ -72,7 +73,7 @@ func TestFreeBSDWorker(t *testing.T) {
 	r := f.recipe()
 	r.Packages = []string{"bash"}
 	golden := f.build(b, r)
-	require.Equal(t, []string{goldenName(golden.Digest)}, f.guests())
+	require.Equal(t, []string{foreigntool.GoldenName(golden.Digest)}, f.guests())
 	images, err := os.ReadDir(f.path("vm/.img"))
 	require.NoError(t, err)
 	require.Empty(t, images, "what was imported is in the guest's disk now")
@@ -169,7 +170,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	require.Empty(t, f.guests())
 
 	golden := f.build(b, f.recipe())
-	name := goldenName(golden.Digest)
+	name := foreigntool.GoldenName(golden.Digest)
 	for what, want := range map[string]string{"start": "unable to find switch public", "clone": "error while cloning"} {
 		t.Run(what, func(t *testing.T) {
 			defer f.fails(what)()
@@ -193,12 +194,12 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 func TestStuckDeviceAndLock(t *testing.T) {
 	f := newFreeBSD(t)
 	b := New(f.options())
-	b.goneLimit = time.Second
+	b.host.goneLimit = time.Second
 	golden := f.build(b, f.recipe())
 	f.started(b, golden, "p-aaaaaaaa")
 	mendLock, mendDevice := f.fails("lock"), f.fails("vmm")
 	require.NoError(t, b.Destroy(limit(t, time.Minute), "p-aaaaaaaa"))
-	require.Equal(t, []string{goldenName(golden.Digest)}, f.guests())
+	require.Equal(t, []string{foreigntool.GoldenName(golden.Digest)}, f.guests())
 	devices, err := os.ReadDir(f.devices())
 	require.NoError(t, err)
 	require.Empty(t, devices)
@@ -206,10 +207,10 @@ func TestStuckDeviceAndLock(t *testing.T) {
 	mendDevice()
 
 	t.Run("a lock of a crashed host", func(t *testing.T) {
-		require.NoError(t, exec.Command("vm", "clone", goldenName(golden.Digest)+"@golden", "p-bbbbbbbb").Run())
+		require.NoError(t, exec.Command("vm", "clone", foreigntool.GoldenName(golden.Digest)+"@golden", "p-bbbbbbbb").Run())
 		f.write("vm/p-bbbbbbbb/run.lock", "host")
 		require.NoError(t, b.Destroy(limit(t, time.Minute), "p-bbbbbbbb"))
-		require.Equal(t, []string{goldenName(golden.Digest)}, f.guests())
+		require.Equal(t, []string{foreigntool.GoldenName(golden.Digest)}, f.guests())
 	})
 }
 
@@ -220,7 +221,7 @@ func TestRulesOfSudoAreEnough(t *testing.T) {
 	options := f.options()
 	options.Sudo = "sudo"
 	b := New(options)
-	b.goneLimit = time.Second
+	b.host.goneLimit = time.Second
 	f.write("kea-leases4.csv", header)
 	f.write("sudoers", "\n")
 	_, err := b.Build(limit(t, time.Minute), f.recipe(), silent)

@@ -15,7 +15,8 @@ import (
 
 // Check looks at vm-bhyve, at what lets us use it, and at what tells addresses.
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
-	findings := []doctor.Finding{checkHost(), checkVM(ctx), b.checkDirectory(ctx), b.checkRoot(ctx), b.checkSource(), b.checkLeases(ctx)}
+	source := b.options.SourceFinding(checkSource(b.options.Source), "correct plugin_config.image.source")
+	findings := []doctor.Finding{checkHost(), checkVM(ctx), b.checkDirectory(ctx), b.checkRoot(ctx), source, b.checkLeases(ctx)}
 	if b.options.Source.Kind == image.HTTPS || b.options.Source.Kind == image.Local {
 		findings = append(findings, checkQEMUImg(), b.checkTemplate(ctx))
 	}
@@ -133,15 +134,6 @@ func (b *Backend) sudoers(ctx context.Context) []string {
 			userName(), path(command[0]), escape.Replace(strings.Join(command[1:], " "))))
 	}
 	return rules
-}
-
-func (b *Backend) checkSource() doctor.Finding {
-	finding := doctor.Finding{Level: doctor.OK, What: "image.source", Detail: b.options.Source.Kind + " " + b.options.Source.Location}
-	if err := checkSource(b.options.Source); err != nil {
-		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = "correct plugin_config.image.source"
-	}
-	return finding
 }
 
 // checkLeases wants one source of addresses that can be read.

@@ -1,19 +1,19 @@
 package bhyve
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
@@ -24,12 +24,16 @@ var places = map[string]string{
 	"arp": "/usr/sbin/arp", "zfs": "/sbin/zfs", "pkg": "/usr/sbin/pkg",
 }
 
+var _ foreigntool.Tool = (*host)(nil)
+
 // host is the FreeBSD that the guests run on.
 type host struct {
 	// prefix makes a command root's, such as sudo -n; empty for root itself.
 	prefix []string
 	// devices is where the kernel shows guests that exist, /dev/vmm.
 	devices string
+	// goneLimit is the constant of that name, but for tests.
+	goneLimit time.Duration
 
 	mu  sync.Mutex
 	dir string // of the guests, once it is known
@@ -46,9 +50,6 @@ func path(name string) string {
 	}
 	return places[name]
 }
-
-// killDelay is how long a program may take to stop when its context has ended.
-const killDelay = 3 * time.Second
 
 // run runs a program that needs no privilege.
 func (h *host) run(ctx context.Context, name string, args ...string) (string, error) {
@@ -82,28 +83,16 @@ func (h *host) whole(ctx context.Context, name string, args ...string) error {
 }
 
 // execute has the output of a program in its error: vm-bhyve says on either of
-// the two what went wrong.
+// the two what went wrong. What vm start leaves running goes on.
 func execute(ctx context.Context, show io.Writer, command []string) (string, error) {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = killDelay
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if show != nil { // one writer for both, so that they take turns
-		all := io.MultiWriter(show, &stdout)
-		cmd.Stdout, cmd.Stderr = all, all
+	stdout, stderr, err := foreigntool.Command{Line: command, Stop: syscall.SIGTERM, Grace: 3 * time.Second}.Run(ctx, show)
+	if err == nil {
+		return stdout, nil
 	}
-	err := cmd.Run()
-	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // what vm start leaves running holds no output of ours
-		return stdout.String(), nil
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	if said := strings.TrimSpace(stdout.String() + stderr.String()); said != "" {
+	if said := foreigntool.LastLines(stdout + stderr); said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
-	return stdout.String(), fmt.Errorf("%s: %w", strings.Join(command, " "), err)
+	return stdout, fmt.Errorf("%s: %w", strings.Join(command, " "), err)
 }
 
 var errNoDirectory = errors.New("vm_dir is not set in rc.conf")
@@ -131,10 +120,35 @@ func (h *host) directory(ctx context.Context) (string, error) {
 	return h.dir, nil
 }
 
+// Exists says whether vm-bhyve has a guest of that name.
+func (h *host) Exists(ctx context.Context, name string) (bool, error) {
+	dir, err := h.directory(ctx)
+	return err == nil && exists(filepath.Join(dir, name)), err
+}
+
+// Rename also makes the snapshot that workers are cloned from. It comes last:
+// clones of a snapshot that is older than its guest's name fail.
+func (h *host) Rename(ctx context.Context, id, golden string) error {
+	if err := h.whole(ctx, "vm", "rename", id, golden); err != nil {
+		return err
+	}
+	return h.whole(ctx, "vm", "snapshot", golden+"@"+snapshotName)
+}
+
 // alive says whether the kernel has a guest of the name.
 func (h *host) alive(name string) bool {
 	_, err := os.Lstat(filepath.Join(h.devices, name))
 	return err == nil
+}
+
+// watch is a guest, which lives as long as the kernel has its device.
+func (h *host) watch(name string) *foreigntool.Watched {
+	return foreigntool.Watch(name, func() error {
+		if h.alive(name) {
+			return nil
+		}
+		return fmt.Errorf("%w: its device is not below %s any more", guest.ErrGone, h.devices)
+	})
 }
 
 func exists(path string) bool {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -21,23 +22,21 @@ import (
 // prebuilder makes one golden guest.
 type prebuilder struct {
 	*Backend
-	stage.Place
-	recipe   image.Recipe
-	progress image.Progress
+	foreigntool.Prebuild
 }
 
 // prebuild leaves a guest that is off, and not yet golden by name.
-func (p prebuilder) prebuild(ctx context.Context) (about, error) {
+func (p prebuilder) prebuild(ctx context.Context) (foreigntool.Note, error) {
 	login, err := p.make(ctx)
 	if err != nil {
-		return about{}, err
+		return foreigntool.Note{}, err
 	}
-	p.progress("boot", "")
-	m, err := p.run(ctx, p.ID, backend.Size{CPUs: p.recipe.CPUs, Memory: p.recipe.Memory})
+	p.Progress("boot", "")
+	m, err := p.run(ctx, p.ID, backend.Size{CPUs: p.Recipe.CPUs, Memory: p.Recipe.Memory})
 	if err != nil {
-		return about{}, err
+		return foreigntool.Note{}, err
 	}
-	made, err := p.inside(ctx, m, login)
+	made, err := p.Seal(ctx, m, p.locate(p.ID), login)
 	if err != nil {
 		return made, err
 	}
@@ -47,9 +46,9 @@ func (p prebuilder) prebuild(ctx context.Context) (about, error) {
 // make makes the guest that is prebuilt, and says how it is entered first.
 func (p prebuilder) make(ctx context.Context) (remote.Login, error) {
 	login := remote.Login{User: p.options.User, Password: p.options.Password}
-	if p.recipe.Source.Kind == image.VM {
-		name, snapshot, _ := strings.Cut(p.recipe.Source.Location, "@")
-		p.progress("clone", p.recipe.Source.Location)
+	if p.Recipe.Source.Kind == image.VM {
+		name, snapshot, _ := strings.Cut(p.Recipe.Source.Location, "@")
+		p.Progress("clone", p.Recipe.Source.Location)
 		return login, p.host.whole(ctx, "vm", cloneArguments(name, snapshot, p.ID)...)
 	}
 	pair, err := sshkey.NewPair("mayfly-prebuild")
@@ -70,7 +69,7 @@ func (p prebuilder) create(ctx context.Context, key string) (err error) {
 	if err != nil {
 		return err
 	}
-	before, after, err := importName(p.recipe.Digest(), p.recipe.Source.Location)
+	before, after, err := importName(p.Recipe.Digest(), p.Recipe.Source.Location)
 	if err != nil {
 		return err
 	}
@@ -82,37 +81,29 @@ func (p prebuilder) create(ctx context.Context, key string) (err error) {
 	if err != nil {
 		return err
 	}
-	p.progress("import", p.recipe.Source.Location)
+	p.Progress("import", p.Recipe.Source.Location)
 	defer func() {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stage.RemoveLimit)
 		defer cancel()
 		err = errors.Join(err, p.host.root(undo, "rm", "-f", filepath.Join(dir, ".img", after)))
 	}()
-	show := lines.New(func(line string) { p.progress("import", line) })
+	show := lines.New(func(line string) { p.Progress("import", line) })
 	if err := p.host.show(ctx, show, "vm", "img", "file://"+link); err != nil {
 		return err
 	}
-	size := backend.Size{CPUs: p.recipe.CPUs, Memory: p.recipe.Memory}
-	return p.host.show(ctx, show, "vm", createArguments(p.ID, p.options.Template, after, key, size, p.recipe.Disk)...)
+	size := backend.Size{CPUs: p.Recipe.CPUs, Memory: p.Recipe.Memory}
+	return p.host.show(ctx, show, "vm", createArguments(p.ID, p.options.Template, after, key, size, p.Recipe.Disk)...)
 }
 
 // fetch has the image's file on this host, and its digest checked, which
 // vm-bhyve never does.
 func (p prebuilder) fetch(ctx context.Context) (string, error) {
-	p.progress("download", "")
-	show := func(line string) { p.progress("download", line) }
-	if p.recipe.Source.Kind == image.HTTPS {
-		return source.HTTPS{Dir: filepath.Join(p.options.StateDir, "downloads")}.Fetch(ctx, p.recipe.Source, show)
+	p.Progress("download", "")
+	show := func(line string) { p.Progress("download", line) }
+	if p.Recipe.Source.Kind == image.HTTPS {
+		return source.HTTPS{Dir: filepath.Join(p.options.StateDir, "downloads")}.Fetch(ctx, p.Recipe.Source, show)
 	}
-	return source.Local{}.Fetch(ctx, p.recipe.Source, show)
-}
-
-// inside does what is done in the guest, up to its agreement to power off.
-func (p prebuilder) inside(ctx context.Context, m *machine, login remote.Login) (about, error) {
-	ctx, cancel := backend.WhileRunning(ctx, m)
-	defer cancel()
-	system, keys, err := remote.MakeGolden(ctx, p.locate(p.ID), login, p.recipe, p.progress)
-	return about{OS: system, Keys: keys}, err
+	return source.Local{}.Fetch(ctx, p.Recipe.Source, show)
 }
 
 // stopLimit is how long a guest may take to power off by itself before it is
@@ -121,21 +112,20 @@ const stopLimit = time.Minute
 
 // awaitPowerOff waits until nothing of the running guest is left: only then
 // its disk is whole.
-func (p prebuilder) awaitPowerOff(ctx context.Context, m *machine) error {
+func (p prebuilder) awaitPowerOff(ctx context.Context, m *foreigntool.Watched) error {
 	dir, err := p.host.directory(ctx)
 	if err != nil {
 		return err
 	}
 	lock := filepath.Join(dir, p.ID, lockFile)
-	late := fmt.Errorf("the guest did not power off within %s", powerOffLimit)
-	ctx, cancel := context.WithTimeoutCause(ctx, powerOffLimit, late)
+	ctx, cancel := foreigntool.UntilOff(ctx)
 	defer cancel()
 	again := time.After(stopLimit)
-	for p.host.alive(m.id) || exists(lock) {
+	for p.host.alive(m.ID()) || exists(lock) {
 		select {
 		case <-time.After(devicePoll):
 		case <-again:
-			if err := p.host.root(ctx, "vm", "stop", m.id); err != nil {
+			if err := p.host.root(ctx, "vm", "stop", m.ID()); err != nil {
 				return err
 			}
 		case <-ctx.Done():

@@ -2,7 +2,6 @@ package bhyve
 
 import (
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
@@ -111,10 +111,11 @@ func (f *freebsd) guests() []string {
 
 func (f *freebsd) options() Options {
 	return Options{
-		Pool: "p", WorkersDir: filepath.Join(f.state, "pool", "workers"), ImagesDir: filepath.Join(f.state, "images"),
-		StateDir: f.state, Source: image.Source{Kind: image.Local, Location: f.image()},
-		Template: "default", User: "freebsd", Leases: Kea, LeasesFile: f.path("kea-leases4.csv"), Devices: f.devices(),
-		Log: slog.New(slog.DiscardHandler),
+		Options: foreigntool.Options{
+			Pool: "p", WorkersDir: filepath.Join(f.state, "pool", "workers"), ImagesDir: filepath.Join(f.state, "images"), StateDir: f.state,
+			Source: image.Source{Kind: image.Local, Location: f.image()}, User: "freebsd",
+		},
+		Template: "default", Leases: Kea, LeasesFile: f.path("kea-leases4.csv"), Devices: f.devices(),
 	}
 }
 

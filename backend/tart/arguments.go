@@ -14,9 +14,6 @@ const (
 	Host    = "host"
 )
 
-// Mount is a share that is mounted in each guest.
-type Mount struct{ Tag, Dir string }
-
 // Settings are what a machine is run with.
 type Settings struct {
 	// Dirs and Disks are Tart's own --dir and --disk.

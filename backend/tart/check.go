@@ -19,7 +19,9 @@ const maxSocket = 103
 
 // Check looks at Tart, the host, and what the configuration names.
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
-	findings := []doctor.Finding{b.checkTart(ctx), checkHost(ctx), b.checkHome(), b.checkSource()}
+	source := b.options.SourceFinding(checkSource(b.options.Source),
+		`write for instance image.source = "oci:registry.example.org/macos/sequoia-base:latest"`)
+	findings := []doctor.Finding{b.checkTart(ctx), checkHost(ctx), b.checkHome(), source}
 	if os.Geteuid() == 0 {
 		findings = append(findings, doctor.Finding{Level: doctor.Warning, What: "user",
 			Detail: "this process is root, whose keychain and privacy settings are not those of the user who is logged in",
@@ -79,15 +81,6 @@ func (b *Backend) checkHome() doctor.Finding {
 	if err := os.MkdirAll(b.options.Home, 0o700); err != nil {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "let this user write there, or set plugin_config.tart.home or state_dir"
-	}
-	return finding
-}
-
-func (b *Backend) checkSource() doctor.Finding {
-	finding := doctor.Finding{Level: doctor.OK, What: "image.source", Detail: b.options.Source.Kind + ":" + b.options.Source.Location}
-	if err := checkSource(b.options.Source); err != nil {
-		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = `write for instance image.source = "oci:registry.example.org/macos/sequoia-base:latest"`
 	}
 	return finding
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
@@ -22,9 +22,8 @@ const outputFile = "tart.log"
 
 // machine is a process of `tart run`: the process is the machine.
 type machine struct {
-	id, dir string
-	os      string
-	address netip.AddrPort
+	foreigntool.Clone
+	dir     string
 	child   *exec.Cmd
 	done    chan struct{}
 	reason  error // once done is closed
@@ -36,11 +35,7 @@ var (
 	_ backend.Foreign = (*machine)(nil)
 )
 
-func (m *machine) ID() string              { return m.id }
-func (m *machine) Address() netip.AddrPort { return m.address }
-func (m *machine) How() string             { return backend.Clone }
-func (m *machine) Done() <-chan struct{}   { return m.done }
-func (m *machine) OS() string              { return m.os }
+func (m *machine) Done() <-chan struct{} { return m.done }
 
 func (m *machine) Err() error {
 	select {
@@ -69,9 +64,11 @@ func (b *Backend) launch(id, dir string, args []string, release func()) (*machin
 		release()
 		return nil, fmt.Errorf("starting tart %s: %w", strings.Join(args, " "), err)
 	}
-	m := &machine{id: id, dir: dir, child: cmd, done: make(chan struct{}), release: release}
+	m := &machine{Clone: foreigntool.NewClone(id), dir: dir, child: cmd, done: make(chan struct{}), release: release}
 	go m.wait()
-	b.keep(m)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.machines[id] = m
 	return m, nil
 }
 
@@ -91,9 +88,6 @@ func (m *machine) wait() {
 	m.reason = fmt.Errorf("%w%s", m.reason, said)
 }
 
-// succeeded says whether the guest shut down by itself.
-func (m *machine) succeeded() bool { return m.child.ProcessState.Success() }
-
 // grace is how long Tart may take to end by SIGINT before it is killed.
 const grace = 5 * time.Second
 
@@ -104,15 +98,15 @@ func (m *machine) end(ctx context.Context) error {
 		wait   time.Duration
 	}{{syscall.SIGINT, grace}, {syscall.SIGKILL, time.Minute}} {
 		if err := m.child.Process.Signal(step.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return fmt.Errorf("ending tart run %s: %w", m.id, err)
+			return fmt.Errorf("ending tart run %s: %w", m.ID(), err)
 		}
 		select {
 		case <-m.done:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the end of tart run %s: %w", m.id, context.Cause(ctx))
+			return fmt.Errorf("waiting for the end of tart run %s: %w", m.ID(), context.Cause(ctx))
 		case <-time.After(step.wait):
 		}
 	}
-	return fmt.Errorf("tart run %s does not end", m.id)
+	return fmt.Errorf("tart run %s does not end", m.ID())
 }

@@ -15,7 +15,9 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
 )
@@ -97,12 +99,12 @@ func TestMacWorker(t *testing.T) {
 	shared := t.TempDir()
 	options := m.options()
 	options.Settings.Dirs = []string{shared + ",tag=builds"}
-	options.Mounts = []Mount{{Tag: "builds", Dir: "/Users/admin/builds"}}
+	options.Mounts = []remote.Mount{{Tag: "builds", Dir: "/Users/admin/builds"}}
 	b := New(options)
 	r := recipe(macImage)
 	r.Packages, r.Disk = []string{"jq"}, 64<<30
 	golden := m.build(b, r)
-	require.Equal(t, []string{goldenName(r.Digest())}, m.machines(), "the prebuild's own machine is the golden one")
+	require.Equal(t, []string{foreigntool.GoldenName(r.Digest())}, m.machines(), "the prebuild's own machine is the golden one")
 
 	one := m.started(b, golden, "p-aaaaaaaa")
 	require.Equal(t, "darwin", one.Machine.(backend.Foreign).OS())
@@ -160,7 +162,7 @@ func TestSuspendedImage(t *testing.T) {
 	options.Suspendable = true
 	b := New(options)
 	golden := m.build(b, recipe(macImage))
-	name := goldenName(golden.Digest)
+	name := foreigntool.GoldenName(golden.Digest)
 	require.FileExists(t, filepath.Join(m.home(), "vms", name, "state.vzvmsave"))
 
 	one := m.started(b, golden, "p-aaaaaaaa")
@@ -206,9 +208,9 @@ func TestPullPolicy(t *testing.T) {
 	build := func() string {
 		golden, err := New(options).Build(limit(t, 2*time.Minute), recipe(macImage), count)
 		require.NoError(t, err)
-		about, err := readAbout(golden.Dir)
+		note, err := New(options).images.Note(golden)
 		require.NoError(t, err)
-		return about.Keys.Key
+		return note.Keys.Key
 	}
 	version("1")
 	first := build()
@@ -270,7 +272,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	require.Empty(t, entries)
 
 	golden := m.build(b, recipe(macImage))
-	name := goldenName(golden.Digest)
+	name := foreigntool.GoldenName(golden.Digest)
 	for what, want := range map[string]string{"ip": "no IP address found", "run": "Softnet failed", "clone": "no space left"} {
 		t.Run(what, func(t *testing.T) {
 			defer m.fails(what)()
@@ -296,7 +298,7 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	t.Run("the golden machine is gone", func(t *testing.T) {
 		require.NoError(t, exec.Command("rm", "-r", filepath.Join(m.home(), "vms", name)).Run())
 		_, err := m.start(limit(t, time.Minute), b, golden, "p-aaaaaaaa")
-		require.ErrorIs(t, err, errNotExist)
+		require.ErrorContains(t, err, "is gone")
 		require.NoDirExists(t, golden.Dir, "for the pool to have it built again")
 		m.started(b, m.build(b, recipe(macImage)), "p-aaaaaaaa")
 	})

@@ -2,7 +2,6 @@ package tart
 
 import (
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
@@ -112,11 +112,12 @@ func (m *mac) machines() []string {
 
 func (m *mac) options() Options {
 	return Options{
-		Pool: "p", WorkersDir: filepath.Join(m.state, "pool", "workers"), ImagesDir: filepath.Join(m.state, "images"),
-		StateDir: m.state, Home: m.home(), Source: image.Source{Kind: image.OCI, Location: macImage},
-		Registry: Registry{Concurrency: 4}, Settings: Settings{Network: NAT, RootDisk: "sync=none"},
-		User: "admin", Password: "admin", RandomSerial: true, Resolver: "dhcp",
-		Log: slog.New(slog.DiscardHandler),
+		Options: foreigntool.Options{
+			Pool: "p", WorkersDir: filepath.Join(m.state, "pool", "workers"), ImagesDir: filepath.Join(m.state, "images"), StateDir: m.state,
+			Source: image.Source{Kind: image.OCI, Location: macImage}, User: "admin", Password: "admin",
+		},
+		Home: m.home(), Registry: Registry{Concurrency: 4}, Settings: Settings{Network: NAT, RootDisk: "sync=none"},
+		RandomSerial: true, Resolver: "dhcp",
 	}
 }
 

@@ -171,11 +171,15 @@ func (g *Guest) powerOff(ctx context.Context) error {
 	return nil
 }
 
-// Mount mounts a shared directory that the host offers under a tag.
-func (g *Guest) Mount(ctx context.Context, tag, dir string) error {
-	err := g.ours(ctx, "mount", value{"system", g.system}, value{"login_user", g.user}, value{"tag", tag}, value{"dir", dir})
+// Mount is a shared directory that the host offers under a tag, and where it is
+// mounted in a guest.
+type Mount struct{ Tag, Dir string }
+
+// Mount mounts a share.
+func (g *Guest) Mount(ctx context.Context, m Mount) error {
+	err := g.ours(ctx, "mount", value{"system", g.system}, value{"login_user", g.user}, value{"tag", m.Tag}, value{"dir", m.Dir})
 	if err != nil {
-		return fmt.Errorf("mounting the share %s at %s in the guest: %w", tag, dir, err)
+		return fmt.Errorf("mounting the share %s at %s in the guest: %w", m.Tag, m.Dir, err)
 	}
 	return nil
 }

@@ -73,9 +73,10 @@ var rooms = []room{
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/process", imports: contracts},
 	{pattern: "backend/stage", imports: contracts},
-	// Machines without our agent: they are prebuilt over SSH, and disk images are their tools' to import.
-	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/stage", "guest/remote", "image/cache")},
-	{pattern: "backend/bhyve", imports: union(contracts, "backend/stage", "guest/remote", "image/cache", "image/source")},
+	// Machines of a foreign tool, without our agent: they are prebuilt over SSH, and the tool imports the disks of images.
+	{pattern: "backend/foreigntool", imports: union(contracts, "backend/stage", "guest/remote", "image/cache")},
+	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/foreigntool", "guest/remote", "image/cache")},
+	{pattern: "backend/bhyve", imports: union(contracts, "backend/foreigntool", "backend/stage", "guest/remote", "image/source")},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
 	// What backends of virtual machines have in common.
 	{pattern: "backend/bootlog"},
