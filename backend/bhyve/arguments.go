@@ -28,7 +28,7 @@ func createArguments(name, template, img, publicKeyFile string, size backend.Siz
 func mebibytes(size int64) string { return strconv.FormatInt(size>>20, 10) + "M" }
 
 // cloneArguments always names a snapshot: without one vm-bhyve makes one for
-// every clone, and leaves it.
+// each clone, and never removes it.
 func cloneArguments(source, snapshot, name string) []string {
 	return []string{"clone", source + "@" + snapshot, name}
 }
@@ -41,14 +41,13 @@ func sysrcArguments(file, mac string, size backend.Size) []string {
 		"on_restart=shutdown", mark + "=yes"}
 }
 
-// Every question of vm-bhyve's is answered before it is asked: an end of input
-// would count as yes.
+// With -f vm-bhyve asks no question: it would take the end of its input for yes.
 func powerOffArguments(name string) []string { return []string{"poweroff", "-f", name} }
 func destroyArguments(name string) []string  { return []string{"destroy", "-f", name} }
 
-// macOf is the MAC of a guest, which follows from its name: it is known before
-// there is a guest, and by everybody who knows the name. It is locally
-// administered, and 40 bits of it differ.
+// macOf is the MAC of a guest. It follows from the guest's name, so that it is
+// known before there is a guest, and without a record. It is locally
+// administered; 40 bits are of a hash.
 func macOf(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])

@@ -18,7 +18,8 @@ import (
 // Options are what the backend needs from its surroundings.
 type Options struct {
 	foreigntool.Options
-	// Sudo is "", "sudo" or "doas": how commands become root's.
+	// Sudo is what runs commands as root: "sudo", "doas", or "" where this
+	// process is root.
 	Sudo string
 	// Template is vm-bhyve's, for guests made of an image.
 	Template string
@@ -63,8 +64,8 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	return m, foreigntool.Introduce(ctx, m, b.locate(spec.ID), note, spec.Identity)
 }
 
-// Destroy pulls a worker's plug, and removes the guest with all that a crash
-// may have left of it.
+// Destroy powers a worker's guest off, and removes it with all that a crash may
+// have left of it.
 func (b *Backend) Destroy(ctx context.Context, id string) error {
 	if ours, err := b.options.CheckDestroy(id); !ours {
 		return err
@@ -100,17 +101,18 @@ const (
 	// deviceLimit is how long a guest that was started may take to exist; 50 ms
 	// is usual.
 	deviceLimit = time.Minute
-	// lockLimit is how long it may take to have its lock, which comes first. One
-	// that is given up and comes after all is on nobody's list.
+	// lockLimit is how long it may take to have its lock, which comes first. It is
+	// long, because nobody removes a guest that starts after it was given up.
 	lockLimit  = 15 * time.Second
 	devicePoll = 20 * time.Millisecond
-	// fatal begins what vm-bhyve (its lib/vm-run) logs of a start that came to
-	// nothing. It begins a new log with each start.
+	// fatal begins what vm-bhyve (its lib/vm-run) logs of a start that failed. Each
+	// start begins a new log.
 	fatal = "fatal;"
 )
 
-// awaitDevice waits for the guest to exist, whatever becomes of ctx: who
-// destroys it then finds it. vm start tells nothing of what fails after it.
+// awaitDevice waits for the guest to exist, and goes on when ctx has ended: only
+// a guest that exists can be destroyed. What fails after vm start is told by the
+// log alone.
 func (b *Backend) awaitDevice(ctx context.Context, m *foreigntool.Watched, guest string) error {
 	log := filepath.Join(guest, logFile)
 	for began := time.Now(); time.Since(began) < deviceLimit; time.Sleep(devicePoll) {
@@ -154,8 +156,7 @@ func (b *Backend) Find(ctx context.Context) ([]backend.Machine, error) {
 }
 
 // marked says whether a guest is ours by its configuration. One that cannot be
-// read is none of ours: a user's own machine must not be destroyed for its
-// name.
+// read is taken for a user's own, which must not be destroyed for its name.
 func marked(conf string) bool {
 	text, err := os.ReadFile(conf)
 	if err != nil {

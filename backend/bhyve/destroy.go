@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// goneLimit is how long a guest whose plug was pulled may take to leave its
-// device and its lock, before they count as stuck.
+// goneLimit is how long device and lock of a guest may stay after its power-off,
+// before they are removed by hand.
 const goneLimit = 5 * time.Second
 
-// Remove pulls a guest's plug, and deletes it with all that a crash may have
-// left of it.
+// Remove powers a guest off, and deletes it with all that a crash may have left
+// of it.
 func (h *host) Remove(ctx context.Context, name string) error {
 	dir, err := h.directory(ctx)
 	if errors.Is(err, errNoDirectory) {
@@ -26,7 +26,7 @@ func (h *host) Remove(ctx context.Context, name string) error {
 	if !exists(guest) && !h.alive(name) {
 		return nil
 	}
-	if err := h.pullPlug(ctx, name, guest); err != nil {
+	if err := h.powerOff(ctx, name, guest); err != nil {
 		return err
 	}
 	if !exists(guest) {
@@ -35,9 +35,9 @@ func (h *host) Remove(ctx context.Context, name string) error {
 	return h.whole(ctx, "vm", destroyArguments(name)...)
 }
 
-// pullPlug ends a guest, and then takes away by hand what stays: releases of
-// vm-bhyve before 1.7.2 leave the device, crashes leave both.
-func (h *host) pullPlug(ctx context.Context, name, guest string) error {
+// powerOff ends a guest, and then removes by hand what stays: releases of
+// vm-bhyve before 1.7.2 leave the device, crashes leave device and lock.
+func (h *host) powerOff(ctx context.Context, name, guest string) error {
 	lock := filepath.Join(guest, lockFile)
 	var failed error
 	if h.alive(name) {

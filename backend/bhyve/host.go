@@ -28,11 +28,11 @@ var _ foreigntool.Tool = (*host)(nil)
 
 // host is the FreeBSD that the guests run on.
 type host struct {
-	// prefix makes a command root's, such as sudo -n; empty for root itself.
+	// prefix stands before a command that is to run as root, such as sudo -n.
 	prefix []string
 	// devices is where the kernel shows guests that exist, /dev/vmm.
 	devices string
-	// goneLimit is the constant of that name, but for tests.
+	// goneLimit is the constant of that name; tests shorten it.
 	goneLimit time.Duration
 
 	mu  sync.Mutex
@@ -68,11 +68,12 @@ func (h *host) show(ctx context.Context, output io.Writer, name string, args ...
 	return err
 }
 
-// wholeLimit bounds what must not be ended half-way.
+// wholeLimit bounds commands that must not be ended half-way.
 const wholeLimit = 2 * time.Minute
 
-// whole is root for what would leave half of something when it is cancelled:
-// it is not begun when ctx has ended, and then it is let go to its end.
+// whole is root for commands that leave half of something when they are
+// cancelled: one is not begun when ctx has ended, and once begun it is not
+// cancelled.
 func (h *host) whole(ctx context.Context, name string, args ...string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), context.Cause(ctx))
@@ -82,8 +83,8 @@ func (h *host) whole(ctx context.Context, name string, args ...string) error {
 	return h.root(ctx, name, args...)
 }
 
-// execute has the output of a program in its error: vm-bhyve says on either of
-// the two what went wrong. What vm start leaves running goes on.
+// execute runs a program to its end. Its error has both outputs, since vm-bhyve
+// says on either what went wrong.
 func execute(ctx context.Context, show io.Writer, command []string) (string, error) {
 	stdout, stderr, err := foreigntool.Command{Line: command, Stop: syscall.SIGTERM, Grace: 3 * time.Second}.Run(ctx, show)
 	if err == nil {

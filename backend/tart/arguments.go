@@ -140,6 +140,6 @@ func ipArguments(name, resolver string) []string {
 	return []string{"ip", name, "--resolver", resolver}
 }
 
-// stopArguments ends a machine as pulling its plug does, which is all that
-// Tart's stop ever does.
+// stopArguments powers a machine off at once: Tart's stop asks no guest to shut
+// down.
 func stopArguments(name string) []string { return []string{"stop", name, "--timeout", "5"} }

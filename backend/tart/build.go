@@ -77,23 +77,12 @@ func (b *Backend) pull(ctx context.Context, reference string, progress image.Pro
 	return err
 }
 
-// pulled names the cached image by its digest, and is empty where a Tart does
-// not tell.
+// pulled names the cached image by its digest. It is empty for a Tart that does
+// not know the command.
 func (b *Backend) pulled(ctx context.Context, reference string) string {
 	text, err := b.tool.do(ctx, nil, "fqn", reference)
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(text)
-}
-
-// cached says whether an image was pulled before.
-func (b *Backend) cached(ctx context.Context, reference string) (bool, error) {
-	all, err := b.tool.list(ctx, "oci")
-	for _, l := range all {
-		if l.Name == reference {
-			return true, nil
-		}
-	}
-	return false, err
 }

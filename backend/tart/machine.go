@@ -91,7 +91,7 @@ func (m *machine) wait() {
 // grace is how long Tart may take to end by SIGINT before it is killed.
 const grace = 5 * time.Second
 
-// end pulls the machine's plug and waits until it is gone.
+// end powers the machine off and waits until its process has ended.
 func (m *machine) end(ctx context.Context) error {
 	for _, step := range []struct {
 		signal os.Signal

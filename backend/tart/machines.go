@@ -59,9 +59,9 @@ func (t tool) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// pid is the process that runs a machine, and 0 when none does: it holds a
-// lock on the machine's config.json. Unlike a pid that was written down, the
-// answer is never about another process.
+// pid is the process that runs a machine, and 0 when none does: the one that
+// holds a lock on the machine's config.json. A pid from a file could be that of
+// another process by now.
 func (t tool) pid(name string) (int, error) {
 	file, err := os.Open(filepath.Join(t.dir(name), "config.json"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -58,10 +59,11 @@ func (p prebuilder) prebuild(ctx context.Context) (imageNote, error) {
 func (p prebuilder) fetch(ctx context.Context) (imageNote, error) {
 	source, remote := p.Recipe.Source.Location, p.Recipe.Source.Kind == image.OCI
 	if remote {
-		there, err := p.cached(ctx, source)
+		cached, err := p.tool.list(ctx, "oci")
 		if err != nil {
 			return imageNote{}, err
 		}
+		there := slices.ContainsFunc(cached, func(l listed) bool { return l.Name == source })
 		if !there || p.options.Registry.Always {
 			if err := p.pull(ctx, source, p.Progress); err != nil {
 				return imageNote{}, err

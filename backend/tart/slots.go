@@ -17,8 +17,8 @@ const macGuests = 2
 // slotPoll is how often a start that waits looks for a free slot.
 const slotPoll = 250 * time.Millisecond
 
-// slot waits for one of the places that pools of this host share: a place is a
-// file with a lock, which falls with the process that holds it.
+// slot waits for one of the places that all pools of this host share. A place is
+// a lock on a file: the kernel releases it when the process that holds it ends.
 func (b *Backend) slot(ctx context.Context, kind string, places int) (release func(), err error) {
 	dir := filepath.Join(b.options.StateDir, "tart-slots")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -52,8 +52,8 @@ func (b *Backend) slots(ctx context.Context, system string, resumed string) (rel
 	if release, err = b.slot(ctx, "macos", macGuests); err != nil || resumed == "" {
 		return release, err
 	}
-	// Two machines with one MAC: Tart would give the second another, and throw
-	// its saved state away.
+	// Clones of a suspended machine have its MAC. While one runs, Tart would give
+	// the next another MAC, and discard its saved state.
 	alone, err := b.slot(ctx, "suspended-"+resumed, 1)
 	if err != nil {
 		release()

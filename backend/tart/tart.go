@@ -86,8 +86,9 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	return m, foreigntool.Introduce(ctx, m, b.locate(spec.ID), note.Note, spec.Identity, b.options.Mounts...)
 }
 
-// clone makes a worker's machine. Tart would replace one of that name without
-// a word. A suspended one is left as it is: other hardware does not resume.
+// clone makes a worker's machine. It refuses a name that is taken, since Tart
+// replaces that machine without a warning. The hardware of a suspended machine
+// stays as it is: with other hardware it does not resume.
 func (b *Backend) clone(ctx context.Context, golden string, spec backend.Spec, note imageNote) error {
 	if b.tool.exists(spec.ID) {
 		return fmt.Errorf("machine %s exists already", spec.ID)
@@ -108,7 +109,7 @@ func (b *Backend) clone(ctx context.Context, golden string, spec backend.Spec, n
 	return err
 }
 
-// ipPause is for a Tart that has no address yet: each question is a process.
+// ipPause is the time between two questions for an address: each is a process.
 const ipPause = 300 * time.Millisecond
 
 // locate asks Tart for a machine's address.
@@ -140,7 +141,7 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	started := b.machines[id]
 	delete(b.machines, id)
 	b.mu.Unlock()
-	if started != nil { // also one that has not locked its files yet
+	if started != nil { // it may not have locked its files yet, and Remove goes by the lock
 		if err := started.end(ctx); err != nil {
 			return err
 		}

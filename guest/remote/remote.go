@@ -4,7 +4,7 @@
 // identity. Linux, FreeBSD and macOS guests are told apart by what their uname
 // says. Booting a guest, and finding its address, are the backends' business.
 //
-// It fails closed: what a script does not finish to its last line has failed.
+// It fails closed: a script that does not come to its last line has failed.
 package remote
 
 import (
@@ -55,18 +55,18 @@ const (
 	dialTimeout = 2 * time.Second
 	// loginTimeout is for one login, which a busy guest may make slow.
 	loginTimeout = 30 * time.Second
-	// knock is the pause while nothing answers, and refused the one after a
-	// login that failed: OpenSSH shuts out who fails often.
-	knock   = 100 * time.Millisecond
-	refused = 2 * time.Second
+	// unansweredPause is the pause while nothing answers. refusedPause follows a
+	// login that failed: OpenSSH penalizes addresses whose logins fail often.
+	unansweredPause = 100 * time.Millisecond
+	refusedPause    = 2 * time.Second
 )
 
 // Locate says where a guest's SSH server is, as far as that is known.
 type Locate func(ctx context.Context) (netip.AddrPort, error)
 
 // Wait tries to log in until that succeeds or ctx ends, and returns the guest
-// with the address at which it was met. The address is asked for anew each
-// time, and another host key is no end: an old lease may lead elsewhere.
+// with the address at which it answered. It asks for the address anew each time,
+// and goes on after another host key: an old lease may lead elsewhere.
 func Wait(ctx context.Context, locate Locate, login Login) (*Guest, netip.AddrPort, error) {
 	config, err := login.config()
 	if err != nil {
@@ -75,7 +75,7 @@ func Wait(ctx context.Context, locate Locate, login Login) (*Guest, netip.AddrPo
 	var last error
 	for {
 		address, err := locate(ctx)
-		pause := knock
+		pause := unansweredPause
 		if err == nil {
 			var g *Guest
 			if g, pause, err = dial(ctx, address, config); err == nil {
@@ -132,20 +132,20 @@ func dial(ctx context.Context, address netip.AddrPort, config *ssh.ClientConfig)
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", address.String())
 	if err != nil {
-		return nil, knock, err
+		return nil, unansweredPause, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if err := conn.SetDeadline(time.Now().Add(loginTimeout)); err != nil {
-		return nil, knock, errors.Join(err, conn.Close())
+		return nil, unansweredPause, errors.Join(err, conn.Close())
 	}
 	c, channels, requests, err := ssh.NewClientConn(conn, address.String(), config)
 	if err != nil {
-		return nil, refused, errors.Join(err, ignoreClosed(conn.Close()))
+		return nil, refusedPause, errors.Join(err, ignoreClosed(conn.Close()))
 	}
 	g = &Guest{client: ssh.NewClient(c, channels, requests), user: config.User}
 	if err := g.explore(ctx); err != nil {
-		return nil, refused, errors.Join(err, ignoreClosed(g.Close()))
+		return nil, refusedPause, errors.Join(err, ignoreClosed(g.Close()))
 	}
 	return g, 0, conn.SetDeadline(time.Time{})
 }
