@@ -54,7 +54,8 @@ func buildBhyve(c config.Config, _ *slog.Logger) (assembly, error) {
 // toolOptions are what both backends need; the user is that of the image.
 func toolOptions(c config.Config, user, password string) foreigntool.Options {
 	return foreigntool.Options{
-		Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir), ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
+		Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
+		ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
 		Source: c.Image.Source, User: user, Password: password,
 	}
 }

@@ -20,8 +20,8 @@ const mark = "mayfly"
 
 // createArguments is a guest of an image, which cloud-init lets the key into.
 func createArguments(name, template, img, publicKeyFile string, size backend.Size, disk int64) []string {
-	return []string{"create", "-t", template, "-s", mebibytes(disk), "-c", strconv.Itoa(size.CPUs), "-m", mebibytes(size.Memory),
-		"-i", img, "-C", "-k", publicKeyFile, name}
+	return []string{"create", "-t", template, "-s", mebibytes(disk),
+		"-c", strconv.Itoa(size.CPUs), "-m", mebibytes(size.Memory), "-i", img, "-C", "-k", publicKeyFile, name}
 }
 
 // mebibytes is a size as zfs and bhyve both read it.
@@ -62,7 +62,8 @@ var compressions = []string{".xz", ".gz"}
 func importName(digest, file string) (before, after string, err error) {
 	base := filepath.Base(file)
 	if strings.HasSuffix(base, ".tar.gz") || strings.HasSuffix(base, ".tgz") {
-		return "", "", fmt.Errorf("image.source %q is an archive, and the name of what is in it is not known: unpack it, and name the image", file)
+		return "", "", fmt.Errorf("image.source %q is an archive, and the name of the image in it is not known: "+
+			"unpack it, and name the image", file)
 	}
 	before, after = foreigntool.GoldenName(digest)+".img", foreigntool.GoldenName(digest)+".img"
 	for _, ending := range compressions {

@@ -43,7 +43,9 @@ var _ backend.Backend = (*Backend)(nil)
 func New(options Options) *Backend {
 	h := &host{prefix: prefixes[options.Sudo], devices: cmp.Or(options.Devices, "/dev/vmm"), goneLimit: goneLimit}
 	b := &Backend{options: options, host: h}
-	b.images = foreigntool.Images[foreigntool.Note]{Options: options.Options, Tool: h, NoteFile: "bhyve.json", Destroy: b.Destroy}
+	b.images = foreigntool.Images[foreigntool.Note]{
+		Options: options.Options, Tool: h, NoteFile: "bhyve.json", Destroy: b.Destroy,
+	}
 	return b
 }
 
@@ -80,7 +82,8 @@ func (b *Backend) run(ctx context.Context, name string, size backend.Size) (*for
 		return nil, err
 	}
 	guest := filepath.Join(dir, name)
-	if err := b.host.whole(ctx, "sysrc", sysrcArguments(filepath.Join(guest, name+".conf"), macOf(name), size)...); err != nil {
+	conf := filepath.Join(guest, name+".conf")
+	if err := b.host.whole(ctx, "sysrc", sysrcArguments(conf, macOf(name), size)...); err != nil {
 		return nil, err
 	}
 	if lock := filepath.Join(guest, lockFile); exists(lock) { // it came with the snapshot of a guest that ran

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -22,8 +21,8 @@ func checkSource(source image.Source) error {
 		return fmt.Errorf("image.source \"vm:%s\" names no snapshot, without which every clone would leave one: "+
 			"make one with `vm snapshot %s@mayfly` and write \"vm:%s@mayfly\"", source.Location, name, name)
 	}
-	return fmt.Errorf("image.source %q is not a valid source for vm-bhyve: write an https:// URL, the absolute path of "+
-		"a disk image, or \"vm:NAME@SNAPSHOT\" of a guest that is there", source.Kind)
+	return fmt.Errorf("image.source %q is not a valid source for vm-bhyve: write an https:// URL, the absolute path "+
+		"of a disk image, or \"vm:NAME@SNAPSHOT\" of a guest that is there", source.Kind)
 }
 
 // Build makes the golden guest and its snapshot unless they are there. The
@@ -32,7 +31,5 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if err := checkSource(recipe.Source); err != nil {
 		return image.Golden{}, err
 	}
-	return b.images.Build(ctx, recipe, progress, func(ctx context.Context, p foreigntool.Prebuild) (foreigntool.Note, error) {
-		return prebuilder{b, p}.prebuild(ctx)
-	})
+	return b.images.Build(ctx, recipe, progress, b.prebuild)
 }

@@ -16,7 +16,9 @@ import (
 // Check looks at vm-bhyve, at what lets us use it, and at what tells addresses.
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	source := b.options.SourceFinding(checkSource(b.options.Source), "correct plugin_config.image.source")
-	findings := []doctor.Finding{checkHost(), checkVM(ctx), b.checkDirectory(ctx), b.checkRoot(ctx), source, b.checkLeases(ctx)}
+	findings := []doctor.Finding{
+		checkHost(), checkVM(ctx), b.checkDirectory(ctx), b.checkRoot(ctx), source, b.checkLeases(ctx),
+	}
 	if b.options.Source.Kind == image.HTTPS || b.options.Source.Kind == image.Local {
 		findings = append(findings, checkQEMUImg(), b.checkTemplate(ctx))
 	}
@@ -33,16 +35,17 @@ func checkHost() doctor.Finding {
 }
 
 func checkVM(ctx context.Context) doctor.Finding {
-	finding := doctor.Finding{Level: doctor.OK, What: "vm-bhyve", Mend: "pkg install vm-bhyve; sysrc vm_enable=YES; vm init"}
+	finding := doctor.Finding{Level: doctor.OK, What: "vm-bhyve"}
 	if !exists(path("vm")) {
 		finding.Level, finding.Detail = doctor.Missing, path("vm")+" is not there"
+		finding.Mend = "pkg install vm-bhyve; sysrc vm_enable=YES; vm init"
 		return finding
 	}
 	version, err := execute(ctx, nil, []string{path("pkg"), "query", "%v", "vm-bhyve"})
 	if err != nil {
 		version = "of a version that pkg does not know"
 	}
-	finding.Detail, finding.Mend = strings.TrimSpace(version)+", "+path("vm"), ""
+	finding.Detail = strings.TrimSpace(version) + ", " + path("vm")
 	return finding
 }
 
@@ -69,7 +72,7 @@ func (b *Backend) checkRoot(ctx context.Context) doctor.Finding {
 	}
 	if err := b.host.root(ctx, "vm", "list"); err != nil {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = `run the program, and GitLab Runner, as root; or set plugin_config.bhyve.sudo to "sudo" or "doas"`
+		finding.Mend = `run program and GitLab Runner as root, or set plugin_config.bhyve.sudo to "sudo" or "doas"`
 	}
 	if b.options.Sudo != "" { // also when the one that was tried is allowed
 		finding.Mend = b.ruleText(ctx)
@@ -79,7 +82,11 @@ func (b *Backend) checkRoot(ctx context.Context) doctor.Finding {
 
 func (b *Backend) ruleText(ctx context.Context) string {
 	if b.options.Sudo == "doas" {
-		return "in /usr/local/etc/doas.conf, whose rules cannot tell guests apart:\n  " + strings.Join(b.doasRules(), "\n  ")
+		rules := "in /usr/local/etc/doas.conf, whose rules cannot tell guests apart:"
+		for _, program := range []string{"vm", "sysrc", "bhyvectl", "rm"} {
+			rules += "\n  permit nopass " + userName() + " as root cmd " + path(program)
+		}
+		return rules
 	}
 	return "with visudo:\n  " + strings.Join(b.sudoers(ctx), "\n  ")
 }
@@ -89,14 +96,6 @@ func userName() string {
 		return me.Username
 	}
 	return "gitlab-runner"
-}
-
-func (b *Backend) doasRules() []string {
-	var rules []string
-	for _, program := range []string{"vm", "sysrc", "bhyvectl", "rm"} {
-		rules = append(rules, "permit nopass "+userName()+" as root cmd "+path(program))
-	}
-	return rules
 }
 
 // sudoers are the rules that let this user do what the backend does as root,
@@ -113,7 +112,8 @@ func (b *Backend) sudoers(ctx context.Context) []string {
 		{"vm", "clone", "mayfly-*@" + snapshotName, worker},
 		{"vm", "start", worker}, {"vm", "stop", worker},
 		{"vm", "poweroff", "-f", worker}, {"vm", "destroy", "-f", worker},
-		{"vm", "rename", worker, "mayfly-*"}, {"vm", "snapshot", "mayfly-*@" + snapshotName}, {"vm", "destroy", "-f", "mayfly-*"},
+		{"vm", "rename", worker, "mayfly-*"}, {"vm", "snapshot", "mayfly-*@" + snapshotName},
+		{"vm", "destroy", "-f", "mayfly-*"},
 		{"sysrc", "-f", conf, "network0_mac=*"},
 		{"bhyvectl", "--vm=" + worker, "--destroy"},
 		{"rm", "-f", filepath.Join(dir, worker, lockFile)},
@@ -153,14 +153,15 @@ func (b *Backend) checkLeases(ctx context.Context) doctor.Finding {
 		}
 		readable = append(readable, kind)
 	}
+	const mend = "let this user read the leases of the DHCP server that serves the guests' switch"
 	finding.Detail = "addresses are found by " + strings.Join(readable, ", ")
 	switch {
 	case len(readable) == 0:
 		finding.Level, finding.Detail = doctor.Missing, strings.Join(failed, "; ")
-		finding.Mend = "let this user read the leases of the DHCP server that serves the guests' switch, or set plugin_config.bhyve.leases_file"
+		finding.Mend = mend + ", or set plugin_config.bhyve.leases_file"
 	case len(readable) == 1 && readable[0] == ARP:
 		finding.Level = doctor.Warning
-		finding.Mend = "ARP knows a guest only after traffic: let this user read the leases of the DHCP server that serves the guests' switch"
+		finding.Mend = "ARP knows a guest only after traffic: " + mend
 	}
 	return finding
 }
@@ -182,7 +183,8 @@ func (b *Backend) checkTemplate(ctx context.Context) doctor.Finding {
 	file := filepath.Join(dir, ".templates", b.options.Template+".conf")
 	if !exists(file) {
 		finding.Level, finding.Detail = doctor.Missing, file+" is not there"
-		finding.Mend = "copy one of /usr/local/share/examples/vm-bhyve to " + file + ` (loader="uefi" for cloud images), or set plugin_config.bhyve.template`
+		finding.Mend = "copy one of /usr/local/share/examples/vm-bhyve to " + file +
+			` (loader="uefi" for cloud images), or set plugin_config.bhyve.template`
 	}
 	return finding
 }

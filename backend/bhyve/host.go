@@ -86,7 +86,8 @@ func (h *host) whole(ctx context.Context, name string, args ...string) error {
 // execute runs a program to its end. Its error has both outputs, since vm-bhyve
 // says on either what went wrong.
 func execute(ctx context.Context, show io.Writer, command []string) (string, error) {
-	stdout, stderr, err := foreigntool.Command{Line: command, Stop: syscall.SIGTERM, Grace: 3 * time.Second}.Run(ctx, show)
+	run := foreigntool.Command{Line: command, Stop: syscall.SIGTERM, Grace: 3 * time.Second}
+	stdout, stderr, err := run.Run(ctx, show)
 	if err == nil {
 		return stdout, nil
 	}
@@ -111,7 +112,7 @@ func (h *host) directory(ctx context.Context) (string, error) {
 	}
 	dataset, zfs := strings.CutPrefix(strings.TrimSpace(named), "zfs:")
 	if !zfs {
-		return "", fmt.Errorf("vm_dir is %s, and guests are cloned on ZFS only: set vm_dir=\"zfs:POOL/DATASET\"", dataset)
+		return "", fmt.Errorf(`vm_dir is %s, and guests are cloned on ZFS only: set vm_dir="zfs:POOL/DATASET"`, dataset)
 	}
 	mounted, err := h.run(ctx, "zfs", "get", "-H", "-o", "value", "mountpoint", dataset)
 	if err != nil {

@@ -96,7 +96,8 @@ func fromDHCPD(text string, mac net.HardwareAddr, now time.Time) (netip.Addr, bo
 		}
 		valid = slices.DeleteFunc(valid, func(other netip.Addr) bool { return other == address })
 		owner, state := dhcpdMAC.FindStringSubmatch(lease[2]), dhcpdState.FindStringSubmatch(lease[2])
-		if owner != nil && same(owner[1], mac) && state != nil && state[1] == "active" && now.Before(dhcpdEnd(lease[2])) {
+		held := state != nil && state[1] == "active" && now.Before(dhcpdEnd(lease[2]))
+		if held && owner != nil && same(owner[1], mac) {
 			valid = append(valid, address)
 		}
 	}

@@ -26,7 +26,8 @@ type prebuilder struct {
 }
 
 // prebuild leaves a guest that is off, and not yet golden by name.
-func (p prebuilder) prebuild(ctx context.Context) (foreigntool.Note, error) {
+func (b *Backend) prebuild(ctx context.Context, golden foreigntool.Prebuild) (foreigntool.Note, error) {
+	p := prebuilder{b, golden}
 	login, err := p.make(ctx)
 	if err != nil {
 		return foreigntool.Note{}, err

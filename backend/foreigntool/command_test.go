@@ -52,7 +52,8 @@ func TestEndOfTheContext(t *testing.T) {
 	reason := errors.New("nobody wants it any more")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var said strings.Builder
-	_, _, err := shell(`trap "echo asked; exit 0" TERM; echo ready; while :; do sleep 0.05; done`).Run(ctx, calls(func(text string) {
+	waits := shell(`trap "echo asked; exit 0" TERM; echo ready; while :; do sleep 0.05; done`)
+	_, _, err := waits.Run(ctx, calls(func(text string) {
 		said.WriteString(text)
 		cancel(reason)
 	}))

@@ -59,20 +59,19 @@ func newShop(t *testing.T) *shop {
 	options := Options{Pool: "p", WorkersDir: filepath.Join(dir, "workers"), ImagesDir: filepath.Join(dir, "images")}
 	tool := names{"somebody-elses": true}
 	recipe := image.Recipe{Source: image.Source{Kind: image.VM, Location: "base"}, User: "jobs"}
-	return &shop{
-		t: t, tool: tool, images: Images[Note]{Options: options, Tool: tool, NoteFile: "tool.json", Destroy: tool.Remove},
-		recipe: recipe, golden: GoldenName(recipe.Digest()),
-	}
+	images := Images[Note]{Options: options, Tool: tool, NoteFile: "tool.json", Destroy: tool.Remove}
+	return &shop{t: t, tool: tool, images: images, recipe: recipe, golden: GoldenName(recipe.Digest())}
 }
 
 func (s *shop) build() (image.Golden, error) {
-	return s.images.Build(s.t.Context(), s.recipe, func(string, string) {}, func(_ context.Context, p Prebuild) (Note, error) {
+	prebuild := func(_ context.Context, p Prebuild) (Note, error) {
 		s.built++
 		require.DirExists(s.t, p.Dir)
 		require.True(s.t, s.images.Owns(p.ID), "what a killed build leaves is found like a worker")
 		s.tool[p.ID] = true
 		return Note{OS: "plan9", Keys: remote.Keys{User: "jobs", Key: "secret"}}, s.failure
-	})
+	}
+	return s.images.Build(s.t.Context(), s.recipe, func(string, string) {}, prebuild)
 }
 
 func (s *shop) requireBuilt(times int) image.Golden {

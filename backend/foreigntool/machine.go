@@ -57,7 +57,8 @@ const powerOffLimit = 3 * time.Minute
 
 // UntilOff is ctx for those who wait for a sealed guest to power off.
 func UntilOff(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, powerOffLimit, fmt.Errorf("the guest did not power off within %s", powerOffLimit))
+	late := fmt.Errorf("the guest did not power off within %s", powerOffLimit)
+	return context.WithTimeoutCause(ctx, powerOffLimit, late)
 }
 
 // Watched is a machine that is no child of this process: its end is found by

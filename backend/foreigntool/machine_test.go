@@ -44,7 +44,7 @@ func TestOnlyOwnWorkersAreDestroyed(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, ours, id)
 	}
-	for _, id := range []string{"", "p", "p-a", "p-AAAAAAAA", "p-aaaaaaaa/..", "mayfly-0123456789abcdef0123456789abcdef"} {
+	for _, id := range []string{"", "p", "p-a", "p-AAAAAAAA", "p-aaaaaaaa/..", GoldenName("0123456789abcdef")} {
 		ours, err := options.CheckDestroy(id)
 		require.ErrorContains(t, err, "is not a valid worker id", id)
 		require.False(t, ours, id)

@@ -92,7 +92,8 @@ type hardware struct {
 // setArguments always asks for a new MAC: the first clone of an image that was
 // pulled keeps the image's.
 func setArguments(name string, h hardware) []string {
-	args := []string{"set", name, "--cpu", strconv.Itoa(h.CPUs), "--memory", strconv.FormatInt(h.Memory>>20, 10), "--random-mac"}
+	memory := strconv.FormatInt(h.Memory>>20, 10)
+	args := []string{"set", name, "--cpu", strconv.Itoa(h.CPUs), "--memory", memory, "--random-mac"}
 	if h.Serial {
 		args = append(args, "--random-serial")
 	}

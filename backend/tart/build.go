@@ -26,8 +26,8 @@ func checkSource(source image.Source) error {
 	if source.Kind == image.OCI || source.Kind == image.VM {
 		return nil
 	}
-	return fmt.Errorf("image.source %q is not a valid source for Tart: "+
-		"write \"oci:\" and the reference of an image in a registry, or \"vm:\" and the name of one of Tart's machines", source.Kind)
+	return fmt.Errorf("image.source %q is not a valid source for Tart: write \"oci:\" and the reference of an image "+
+		"in a registry, or \"vm:\" and the name of one of Tart's machines", source.Kind)
 }
 
 // Build makes the golden machine unless it is there. The machine is Tart's;
@@ -39,9 +39,7 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if err := b.forgetOutdated(ctx, recipe, progress); err != nil {
 		return image.Golden{}, err
 	}
-	return b.images.Build(ctx, recipe, progress, func(ctx context.Context, p foreigntool.Prebuild) (imageNote, error) {
-		return prebuilder{b, p}.prebuild(ctx)
-	})
+	return b.images.Build(ctx, recipe, progress, b.prebuild)
 }
 
 // forgetOutdated removes the image's directory, so that it is built again, when

@@ -24,7 +24,7 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	findings := []doctor.Finding{b.checkTart(ctx), checkHost(ctx), b.checkHome(), source}
 	if os.Geteuid() == 0 {
 		findings = append(findings, doctor.Finding{Level: doctor.Warning, What: "user",
-			Detail: "this process is root, whose keychain and privacy settings are not those of the user who is logged in",
+			Detail: "this process is root, and has not the keychain and privacy settings of the user who is logged in",
 			Mend:   "run GitLab Runner as a launch agent of a user who is logged in"})
 	}
 	if b.options.Settings.Network == Softnet {
@@ -32,8 +32,8 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	}
 	if workers := b.options.MaxWorkers; workers == 0 || workers > macGuests {
 		findings = append(findings, doctor.Finding{Level: doctor.Warning, What: "host.max_workers",
-			Detail: fmt.Sprintf("macOS runs %d macOS guests at once, and further workers would wait for them", macGuests),
-			Mend:   fmt.Sprintf("for macOS guests set host.max_workers, and the runner's max_instances, to %d", macGuests)})
+			Detail: fmt.Sprintf("macOS runs %d macOS guests at once, and further workers would wait", macGuests),
+			Mend:   fmt.Sprintf("for macOS guests set host.max_workers and max_instances to %d", macGuests)})
 	}
 	return append(findings, b.checkShares()...)
 }
@@ -56,7 +56,8 @@ const leastMacOS = 13
 func checkHost(ctx context.Context) doctor.Finding {
 	finding := doctor.Finding{Level: doctor.OK, What: "host"}
 	if runtime.GOOS != macOS || runtime.GOARCH != "arm64" {
-		finding.Level, finding.Detail = doctor.Warning, "this is "+runtime.GOOS+" on "+runtime.GOARCH+", and Tart is for macOS on Apple silicon"
+		finding.Level = doctor.Warning
+		finding.Detail = "this is " + runtime.GOOS + " on " + runtime.GOARCH + ", Tart is for macOS on Apple silicon"
 		finding.Mend = "use a Mac with Apple silicon"
 		return finding
 	}
@@ -99,7 +100,8 @@ func checkSoftnet() doctor.Finding {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = programs.Remedy("softnet")
 	case info.Mode()&os.ModeSetuid == 0:
-		finding.Level, finding.Detail = doctor.Warning, path+" is not SUID root, and works only with a rule of sudo for it"
+		finding.Level = doctor.Warning
+		finding.Detail = path + " is not SUID root, and works only with a rule of sudo for it"
 		finding.Mend = fmt.Sprintf("sudo chown root %s; sudo chmod u+s %s", path, path)
 	default:
 		finding.Detail = path + " is SUID"

@@ -19,7 +19,7 @@ import (
 var (
 	errNotExist   = errors.New("there is no such machine")
 	errNotRunning = errors.New("the machine is not running")
-	errLimit      = errors.New("macOS runs no more guests at once; after crashes the count may stick until the host is restarted")
+	errLimit      = errors.New("macOS runs no more guests at once; after crashes the count may stick until a restart")
 )
 
 // fixedPlaces are looked into after PATH: launchd gives a service none that

@@ -28,7 +28,8 @@ type prebuilder struct {
 }
 
 // prebuild leaves a machine that is off, or saved, and not yet golden by name.
-func (p prebuilder) prebuild(ctx context.Context) (imageNote, error) {
+func (b *Backend) prebuild(ctx context.Context, golden foreigntool.Prebuild) (imageNote, error) {
+	p := prebuilder{b, golden}
 	made, err := p.fetch(ctx)
 	if err != nil {
 		return made, err
@@ -95,16 +96,17 @@ func (p prebuilder) fetch(ctx context.Context) (imageNote, error) {
 
 // fits refuses settings that the image's system does not have.
 func (p prebuilder) fits(system string) error {
-	var wrong []error
-	if p.options.Suspendable && system != macOS {
-		wrong = append(wrong, fmt.Errorf("tart.suspendable: Tart suspends macOS guests only, and image.source %q is %s: remove one of the two",
-			p.Recipe.Source.Location, system))
+	source := p.Recipe.Source.Location
+	unfit := func(rule string) error {
+		return fmt.Errorf("%s, and image.source %q is %s: remove one of the two", rule, source, system)
 	}
-	if p.options.Settings.Nested && system == macOS {
-		wrong = append(wrong, fmt.Errorf("tart.nested: Tart nests machines in Linux guests only, and image.source %q is %s: remove one of the two",
-			p.Recipe.Source.Location, system))
+	switch {
+	case p.options.Suspendable && system != macOS:
+		return unfit("tart.suspendable: Tart suspends macOS guests only")
+	case p.options.Settings.Nested && system == macOS:
+		return unfit("tart.nested: Tart nests machines in Linux guests only")
 	}
-	return errors.Join(wrong...)
+	return nil
 }
 
 func (p prebuilder) set(ctx context.Context, cloned details) error {

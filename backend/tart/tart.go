@@ -57,7 +57,9 @@ var _ backend.Backend = (*Backend)(nil)
 // New returns the backend of one pool. It touches nothing.
 func New(options Options) *Backend {
 	b := &Backend{options: options, tool: tool{findBinary(), options.Home}, machines: map[string]*machine{}}
-	b.images = foreigntool.Images[imageNote]{Options: options.Options, Tool: b.tool, NoteFile: "tart.json", Destroy: b.Destroy}
+	b.images = foreigntool.Images[imageNote]{
+		Options: options.Options, Tool: b.tool, NoteFile: "tart.json", Destroy: b.Destroy,
+	}
 	return b
 }
 

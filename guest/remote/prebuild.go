@@ -40,7 +40,9 @@ type chore struct {
 // MakeGolden takes a guest from its first boot to a golden one that has agreed
 // to power off. It returns the guest's system as Go names it, and what opens
 // the machines that are made from it.
-func MakeGolden(ctx context.Context, locate Locate, first Login, recipe image.Recipe, progress image.Progress) (system string, keys Keys, err error) {
+func MakeGolden(ctx context.Context, locate Locate, first Login, recipe image.Recipe, progress image.Progress) (
+	system string, keys Keys, err error,
+) {
 	late := fmt.Errorf("the image did not let user %s in within %s", first.User, bootLimit)
 	boot, booted := context.WithTimeoutCause(ctx, bootLimit, late)
 	defer booted()
@@ -75,7 +77,8 @@ func (g *Guest) prebuild(ctx context.Context, recipe image.Recipe, progress imag
 
 func (g *Guest) chores(recipe image.Recipe) []chore {
 	about := []value{{"system", g.system}, {"login_user", g.user}, {"user", recipe.User}}
-	chores := []chore{{stage: "account", what: "making the account " + recipe.User, text: script("account", about...), limit: choreLimit}}
+	chores := []chore{{stage: "account", what: "making the account " + recipe.User,
+		text: script("account", about...), limit: choreLimit}}
 	if len(recipe.Packages) > 0 {
 		packages := value{"packages", strings.Join(recipe.Packages, " ")}
 		chores = append(chores, chore{stage: "packages", what: "installing image.packages",
@@ -112,7 +115,8 @@ func (g *Guest) copyRunner(ctx context.Context, recipe image.Recipe, progress im
 		return nil
 	}
 	if g.OS() != runtime.GOOS || g.arch != runtime.GOARCH {
-		progress("gitlab-runner", fmt.Sprintf("not copied: it is for %s/%s, the guest is %s/%s", runtime.GOOS, runtime.GOARCH, g.OS(), g.arch))
+		progress("gitlab-runner", fmt.Sprintf("not copied: it is for %s/%s, the guest is %s/%s",
+			runtime.GOOS, runtime.GOARCH, g.OS(), g.arch))
 		return nil
 	}
 	progress("gitlab-runner", "")
@@ -177,7 +181,8 @@ type Mount struct{ Tag, Dir string }
 
 // Mount mounts a share.
 func (g *Guest) Mount(ctx context.Context, m Mount) error {
-	err := g.ours(ctx, "mount", value{"system", g.system}, value{"login_user", g.user}, value{"tag", m.Tag}, value{"dir", m.Dir})
+	err := g.ours(ctx, "mount",
+		value{"system", g.system}, value{"login_user", g.user}, value{"tag", m.Tag}, value{"dir", m.Dir})
 	if err != nil {
 		return fmt.Errorf("mounting the share %s at %s in the guest: %w", m.Tag, m.Dir, err)
 	}

@@ -88,7 +88,8 @@ func Wait(ctx context.Context, locate Locate, login Login) (*Guest, netip.AddrPo
 		}
 		select {
 		case <-ctx.Done():
-			return nil, netip.AddrPort{}, fmt.Errorf("waiting for the guest's SSH server: %w; the last try: %w", context.Cause(ctx), last)
+			err := fmt.Errorf("waiting for the guest's SSH server: %w; the last try: %w", context.Cause(ctx), last)
+			return nil, netip.AddrPort{}, err
 		case <-time.After(pause):
 		}
 	}
@@ -128,7 +129,7 @@ func answer(password string) ssh.KeyboardInteractiveChallenge {
 
 // dial logs in once. When that fails it also says how long to wait before the
 // next time.
-func dial(ctx context.Context, address netip.AddrPort, config *ssh.ClientConfig) (g *Guest, pause time.Duration, err error) {
+func dial(ctx context.Context, address netip.AddrPort, config *ssh.ClientConfig) (*Guest, time.Duration, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", address.String())
 	if err != nil {
@@ -143,7 +144,7 @@ func dial(ctx context.Context, address netip.AddrPort, config *ssh.ClientConfig)
 	if err != nil {
 		return nil, refusedPause, errors.Join(err, ignoreClosed(conn.Close()))
 	}
-	g = &Guest{client: ssh.NewClient(c, channels, requests), user: config.User}
+	g := &Guest{client: ssh.NewClient(c, channels, requests), user: config.User}
 	if err := g.explore(ctx); err != nil {
 		return nil, refusedPause, errors.Join(err, ignoreClosed(g.Close()))
 	}
@@ -163,7 +164,8 @@ func (g *Guest) explore(ctx context.Context) error {
 	case g.OS() == "":
 		return fmt.Errorf("the guest's system is %q, and only Linux, FreeBSD and macOS are known", g.system)
 	case g.root == "none":
-		return fmt.Errorf("user %s cannot become root in the guest by sudo, doas or su without a password: let the image allow it", g.user)
+		return fmt.Errorf("user %s cannot become root in the guest without a password: "+
+			"let the image allow it by sudo, doas or su", g.user)
 	}
 	return nil
 }
