@@ -60,12 +60,18 @@ const (
 // out, and below those that systemd reserves at the end of 31 bits.
 const ShiftedBase = 0x7d660000
 
+// StepLimit bounds each command of a recipe, however the guest is reached. It
+// leaves time to compile a toolchain by emulation, and ends a command that waits
+// for input.
+const StepLimit = 2 * time.Hour
+
 // Recipe is what the user asks an image to be. Two recipes with the same
 // digest make the same image.
 type Recipe struct {
 	Source   Source   `json:"source"`
 	Packages []string `json:"packages,omitempty"`
-	// Run are shell commands, run as root, in order, at prebuild.
+	// Run are shell commands, run as root, in order, at prebuild. Each may take
+	// StepLimit.
 	Run []string `json:"run,omitempty"`
 	// User is the account that jobs log in to, with passwordless sudo.
 	User string `json:"user"`

@@ -32,7 +32,6 @@ func (b *Backend) prebuild(ctx context.Context, golden foreigntool.Prebuild) (fo
 	if err != nil {
 		return foreigntool.Note{}, err
 	}
-	p.Progress("boot", "")
 	m, err := p.run(ctx, p.ID, backend.Size{CPUs: p.Recipe.CPUs, Memory: p.Recipe.Memory})
 	if err != nil {
 		return foreigntool.Note{}, err

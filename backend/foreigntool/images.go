@@ -102,11 +102,12 @@ func (i Images[N]) Note(golden image.Golden) (note N, err error) {
 	return note, err
 }
 
-// Seal takes a guest from its first boot and login to a golden one that has
-// agreed to power off, or fails when the machine ends before.
+// Seal takes a guest that boots, from its first login to a golden one that has
+// agreed to power off. It fails when the machine ends before.
 func (p Prebuild) Seal(ctx context.Context, m backend.Machine, locate remote.Locate, first remote.Login) (Note, error) {
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
+	p.Progress("boot", "")
 	system, keys, err := remote.MakeGolden(ctx, locate, first, p.Recipe, p.Progress)
 	return Note{OS: system, Keys: keys}, err
 }

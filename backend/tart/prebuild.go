@@ -39,7 +39,6 @@ func (b *Backend) prebuild(ctx context.Context, golden foreigntool.Prebuild) (im
 		return made, err
 	}
 	defer release()
-	p.Progress("boot", "")
 	m, err := p.launch(p.ID, p.Dir, runArguments(p.ID, p.options.Settings, false), func() {})
 	if err != nil {
 		return made, err

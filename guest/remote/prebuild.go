@@ -18,12 +18,10 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
-// Nothing that a guest does is waited for without end.
+// Every wait for a guest has a limit; that of the user's steps is image.StepLimit.
 const (
 	// bootLimit bounds a guest's first boot, until it lets us in.
 	bootLimit = 10 * time.Minute
-	// stepLimit bounds each of the user's steps.
-	stepLimit = 2 * time.Hour
 	// choreLimit bounds each of our own.
 	choreLimit = 30 * time.Minute
 )
@@ -86,7 +84,7 @@ func (g *Guest) chores(recipe image.Recipe) []chore {
 	}
 	for i, command := range recipe.Run {
 		stage := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
-		chores = append(chores, chore{stage: stage, shown: "$ " + command, text: shell(command), limit: stepLimit,
+		chores = append(chores, chore{stage: stage, shown: "$ " + command, text: shell(command), limit: image.StepLimit,
 			what: fmt.Sprintf("prebuild %s (image.run[%d]: %s)", stage, i, command)})
 	}
 	return append(chores, chore{stage: "check", what: "checking for what jobs need",

@@ -7,14 +7,11 @@ import (
 	"time"
 )
 
-// Every wait for a guest has a limit.
+// Every wait for a guest has a limit; that of the user's steps is image.StepLimit.
 const (
 	// bootLimit bounds the first boot: until the agent answers, and until
 	// cloud-init has ended, its packages included.
 	bootLimit = 20 * time.Minute
-	// stepLimit bounds each of the user's steps. It leaves time to compile a
-	// toolchain by emulation, and ends a step that waits for input.
-	stepLimit = 2 * time.Hour
 	// choreLimit bounds each of our own requests.
 	choreLimit = 10 * time.Minute
 

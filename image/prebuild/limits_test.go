@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
 func TestSilentGuestEndsTheBuild(t *testing.T) {
@@ -21,7 +23,7 @@ func TestSilentGuestEndsTheBuild(t *testing.T) {
 	}{
 		"network":             {"the agent, which cloud-init starts", bootLimit},
 		resultFile:            {"waiting for cloud-init", bootLimit},
-		"read answer":         {"image.run[0]: read answer", stepLimit},
+		"read answer":         {"image.run[0]: read answer", image.StepLimit},
 		"command -v":          {"checking for what jobs need", choreLimit},
 		"ls -v vmlinuz":       {"finding the image's kernel", choreLimit},
 		"fetch /boot/vmlinuz": {"fetching /boot/vmlinuz-6", choreLimit},

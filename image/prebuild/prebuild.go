@@ -68,7 +68,7 @@ func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.
 		stage := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
 		progress(stage, "$ "+command)
 		what := fmt.Sprintf("prebuild %s (image.run[%d]: %s)", stage, i, command)
-		if err := within(ctx, stepLimit, what, shown(g, command, stage, progress)); err != nil {
+		if err := within(ctx, image.StepLimit, what, shown(g, command, stage, progress)); err != nil {
 			return err
 		}
 	}
