@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -23,11 +24,15 @@ const (
 	ARP     = "arp"
 )
 
-// leaseFiles are where the servers of FreeBSD's packages write.
-var leaseFiles = map[string]string{
-	Kea:     "/var/db/kea/kea-leases4.csv",
-	DHCPD:   "/var/db/dhcpd/dhcpd.leases",
-	Dnsmasq: "/var/db/dnsmasq.leases",
+// servers are where the DHCP servers of FreeBSD's packages write leases, and how
+// the address that a MAC has now is found there.
+var servers = map[string]struct {
+	file string
+	find func(text string, mac net.HardwareAddr, now time.Time) (netip.Addr, bool)
+}{
+	Kea:     {"/var/db/kea/kea-leases4.csv", fromKea},
+	DHCPD:   {"/var/db/dhcpd/dhcpd.leases", fromDHCPD},
+	Dnsmasq: {"/var/db/dnsmasq.leases", fromDnsmasq},
 }
 
 // sources are the kinds to be asked, in order.
@@ -42,7 +47,7 @@ func (b *Backend) leaseFile(kind string) string {
 	if b.options.LeasesFile != "" && b.options.Leases == kind {
 		return b.options.LeasesFile
 	}
-	return leaseFiles[kind]
+	return servers[kind].file
 }
 
 // leasePause is how often lease files are looked at.
@@ -70,7 +75,7 @@ func (b *Backend) locate(name string) remote.Locate {
 }
 
 func (b *Backend) ask(ctx context.Context, kind, macText string) (address netip.Addr, found bool, err error) {
-	mac, now := hardware(macText), time.Now()
+	mac := hardware(macText)
 	if kind == ARP {
 		text, err := b.host.run(ctx, "arp", "-an")
 		address, found = fromARP(text, mac)
@@ -80,14 +85,7 @@ func (b *Backend) ask(ctx context.Context, kind, macText string) (address netip.
 	if errors.Is(err, fs.ErrNotExist) && b.options.Leases == Auto {
 		return netip.Addr{}, false, nil // another server
 	}
-	switch kind {
-	case Kea:
-		address, found = fromKea(text, mac, now)
-	case DHCPD:
-		address, found = fromDHCPD(text, mac, now)
-	case Dnsmasq:
-		address, found = fromDnsmasq(text, mac, now)
-	}
+	address, found = servers[kind].find(text, mac, time.Now())
 	return address, found, err
 }
 

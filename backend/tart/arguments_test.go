@@ -71,12 +71,18 @@ func TestPathOfAShare(t *testing.T) {
 }
 
 func TestListIsRead(t *testing.T) {
-	all, err := parseList("[\n\n]\n")
+	list := func(answer string) ([]listed, error) {
+		path := filepath.Join(t.TempDir(), "tart")
+		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\ncat <<'end'\n"+answer+"\nend\n"), 0o700))
+		return tool{binary: path}.list(t.Context(), "local")
+	}
+	all, err := list("[\n\n]")
 	require.NoError(t, err)
 	require.Empty(t, all)
-	all, err = parseList(`[{"Source":"local","Name":"farm-7f3a","Disk":50,"Size":21,"Accessed":"2026-08-20T10:00:00Z","Running":true,"State":"running"}]`)
+	all, err = list(`[{"Source":"local","Name":"farm-7f3a","Disk":50,"Size":21,"Accessed":"2026-08-20T10:00:00Z",` +
+		`"Running":true,"State":"running"}]`)
 	require.NoError(t, err)
 	require.Equal(t, []listed{{"local", "farm-7f3a", "running"}}, all)
-	_, err = parseList("Source Name")
-	require.ErrorContains(t, err, "tart list")
+	_, err = list("Source Name")
+	require.ErrorContains(t, err, "reading tart list")
 }

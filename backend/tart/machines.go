@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -89,24 +90,12 @@ type listed struct{ Source, Name, State string }
 
 // list returns Tart's machines, source being local or oci. A machine that goes
 // meanwhile may make the whole list fail, so it is asked for twice.
-func (t tool) list(ctx context.Context, source string) ([]listed, error) {
-	args := []string{"list", "--source", source, "--format", "json"}
-	text, err := t.do(ctx, nil, args...)
+func (t tool) list(ctx context.Context, source string) (all []listed, err error) {
+	err = t.ask(ctx, &all, "list", "--source", source)
 	if err != nil && ctx.Err() == nil {
-		text, err = t.do(ctx, nil, args...)
+		err = t.ask(ctx, &all, "list", "--source", source)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return parseList(text)
-}
-
-func parseList(text string) ([]listed, error) {
-	var all []listed
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return nil, fmt.Errorf("reading tart list: %w", err)
-	}
-	return all, nil
+	return all, err
 }
 
 // details is what counts of tart get.
@@ -116,16 +105,21 @@ type details struct {
 	State string
 }
 
-func (t tool) get(ctx context.Context, name string) (details, error) {
-	text, err := t.do(ctx, nil, "get", name, "--format", "json")
+func (t tool) get(ctx context.Context, name string) (d details, err error) {
+	err = t.ask(ctx, &d, "get", name)
+	return d, err
+}
+
+// ask has Tart answer in JSON.
+func (t tool) ask(ctx context.Context, answer any, args ...string) error {
+	text, err := t.do(ctx, nil, append(args, "--format", "json")...)
 	if err != nil {
-		return details{}, err
+		return err
 	}
-	var d details
-	if err := json.Unmarshal([]byte(text), &d); err != nil {
-		return details{}, fmt.Errorf("reading tart get %s: %w", name, err)
+	if err := json.Unmarshal([]byte(text), answer); err != nil {
+		return fmt.Errorf("reading tart %s: %w", strings.Join(args, " "), err)
 	}
-	return d, nil
+	return nil
 }
 
 // gone is why a machine that this process did not start has ended.
