@@ -45,7 +45,8 @@ func TestMACsAreOurOwnAndDiffer(t *testing.T) {
 
 func TestImportName(t *testing.T) {
 	for file, want := range map[string]string{
-		"/a/b.raw": "mayfly-0.img", "https://example.org/b.raw.xz": "mayfly-0.img.xz", "/a/b.qcow2.gz": "mayfly-0.img.gz",
+		"/a/b.raw": "mayfly-0.img", "https://example.org/b.raw.xz": "mayfly-0.img.xz",
+		"/a/b.qcow2.gz": "mayfly-0.img.gz",
 	} {
 		before, after, err := importName("0", file)
 		require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,15 +51,21 @@ func (f *freebsd) started(b *Backend, golden image.Golden, id string) backendtes
 	return w
 }
 
-// shortlyAfterBoot is a context that ends when a guest has run for a moment.
-func (f *freebsd) shortlyAfterBoot(id string) context.Context {
+// untilAsked is a context that ends when an address is looked up in a lease file
+// of Kea's: while the first of its files, a pipe, is read.
+func (f *freebsd) untilAsked(leases string) context.Context {
+	pipe := leases + ".2"
+	require.NoError(f.t, syscall.Mkfifo(pipe, 0o600))
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	f.t.Cleanup(func() { require.NoError(f.t, os.Remove(pipe)) })
 	f.t.Cleanup(cancel)
 	go func() {
 		defer cancel()
 		for ctx.Err() == nil {
-			if exists(filepath.Join(f.devices(), id)) {
-				time.Sleep(time.Second)
+			// This fails as long as nobody reads.
+			if writer, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+				cancel()
+				writer.Close()
 				return
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -86,8 +93,10 @@ func TestFreeBSDWorker(t *testing.T) {
 	require.Equal(t, "built\ninstall -y bash\n", machine.Output(t, "cat /etc/built /tmp/pkg"))
 	conf, err := os.ReadFile(f.path("vm/p-aaaaaaaa/p-aaaaaaaa.conf"))
 	require.NoError(t, err)
-	for _, want := range []string{`cpu="3"`, `memory="3072M"`, `on_restart="shutdown"`, `network0_mac="` + macOf("p-aaaaaaaa") + `"`, `mayfly="yes"`} {
-		require.Contains(t, string(conf), want+"\n")
+	mac := "network0_mac=" + macOf("p-aaaaaaaa")
+	for _, want := range []string{"cpu=3", "memory=3072M", "on_restart=shutdown", mac, "mayfly=yes"} {
+		key, value, _ := strings.Cut(want, "=")
+		require.Contains(t, string(conf), key+`="`+value+"\"\n")
 	}
 }
 
@@ -101,19 +110,20 @@ func TestEverySourceOfAddresses(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			options := f.options()
 			options.Leases = kind
-			options.LeasesFile = f.path(map[string]string{Kea: "kea-leases4.csv", DHCPD: "dhcpd.leases", Dnsmasq: "dnsmasq.leases"}[kind])
+			files := map[string]string{Kea: "kea-leases4.csv", DHCPD: "dhcpd.leases", Dnsmasq: "dnsmasq.leases"}
+			options.LeasesFile = f.path(files[kind])
 			machine := f.started(New(options), golden, "p-"+strings.Repeat(string(rune('a'+i)), 8))
 			require.NotEmpty(t, machine.Output(t, "hostname"))
 		})
 	}
 	t.Run("none", func(t *testing.T) {
 		defer f.fails("address")()
-		_, err := f.start(f.shortlyAfterBoot("p-zzzzzzzz"), New(f.options()), golden, "p-zzzzzzzz")
-		require.ErrorContains(t, err, "no address is known for "+macOf("p-zzzzzzzz"))
 		options := f.options()
-		options.Leases, options.LeasesFile = Dnsmasq, "/nowhere/leases"
-		_, err = f.start(f.shortlyAfterBoot("p-yyyyyyyy"), New(options), golden, "p-yyyyyyyy")
-		require.ErrorContains(t, err, "/nowhere/leases")
+		_, err := f.start(f.untilAsked(options.LeasesFile), New(options), golden, "p-zzzzzzzz")
+		require.ErrorContains(t, err, "no address is known for "+macOf("p-zzzzzzzz"))
+		options.LeasesFile = f.path("no-leases")
+		_, err = f.start(f.untilAsked(options.LeasesFile), New(options), golden, "p-yyyyyyyy")
+		require.ErrorContains(t, err, options.LeasesFile)
 	})
 }
 
@@ -207,7 +217,8 @@ func TestStuckDeviceAndLock(t *testing.T) {
 	mendDevice()
 
 	t.Run("a lock of a crashed host", func(t *testing.T) {
-		require.NoError(t, exec.Command("vm", "clone", foreigntool.GoldenName(golden.Digest)+"@golden", "p-bbbbbbbb").Run())
+		snapshot := foreigntool.GoldenName(golden.Digest) + "@golden"
+		require.NoError(t, exec.Command("vm", "clone", snapshot, "p-bbbbbbbb").Run())
 		f.write("vm/p-bbbbbbbb/run.lock", "host")
 		require.NoError(t, b.Destroy(limit(t, time.Minute), "p-bbbbbbbb"))
 		require.Equal(t, []string{foreigntool.GoldenName(golden.Digest)}, f.guests())

@@ -11,7 +11,8 @@ import (
 const (
 	ourMAC   = "58:9c:fc:0a:11:22"
 	otherMAC = "58:9c:fc:0a:11:23"
-	header   = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n"
+	header   = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id," +
+		"fqdn_fwd,fqdn_rev,hostname,state,user_context\n"
 )
 
 var now = time.Unix(1785600000, 0) // 2026-08-01 16:00:00 UTC
@@ -22,8 +23,9 @@ func TestLeases(t *testing.T) {
 	dnsmasq := func(text string) (netip.Addr, bool) { return fromDnsmasq(text, hardware(ourMAC), now) }
 	arp := func(text string) (netip.Addr, bool) { return fromARP(text, hardware(ourMAC)) }
 	lease := func(address, mac, state, ends string) string {
-		return "lease " + address + " {\n  starts 6 2026/08/01 15:00:00;\n  ends " + ends + ";\n  binding state " + state +
-			";\n  next binding state free;\n  hardware ethernet " + mac + ";\n  client-hostname \"a } b\";\n}\n"
+		return "lease " + address + " {\n  starts 6 2026/08/01 15:00:00;\n  ends " + ends + ";\n  binding " +
+			"state " + state + ";\n  next binding state free;\n  hardware ethernet " + mac +
+			";\n  client-hostname \"a } b\";\n}\n"
 	}
 	tests := []struct {
 		name string
@@ -31,18 +33,23 @@ func TestLeases(t *testing.T) {
 		text string
 		want string
 	}{
-		{"kea", kea, header + "10.0.0.17," + ourMAC + ",01:" + ourMAC + ",3600,1785600001,1,0,0,builder,0,\n", "10.0.0.17"},
-		{"kea, newer columns", kea, "address,state,hwaddr,expire,pool_id\n10.0.0.17,0,58:9C:FC:0A:11:22,1785600001,0\n", "10.0.0.17"},
+		{"kea", kea,
+			header + "10.0.0.17," + ourMAC + ",01:" + ourMAC + ",3600,1785600001,1,0,0,builder,0,\n", "10.0.0.17"},
+		{"kea, newer columns", kea,
+			"address,state,hwaddr,expire,pool_id\n10.0.0.17,0,58:9C:FC:0A:11:22,1785600001,0\n", "10.0.0.17"},
 		{"kea, expired", kea, header + "10.0.0.17," + ourMAC + ",,3600,1785600000,1,0,0,,0,\n", ""},
 		{"kea, reclaimed", kea, header + "10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,2,\n", ""},
 		{"kea, another's", kea, header + "10.0.0.17," + otherMAC + ",,3600,1785600001,1,0,0,,0,\n", ""},
 		{"kea, the last counts", kea, header + "10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n" +
 			"10.0.0.18," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n", "10.0.0.18"},
 		{"kea, given to another", kea, header + "10.0.0.16," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n" +
-			"10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n10.0.0.17," + otherMAC + ",,3600,1785600001,1,0,0,,0,\n", "10.0.0.16"},
-		{"kea, header again after a clean-up", kea, header + "10.0.0.1," + otherMAC + ",,1,1785600001,1,0,0,,0,\n" + header +
-			"10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n", "10.0.0.17"},
-		{"kea, half a line", kea, header + "10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n10.0.0.18,58:9c", "10.0.0.17"},
+			"10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n" +
+			"10.0.0.17," + otherMAC + ",,3600,1785600001,1,0,0,,0,\n", "10.0.0.16"},
+		{"kea, header again after a clean-up", kea,
+			header + "10.0.0.1," + otherMAC + ",,1,1785600001,1,0,0,,0,\n" + header +
+				"10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n", "10.0.0.17"},
+		{"kea, half a line", kea,
+			header + "10.0.0.17," + ourMAC + ",,3600,1785600001,1,0,0,,0,\n10.0.0.18,58:9c", "10.0.0.17"},
 		{"kea, nothing", kea, "", ""},
 
 		{"dhcpd", dhcpd, lease("10.0.0.17", ourMAC, "active", "6 2026/08/01 16:00:01"), "10.0.0.17"},
@@ -50,8 +57,10 @@ func TestLeases(t *testing.T) {
 		{"dhcpd, epoch", dhcpd, lease("10.0.0.17", ourMAC, "active", "epoch 1785600001"), "10.0.0.17"},
 		{"dhcpd, expired", dhcpd, lease("10.0.0.17", ourMAC, "active", "6 2026/08/01 15:59:59"), ""},
 		{"dhcpd, free", dhcpd, lease("10.0.0.17", ourMAC, "free", "never"), ""},
-		{"dhcpd, freed later", dhcpd, lease("10.0.0.17", ourMAC, "active", "never") + lease("10.0.0.17", ourMAC, "free", "never"), ""},
-		{"dhcpd, the last counts", dhcpd, lease("10.0.0.17", ourMAC, "active", "never") + lease("10.0.0.18", ourMAC, "active", "never"), "10.0.0.18"},
+		{"dhcpd, freed later", dhcpd,
+			lease("10.0.0.17", ourMAC, "active", "never") + lease("10.0.0.17", ourMAC, "free", "never"), ""},
+		{"dhcpd, the last counts", dhcpd,
+			lease("10.0.0.17", ourMAC, "active", "never") + lease("10.0.0.18", ourMAC, "active", "never"), "10.0.0.18"},
 
 		{"dnsmasq", dnsmasq, "1785600001 " + ourMAC + " 10.0.0.17 builder 01:" + ourMAC + "\n", "10.0.0.17"},
 		{"dnsmasq, infinite", dnsmasq, "0 " + ourMAC + " 10.0.0.17 * *\n", "10.0.0.17"},
@@ -60,7 +69,8 @@ func TestLeases(t *testing.T) {
 
 		{"arp", arp, "? (10.0.0.17) at " + ourMAC + " on vm-public expires in 1187 seconds [bridge]\n", "10.0.0.17"},
 		{"arp, incomplete", arp, "? (10.0.0.17) at (incomplete) on vm-public expired [bridge]\n", ""},
-		{"arp, another's", arp, "? (10.0.0.17) at " + otherMAC + " on vm-public expires in 1187 seconds [bridge]\n", ""},
+		{"arp, another's", arp,
+			"? (10.0.0.17) at " + otherMAC + " on vm-public expires in 1187 seconds [bridge]\n", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -112,7 +112,8 @@ func (f *freebsd) guests() []string {
 func (f *freebsd) options() Options {
 	return Options{
 		Options: foreigntool.Options{
-			Pool: "p", WorkersDir: filepath.Join(f.state, "pool", "workers"), ImagesDir: filepath.Join(f.state, "images"), StateDir: f.state,
+			Pool: "p", WorkersDir: filepath.Join(f.state, "pool", "workers"),
+			ImagesDir: filepath.Join(f.state, "images"), StateDir: f.state,
 			Source: image.Source{Kind: image.Local, Location: f.image()}, User: "freebsd",
 		},
 		Template: "default", Leases: Kea, LeasesFile: f.path("kea-leases4.csv"), Devices: f.devices(),

@@ -29,9 +29,10 @@ func TestArguments(t *testing.T) {
 		"pull":            pullArguments("registry.example.org/a/b:c", Registry{}),
 		"pull-everything": pullArguments("registry.example.org/a/b:c", Registry{Insecure: true, Concurrency: 8}),
 		"clone":           cloneArguments("base", "p-a", false, Registry{Insecure: true}),
-		"clone-remote":    cloneArguments("registry.example.org/a/b:c", "p-a", true, Registry{Insecure: true, Concurrency: 2}),
-		"ip":              ipArguments("p-a", "agent"),
-		"stop":            stopArguments("p-a"),
+		"clone-remote": cloneArguments("registry.example.org/a/b:c", "p-a", true,
+			Registry{Insecure: true, Concurrency: 2}),
+		"ip":   ipArguments("p-a", "agent"),
+		"stop": stopArguments("p-a"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join("testdata", "arguments", name)

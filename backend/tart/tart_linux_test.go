@@ -104,13 +104,15 @@ func TestMacWorker(t *testing.T) {
 	r := recipe(macImage)
 	r.Packages, r.Disk = []string{"jq"}, 64<<30
 	golden := m.build(b, r)
-	require.Equal(t, []string{foreigntool.GoldenName(r.Digest())}, m.machines(), "the prebuild's own machine is the golden one")
+	require.Equal(t, []string{foreigntool.GoldenName(r.Digest())}, m.machines(),
+		"the prebuild's own machine is the golden one")
 
 	one := m.started(b, golden, "p-aaaaaaaa")
 	require.Equal(t, "darwin", one.Machine.(backend.Foreign).OS())
 	require.Equal(t, "p-aaaaaaaa\n", one.Output(t, "hostname"))
 	require.Equal(t, "p-aaaaaaaa\n", one.Output(t, "cat /var/db/LocalHostName"))
-	require.Equal(t, "built\ninstall jq\nbuilds /Users/admin/builds\n", one.Output(t, "cat /etc/built /tmp/brew /run/mounts"))
+	require.Equal(t, "built\ninstall jq\nbuilds /Users/admin/builds\n",
+		one.Output(t, "cat /etc/built /tmp/brew /run/mounts"))
 	require.Regexp(t, `^1[0-9]{9}\n$`, one.Output(t, "cat /run/clock"))
 
 	other := m.started(b, golden, "p-bbbbbbbb")
@@ -120,7 +122,8 @@ func TestMacWorker(t *testing.T) {
 	require.NotEqual(t, a.Serial, z.Serial)
 	require.Equal(t, 69, a.DiskGB, "64 GiB, in units of 10^9 bytes")
 	require.EqualValues(t, 8<<30, a.MemorySize)
-	require.Equal(t, strings.Join(runArguments("p-aaaaaaaa", options.Settings, false), " ")+" ", m.arguments("p-aaaaaaaa"))
+	run := strings.Join(runArguments("p-aaaaaaaa", options.Settings, false), " ")
+	require.Equal(t, run+" ", m.arguments("p-aaaaaaaa"))
 }
 
 // TestThirdMacGuestWaits also has a second plugin process, as far as locks can
@@ -168,7 +171,8 @@ func TestSuspendedImage(t *testing.T) {
 	one := m.started(b, golden, "p-aaaaaaaa")
 	require.Equal(t, "p-aaaaaaaa\n", one.Output(t, "hostname"))
 	require.Contains(t, m.arguments("p-aaaaaaaa"), "--suspendable")
-	require.Equal(t, m.config(name).MACAddress, m.config("p-aaaaaaaa").MACAddress, "another MAC would lose the saved state")
+	require.Equal(t, m.config(name).MACAddress, m.config("p-aaaaaaaa").MACAddress,
+		"another MAC would lose the saved state")
 	_, err := m.start(limit(t, 500*time.Millisecond), b, golden, "p-bbbbbbbb")
 	require.ErrorContains(t, err, "1 guests of its kind")
 	require.NoError(t, b.Destroy(t.Context(), "p-aaaaaaaa"))
@@ -202,7 +206,7 @@ func TestPullPolicy(t *testing.T) {
 	}
 	version := func(text string) {
 		m.publish(macImage, fakeguest.Darwin)
-		path := filepath.Join(m.dir, "registry", strings.ReplaceAll(macImage, "/", "_"), "disk.img", "etc", "fake-version")
+		path := filepath.Join(m.published(macImage), "disk.img", "etc", "fake-version")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	}
 	build := func() string {
@@ -230,7 +234,7 @@ func TestPullPolicy(t *testing.T) {
 	_, err := New(options).Build(limit(t, time.Minute), recipe(macImage), silent)
 	require.ErrorContains(t, err, "the registry answered 404")
 	mend()
-	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "registry", strings.ReplaceAll(macImage, "/", "_"), "insecure"), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(m.published(macImage), "insecure"), nil, 0o600))
 	_, err = New(options).Build(limit(t, time.Minute), recipe(macImage), silent)
 	require.ErrorContains(t, err, "not trusted")
 	options.Registry.Insecure = true
@@ -273,7 +277,9 @@ func TestWhatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 
 	golden := m.build(b, recipe(macImage))
 	name := foreigntool.GoldenName(golden.Digest)
-	for what, want := range map[string]string{"ip": "no IP address found", "run": "Softnet failed", "clone": "no space left"} {
+	for what, want := range map[string]string{
+		"ip": "no IP address found", "run": "Softnet failed", "clone": "no space left",
+	} {
 		t.Run(what, func(t *testing.T) {
 			defer m.fails(what)()
 			_, err := m.start(m.untilAskedTwice(), b, golden, "p-aaaaaaaa")

@@ -56,15 +56,22 @@ func newMac(t *testing.T) *mac {
 // publish puts an image into the registry.
 func (m *mac) publish(reference, system string) {
 	m.t.Helper()
-	m.make(filepath.Join(m.dir, "registry", strings.ReplaceAll(reference, "/", "_")), system)
+	m.make(m.published(reference), system)
+}
+
+// published is where the registry has an image.
+func (m *mac) published(reference string) string {
+	return filepath.Join(m.dir, "registry", strings.ReplaceAll(reference, "/", "_"))
 }
 
 func (m *mac) make(dir, system string) {
 	m.t.Helper()
 	require.NoError(m.t, os.RemoveAll(dir))
-	require.NoError(m.t, fakeguest.Disk{System: system, User: "admin", Password: "admin"}.Make(filepath.Join(dir, "disk.img")))
+	disk := fakeguest.Disk{System: system, User: "admin", Password: "admin"}
+	require.NoError(m.t, disk.Make(filepath.Join(dir, "disk.img")))
 	config, err := json.Marshal(map[string]any{
-		"version": 1, "os": map[string]string{fakeguest.Darwin: "darwin", fakeguest.Linux: "linux"}[system], "arch": "arm64",
+		"version": 1, "arch": "arm64",
+		"os":       map[string]string{fakeguest.Darwin: "darwin", fakeguest.Linux: "linux"}[system],
 		"cpuCount": 4, "cpuCountMin": 2, "memorySize": 8 << 30, "memorySizeMin": 4 << 30,
 		"macAddress": "5a:00:00:00:00:01", "serial": "the image's", "diskGB": 50,
 	})
@@ -113,7 +120,8 @@ func (m *mac) machines() []string {
 func (m *mac) options() Options {
 	return Options{
 		Options: foreigntool.Options{
-			Pool: "p", WorkersDir: filepath.Join(m.state, "pool", "workers"), ImagesDir: filepath.Join(m.state, "images"), StateDir: m.state,
+			Pool: "p", WorkersDir: filepath.Join(m.state, "pool", "workers"),
+			ImagesDir: filepath.Join(m.state, "images"), StateDir: m.state,
 			Source: image.Source{Kind: image.OCI, Location: macImage}, User: "admin", Password: "admin",
 		},
 		Home: m.home(), Registry: Registry{Concurrency: 4}, Settings: Settings{Network: NAT, RootDisk: "sync=none"},

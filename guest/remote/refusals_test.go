@@ -40,18 +40,20 @@ func TestGuestsThatAreNotUsed(t *testing.T) {
 	require.NoError(t, err)
 	another, err := sshkey.NewPair("another")
 	require.NoError(t, err)
+	secret := Login{User: "a", Password: "secret"}
+	pinned := Login{User: "a", Password: "secret", HostKey: another.Public}
 	for name, test := range map[string]struct {
 		answer func(string) (string, int)
 		login  Login
 		want   string
 	}{
-		"another host key":        {always("", 0), Login{User: "a", Password: "secret", HostKey: another.Public}, sshkey.ErrHostKey.Error()},
+		"another host key":        {always("", 0), pinned, sshkey.ErrHostKey.Error()},
 		"another password":        {always("", 0), Login{User: "a", Password: "guess"}, "unable to authenticate"},
-		"an unknown system":       {always("Plan9\nx86_64\nsh -s\n", 0), Login{User: "a", Password: "secret"}, `system is "Plan9"`},
-		"no way to be root":       {always("FreeBSD\namd64\nnone\n", 0), Login{User: "a", Password: "secret"}, "user a cannot become root"},
-		"no sensible answer":      {always("welcome!\nLinux\nx86_64\nsh -s\n", 0), Login{User: "a", Password: "secret"}, "welcome!"},
-		"no shell":                {always("", 1), Login{User: "a", Password: "secret"}, "exit code 1"},
-		"a host key that is none": {always("", 0), Login{User: "a", HostKey: "rubbish"}, "pinning the guest's host key"},
+		"an unknown system":       {always("Plan9\nx86_64\nsh -s\n", 0), secret, `system is "Plan9"`},
+		"no way to be root":       {always("FreeBSD\namd64\nnone\n", 0), secret, "user a cannot become root"},
+		"no sensible answer":      {always("welcome!\nLinux\nx86_64\nsh -s\n", 0), secret, "welcome!"},
+		"no shell":                {always("", 1), secret, "exit code 1"},
+		"a host key that is none": {always("", 0), Login{User: "a", HostKey: "rubbish"}, "pinning the guest's"},
 		"a key that is none":      {always("", 0), Login{User: "a", Key: "rubbish"}, "reading the key of user a"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 var password = Login{User: "admin", Password: "secret"}
 
 func recipe(t *testing.T, run ...string) image.Recipe {
-	return image.Recipe{User: "jobs", Run: run, GitLabRunner: testdata(t, "gitlab-runner", "#!/bin/sh\necho the runner\n")}
+	runner := testdata(t, "gitlab-runner", "#!/bin/sh\necho the runner\n")
+	return image.Recipe{User: "jobs", Run: run, GitLabRunner: runner}
 }
 
 // TestWholeWay takes a real machine from its first login by password to a
@@ -28,10 +29,13 @@ func TestWholeWay(t *testing.T) {
 
 	var shown []string
 	progress := func(stage, line string) { shown = append(shown, stage+": "+line) }
-	keys, err := g.prebuild(limit(t, 2*time.Minute), recipe(t, `echo "it's root"; id -u`, "touch /etc/built # done"), progress)
+	steps := recipe(t, `echo "it's root"; id -u`, "touch /etc/built # done")
+	keys, err := g.prebuild(limit(t, 2*time.Minute), steps, progress)
 	require.NoError(t, err)
-	for _, want := range []string{"step 1 of 2: $ echo \"it's root\"; id -u", "step 1 of 2: it's root", "step 1 of 2: 0",
-		"step 2 of 2: $ touch /etc/built # done", "account: ", "check: ", "gitlab-runner: ", "seal: "} {
+	for _, want := range []string{
+		"step 1 of 2: $ echo \"it's root\"; id -u", "step 1 of 2: it's root", "step 1 of 2: 0",
+		"step 2 of 2: $ touch /etc/built # done", "account: ", "check: ", "gitlab-runner: ", "seal: ",
+	} {
 		require.Contains(t, shown, want)
 	}
 	d.reload(t, g)
@@ -71,7 +75,9 @@ func TestStepsThatEndTheBuild(t *testing.T) {
 	silent := func(string, string) {}
 
 	_, err := g.prebuild(limit(t, 2*time.Minute), recipe(t, "true", "echo the reason; exit 7", "touch /never"), silent)
-	for _, want := range []string{"step 2 of 3", "image.run[1]", "echo the reason; exit 7", "exit code 7", "last lines:\n  the reason"} {
+	for _, want := range []string{
+		"step 2 of 3", "image.run[1]", "echo the reason; exit 7", "exit code 7", "last lines:\n  the reason",
+	} {
 		require.ErrorContains(t, err, want)
 	}
 	require.Equal(t, "no\n", output(t, g, "[ -e /never ] || echo no"))
