@@ -30,12 +30,17 @@ func (c *Clone) OS() string              { return c.os }
 
 func (c *Clone) meet(system string, address netip.AddrPort) { c.os, c.address = system, address }
 
-// Introduce logs in to the guest of a worker that boots, mounts shares, and gives
-// it its identity. It fails when the machine ends before.
-func Introduce(ctx context.Context, m interface {
+// clone is a machine that embeds a Clone.
+type clone interface {
 	backend.Machine
 	meet(system string, address netip.AddrPort)
-}, locate remote.Locate, golden Note, identity guest.Identity, mounts ...remote.Mount) error {
+}
+
+// Introduce logs in to the guest of a worker that boots, mounts shares, and gives
+// it its identity. It fails when the machine ends before.
+func Introduce(ctx context.Context, m clone, locate remote.Locate, golden Note, identity guest.Identity,
+	mounts ...remote.Mount,
+) error {
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
 	g, address, err := remote.Wait(ctx, locate, golden.Keys.Login())
