@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // Denied returns how many packets of its guest the calling thread's network
@@ -18,7 +20,7 @@ func Denied() (uint64, error) {
 		return 0, fmt.Errorf("opening nftables: %w", err)
 	}
 	table := inet(NamespaceTable)
-	rules, err := Settled(func() ([]*nftables.Rule, error) {
+	rules, err := netlinkdump.Settled(func() ([]*nftables.Rule, error) {
 		return conn.GetRules(table, &nftables.Chain{Table: table, Name: deniedChain})
 	})
 	if err != nil {
@@ -46,7 +48,7 @@ func DeniedByLink(scope string) (map[string]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening nftables: %w", err)
 	}
-	elements, err := Settled(func() ([]nftables.SetElement, error) { return conn.GetSetElements(deniedLinks(scope)) })
+	elements, err := netlinkdump.Settled(func() ([]nftables.SetElement, error) { return conn.GetSetElements(deniedLinks(scope)) })
 	if err != nil {
 		return nil, fmt.Errorf("reading what links were denied: %w", err)
 	}

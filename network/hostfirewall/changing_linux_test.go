@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // swap is a transaction for nft that leaves a table whose rules all have one
@@ -46,7 +46,7 @@ func TestReadNeverMixesOldAndNew(t *testing.T) {
 		}
 		rules, err := Read("ours")
 		if running && err != nil {
-			require.ErrorIs(t, err, firewall.ErrChanging)
+			require.ErrorIs(t, err, netlinkdump.ErrChanging)
 			continue
 		}
 		require.NoError(t, err)

@@ -7,13 +7,13 @@ import (
 
 	"github.com/google/nftables"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // Read returns the rules of the calling thread's network namespace that packets
 // of workers may meet, but for tables whose name begins with ours.
 func Read(ours string) (Ruleset, error) {
-	return firewall.Settled(func() (Ruleset, error) { return read(ours) })
+	return netlinkdump.Settled(func() (Ruleset, error) { return read(ours) })
 }
 
 // families are those whose hooks see IP packets, as nft names them.

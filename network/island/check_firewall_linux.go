@@ -11,6 +11,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/hostfirewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // findFirewall looks for rules of others that drop what workers send. No rule
@@ -19,7 +20,7 @@ func (i *Island) findFirewall() doctor.Finding {
 	finding := doctor.Finding{Level: doctor.OK, What: "host firewall"}
 	obstacles, err := i.obstacles()
 	switch {
-	case errors.Is(err, firewall.ErrChanging):
+	case errors.Is(err, netlinkdump.ErrChanging):
 		finding.Level, finding.Detail, finding.Mend = doctor.Warning, err.Error(), "run doctor again"
 		return finding
 	case err != nil:
@@ -126,9 +127,9 @@ func isOurs(addr netip.Addr) (bool, error) {
 	if !addr.IsValid() {
 		return false, nil
 	}
-	addresses, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := netlinkdump.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return false, fmt.Errorf("listing the host's addresses: %w", err)
+		return false, err
 	}
 	for _, a := range addresses {
 		if known, ok := netip.AddrFromSlice(a.IP); ok && known.Unmap() == addr {

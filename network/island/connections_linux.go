@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // endConnections has the host forget the connections that a worker has opened
@@ -31,11 +33,7 @@ func endConnectionsOf(addr netip.Addr) error {
 	if err := filter.AddIP(netlink.ConntrackOrigSrcIP, addr.AsSlice()); err != nil {
 		return fmt.Errorf("looking for connections of %s: %w", addr, err)
 	}
-	_, err := dump(func() ([]struct{}, error) {
-		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter)
-		return nil, err
-	})
-	if err != nil {
+	if err := netlinkdump.ConntrackDeleteFilter(netlink.ConntrackTable, family, filter); err != nil {
 		return fmt.Errorf("ending connections of %s: %w", addr, err)
 	}
 	return nil

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
@@ -96,11 +96,11 @@ func (i *Island) logDeniedByHost() error {
 }
 
 func (i *Island) logPacketOfLink(p packetlog.Packet) {
-	link, err := net.InterfaceByIndex(p.In)
+	link, err := netlink.LinkByIndex(p.In)
 	if err != nil {
 		return // it has gone
 	}
-	if worker, ok := i.worker(link.Name); ok {
+	if worker, ok := i.worker(link.Attrs().Name); ok {
 		i.logPacket(worker, p)
 	}
 }

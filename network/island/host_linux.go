@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // Open puts the pool's rules on the host in place. It refuses a subnet that
@@ -54,7 +55,7 @@ func (i *Island) checkSubnet() error {
 	if err != nil {
 		return err
 	}
-	routes, err := listRoutes(netlink.FAMILY_V4)
+	routes, err := netlinkdump.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (i *Island) checkSubnet() error {
 }
 
 func linkNames() (map[int]string, error) {
-	links, err := listLinks()
+	links, err := netlinkdump.LinkList()
 	if err != nil {
 		return nil, err
 	}

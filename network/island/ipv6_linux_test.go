@@ -10,6 +10,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 const routed = "2001:db8:77::/64"
@@ -118,7 +119,7 @@ func TestWithoutIPv6ThereIsNone(t *testing.T) {
 				if err != nil {
 					continue // it is in the other one
 				}
-				addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)
+				addresses, err := netlinkdump.AddrList(link, netlink.FAMILY_V6)
 				require.NoError(t, err)
 				require.Empty(t, addresses, name)
 			}

@@ -13,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/nameserver"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // Island makes the leases of one pool. What exists is read from the kernel and
@@ -129,7 +130,7 @@ func (i *Island) Find(context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	links, err := listLinks()
+	links, err := netlinkdump.LinkList()
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
@@ -26,7 +27,7 @@ import (
 func snapshot(t *testing.T, island *Island) string {
 	t.Helper()
 	var b strings.Builder
-	links, err := listLinks()
+	links, err := netlinkdump.LinkList()
 	require.NoError(t, err)
 	for _, link := range links {
 		fmt.Fprintln(&b, link.Attrs().Index, link.Attrs().Name)
@@ -320,7 +321,7 @@ func TestParkedLeaseKeepsItsAddressAndNothingElse(t *testing.T) {
 	require.NoError(t, island.Park(t.Context(), "p-aaaaaaaa"))
 	require.Equal(t, []string{"p-aaaaaaaa"}, find(t, island))
 	require.NoFileExists(t, first.Namespace)
-	links, err := listLinks()
+	links, err := netlinkdump.LinkList()
 	require.NoError(t, err)
 	for _, link := range links {
 		require.NotContains(t, link.Attrs().Name, island.scope)

@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // connectionsOf counts what the host knows of connections that an address has
 // opened.
 func connectionsOf(t *testing.T, addr netip.Addr) (n int) {
 	t.Helper()
-	flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+	flows, err := netlinkdump.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 	require.NoError(t, err)
 	for _, f := range flows {
 		if f.Forward.SrcIP.Equal(addr.AsSlice()) {
@@ -101,7 +102,7 @@ func TestGuestsMakeNoNeighboursUp(t *testing.T) {
 	_, err := ask(guest, "udp", network.Gateway.String()+":53", impatience)
 	require.Error(t, err, "it has asked for the gateway by then")
 	require.NoError(t, Do(lease.Namespace, func() error {
-		neighbours, err := netlink.NeighList(0, netlink.FAMILY_V4)
+		neighbours, err := netlinkdump.NeighList(0, netlink.FAMILY_V4)
 		require.NoError(t, err)
 		for _, n := range neighbours {
 			require.NotEqual(t, stranger4, n.IP.String())

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // nobody are addresses that no host has and none routes but by default: the
@@ -26,7 +27,7 @@ func defaultRoute(family int) (*netlink.Route, error) {
 	if err == nil && len(used) == 1 && isDefault(used[0]) && used[0].Table == unix.RT_TABLE_MAIN {
 		return &used[0], nil
 	}
-	routes, err := listRoutes(family)
+	routes, err := netlinkdump.RouteList(nil, family)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func routedLinks(family int, networks []netip.Prefix) ([]string, error) {
 	if len(networks) == 0 {
 		return nil, nil
 	}
-	routes, err := listRoutes(family)
+	routes, err := netlinkdump.RouteList(nil, family)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // hangUp ends the host's own connections to a worker that is gone, such as a
@@ -27,9 +29,9 @@ func (i *Island) hangUp(worker string, held []netip.Addr) {
 }
 
 func hangUpOn(gone []netip.Addr) error {
-	sockets, err := dump(func() ([]*netlink.Socket, error) { return netlink.SocketDiagTCP(unix.AF_INET) })
+	sockets, err := netlinkdump.SocketDiagTCP(unix.AF_INET)
 	if err != nil {
-		return fmt.Errorf("listing the host's connections: %w", err)
+		return err
 	}
 	var errs []error
 	for _, socket := range sockets {

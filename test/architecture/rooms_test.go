@@ -60,12 +60,13 @@ var rooms = []room{
 	{pattern: "guest/...", imports: []string{"cloudinit", "guest", "image", "network"}},
 	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: []string{"network"}},
-	{pattern: "network/firewall", imports: []string{"network"}},
-	{pattern: "network/hostfirewall", imports: []string{"network", "network/firewall"}}, // rules are read alike
+	{pattern: "network/firewall", imports: []string{"network", "network/netlinkdump"}},
+	{pattern: "network/hostfirewall", imports: []string{"network", "network/netlinkdump"}},
 	{pattern: "network/nameserver", imports: []string{"network"}},
+	{pattern: "network/netlinkdump"},
 	{pattern: "network/packetlog", imports: []string{"network"}},
 	// A lease has all of them.
-	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/firewall", "network/hostfirewall", "network/nameserver", "network/packetlog"}},
+	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/firewall", "network/hostfirewall", "network/nameserver", "network/netlinkdump", "network/packetlog"}},
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},
 	// Sources become disks and seeds.
@@ -95,10 +96,10 @@ var rooms = []room{
 	// The way that others make workers is put together from parts.
 	{pattern: "test/programs/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.
-	{pattern: "test/programs/gitlab/prove", imports: []string{"backend/process", "network/island", "pool/...", "test/..."}},
+	{pattern: "test/programs/gitlab/prove", imports: []string{"backend/process", "network/island", "network/netlinkdump", "pool/...", "test/..."}},
 	// It ends the machines that a test has left which hung.
 	{pattern: "test/sandbox", imports: []string{"backend/process", "test/..."}},
-	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "pool/...", "provider/...", "test/..."}},
+	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},
 }
 
 // wiring is the room of the provider/wire files, the only ones that import

@@ -1,4 +1,6 @@
-package firewall
+//go:build linux
+
+package netlinkdump
 
 import (
 	"encoding/binary"
@@ -13,19 +15,15 @@ import (
 // ErrChanging says that the rules changed in each attempt to read them.
 var ErrChanging = errors.New("others keep changing the rules while they are read")
 
-// The attempts at reading rules that change meanwhile, and the pause after one
-// that failed.
-const (
-	attempts = 10
-	pause    = 20 * time.Millisecond
-)
+// pause is how long to wait before rules that changed are read again.
+const pause = 20 * time.Millisecond
 
-// Settled runs read until no rule of the calling thread's network namespace
-// changes while it does. Every list of rules goes through here. The kernel
-// answers a list in parts, and one list a chain, so that a change in between
-// would show half of the old rules and half of the new, or fail; the library
-// does not look at the flag that says so. The kernel counts its changes, and
-// that tells.
+// Settled runs read, which lists rules or sets of nftables, until no rule of the
+// calling thread's network namespace changes while it does. Each chain is a list
+// of its own, so that a change in between would show half of the old rules and
+// half of the new, or make read fail. Package nftables does not look at the flag
+// of an interrupted dump; the kernel counts its changes, and that count is
+// compared.
 func Settled[T any](read func() (T, error)) (T, error) {
 	for range attempts {
 		before, err := generation()

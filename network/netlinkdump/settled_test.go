@@ -1,4 +1,6 @@
-package firewall
+//go:build linux
+
+package netlinkdump
 
 import (
 	"errors"
@@ -7,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
 func addTable(t *testing.T, n int) {
@@ -16,7 +20,7 @@ func addTable(t *testing.T, n int) {
 }
 
 func TestSettledReadsAgainWhatChangedMeanwhile(t *testing.T) {
-	emptyNamespace(t)
+	sandbox.EmptyNamespace(t, "nft")
 	tries := 0
 	got, err := Settled(func() (int, error) {
 		if tries++; tries <= 3 {
@@ -30,7 +34,7 @@ func TestSettledReadsAgainWhatChangedMeanwhile(t *testing.T) {
 }
 
 func TestSettledGivesUp(t *testing.T) {
-	emptyNamespace(t)
+	sandbox.EmptyNamespace(t, "nft")
 	tries := 0
 	_, err := Settled(func() (int, error) {
 		tries++
@@ -42,7 +46,7 @@ func TestSettledGivesUp(t *testing.T) {
 }
 
 func TestSettledDoesNotHideErrors(t *testing.T) {
-	emptyNamespace(t)
+	sandbox.EmptyNamespace(t, "nft")
 	tries := 0
 	_, err := Settled(func() (int, error) { tries++; return 0, errors.New("broken") })
 	require.EqualError(t, err, "broken")
