@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // ErrFull says that every address of the subnet is taken.
@@ -33,16 +34,16 @@ const patience = time.Minute
 // kernel releases when its holder dies.
 type Book struct {
 	dir    string
-	subnet netip.Prefix
+	subnet network.Subnet
 }
 
 // New returns the book in dir, giving out addresses of subnet. The first Take
 // makes the directory; until then nothing is taken.
 func New(dir string, subnet netip.Prefix) (*Book, error) {
-	if Capacity(subnet) == 0 {
+	if network.Subnet(subnet).Capacity() == 0 {
 		return nil, fmt.Errorf("subnet %s has no room for a worker: want an IPv4 subnet of /30 or larger", subnet)
 	}
-	return &Book{dir: dir, subnet: subnet.Masked()}, nil
+	return &Book{dir: dir, subnet: network.Subnet(subnet.Masked())}, nil
 }
 
 // Take gives the owner the next free address after the one given last, so
@@ -63,8 +64,8 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	defer lock.Release()
 
 	addr := b.last()
-	for range Capacity(b.subnet) {
-		addr = following(b.subnet, addr)
+	for range b.subnet.Capacity() {
+		addr = b.subnet.After(addr)
 		taken, err := b.claim(addr, owner)
 		if err != nil {
 			return netip.Addr{}, err
@@ -73,7 +74,7 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 			return addr, b.remember(addr)
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", b.subnet, ErrFull)
+	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), ErrFull)
 }
 
 // Give gives back what the owner has of these addresses, which Held has told. It
@@ -178,7 +179,7 @@ func (b *Book) claim(addr netip.Addr, owner string) (bool, error) {
 }
 
 // last returns the address given last, or one outside the subnet when that is
-// not known; following starts anew from there.
+// not known, after which the subnet's first one comes.
 func (b *Book) last() netip.Addr {
 	text, _ := os.ReadFile(b.memory())
 	addr, _ := netip.ParseAddr(string(text))
@@ -192,11 +193,11 @@ func (b *Book) remember(addr netip.Addr) error {
 	return nil
 }
 
-// memory is the file that names the address of this subnet given last.
 func (b *Book) lockFile() string { return filepath.Join(b.dir, "lock") }
 
+// memory is the file that names the address of this subnet given last.
 func (b *Book) memory() string {
-	return filepath.Join(b.dir, "last-"+strings.ReplaceAll(b.subnet.String(), "/", "-"))
+	return filepath.Join(b.dir, "last-"+strings.ReplaceAll(netip.Prefix(b.subnet).String(), "/", "-"))
 }
 
 func (b *Book) path(addr netip.Addr) string {

@@ -71,7 +71,7 @@ func TestProcessesTakeNoAddressTwiceAndLoseNone(t *testing.T) {
 	owners, err := book.Owners()
 	require.NoError(t, err)
 	require.Empty(t, owners)
-	for range Capacity(book.subnet) {
+	for range book.subnet.Capacity() {
 		take(t, book, "p/all")
 	}
 }

@@ -29,7 +29,7 @@ func TestRangesNeitherOverlapNorTouch(t *testing.T) {
 			}
 			var got []string
 			for _, span := range ranges(prefixes) {
-				got = append(got, span.first.String()+"-"+span.after.String())
+				got = append(got, span.first.String()+"-"+span.last.Next().String())
 			}
 			require.Equal(t, test.want, got)
 		})

@@ -38,8 +38,8 @@ func elements(prefixes []netip.Prefix) []nftables.SetElement {
 	var elements []nftables.SetElement
 	for _, span := range ranges(prefixes) {
 		elements = append(elements, nftables.SetElement{Key: span.first.AsSlice()})
-		if span.after.IsValid() {
-			elements = append(elements, nftables.SetElement{Key: span.after.AsSlice(), IntervalEnd: true})
+		if after := span.last.Next(); after.IsValid() {
+			elements = append(elements, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
 		}
 	}
 	return elements

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
 
@@ -125,7 +124,7 @@ func makeVeth(name string, mtu int) error {
 // pool with another address directory may be on this host. Release gives back
 // the ones that did not serve as well.
 func (i *Island) settle(ctx context.Context, worker, name string) (netip.Addr, error) {
-	for range address.Capacity(i.options.Subnet) {
+	for range network.Subnet(i.options.Subnet).Capacity() {
 		addr, err := i.book.Take(ctx, i.owner(worker))
 		if err != nil {
 			return netip.Addr{}, err

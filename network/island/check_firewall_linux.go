@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/hostfirewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
@@ -107,7 +108,7 @@ func (i *Island) traffic(out exit) ([]hostfirewall.Traffic, error) {
 	if err != nil {
 		return nil, err
 	}
-	outside := i.outside(i.gateway.Next()) // as a worker is called
+	outside := i.outside(network.Subnet(i.options.Subnet).First())
 	var all []hostfirewall.Traffic
 	for n, links := range [][]string{ways.ipv4, ways.ipv6}[:len(outside)] {
 		if len(links) == 0 {

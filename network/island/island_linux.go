@@ -53,7 +53,7 @@ func New(o Options) (*Island, error) {
 		naming:  newNaming(o.Pool, filepath.Clean(o.PoolDir)),
 		options: o,
 		book:    book,
-		gateway: address.Gateway(o.Subnet),
+		gateway: network.Subnet(o.Subnet).Gateway(),
 		names:   names,
 		log:     o.Log,
 	}

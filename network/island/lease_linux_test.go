@@ -142,7 +142,7 @@ func hideTUN(t *testing.T, _ *Island) {
 }
 
 func takeAll(t *testing.T, island *Island) {
-	for range address.Capacity(island.options.Subnet) {
+	for range network.Subnet(island.options.Subnet).Capacity() {
 		_, err := island.book.Take(t.Context(), "somebody/else")
 		require.NoError(t, err)
 	}

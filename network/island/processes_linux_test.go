@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 )
 
 // playing says as which other plugin process the test binary runs, part what
@@ -93,7 +92,7 @@ func TestProcessesTakeAndGiveBackAThousandLeases(t *testing.T) {
 
 	require.Equal(t, before, snapshot(t, watcher))
 	requireForwarding(t, false, "conf", "wan0", "forwarding")
-	for range address.Capacity(watcher.options.Subnet) {
+	for range network.Subnet(watcher.options.Subnet).Capacity() {
 		_, err := watcher.book.Take(t.Context(), "all/of-them")
 		require.NoError(t, err, "an address is lost")
 	}

@@ -18,6 +18,7 @@ import (
 	"runtime"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // defaultUser is the account that jobs log in to when the runner's
@@ -176,4 +177,4 @@ func (c Config) Capacity() int {
 
 // Addresses is how many machines the subnet has addresses for. Its network
 // address, the gateway and the broadcast address are no machine's.
-func (n Network) Addresses() int { return 1<<(n.Subnet.Addr().BitLen()-n.Subnet.Bits()) - 3 }
+func (n Network) Addresses() int { return network.Subnet(n.Subnet).Capacity() }

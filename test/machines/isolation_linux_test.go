@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -51,7 +50,7 @@ func TestJobSeesNeitherWorkersNorTheHost(t *testing.T) {
 		outside, outside6 = listen(t, internet), listen(t, internet6)
 		return nil
 	}))
-	gateway := listen(t, address.Gateway(config.Default().Network.Subnet).String())
+	gateway := listen(t, network.Subnet(config.Default().Network.Subnet).Gateway().String())
 	wan, wan6 := listen(t, "203.0.113.2"), listen(t, "2001:db8::2")
 	for _, address := range []string{other.InternalAddr, gateway, wan, wan6} {
 		requireAnswer(t, address)
