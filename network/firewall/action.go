@@ -1,42 +1,102 @@
+//go:build linux
+
 package firewall
 
-import "net/netip"
+import (
+	"net/netip"
 
-// Action is what happens to a packet: one of the types below.
-type Action interface{ action() }
-
-type (
-	// Accept ends the chain.
-	Accept struct{}
-	// Drop counts the packet and ends it.
-	Drop struct{}
-	// Deny counts the packet and sends it to the table's chain of this name,
-	// for good.
-	Deny struct{ Chain string }
-	// Masquerade gives the connection the address of the interface that it
-	// leaves by.
-	Masquerade struct{}
-	// SendTo gives the connection another destination.
-	SendTo struct{ Address netip.Addr }
-	// ClampMSS has the two ends of a TCP connection agree on segments that fit
-	// the way.
-	ClampMSS struct{}
-	// CountLink counts the packet for the interface that it came in by, in a
-	// set of CountedLinks.
-	CountLink struct{ Set string }
-	// Remember makes the packet's connection no longer Unseen, if it is not
-	// dropped. Only in a namespace of ours: it uses the connection's mark.
-	Remember struct{}
-	// Log hands the packet to whoever listens to the group.
-	Log struct{ Group uint16 }
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
-func (Accept) action()     {}
-func (Drop) action()       {}
-func (Deny) action()       {}
-func (Masquerade) action() {}
-func (SendTo) action()     {}
-func (ClampMSS) action()   {}
-func (CountLink) action()  {}
-func (Remember) action()   {}
-func (Log) action()        {}
+// action is what happens to a packet: one of the types below. Each is called as
+// in nft, and its comment shows what `nft list ruleset` prints.
+type action interface {
+	expressions(sets map[string]*nftables.Set) []expr.Any
+}
+
+// accept: the packet's way through this chain ends.
+type accept struct{}
+
+func (accept) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
+}
+
+// counter drop
+type drop struct{}
+
+func (drop) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}
+}
+
+// counter goto denied: the packet goes on in another chain of the table, and does
+// not come back.
+type gotoChain struct{ chain string }
+
+func (a gotoChain) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictGoto, Chain: a.chain}}
+}
+
+// masquerade: the connection gets the address of the interface that it leaves by.
+type masquerade struct{}
+
+func (masquerade) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Masq{}}
+}
+
+// dnat ip to 198.18.0.2: the connection gets another destination.
+type dnat struct{ to netip.Addr }
+
+func (a dnat) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Immediate{Register: register, Data: a.to.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(family(a.to.Is6())), RegAddrMin: register},
+	}
+}
+
+// tcp option maxseg size set rt mtu: the two ends of a TCP connection agree on
+// segments that fit the MTU of the route. The kernel never lets the size grow.
+type maxsegRouteMTU struct{}
+
+func (maxsegRouteMTU) expressions(map[string]*nftables.Set) []expr.Any {
+	const option, offset, length = 2, 2, 2 // the number of maxseg, and where its size is
+	return []expr.Any{
+		&expr.Rt{Register: register, Key: expr.RtTCPMSS},
+		&expr.Byteorder{SourceRegister: register, DestRegister: register, Op: expr.ByteorderHton, Len: length, Size: length},
+		&expr.Exthdr{SourceRegister: register, Op: expr.ExthdrOpTcpopt, Type: option, Offset: offset, Len: length},
+	}
+}
+
+// update @denied-links { iifname timeout 1d counter }: the packet is counted for
+// the interface that it came in by, in a set of countedLinks.
+type updateIifname struct{ set string }
+
+func (a updateIifname) expressions(sets map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register},
+		&expr.Dynset{
+			SrcRegKey: register, SetName: a.set, SetID: sets[a.set].ID,
+			Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: linksForgotten, Exprs: []expr.Any{&expr.Counter{}},
+		},
+	}
+}
+
+// ct mark set 0x00000001. Only in a namespace of ours: on the host marks may be
+// somebody else's.
+type setCtMark struct{ mark uint32 }
+
+func (a setCtMark) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Immediate{Register: register, Data: binaryutil.NativeEndian.PutUint32(a.mark)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: register, SourceRegister: true},
+	}
+}
+
+// log group 1: the packet is handed to whoever listens to the group.
+type logGroup struct{ group uint16 }
+
+func (a logGroup) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Log{Key: 1 << unix.NFTA_LOG_GROUP, Group: a.group}}
+}

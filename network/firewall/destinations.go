@@ -1,3 +1,5 @@
+//go:build linux
+
 package firewall
 
 import (
@@ -6,58 +8,57 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// family names the set of a list for one network protocol.
-type family struct {
+// familySet is the set of a list for one network protocol.
+type familySet struct {
 	name string
-	kind Kind
+	kind kind
 }
 
 // The sets of a policy's lists, for IPv4 and IPv6 in this order.
 var (
-	allowSets = [2]family{{"allow", Networks}, {"allow6", Networks6}}
-	denySets  = [2]family{{"deny", Networks}, {"deny6", Networks6}}
-	learnSets = [2]family{{"learnt", TimedAddresses}, {"learnt6", TimedAddresses6}}
+	allowSets = [2]familySet{{"allow", intervals}, {"allow6", intervals6}}
+	denySets  = [2]familySet{{"deny", intervals}, {"deny6", intervals6}}
+	learnSets = [2]familySet{{"learnt", timeouts}, {"learnt6", timeouts6}}
 )
 
-// spoken returns which of a list's sets there is use for.
-func spoken(ipv6 bool, sets [2]family) []family {
+// usedSets returns which of a list's sets a policy has use for.
+func usedSets(ipv6 bool, sets [2]familySet) []familySet {
 	if ipv6 {
 		return sets[:]
 	}
 	return sets[:1]
 }
 
-// destinationSets are all sets that throughGateway looks into.
-func destinationSets(p Policy) []Set {
-	sets := networkSets(p, p.Allow, allowSets)
-	sets = append(sets, networkSets(p, p.Denied(), denySets)...)
+// destinationSets are all sets that the rules of gatewayForward look into.
+func destinationSets(p Policy) []set {
+	sets := append(networkSets(p, p.Allow, allowSets), networkSets(p, p.Denied(), denySets)...)
 	if len(p.Domains) > 0 {
 		sets = append(sets, learntSets(p)...)
 	}
 	return sets
 }
 
-func learntSets(p Policy) []Set {
-	var sets []Set
-	for _, f := range spoken(p.IPv6.On, learnSets) {
-		sets = append(sets, Set{Name: f.name, Kind: f.kind})
+func learntSets(p Policy) []set {
+	var sets []set
+	for _, f := range usedSets(p.IPv6.On, learnSets) {
+		sets = append(sets, set{name: f.name, kind: f.kind})
 	}
 	return sets
 }
 
 // networkSets hold the destinations that are networks as a whole. They are what
 // grows with a list: one lookup, however long it is.
-func networkSets(p Policy, list []network.Destination, of [2]family) []Set {
-	var sets []Set
-	for _, f := range spoken(p.IPv6.On, of) {
+func networkSets(p Policy, list []network.Destination, of [2]familySet) []set {
+	var sets []set
+	for _, f := range usedSets(p.IPv6.On, of) {
 		var prefixes []netip.Prefix
 		for _, d := range list {
-			if d.Ports == (network.Ports{}) && d.Prefix.IsValid() && d.Prefix.Addr().Is6() == (f.kind == Networks6) {
+			if d.Ports == (network.Ports{}) && d.Prefix.IsValid() && d.Prefix.Addr().Is6() == (f.kind == intervals6) {
 				prefixes = append(prefixes, d.Prefix)
 			}
 		}
 		if len(prefixes) > 0 {
-			sets = append(sets, Set{Name: f.name, Kind: f.kind, Prefixes: prefixes})
+			sets = append(sets, set{name: f.name, kind: f.kind, prefixes: prefixes})
 		}
 	}
 	return sets
@@ -65,27 +66,20 @@ func networkSets(p Policy, list []network.Destination, of [2]family) []Set {
 
 // listed are the rules of a list: one for each destination with ports, which
 // may overlap as no set allows, and one for all networks.
-func listed(p Policy, list []network.Destination, of [2]family, do Action) []Rule {
-	var rules []Rule
+func listed(p Policy, list []network.Destination, of [2]familySet, do action) []rule {
+	var rules []rule
 	for _, d := range list {
-		if d.Ports == (network.Ports{}) {
+		if d.Ports == (network.Ports{}) || d.Prefix.IsValid() && d.Prefix.Addr().Is6() && !p.IPv6.On {
 			continue
 		}
-		if d.Prefix.IsValid() && d.Prefix.Addr().Is6() && !p.IPv6.On {
-			continue
+		to := fromGuest()
+		if d.Prefix.IsValid() {
+			to = to.and(daddr{d.Prefix})
 		}
-		rules = append(rules, toPorts(d).do(do))
+		rules = append(rules, to.and(l4proto{d.Ports.Protocol}, dport{d.Ports.First, d.Ports.Last}).do(do))
 	}
 	for _, set := range networkSets(p, list, of) {
-		rules = append(rules, fromGuest(DestinationIn{set.Name}).do(do))
+		rules = append(rules, fromGuest(daddrIn{set.name}).do(do))
 	}
 	return rules
-}
-
-func toPorts(d network.Destination) Rule {
-	rule := fromGuest()
-	if d.Prefix.IsValid() {
-		rule = rule.and(Destination{d.Prefix})
-	}
-	return rule.and(Protocol{d.Ports.Protocol}, DestinationPorts{d.Ports.First, d.Ports.Last})
 }

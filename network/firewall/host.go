@@ -1,10 +1,8 @@
+//go:build linux
+
 package firewall
 
-import (
-	"net/netip"
-
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-)
+import "net/netip"
 
 // HostPolicy is what the host's rules depend on.
 type HostPolicy struct {
@@ -25,9 +23,9 @@ type HostPolicy struct {
 	LogGroup uint16
 }
 
-// DeniedLinks is the set of a host's table that counts what each worker's link
-// was denied.
-const DeniedLinks = "denied-links"
+// deniedSet is the set of a host's table that counts what each worker's link was
+// denied.
+const deniedSet = "denied-links"
 
 // HostTable names the host's table of the pool with this scope.
 func HostTable(scope string) string { return "mayfly-" + scope }
@@ -37,13 +35,13 @@ func HostTable(scope string) string { return "mayfly-" + scope }
 // so that none ever touches another's.
 func Host(p HostPolicy) Table {
 	return Table{
-		Name: HostTable(p.Scope),
-		Sets: []Set{{Name: DeniedLinks, Kind: CountedLinks}},
-		Chains: []Chain{
-			{Name: deniedChain, Rules: append([]Rule{when().do(CountLink{DeniedLinks})}, denied(p.LogGroup != 0, p.LogGroup)...)},
-			{Name: "input", Hook: Input, Rules: toHost(p)},
-			{Name: "forward", Hook: Forward, Rules: throughHost(p)},
-			{Name: "postrouting", Hook: SourceNAT, Rules: outOfHost(p)},
+		name: HostTable(p.Scope),
+		sets: []set{{name: deniedSet, kind: countedLinks}},
+		chains: []chain{
+			{name: deniedChain, rules: append([]rule{when().do(updateIifname{deniedSet})}, denied(p.LogGroup != 0, p.LogGroup)...)},
+			{name: "input", at: inputFilter, rules: hostInput(p)},
+			{name: "forward", at: forwardFilter, rules: hostForward(p)},
+			{name: "postrouting", at: postroutingSrcNAT, rules: hostPostrouting(p)},
 		},
 	}
 }
@@ -51,60 +49,55 @@ func Host(p HostPolicy) Table {
 func (p HostPolicy) workers() string { return LinkPrefix + p.Scope + "*" }
 
 // fromWorker is how every rule about what a worker sends begins.
-func (p HostPolicy) fromWorker(match ...Match) Rule { return when(In{Name: p.workers()}).and(match...) }
-
-// toHost lets workers answer the host, ask its resolver, and nothing else.
-func toHost(p HostPolicy) []Rule {
-	rules := []Rule{p.fromWorker(Established{}).do(Accept{})}
-	if p.Resolver.IsValid() {
-		address := Destination{netip.PrefixFrom(p.Resolver, p.Resolver.BitLen())}
-		for _, protocol := range []byte{network.TCP, network.UDP} {
-			rules = append(rules, p.fromWorker(address, Protocol{protocol}, DestinationPorts{network.DNSPort, network.DNSPort}).do(Accept{}))
-		}
-	}
-	return append(rules, p.fromWorker().do(Deny{deniedChain}))
+func (p HostPolicy) fromWorker(matches ...match) rule {
+	return when(iifname{name: p.workers()}).and(matches...)
 }
 
-// throughHost keeps workers apart from each other and from other people's
+// hostInput lets workers answer the host, ask its resolver, and nothing else.
+func hostInput(p HostPolicy) []rule {
+	rules := []rule{p.fromWorker(ctState{anyOf: ctEstablished | ctRelated}).do(accept{})}
+	if p.Resolver.IsValid() {
+		for _, question := range questions(p.fromWorker(daddr{single(p.Resolver)})) {
+			rules = append(rules, question.do(accept{}))
+		}
+	}
+	return append(rules, p.fromWorker().do(deny))
+}
+
+// hostForward keeps workers apart from each other and from other people's
 // connections. Connections that the host opens do not pass here.
-func throughHost(p HostPolicy) []Rule {
-	deny := Deny{deniedChain}
-	rules := []Rule{
-		p.fromWorker(Out{Name: LinkPrefix + "*"}).do(deny),
-		p.fromWorker(Source{Prefix: p.Subnet, Not: true}).do(deny),
+func hostForward(p HostPolicy) []rule {
+	rules := []rule{
+		p.fromWorker(oifname{name: LinkPrefix + "*"}).do(deny),
+		p.fromWorker(saddr{prefix: p.Subnet, not: true}).do(deny),
 	}
-	rules = append(rules, published(p)...)
+	// What others publish on the host's addresses and redirect, such as ports of
+	// containers, is denied as the host itself is. A resolver may be published so.
+	if p.Resolver.IsValid() {
+		for _, question := range questions(p.fromWorker(ctStatusDNAT{}, ctOriginalDaddr{p.Resolver})) {
+			rules = append(rules, question.do(accept{}))
+		}
+	}
+	rules = append(rules, p.fromWorker(ctStatusDNAT{}).do(deny))
 	if p.Subnet6.IsValid() {
-		rules = append(rules, p.fromWorker(Source{Prefix: p.Subnet6, Not: true}).do(deny))
+		rules = append(rules, p.fromWorker(saddr{prefix: p.Subnet6, not: true}).do(deny))
 	} else {
-		rules = append(rules, p.fromWorker(Family{IPv6: true}).do(deny))
+		rules = append(rules, p.fromWorker(nfproto{ipv6: true}).do(deny))
 	}
-	rules = append(rules, when(Out{Name: p.workers()}, Established{Not: true}).do(Drop{}))
+	rules = append(rules,
+		when(oifname{name: p.workers()}, ctState{anyOf: ctEstablished | ctRelated, not: true}).do(drop{}))
 	if p.Egress != "" {
-		rules = append(rules, p.fromWorker(Out{Name: p.Egress, Not: true}).do(deny))
+		rules = append(rules, p.fromWorker(oifname{name: p.Egress, not: true}).do(deny))
 	}
 	return rules
 }
 
-// published denies what others publish on the host's addresses and redirect, such
-// as ports of containers: it is the host's as the rest is. A resolver may be so
-// published.
-func published(p HostPolicy) []Rule {
-	var rules []Rule
-	if p.Resolver.IsValid() {
-		for _, protocol := range []byte{network.TCP, network.UDP} {
-			rules = append(rules, p.fromWorker(Redirected{From: p.Resolver}, Protocol{protocol},
-				DestinationPorts{network.DNSPort, network.DNSPort}).do(Accept{}))
-		}
-	}
-	return append(rules, p.fromWorker(Redirected{}).do(Deny{deniedChain}))
-}
-
-func outOfHost(p HostPolicy) []Rule {
-	out := when(Out{Name: LinkPrefix + "*", Not: true})
-	rules := []Rule{out.and(Source{Prefix: p.Subnet}).do(Masquerade{})}
+// hostPostrouting masquerades what leaves the host, but not what goes to a worker.
+func hostPostrouting(p HostPolicy) []rule {
+	out := when(oifname{name: LinkPrefix + "*", not: true})
+	rules := []rule{out.and(saddr{prefix: p.Subnet}).do(masquerade{})}
 	if p.Subnet6.IsValid() && !p.Routed {
-		rules = append(rules, out.and(Source{Prefix: p.Subnet6}).do(Masquerade{}))
+		rules = append(rules, out.and(saddr{prefix: p.Subnet6}).do(masquerade{}))
 	}
 	return rules
 }

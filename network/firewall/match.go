@@ -1,86 +1,198 @@
+//go:build linux
+
 package firewall
 
-import "net/netip"
+import (
+	"fmt"
+	"net"
+	"net/netip"
 
-// Match is one condition on a packet: one of the types below.
-type Match interface{ match() }
-
-type (
-	// In compares the interface that the packet came in by. A name that ends
-	// in "*" stands for all names that begin so.
-	In Name
-	// Out compares the interface that the packet leaves by.
-	Out Name
-	// Name is an interface name.
-	Name struct {
-		Name string
-		Not  bool
-	}
-	// Source compares the packet's source. It matches no packet of the other
-	// protocol, IPv4 or IPv6.
-	Source struct {
-		Prefix netip.Prefix
-		Not    bool
-	}
-	// Destination compares the packet's destination, in the same way.
-	Destination struct{ Prefix netip.Prefix }
-	// DestinationIn looks the packet's destination up in a set.
-	DestinationIn struct{ Set string }
-	// SourceMAC compares the packet's Ethernet source.
-	SourceMAC struct {
-		MAC string
-		Not bool
-	}
-	// Family compares the packet's network protocol.
-	Family struct{ IPv6 bool }
-	// Protocol compares the packet's transport protocol.
-	Protocol struct{ Number byte }
-	// DestinationPorts compare the packet's port with a range; a Protocol match
-	// precedes them.
-	DestinationPorts struct{ First, Last uint16 }
-	// NeighbourSolicitation matches what IPv6 has in the place of ARP requests.
-	NeighbourSolicitation struct{}
-	// Opening matches the packets that open a TCP connection, in both
-	// directions.
-	Opening struct{}
-	// Established matches packets of connections already accepted, and what
-	// belongs to them, such as ICMP errors.
-	Established struct{ Not bool }
-	// New matches the first packets of a connection.
-	New struct{}
-	// Stray matches packets of no connection that the kernel could follow, and
-	// so without any address translation.
-	Stray struct{}
-	// Redirected matches packets of connections whose destination was changed,
-	// in both directions: from an address, or from any when that is the zero one.
-	Redirected struct{ From netip.Addr }
-	// Unseen matches packets of connections of which Remember saw none.
-	Unseen struct{}
-	// Faster matches the packets that exceed so many in a second, and Slower
-	// those that do not. As many again may come at once.
-	Faster struct{ PerSecond int }
-	// Slower is the opposite of Faster.
-	Slower struct{ PerSecond int }
-	// More matches while more than so many connections exist that came here.
-	More struct{ Connections int }
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
-func (In) match()                    {}
-func (Out) match()                   {}
-func (Source) match()                {}
-func (Destination) match()           {}
-func (DestinationIn) match()         {}
-func (SourceMAC) match()             {}
-func (Family) match()                {}
-func (Protocol) match()              {}
-func (DestinationPorts) match()      {}
-func (NeighbourSolicitation) match() {}
-func (Opening) match()               {}
-func (Established) match()           {}
-func (New) match()                   {}
-func (Stray) match()                 {}
-func (Redirected) match()            {}
-func (Unseen) match()                {}
-func (Faster) match()                {}
-func (Slower) match()                {}
-func (More) match()                  {}
+// match is one condition on a packet: one of the types below. Each is called as
+// in nft, and its comment shows what `nft list ruleset` prints.
+type match interface {
+	expressions(sets map[string]*nftables.Set) []expr.Any
+}
+
+// iifname "tap0": the interface that the packet came in by. A name that ends in
+// "*" stands for all names that begin so.
+type iifname struct {
+	name string
+	not  bool
+}
+
+func (m iifname) expressions(map[string]*nftables.Set) []expr.Any {
+	return meta(expr.MetaKeyIIFNAME, m.not, interfaceName(m.name))
+}
+
+// oifname "uplink": the interface that the packet leaves by.
+type oifname struct {
+	name string
+	not  bool
+}
+
+func (m oifname) expressions(map[string]*nftables.Set) []expr.Any {
+	return meta(expr.MetaKeyOIFNAME, m.not, interfaceName(m.name))
+}
+
+// ip saddr 10.0.0.0/8, ip6 saddr fd00::/8. No packet of the other protocol
+// matches, with != neither.
+type saddr struct {
+	prefix netip.Prefix
+	not    bool
+}
+
+func (m saddr) expressions(map[string]*nftables.Set) []expr.Any {
+	return within(header(m.prefix.Addr().Is6()).source, m.prefix, m.not)
+}
+
+// ip daddr 10.0.0.0/8, ip6 daddr fd00::/8
+type daddr struct{ prefix netip.Prefix }
+
+func (m daddr) expressions(map[string]*nftables.Set) []expr.Any {
+	return within(header(m.prefix.Addr().Is6()).destination, m.prefix, false)
+}
+
+// ip daddr @deny, ip6 daddr @deny6
+type daddrIn struct{ set string }
+
+func (m daddrIn) expressions(sets map[string]*nftables.Set) []expr.Any {
+	in := sets[m.set]
+	isIPv6 := in.KeyType == nftables.TypeIP6Addr
+	return append(address(isIPv6, header(isIPv6).destination),
+		&expr.Lookup{SourceRegister: register, SetName: in.Name, SetID: in.ID})
+}
+
+// ether saddr 02:6d:66:00:00:02
+type etherSaddr struct {
+	mac string
+	not bool
+}
+
+func (m etherSaddr) expressions(map[string]*nftables.Set) []expr.Any {
+	mac, err := net.ParseMAC(m.mac)
+	if err != nil {
+		panic(fmt.Sprintf("firewall: %v", err))
+	}
+	ethernet := meta(expr.MetaKeyIIFTYPE, false, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_ETHER))
+	return append(ethernet,
+		payload(expr.PayloadBaseLLHeader, macSourceOffset, macLength), compare(m.not, mac))
+}
+
+// meta nfproto ipv4, meta nfproto ipv6
+type nfproto struct{ ipv6 bool }
+
+func (m nfproto) expressions(map[string]*nftables.Set) []expr.Any {
+	return meta(expr.MetaKeyNFPROTO, false, []byte{family(m.ipv6)})
+}
+
+// meta l4proto tcp
+type l4proto struct{ number byte }
+
+func (m l4proto) expressions(map[string]*nftables.Set) []expr.Any {
+	return meta(expr.MetaKeyL4PROTO, false, []byte{m.number})
+}
+
+// tcp dport 443, udp dport 5000-5999. An l4proto match precedes it.
+type dport struct{ first, last uint16 }
+
+func (m dport) expressions(map[string]*nftables.Set) []expr.Any {
+	load := payload(expr.PayloadBaseTransportHeader, portOffset, portLength)
+	first, last := binaryutil.BigEndian.PutUint16(m.first), binaryutil.BigEndian.PutUint16(m.last)
+	if m.first == m.last {
+		return []expr.Any{load, compare(false, first)}
+	}
+	return []expr.Any{load,
+		&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: first},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: last}}
+}
+
+// icmpv6 type nd-neighbor-solicit: what IPv6 has in the place of ARP requests.
+type neighborSolicit struct{}
+
+func (neighborSolicit) expressions(map[string]*nftables.Set) []expr.Any {
+	return append(l4proto{unix.IPPROTO_ICMPV6}.expressions(nil),
+		payload(expr.PayloadBaseTransportHeader, icmpTypeOffset, 1), compare(false, []byte{ndNeighborSolicit}))
+}
+
+// tcp flags syn: the packets that open a TCP connection, in both directions.
+type tcpFlagsSYN struct{}
+
+func (tcpFlagsSYN) expressions(map[string]*nftables.Set) []expr.Any {
+	return append(l4proto{unix.IPPROTO_TCP}.expressions(nil),
+		payload(expr.PayloadBaseTransportHeader, tcpFlagsOffset, 1), masked([]byte{tcpSYN}), compare(true, []byte{0}))
+}
+
+// ct state established,related: one of the states of the packet's connection.
+type ctState struct {
+	anyOf uint32
+	not   bool
+}
+
+// The states of a connection. Invalid and untracked are packets of which the
+// kernel follows no connection, and so translates no address. Related are, for
+// instance, ICMP errors.
+const (
+	ctInvalid     = expr.CtStateBitINVALID
+	ctEstablished = expr.CtStateBitESTABLISHED
+	ctRelated     = expr.CtStateBitRELATED
+	ctNew         = expr.CtStateBitNEW
+	ctUntracked   = expr.CtStateBitUNTRACKED
+)
+
+func (m ctState) expressions(map[string]*nftables.Set) []expr.Any {
+	return bits(expr.CtKeySTATE, m.anyOf, m.not)
+}
+
+// ct status dnat: connections whose destination was changed, in both directions.
+type ctStatusDNAT struct{}
+
+func (ctStatusDNAT) expressions(map[string]*nftables.Set) []expr.Any {
+	return bits(expr.CtKeySTATUS, ipsDstNAT, false)
+}
+
+// ct original ip daddr 10.1.2.3: the destination that the connection had before
+// it was changed.
+type ctOriginalDaddr struct{ addr netip.Addr }
+
+func (m ctOriginalDaddr) expressions(map[string]*nftables.Set) []expr.Any {
+	return append(nfproto{m.addr.Is6()}.expressions(nil),
+		&expr.Ct{Key: expr.CtKeyDST, Register: register, Direction: originalDirection},
+		compare(false, m.addr.AsSlice()))
+}
+
+// ct mark 0x00000001
+type ctMark struct{ mark uint32 }
+
+func (m ctMark) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
+		compare(false, binaryutil.NativeEndian.PutUint32(m.mark)),
+	}
+}
+
+// ct count over 4096: while more connections exist that came here.
+type ctCountOver struct{ connections int }
+
+func (m ctCountOver) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Connlimit{Count: uint32(m.connections), Flags: expr.NFT_CONNLIMIT_F_INV}}
+}
+
+// limit rate 10/second burst 10 packets: so many in a second, and as many again
+// at once; with over, the packets that exceed this.
+type limitRate struct {
+	perSecond int
+	over      bool
+}
+
+func (m limitRate) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Limit{
+		Type: expr.LimitTypePkts, Rate: uint64(m.perSecond), Burst: uint32(m.perSecond),
+		Unit: expr.LimitTimeSecond, Over: m.over,
+	}}
+}

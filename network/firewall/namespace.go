@@ -1,3 +1,5 @@
+//go:build linux
+
 package firewall
 
 import (
@@ -16,8 +18,8 @@ const NamespaceTable = "mayfly"
 // asked for.
 const LogGroup = 1
 
-// logRate is how many denied packets a second are logged at most: nobody shall
-// fill the host's disk by being denied.
+// logRate is how many denied packets a second are logged at most, so that nobody
+// fills the host's disk by being denied.
 const logRate = 10
 
 // Policy is what the rules around one worker depend on: the policy of its pool,
@@ -33,140 +35,137 @@ type Policy struct {
 // Namespace returns the rules inside a worker's namespace. They do not depend
 // on which worker it is.
 func Namespace(p Policy) Table {
-	t := Table{Name: NamespaceTable, Sets: destinationSets(p)}
-	t.Chains = []Chain{
-		{Name: deniedChain, Rules: denied(p.LogDenied, LogGroup)},
-		{Name: "spoofed", Hook: Raw, Rules: spoofed(p)},
-		{Name: "prerouting", Hook: DestinationNAT, Rules: redirects(p)},
-		{Name: "input", Hook: Input, Rules: toGateway(p)},
-		{Name: "clamp", Hook: Mangle, Rules: []Rule{when(Opening{}).do(ClampMSS{})}},
-		{Name: "forward", Hook: Forward, Rules: throughGateway(p)},
-		{Name: "postrouting", Hook: SourceNAT, Rules: []Rule{when(Out{Name: Uplink}).do(Masquerade{})}},
-	}
-	return t
+	return Table{name: NamespaceTable, sets: destinationSets(p), chains: []chain{
+		{name: deniedChain, rules: denied(p.LogDenied, LogGroup)},
+		{name: "spoofed", at: preroutingRaw, rules: spoofed(p)},
+		{name: "prerouting", at: preroutingDstNAT, rules: redirects(p)},
+		{name: "input", at: inputFilter, rules: gatewayInput(p)},
+		{name: "clamp", at: forwardMangle, rules: []rule{when(tcpFlagsSYN{}).do(maxsegRouteMTU{})}},
+		{name: "forward", at: forwardFilter, rules: gatewayForward(p)},
+		{name: "postrouting", at: postroutingSrcNAT, rules: []rule{when(oifname{name: Uplink}).do(masquerade{})}},
+	}}
 }
 
 // deniedChain is where denied packets end. Its last rule counts them.
 const deniedChain = "denied"
 
-func denied(log bool, group uint16) []Rule {
-	rules := []Rule{when().do(Drop{})}
+// deny sends a packet there.
+var deny = gotoChain{deniedChain}
+
+func denied(log bool, group uint16) []rule {
+	rules := []rule{when().do(drop{})}
 	if log {
-		return append([]Rule{when(Slower{logRate}).do(Log{group})}, rules...)
+		return append([]rule{when(limitRate{perSecond: logRate}).do(logGroup{group})}, rules...)
 	}
 	return rules
 }
 
 // fromGuest is how every rule about what the guest sends begins.
-func fromGuest(match ...Match) Rule { return when(In{Name: network.TAP}).and(match...) }
+func fromGuest(matches ...match) rule { return when(iifname{name: network.TAP}).and(matches...) }
 
-// linkMulticast is what every IPv6 host sends to its own link, unasked: it
-// counts as nothing that was denied.
-var linkMulticast = Destination{netip.MustParsePrefix("ff02::/16")}
+// toGateway matches what is sent to the gateway itself.
+var toGateway = daddr{single(network.Gateway)}
 
-// linkLocal is a name that is good on one link only. A guest's kernel asks for
-// its gateway under it, and gets by without an answer.
-var linkLocal = Source{Prefix: netip.MustParsePrefix("fe80::/10")}
+// toLinkMulticast matches what every IPv6 host sends to its own link, unasked. It
+// is not counted as denied.
+var toLinkMulticast = daddr{netip.MustParsePrefix("ff02::/16")}
 
-// spoofed drops whatever the guest sends under a name that is not its own,
+// fromLinkLocal matches the addresses that are valid on one link only. A guest's
+// kernel asks for its gateway from one, and needs no answer.
+var fromLinkLocal = saddr{prefix: netip.MustParsePrefix("fe80::/10")}
+
+// spoofed drops whatever the guest sends from an address that is not its own,
 // before any of it is tracked.
-func spoofed(p Policy) []Rule {
-	deny := Deny{deniedChain}
-	guest := Source{Prefix: only(network.Guest), Not: true}
-	rules := []Rule{fromGuest(SourceMAC{MAC: network.GuestMAC, Not: true}).do(deny)}
+func spoofed(p Policy) []rule {
+	guest := saddr{prefix: single(network.Guest.Addr()), not: true}
+	rules := []rule{fromGuest(etherSaddr{mac: network.GuestMAC, not: true}).do(deny)}
 	if !p.IPv6.On {
 		return append(rules,
-			fromGuest(linkMulticast).do(Drop{}),
-			fromGuest(Family{IPv6: true}).do(deny),
+			fromGuest(toLinkMulticast).do(drop{}),
+			fromGuest(nfproto{ipv6: true}).do(deny),
 			fromGuest(guest).do(deny))
 	}
-	guest6 := Source{Prefix: only(network.Guest6), Not: true}
+	guest6 := saddr{prefix: single(network.Guest6.Addr()), not: true}
 	return append(rules,
 		fromGuest(guest).do(deny),
-		fromGuest(guest6, linkMulticast).do(Drop{}),
-		fromGuest(linkLocal, NeighbourSolicitation{}).do(Drop{}),
+		fromGuest(guest6, toLinkMulticast).do(drop{}),
+		fromGuest(fromLinkLocal, neighborSolicit{}).do(drop{}),
 		fromGuest(guest6).do(deny))
 }
 
-// only returns the address without its network.
-func only(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Addr(), p.Addr().BitLen()) }
+// single is the network of one address.
+func single(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
 
-// redirects makes the guest answer for the worker's address, and a resolver
-// for the gateway's.
-func redirects(p Policy) []Rule {
-	guest := SendTo{network.Guest.Addr()}
-	ipv4 := Family{}
-	rules := []Rule{
-		when(In{Name: Uplink}, ipv4, Protocol{network.TCP}).do(guest),
-		when(In{Name: Uplink}, ipv4, Protocol{network.UDP}).do(guest),
+// redirects sends what comes for the worker to the guest, and DNS questions to
+// the gateway to a resolver.
+func redirects(p Policy) []rule {
+	fromHost, guest := when(iifname{name: Uplink}, nfproto{ipv6: false}), dnat{network.Guest.Addr()}
+	rules := []rule{
+		fromHost.and(l4proto{network.TCP}).do(guest),
+		fromHost.and(l4proto{network.UDP}).do(guest),
 	}
 	if p.Relay || !p.Resolver.IsValid() {
 		return rules
 	}
-	for _, question := range questions() {
-		rules = append(rules, question.do(SendTo{p.Resolver}))
+	for _, question := range questions(fromGuest(toGateway)) {
+		rules = append(rules, question.do(dnat{p.Resolver}))
 	}
 	return rules
 }
 
-// questions are the DNS packets that the guest sends to its gateway.
-func questions() []Rule {
-	gateway := Destination{netip.PrefixFrom(network.Gateway, network.Gateway.BitLen())}
-	port := DestinationPorts{network.DNSPort, network.DNSPort}
-	return []Rule{
-		fromGuest(gateway, Protocol{network.TCP}, port),
-		fromGuest(gateway, Protocol{network.UDP}, port),
-	}
+// questions are the packets of a rule that are DNS questions.
+func questions(r rule) []rule {
+	port := dport{network.DNSPort, network.DNSPort}
+	return []rule{r.and(l4proto{network.TCP}, port), r.and(l4proto{network.UDP}, port)}
 }
 
-// toGateway lets the guest ask the relay, if there is one, and nothing else.
-func toGateway(p Policy) []Rule {
-	var rules []Rule
+// gatewayInput lets the guest ask the relay, if there is one, and nothing else.
+func gatewayInput(p Policy) []rule {
+	var rules []rule
 	if p.Relay {
-		for _, question := range questions() {
-			rules = append(append(rules, limited(p, question)...), question.do(Accept{}))
+		for _, question := range questions(fromGuest(toGateway)) {
+			rules = append(append(rules, limited(p, question)...), question.do(accept{}))
 		}
 	}
 	if p.IPv6.On {
 		rules = append(rules,
-			fromGuest(NeighbourSolicitation{}).do(Accept{}),
-			fromGuest(linkMulticast).do(Drop{}))
+			fromGuest(neighborSolicit{}).do(accept{}),
+			fromGuest(toLinkMulticast).do(drop{}))
 	}
-	return append(rules, fromGuest().do(Deny{deniedChain}))
+	return append(rules, fromGuest().do(deny))
 }
 
-// limited bounds the connections that a rule matches. Packets of one that nobody
-// answers are all new to the kernel, so that it is told which were counted.
-func limited(p Policy, rule Rule) []Rule {
-	var rules []Rule
+// limited bounds the connections that a rule matches. Every packet of a connection
+// that nobody answers is new to the kernel: a mark says that it was counted.
+func limited(p Policy, r rule) []rule {
+	var rules []rule
 	if p.ConnectionRate > 0 {
 		rules = append(rules,
-			rule.and(New{}, Unseen{}, Faster{p.ConnectionRate}).do(Deny{deniedChain}),
-			rule.and(New{}).do(Remember{}))
+			r.and(ctState{anyOf: ctNew}, ctMark{0}, limitRate{perSecond: p.ConnectionRate, over: true}).do(deny),
+			r.and(ctState{anyOf: ctNew}).do(setCtMark{1}))
 	}
 	if p.Connections > 0 {
-		rules = append(rules, rule.and(New{}, More{p.Connections}).do(Deny{deniedChain}))
+		rules = append(rules, r.and(ctState{anyOf: ctNew}, ctCountOver{p.Connections}).do(deny))
 	}
 	return rules
 }
 
-// throughGateway says where the guest may go. What was accepted once goes on,
+// gatewayForward says where the guest may go. What was accepted once goes on,
 // and redirected questions reach a resolver also in a denied network.
-func throughGateway(p Policy) []Rule {
-	deny := Deny{deniedChain}
-	rules := []Rule{
-		fromGuest(Established{}).do(Accept{}),
-		fromGuest(Stray{}).do(Drop{}),
+func gatewayForward(p Policy) []rule {
+	rules := []rule{
+		fromGuest(ctState{anyOf: ctEstablished | ctRelated}).do(accept{}),
+		fromGuest(ctState{anyOf: ctInvalid | ctUntracked}).do(drop{}),
 	}
 	rules = append(rules, limited(p, fromGuest())...)
-	rules = append(rules, fromGuest(Redirected{}).do(Accept{}))
-	rules = append(rules, listed(p, p.Allow, allowSets, Accept{})...)
+	rules = append(rules, fromGuest(ctStatusDNAT{}).do(accept{}))
+	rules = append(rules, listed(p, p.Allow, allowSets, accept{})...)
 	rules = append(rules, listed(p, p.Denied(), denySets, deny)...)
 	if len(p.Domains) == 0 {
 		return rules
 	}
 	for _, set := range learntSets(p) {
-		rules = append(rules, fromGuest(DestinationIn{set.Name}).do(Accept{}))
+		rules = append(rules, fromGuest(daddrIn{set.name}).do(accept{}))
 	}
 	return append(rules, fromGuest().do(deny))
 }

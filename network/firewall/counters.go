@@ -1,3 +1,5 @@
+//go:build linux
+
 package firewall
 
 import (
@@ -87,5 +89,5 @@ func ForgetLink(scope, name string) error {
 }
 
 func deniedLinks(scope string) *nftables.Set {
-	return &nftables.Set{Table: inet(HostTable(scope)), Name: DeniedLinks, KeyType: nftables.TypeIFName}
+	return &nftables.Set{Table: inet(HostTable(scope)), Name: deniedSet, KeyType: nftables.TypeIFName}
 }

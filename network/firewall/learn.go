@@ -1,3 +1,5 @@
+//go:build linux
+
 package firewall
 
 import (
@@ -24,9 +26,9 @@ func Learn(addresses []Learnt, ipv6 bool) error {
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
-	for _, f := range spoken(ipv6, learnSets) {
-		set := kernelSet(inet(NamespaceTable), 0, Set{Name: f.name, Kind: f.kind})
-		if err := renewElements(conn, set, timed(addresses, f.kind == TimedAddresses6)); err != nil {
+	for _, f := range usedSets(ipv6, learnSets) {
+		kernel := kernelSet(inet(NamespaceTable), 0, set{name: f.name, kind: f.kind})
+		if err := renewElements(conn, kernel, timed(addresses, f.kind == timeouts6)); err != nil {
 			return fmt.Errorf("learning addresses: %w", err)
 		}
 	}
@@ -52,15 +54,15 @@ func timed(addresses []Learnt, ipv6 bool) []nftables.SetElement {
 
 // renewElements adds them first because only what exists can be deleted, and
 // again because adding what exists leaves its old time.
-func renewElements(conn *nftables.Conn, set *nftables.Set, elements []nftables.SetElement) error {
+func renewElements(conn *nftables.Conn, in *nftables.Set, elements []nftables.SetElement) error {
 	if len(elements) == 0 {
 		return nil
 	}
-	if err := conn.SetAddElements(set, elements); err != nil {
+	if err := conn.SetAddElements(in, elements); err != nil {
 		return err
 	}
-	if err := conn.SetDeleteElements(set, elements); err != nil {
+	if err := conn.SetDeleteElements(in, elements); err != nil {
 		return err
 	}
-	return conn.SetAddElements(set, elements)
+	return conn.SetAddElements(in, elements)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package firewall
 
 import (
@@ -16,7 +18,7 @@ func TestAddIsApplyWhereThereIsNothing(t *testing.T) {
 			added := ruleset(t)
 			require.NoError(t, Apply(table))
 			require.Equal(t, added, ruleset(t))
-			require.Contains(t, added, "table inet "+table.Name)
+			require.Contains(t, added, "table inet "+table.name)
 		})
 	}
 }
@@ -25,7 +27,7 @@ func TestForgetLinkDropsItsCountAlone(t *testing.T) {
 	emptyNamespace(t)
 	require.NoError(t, Apply(Host(HostPolicy{Scope: "abcde", Subnet: netip.MustParsePrefix("10.86.0.0/16")})))
 	for _, link := range []string{"mfabcdeaaaaaaaa", "mfabcdebbbbbbbb"} {
-		out, err := exec.Command("nft", "add element inet "+HostTable("abcde")+" "+DeniedLinks+" { "+link+" }").CombinedOutput()
+		out, err := exec.Command("nft", "add element inet "+HostTable("abcde")+" "+deniedSet+" { "+link+" }").CombinedOutput()
 		require.NoError(t, err, string(out))
 	}
 	require.NoError(t, ForgetLink("abcde", "mfabcdeaaaaaaaa"))
