@@ -1,3 +1,5 @@
+//go:build linux
+
 package hostfirewall
 
 import (
@@ -38,12 +40,12 @@ const (
 // connection: one on its way out and one on its way back.
 func (t Traffic) Through() []Packet {
 	out, back := t.packet(stateNew, typeUnicast), t.packet(stateEstablished, typeUnicast)
-	out[InName], back[OutName] = name(t.Link), name(t.Link)
+	out[IIFName], back[OIFName] = name(t.Link), name(t.Link)
 	if t.Egress != "" {
-		out[OutName], back[InName] = name(t.Egress), name(t.Egress)
+		out[OIFName], back[IIFName] = name(t.Egress), name(t.Egress)
 	}
 	if t.Worker.IsValid() {
-		out[Source], back[Destination] = t.Worker.AsSlice(), t.Worker.AsSlice()
+		out[SAddr], back[DAddr] = t.Worker.AsSlice(), t.Worker.AsSlice()
 	}
 	return []Packet{out, back}
 }
@@ -54,11 +56,11 @@ func (t Traffic) ToResolver(resolver netip.Addr) []Packet {
 	var packets []Packet
 	for _, protocol := range []byte{network.UDP, network.TCP} {
 		p := t.packet(stateNew, typeLocal)
-		p[InName], p[OutName] = name(t.Link), name("")
-		p[Destination], p[Protocol] = resolver.AsSlice(), []byte{protocol}
-		p[DestinationPort] = binary.BigEndian.AppendUint16(nil, network.DNSPort)
+		p[IIFName], p[OIFName] = name(t.Link), name("")
+		p[DAddr], p[L4Proto] = resolver.AsSlice(), []byte{protocol}
+		p[DPort] = binary.BigEndian.AppendUint16(nil, network.DNSPort)
 		if t.Worker.IsValid() {
-			p[Source] = t.Worker.AsSlice()
+			p[SAddr] = t.Worker.AsSlice()
 		}
 		packets = append(packets, p)
 	}
@@ -70,7 +72,7 @@ func (t Traffic) packet(state, destination uint32) Packet {
 	if t.IPv6 {
 		family = familyIPv6
 	}
-	return Packet{Family: {family}, State: number(state), DestinationType: number(destination)}
+	return Packet{NFProto: {family}, CTState: number(state), FibDAddrType: number(destination)}
 }
 
 // number returns a number as the kernel has it in a register.

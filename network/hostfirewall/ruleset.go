@@ -1,7 +1,5 @@
-// Package hostfirewall knows what others on this host make the kernel do with
-// the packets of workers, and says in the words of their own firewall how to
-// let these pass. It reads nftables, decides on plain data, and changes
-// nothing. Our own rules are the firewall package's.
+//go:build linux
+
 package hostfirewall
 
 // Ruleset is the tables of others that packets of workers may meet.
@@ -51,9 +49,10 @@ type Verdict struct {
 // Kind is a kind of verdict.
 type Kind int
 
-// The verdicts. Rejecting is dropping too, and to count is to go on.
+// The verdicts. Rejecting is dropping too; a rule that only counts or logs
+// continues.
 const (
-	GoOn Kind = iota
+	Continue Kind = iota
 	Accept
 	Drop
 	Jump
@@ -78,17 +77,17 @@ type Span struct{ First, Last []byte }
 // Field is a part of a packet, or something that the kernel knows about it.
 type Field int
 
-// The fields, as nftables has them in its registers. Of Unknown nobody here
-// can tell what it is.
+// The fields, with what nftables has in its registers for them. A condition on
+// an Unknown one is not understood here.
 const (
-	Unknown         Field = iota
-	InName                // 16 bytes, padded with zeros
-	OutName               // likewise
-	State                 // of the connection; 4 bytes in the host's order
-	Family                // 1 byte: NFPROTO_IPV4, NFPROTO_IPV6
-	Source                // 4 or 16 bytes
-	Destination           // likewise
-	Protocol              // 1 byte
-	DestinationPort       // 2 bytes in network order
-	DestinationType       // 4 bytes in the host's order: RTN_LOCAL and so on
+	Unknown      Field = iota
+	IIFName            // iifname: 16 bytes, padded with zeros
+	OIFName            // oifname: likewise
+	CTState            // ct state: 4 bytes in the host's order
+	NFProto            // meta nfproto: 1 byte, NFPROTO_IPV4 or NFPROTO_IPV6
+	SAddr              // ip saddr, ip6 saddr: 4 or 16 bytes
+	DAddr              // ip daddr, ip6 daddr: likewise
+	L4Proto            // meta l4proto: 1 byte
+	DPort              // tcp dport, udp dport: 2 bytes in network order
+	FibDAddrType       // fib daddr type: 4 bytes in the host's order, RTN_LOCAL and so on
 )

@@ -1,5 +1,5 @@
-// Package packetlog reads the packets that nftables rules log to a group. Which
-// rules do is not known here, nor what is made of the packets.
+//go:build linux
+
 package packetlog
 
 import (

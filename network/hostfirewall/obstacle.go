@@ -1,3 +1,5 @@
+//go:build linux
+
 package hostfirewall
 
 import (
@@ -44,7 +46,7 @@ func (t Table) behind(chain string) []string {
 // only for certain: rules that may or may not apply are passed over, since what
 // they drop is most often meant, and what they accept is not all.
 func (t Table) drops(chain string, p Packet) bool {
-	if family := p[Family]; t.Family == "ip" && family[0] != familyIPv4 || t.Family == "ip6" && family[0] != familyIPv6 {
+	if family := p[NFProto]; t.Family == "ip" && family[0] != familyIPv4 || t.Family == "ip6" && family[0] != familyIPv6 {
 		return false
 	}
 	switch t.follow(chain, p, maxDepth) {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package hostfirewall
 
 import (
@@ -38,41 +40,41 @@ func upTo(text string) Span {
 }
 
 func TestRulesOfNft(t *testing.T) {
-	nfproto4, icmp := is(Family, value(familyIPv4)), is(Protocol, value(1))
+	nfproto4, icmp := is(NFProto, value(familyIPv4)), is(L4Proto, value(1))
 	for text, want := range map[string][]Rule{
 		`accept`:                              {rule(Accept)},
 		`counter log prefix "bye" drop`:       {rule(Drop)},
 		`reject with icmpx admin-prohibited`:  {rule(Drop)},
-		`counter`:                             {rule(GoOn)},
+		`counter`:                             {rule(Continue)},
 		`return`:                              {rule(Return)},
 		`jump other`:                          {lead(Jump, "other")},
 		`goto other`:                          {lead(Goto, "other")},
 		`iifname "mf*" counter accept`:        {rule(Accept, in("mf*"))},
 		`oifname != "eth0" accept`:            {rule(Accept, not(out("eth0")))},
 		`iif lo accept`:                       {rule(Accept, is(Unknown, Span{number(1), number(1)}))},
-		`iifname { "lo", "mf*" } accept`:      {rule(Accept, is(InName, Span{name("lo"), name("lo")}, upTo("mf")))},
-		`iifname != { "br0" } accept`:         {rule(Accept, not(is(InName, Span{name("br0"), name("br0")})))},
-		`iifname @links accept`:               {rule(Accept, is(InName, Span{name("a0"), name("a0")}, Span{name("b0"), name("b0")}))},
+		`iifname { "lo", "mf*" } accept`:      {rule(Accept, is(IIFName, Span{name("lo"), name("lo")}, upTo("mf")))},
+		`iifname != { "br0" } accept`:         {rule(Accept, not(is(IIFName, Span{name("br0"), name("br0")})))},
+		`iifname @links accept`:               {rule(Accept, is(IIFName, Span{name("a0"), name("a0")}, Span{name("b0"), name("b0")}))},
 		`ct state established,related accept`: {rule(Accept, state(2|4))},
-		`ct state { established, new } drop`:  {rule(Drop, is(State, Span{number(2), number(2)}, Span{number(8), number(8)}))},
+		`ct state { established, new } drop`:  {rule(Drop, is(CTState, Span{number(2), number(2)}, Span{number(8), number(8)}))},
 		`iifname "mf*" ct state vmap { invalid : drop, established : jump other }`: {
-			rule(Drop, is(State, Span{number(1), number(1)}), in("mf*")),
-			lead(Jump, "other", is(State, Span{number(2), number(2)}), in("mf*")),
+			rule(Drop, is(CTState, Span{number(1), number(1)}), in("mf*")),
+			lead(Jump, "other", is(CTState, Span{number(2), number(2)}), in("mf*")),
 		},
-		`ip saddr 10.86.0.0/16 accept`: {rule(Accept, nfproto4, is(Source, value(10, 86)))},
-		`ip daddr 10.80.0.0/12 accept`: {rule(Accept, nfproto4, Condition{Of: Destination, Mask: []byte{255, 240, 0, 0}, Spans: []Span{value(10, 80, 0, 0)}})},
+		`ip saddr 10.86.0.0/16 accept`: {rule(Accept, nfproto4, is(SAddr, value(10, 86)))},
+		`ip daddr 10.80.0.0/12 accept`: {rule(Accept, nfproto4, Condition{Of: DAddr, Mask: []byte{255, 240, 0, 0}, Spans: []Span{value(10, 80, 0, 0)}})},
 		`ip daddr { 10.0.0.0/8, 255.0.0.0/8 } accept`: {rule(Accept, nfproto4,
-			is(Destination, Span{[]byte{10, 0, 0, 0}, []byte{10, 255, 255, 255}}, Span{[]byte{255, 0, 0, 0}, []byte{255, 255, 255, 255}}))},
-		`udp dport 53 accept`:                    {rule(Accept, is(Protocol, value(network.UDP)), is(DestinationPort, value(0, 53)))},
-		`tcp dport > 1023 accept`:                {rule(Accept, is(Protocol, value(network.TCP)), not(is(DestinationPort, Span{[]byte{0, 0}, []byte{3, 255}})))},
-		`tcp dport < 1024 accept`:                {rule(Accept, is(Protocol, value(network.TCP)), not(is(DestinationPort, Span{[]byte{4, 0}, []byte{255, 255}})))},
+			is(DAddr, Span{[]byte{10, 0, 0, 0}, []byte{10, 255, 255, 255}}, Span{[]byte{255, 0, 0, 0}, []byte{255, 255, 255, 255}}))},
+		`udp dport 53 accept`:                    {rule(Accept, is(L4Proto, value(network.UDP)), is(DPort, value(0, 53)))},
+		`tcp dport > 1023 accept`:                {rule(Accept, is(L4Proto, value(network.TCP)), not(is(DPort, Span{[]byte{0, 0}, []byte{3, 255}})))},
+		`tcp dport < 1024 accept`:                {rule(Accept, is(L4Proto, value(network.TCP)), not(is(DPort, Span{[]byte{4, 0}, []byte{255, 255}})))},
 		`icmp type echo-request accept`:          {rule(Accept, nfproto4, icmp, is(Unknown, value(8)))},
 		`limit rate 1/second accept`:             {rule(Accept, is(Unknown))},
-		`fib daddr type local accept`:            {rule(Accept, is(DestinationType, Span{number(typeLocal), number(typeLocal)}))},
+		`fib daddr type local accept`:            {rule(Accept, is(FibDAddrType, Span{number(typeLocal), number(typeLocal)}))},
 		`fib saddr type local accept`:            {rule(Accept, is(Unknown, Span{number(typeLocal), number(typeLocal)}))},
 		`fib daddr . iif type local accept`:      {rule(Accept, is(Unknown, Span{number(typeLocal), number(typeLocal)}))},
-		`meta mark 7 meta mark set 9`:            {rule(GoOn, is(Unknown, Span{number(7), number(7)}))},
-		`iifname . oifname { "a" . "b" } accept`: {rule(Accept, is(InName, Span{append(name("a"), name("b")...), append(name("a"), name("b")...)}))},
+		`meta mark 7 meta mark set 9`:            {rule(Continue, is(Unknown, Span{number(7), number(7)}))},
+		`iifname . oifname { "a" . "b" } accept`: {rule(Accept, is(IIFName, Span{append(name("a"), name("b")...), append(name("a"), name("b")...)}))},
 	} {
 		t.Run(text, func(t *testing.T) {
 			emptyNamespace(t)
@@ -89,7 +91,7 @@ func TestRulesOfNft(t *testing.T) {
 }
 
 func TestRulesOfIPTables(t *testing.T) {
-	local := is(DestinationType, Span{number(typeLocal), number(typeLocal)})
+	local := is(FibDAddrType, Span{number(typeLocal), number(typeLocal)})
 	docker := value([]byte("docker0\x00")...)
 	for text, want := range map[string]Rule{
 		"-i mf+ -j ACCEPT": rule(Accept, in("mf*")),
@@ -97,16 +99,16 @@ func TestRulesOfIPTables(t *testing.T) {
 		"-m conntrack ! --ctstate NEW -j DROP":                        rule(Drop, not(state(8))),
 		"-m conntrack --ctstate NEW --ctproto tcp -j DROP":            rule(Drop, state(8), is(Unknown)),
 		"-i mf+ -m comment --comment hello -j ACCEPT":                 rule(Accept, in("mf*")),
-		"-s 10.86.0.0/16 -j ACCEPT":                                   rule(Accept, is(Source, value(10, 86))),
-		"! -i docker0 -o docker0 -j DROP":                             rule(Drop, not(is(InName, docker)), is(OutName, docker)),
+		"-s 10.86.0.0/16 -j ACCEPT":                                   rule(Accept, is(SAddr, value(10, 86))),
+		"! -i docker0 -o docker0 -j DROP":                             rule(Drop, not(is(IIFName, docker)), is(OIFName, docker)),
 		"-m addrtype --dst-type LOCAL -j RETURN":                      rule(Return, local),
 		"-m addrtype ! --dst-type LOCAL -j RETURN":                    rule(Return, not(local)),
 		"-m addrtype --src-type LOCAL --dst-type LOCAL -j RETURN":     rule(Return, is(Unknown), local),
 		"-m length --length 100 -j ACCEPT":                            rule(Accept, is(Unknown)),
 		"-j REJECT":                                                   rule(Drop),
-		"-j LOG":                                                      rule(GoOn),
-		"-i mf+ -p udp --dport 53 -j ACCEPT":                          rule(Accept, in("mf*"), is(Protocol, value(network.UDP)), is(DestinationPort, value(0, 53))),
-		"-p tcp --dport 50:60 -j ACCEPT":                              rule(Accept, is(Protocol, value(network.TCP)), is(DestinationPort, Span{[]byte{0, 50}, []byte{0, 60}})),
+		"-j LOG":                                                      rule(Continue),
+		"-i mf+ -p udp --dport 53 -j ACCEPT":                          rule(Accept, in("mf*"), is(L4Proto, value(network.UDP)), is(DPort, value(0, 53))),
+		"-p tcp --dport 50:60 -j ACCEPT":                              rule(Accept, is(L4Proto, value(network.TCP)), is(DPort, Span{[]byte{0, 50}, []byte{0, 60}})),
 	} {
 		t.Run(text, func(t *testing.T) {
 			emptyNamespace(t, "iptables-nft")

@@ -1,3 +1,5 @@
+//go:build linux
+
 package hostfirewall
 
 import (
@@ -32,7 +34,7 @@ func (t *translation) conntrack(info *xt.ConntrackMtinfo2) {
 	if flags&xt.ConntrackState != 0 {
 		none := number(0)
 		t.conditions = append(t.conditions, Condition{
-			Of: State, Mask: number(uint32(info.StateMask)),
+			Of: CTState, Mask: number(uint32(info.StateMask)),
 			Not:   xt.ConntrackFlags(info.InvertFlags)&xt.ConntrackState == 0,
 			Spans: []Span{{none, none}},
 		})
@@ -46,7 +48,7 @@ func (t *translation) ports(source, destination [2]uint16, other byte) {
 	if other != 0 || source != [2]uint16{0, 65535} {
 		t.unknown()
 	}
-	t.conditions = append(t.conditions, Condition{Of: DestinationPort, Spans: []Span{{
+	t.conditions = append(t.conditions, Condition{Of: DPort, Spans: []Span{{
 		binary.BigEndian.AppendUint16(nil, destination[0]), binary.BigEndian.AppendUint16(nil, destination[1]),
 	}}})
 }
@@ -60,7 +62,7 @@ func (t *translation) addressType(info *xt.AddrTypeV1) {
 	if info.Dest == 0 {
 		return
 	}
-	c := Condition{Of: DestinationType, Not: info.Flags&invertDestination != 0}
+	c := Condition{Of: FibDAddrType, Not: info.Flags&invertDestination != 0}
 	for n := range uint32(16) {
 		if info.Dest&(1<<n) != 0 {
 			c.Spans = append(c.Spans, Span{number(n), number(n)})

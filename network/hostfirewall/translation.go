@@ -1,3 +1,5 @@
+//go:build linux
+
 package hostfirewall
 
 import (
@@ -159,27 +161,27 @@ func (t *translation) lookUp(e *expr.Lookup) {
 func metaField(key expr.MetaKey) Field {
 	switch key {
 	case expr.MetaKeyIIFNAME:
-		return InName
+		return IIFName
 	case expr.MetaKeyOIFNAME:
-		return OutName
+		return OIFName
 	case expr.MetaKeyNFPROTO:
-		return Family
+		return NFProto
 	case expr.MetaKeyL4PROTO:
-		return Protocol
+		return L4Proto
 	}
 	return Unknown
 }
 
 func ctField(key expr.CtKey) Field {
 	if key == expr.CtKeySTATE {
-		return State
+		return CTState
 	}
 	return Unknown
 }
 
 func fibField(e *expr.Fib) Field {
 	if e.ResultADDRTYPE && e.FlagDADDR && !e.FlagIIF && !e.FlagOIF && !e.FlagMARK {
-		return DestinationType
+		return FibDAddrType
 	}
 	return Unknown
 }
@@ -194,20 +196,20 @@ func payloadField(e *expr.Payload) Field {
 	}
 	switch (place{e.Base, e.Offset, e.Len}) {
 	case place{ip, 12, 4}, place{ip, 8, 16}:
-		return Source
+		return SAddr
 	case place{ip, 16, 4}, place{ip, 24, 16}:
-		return Destination
+		return DAddr
 	case place{transport, 2, 2}:
-		return DestinationPort
+		return DPort
 	case place{ip, 9, 1}:
-		return Protocol
+		return L4Proto
 	}
 	if e.Base == ip && e.Len < 4 { // a short prefix of IPv4
 		switch e.Offset {
 		case 12:
-			return Source
+			return SAddr
 		case 16:
-			return Destination
+			return DAddr
 		}
 	}
 	return Unknown

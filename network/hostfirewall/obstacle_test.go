@@ -1,3 +1,5 @@
+//go:build linux
+
 package hostfirewall
 
 import (
@@ -10,10 +12,10 @@ import (
 )
 
 // Conditions in few words.
-func in(text string) Condition  { return Condition{Of: InName, Spans: names(text)} }
-func out(text string) Condition { return Condition{Of: OutName, Spans: names(text)} }
+func in(text string) Condition  { return Condition{Of: IIFName, Spans: names(text)} }
+func out(text string) Condition { return Condition{Of: OIFName, Spans: names(text)} }
 func state(mask uint32) Condition {
-	return Condition{Of: State, Mask: number(mask), Not: true, Spans: []Span{{number(0), number(0)}}}
+	return Condition{Of: CTState, Mask: number(mask), Not: true, Spans: []Span{{number(0), number(0)}}}
 }
 
 func not(c Condition) Condition {
@@ -53,7 +55,7 @@ func TestWhatAChainDrops(t *testing.T) {
 	}{
 		"policy":                             {policy: true, drops: true},
 		"no policy":                          {},
-		"last rule":                          {rules: []Rule{rule(GoOn), rule(Drop)}, drops: true},
+		"last rule":                          {rules: []Rule{rule(Continue), rule(Drop)}, drops: true},
 		"last rule, of others":               {rules: []Rule{rule(Drop, in("br0"))}},
 		"last rule, of some":                 {rules: []Rule{rule(Drop, unknown)}},
 		"last rule, but for others":          {rules: []Rule{rule(Drop, not(in("br0")))}, drops: true},
@@ -69,10 +71,10 @@ func TestWhatAChainDrops(t *testing.T) {
 		"some of ours":                       {policy: true, rules: []Rule{rule(Accept, in("mf*"), unknown), ours[1]}, drops: true},
 		"ours by the way out":                {policy: true, rules: []Rule{rule(Accept, in("mf*"), out("eth0")), ours[1]}},
 		"ours by another way out":            {policy: true, rules: []Rule{rule(Accept, in("mf*"), out("eth1")), ours[1]}, drops: true},
-		"ours by address":                    {policy: true, rules: []Rule{rule(Accept, Condition{Of: Source, Mask: []byte{255, 255, 0, 0}, Spans: []Span{{[]byte{10, 86, 0, 0}, []byte{10, 86, 0, 0}}}}), rule(Accept, Condition{Of: Destination, Spans: []Span{{[]byte{10, 86}, []byte{10, 86}}}})}},
-		"ours by several addresses":          {policy: true, rules: []Rule{rule(Accept, Condition{Of: Source, Spans: []Span{{other, other}, {address, address}}}), ours[1]}},
-		"addresses of others":                {policy: true, rules: []Rule{rule(Accept, Condition{Of: Source, Spans: []Span{{other, other}}}), ours[1]}, drops: true},
-		"a value that is too long to be one": {policy: true, rules: []Rule{rule(Accept, Condition{Of: Source, Spans: []Span{{make([]byte, 16), make([]byte, 16)}}}), ours[1]}, drops: true},
+		"ours by address":                    {policy: true, rules: []Rule{rule(Accept, Condition{Of: SAddr, Mask: []byte{255, 255, 0, 0}, Spans: []Span{{[]byte{10, 86, 0, 0}, []byte{10, 86, 0, 0}}}}), rule(Accept, Condition{Of: DAddr, Spans: []Span{{[]byte{10, 86}, []byte{10, 86}}}})}},
+		"ours by several addresses":          {policy: true, rules: []Rule{rule(Accept, Condition{Of: SAddr, Spans: []Span{{other, other}, {address, address}}}), ours[1]}},
+		"addresses of others":                {policy: true, rules: []Rule{rule(Accept, Condition{Of: SAddr, Spans: []Span{{other, other}}}), ours[1]}, drops: true},
+		"a value that is too long to be one": {policy: true, rules: []Rule{rule(Accept, Condition{Of: SAddr, Spans: []Span{{make([]byte, 16), make([]byte, 16)}}}), ours[1]}, drops: true},
 		"ours pass in another chain": {policy: true, rules: []Rule{lead(Jump, "user")},
 			more: map[string]Chain{"user": {Rules: append(ours, rule(Return))}}},
 		"another chain has nothing": {policy: true, rules: []Rule{lead(Jump, "user"), rule(Accept)},
@@ -135,10 +137,10 @@ func TestWayOutThatIsNotKnownIsNotTakenForAnother(t *testing.T) {
 
 func TestQuestionsToTheResolver(t *testing.T) {
 	port := func(first, last byte) Condition {
-		return Condition{Of: DestinationPort, Spans: []Span{{[]byte{0, first}, []byte{0, last}}}}
+		return Condition{Of: DPort, Spans: []Span{{[]byte{0, first}, []byte{0, last}}}}
 	}
-	protocol := func(n byte) Condition { return Condition{Of: Protocol, Spans: []Span{{[]byte{n}, []byte{n}}}} }
-	local := Condition{Of: DestinationType, Spans: []Span{{number(typeLocal), number(typeLocal)}}}
+	protocol := func(n byte) Condition { return Condition{Of: L4Proto, Spans: []Span{{[]byte{n}, []byte{n}}}} }
+	local := Condition{Of: FibDAddrType, Spans: []Span{{number(typeLocal), number(typeLocal)}}}
 	for name, c := range map[string]struct {
 		rules []Rule
 		drops bool
