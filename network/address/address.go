@@ -54,6 +54,9 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	if owner == "" {
 		return netip.Addr{}, errors.New("taking an address: owner is empty")
 	}
+	if err := ctx.Err(); err != nil { // a lock that is free does not look at it
+		return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), err)
+	}
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return netip.Addr{}, fmt.Errorf("making the address directory: %w", err)
 	}
