@@ -1,0 +1,200 @@
+//go:build linux
+
+package island
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/hostfirewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
+)
+
+// Check says what the host has and lacks for the pool's network. It changes
+// nothing.
+func (i *Island) Check(context.Context) []doctor.Finding {
+	return []doctor.Finding{i.findSubnet(), i.findEgress(), i.findFirewall()}
+}
+
+func (i *Island) findSubnet() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "network.subnet"}
+	if err := i.checkSubnet(); err != nil {
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
+		finding.Mend = "set plugin_config.network.subnet to one that nothing on this host uses"
+		return finding
+	}
+	finding.Detail = fmt.Sprintf("%s is free", i.options.Subnet)
+	return finding
+}
+
+// findEgress also looks at forwarding, which each lease switches on for its
+// own links and for the way out.
+func (i *Island) findEgress() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "network.egress"}
+	out, err := i.egress()
+	switch {
+	case err != nil:
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
+		finding.Mend = "set plugin_config.network.egress to an interface of this host, or leave it out"
+		return finding
+	case out.name == "":
+		finding.Level, finding.Detail = doctor.Warning, "this host has no default route: workers reach nothing outside it"
+		finding.Mend = "give the host a default route, or set plugin_config.network.egress"
+		return finding
+	case i.options.IPv6.On && out.name6 == "":
+		finding.Level, finding.Detail = doctor.Warning, "this host has no default route for IPv6: workers reach nothing outside it by that"
+		finding.Mend = "give the host IPv6, or set plugin_config.network.ipv6 to \"off\""
+		return finding
+	}
+	state := "off, and switched on with the first worker"
+	if on, err := isSet("conf", out.name, "forwarding"); err == nil && on {
+		state = "on"
+	}
+	finding.Detail = fmt.Sprintf("workers leave by %s, with an MTU of %d; IP forwarding there is %s", out.name, out.mtu, state)
+	return finding
+}
+
+// findFirewall looks for rules of others that drop what workers send. No rule
+// of ours can overrule them.
+func (i *Island) findFirewall() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "host firewall"}
+	obstacles, err := i.obstacles()
+	switch {
+	case errors.Is(err, netlinkdump.ErrChanging):
+		finding.Level, finding.Detail, finding.Mend = doctor.Warning, err.Error(), "run doctor again"
+		return finding
+	case err != nil:
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
+		finding.Mend = "run as root, on a kernel with nftables: modprobe nf_tables"
+		return finding
+	case len(obstacles) == 0:
+		finding.Detail = "nothing else drops what workers send"
+	default:
+		finding.Level, finding.Detail = doctor.Warning, describe(obstacles)
+		// All pools' links begin so. One pool's would do, but then each pool that
+		// comes and goes would want a change of the host's firewall, and what
+		// links of ours may do is for our own rules to say.
+		finding.Mend = hostfirewall.Remedy(obstacles, firewall.LinkPrefix)
+	}
+	if finding.Level == doctor.OK {
+		return i.findLegacy(finding)
+	}
+	return finding
+}
+
+// findLegacy adds to a finding what it cannot know.
+func (i *Island) findLegacy(finding doctor.Finding) doctor.Finding {
+	var details, mends []string
+	for _, tool := range []struct {
+		name string
+		ipv6 bool
+	}{{"iptables-legacy", false}, {"ip6tables-legacy", true}} {
+		if tool.ipv6 && !i.options.IPv6.On {
+			continue
+		}
+		found, err := hostfirewall.Legacy(tool.ipv6)
+		switch {
+		case err != nil:
+			details = append(details, err.Error())
+		case found:
+			details = append(details, fmt.Sprintf("%s has a table as well, which cannot be seen from here: it must let %s+ pass", tool.name, firewall.LinkPrefix))
+		default:
+			continue
+		}
+		mends = append(mends, tool.name+" -S FORWARD # look whether it drops")
+	}
+	if len(details) > 0 {
+		finding.Level = doctor.Warning
+		finding.Detail, finding.Mend = strings.Join(details, "; "), strings.Join(mends, "\n")
+	}
+	return finding
+}
+
+// obstacles returns the chains of others that drop what workers send through
+// the host, or ask of a resolver on it. Nothing else of theirs is for the host.
+func (i *Island) obstacles() ([]hostfirewall.Obstacle, error) {
+	rules, err := hostfirewall.Read(firewall.HostTable(""))
+	if err != nil {
+		return nil, err
+	}
+	out, err := i.egress()
+	if err != nil {
+		out = exit{} // which findEgress says; the links are just not known
+	}
+	traffic, err := i.traffic(out)
+	if err != nil {
+		return nil, err
+	}
+	var through []hostfirewall.Packet
+	for _, t := range traffic {
+		through = append(through, t.Through()...)
+	}
+	found := rules.Obstacles(hostfirewall.Forward, through)
+	by, err := i.answering(out)
+	if err != nil {
+		return found, err
+	}
+	if here, err := isOurs(by.redirect); err != nil || !here { // a relay asks as the host does
+		return found, err
+	}
+	return append(found, rules.Obstacles(hostfirewall.Input, traffic[0].ToResolver(by.redirect))...), nil
+}
+
+// traffic is where packets of workers pass: IPv4 first, by every link that
+// leads to where workers may go.
+func (i *Island) traffic(out exit) ([]hostfirewall.Traffic, error) {
+	ways, err := i.ways(out)
+	if err != nil {
+		return nil, err
+	}
+	outside := i.outside(network.Subnet(i.options.Subnet).First())
+	var all []hostfirewall.Traffic
+	for n, links := range [][]string{ways.ipv4, ways.ipv6}[:len(outside)] {
+		if len(links) == 0 {
+			links = []string{""}
+		}
+		for _, link := range links {
+			all = append(all, hostfirewall.Traffic{
+				Link: firewall.LinkPrefix + i.scope + "aaaaaaaa", Egress: link, Worker: outside[n], IPv6: n == 1,
+			})
+		}
+	}
+	return all, nil
+}
+
+// isOurs tells whether an address is one of this host's.
+func isOurs(addr netip.Addr) (bool, error) {
+	if !addr.IsValid() {
+		return false, nil
+	}
+	addresses, err := netlinkdump.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return false, err
+	}
+	for _, a := range addresses {
+		if known, ok := netip.AddrFromSlice(a.IP); ok && known.Unmap() == addr {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func describe(obstacles []hostfirewall.Obstacle) string {
+	does := map[hostfirewall.Hook]string{
+		hostfirewall.Forward: "drops what workers send out, or are answered",
+		hostfirewall.Input:   "drops what workers ask the resolver on this host",
+	}
+	var all []string
+	for _, o := range obstacles {
+		all = append(all, fmt.Sprintf("chain %s %s %s %s", o.Family, o.Table, o.Chain, does[o.Hook]))
+	}
+	return strings.Join(all, "; ")
+}

@@ -1,0 +1,236 @@
+//go:build linux
+
+package island
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+)
+
+// forwardLease has the host forward packets of a lease's link and the answers to
+// them, and keeps IPv6 off the link unless workers have it.
+func (i *Island) forwardLease(name string, exit exit) error {
+	ways, err := i.ways(exit)
+	if err != nil {
+		return err
+	}
+	errs := []error{forward(name)}
+	for _, way := range ways.ipv4 {
+		errs = append(errs, forwardEgress(way))
+	}
+	if !i.options.IPv6.On {
+		return errors.Join(append(errs, disableIPv6(name))...)
+	}
+	errs = append(errs, setSysctl("0", "ipv6", "conf", name, "accept_ra"), forward6(name))
+	for _, way := range ways.ipv6 {
+		errs = append(errs, forward6(way))
+	}
+	return errors.Join(errs...)
+}
+
+// forward lets packets that come in by the link travel on: the setting of one
+// link, never the host's global one, which is the administrator's.
+func forward(link string) error {
+	return setSysctl("1", "ipv4", "conf", link, "forwarding")
+}
+
+// routing turns a namespace of ours into a router, as a whole.
+func routing() error { return setSysctl("1", "ipv4", "ip_forward") }
+
+// forwardingNotes has a directory for each network namespace that pools are
+// opened in, which on most hosts is one. That holds an empty file for each
+// interface that forwarded nothing before we had it do so. It is lost with the
+// host's uptime, as the setting is, and flocked while either is changed.
+const forwardingNotes = "/run/mayfly/forwarding"
+
+// notes is the directory of the thread's own network namespace.
+func notes() (string, error) {
+	var namespace unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &namespace); err != nil {
+		return "", fmt.Errorf("asking for our network namespace: %w", err)
+	}
+	return filepath.Join(forwardingNotes, strconv.FormatUint(namespace.Ino, 10)), nil
+}
+
+// forwardEgress has the way out forward, and notes when it did not. The caller
+// has a link on the host already: that keeps others from undoing this.
+func forwardEgress(link string) error {
+	dir, err := notes()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the directory of notes on forwarding: %w", err)
+	}
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	on, err := isSet("conf", link, "forwarding")
+	if err != nil || on {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, link), nil, 0o600); err != nil {
+		return fmt.Errorf("noting that %s did not forward: %w", link, err)
+	}
+	return forward(link)
+}
+
+// restoreForwarding undoes forwardEgress once no pool has a lease any more. A
+// host that has become a router meanwhile, by its global setting, stays one.
+func restoreForwarding() error {
+	dir, err := notes()
+	if err != nil {
+		return err
+	}
+	lock, err := lockDirectory(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was noted
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	links, err := linkNames()
+	if err != nil {
+		return err
+	}
+	isLease := func(link string) bool { return strings.HasPrefix(link, firewall.LinkPrefix) }
+	if slices.ContainsFunc(slices.Collect(maps.Values(links)), isLease) {
+		return nil
+	}
+	router, err := isSet("ip_forward")
+	if err != nil {
+		return err
+	}
+	noted, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("reading the notes on forwarding: %w", err)
+	}
+	var errs []error
+	for _, note := range noted {
+		errs = append(errs, restore(filepath.Join(dir, note.Name()), router))
+	}
+	return errors.Join(errs...)
+}
+
+// restore switches forwarding by one link off unless the host is a router, and
+// drops the note. The link may be gone.
+func restore(note string, router bool) error {
+	if !router {
+		err := setSysctl("0", "ipv4", "conf", filepath.Base(note), "forwarding")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Remove(note); err != nil {
+		return fmt.Errorf("dropping the note on forwarding: %w", err)
+	}
+	return nil
+}
+
+// lockLimit bounds the wait for a lock that is held for a moment only.
+const lockLimit = time.Minute
+
+func lockDirectory(path string) (*filelock.Lock, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lockLimit)
+	defer cancel()
+	return filelock.AcquireDirectory(ctx, path)
+}
+
+// forward6 lets IPv6 packets that come in by the link travel on. Since Linux
+// 6.17 a link can be told alone; before, the host as a whole becomes a router.
+func forward6(link string) error {
+	err := setSysctl("1", "ipv6", "conf", link, "force_forwarding")
+	if errors.Is(err, fs.ErrNotExist) {
+		return routing6()
+	}
+	return err
+}
+
+// Values of accept_ra, from the kernel's ip-sysctl.
+const (
+	acceptUnlessRouter = "1"
+	acceptAlways       = "2"
+)
+
+// routing6 turns a network namespace into a router. A router ignores the
+// advertisements that the namespace has its own routes from, so that its links
+// are set to accept them always; a link that never did stays as it is.
+func routing6() error {
+	on, err := readSysctl("ipv6", "conf", "all", "forwarding")
+	if err != nil || on == "1" {
+		return err
+	}
+	links, err := os.ReadDir("/proc/sys/net/ipv6/conf")
+	if err != nil {
+		return fmt.Errorf("listing the links with IPv6: %w", err)
+	}
+	for _, link := range links {
+		accept, err := readSysctl("ipv6", "conf", link.Name(), "accept_ra")
+		if err == nil && accept == acceptUnlessRouter {
+			err = setSysctl(acceptAlways, "ipv6", "conf", link.Name(), "accept_ra")
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a link may have gone
+			return err
+		}
+	}
+	return setSysctl("1", "ipv6", "conf", "all", "forwarding")
+}
+
+// disableIPv6 does so on one link, or on all and default. A kernel without
+// IPv6 needs nothing.
+func disableIPv6(link string) error {
+	err := setSysctl("1", "ipv6", "conf", link, "disable_ipv6")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// setSysctl writes a setting below /proc/sys/net, of the calling thread's
+// network namespace. Path elements are separate since an interface name may
+// hold dots.
+func setSysctl(value string, path ...string) error {
+	file := filepath.Join(append([]string{"/proc/sys/net"}, path...)...)
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("setting %s to %s: %w", file, value, err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(value); err != nil {
+		return fmt.Errorf("setting %s to %s: %w", file, value, err)
+	}
+	return nil
+}
+
+// readSysctl reads a setting below /proc/sys/net.
+func readSysctl(path ...string) (string, error) {
+	file := filepath.Join(append([]string{"/proc/sys/net"}, path...)...)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", file, err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// isSet reads a setting of IPv4 that is on or off.
+func isSet(path ...string) (bool, error) {
+	text, err := readSysctl(append([]string{"ipv4"}, path...)...)
+	return text == "1", err
+}

@@ -1,0 +1,146 @@
+//go:build linux
+
+package island
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/nameserver"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
+)
+
+// Island makes the leases of one pool. What exists is read from the kernel and
+// from the address book each time; all that is remembered is what this process
+// runs for leases of its own.
+type Island struct {
+	naming
+	options Options
+	book    *address.Book
+	gateway netip.Addr
+	names   nameserver.Names
+	log     *slog.Logger
+
+	services services
+}
+
+var (
+	_ network.Network = (*Island)(nil)
+	_ network.Parker  = (*Island)(nil)
+	_ network.Denier  = (*Island)(nil)
+)
+
+// New returns the network of a pool. It changes nothing on the host.
+func New(o Options) (*Island, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	book, err := address.New(o.AddressDir, o.Subnet)
+	if err != nil {
+		return nil, fmt.Errorf("network.subnet: %w", err)
+	}
+	names, err := nameserver.ParseNames(o.Domains)
+	if err != nil {
+		return nil, fmt.Errorf("network.domains: %w", err)
+	}
+	island := &Island{
+		naming:  newNaming(o.Pool, filepath.Clean(o.PoolDir)),
+		options: o,
+		book:    book,
+		gateway: network.Subnet(o.Subnet).Gateway(),
+		names:   names,
+		log:     o.Log,
+	}
+	if island.log == nil {
+		island.log = slog.New(slog.DiscardHandler)
+	}
+	return island, nil
+}
+
+// Open puts the pool's rules on the host in place. It refuses a subnet that
+// the host already uses for something else.
+func (i *Island) Open(context.Context) error {
+	if err := i.checkSubnet(); err != nil {
+		return fmt.Errorf("network.subnet: %w", err)
+	}
+	out, err := i.egress()
+	if err != nil {
+		return err
+	}
+	answering, err := i.answering(out)
+	if err != nil {
+		return err
+	}
+	if answering.nobody() {
+		i.log.Warn("the host names no resolver: set network.dns")
+	}
+	if err := shareNamespaces(); err != nil {
+		return err
+	}
+	err = firewall.Apply(firewall.Host(firewall.HostPolicy{
+		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress, Resolver: answering.redirect,
+		Subnet6: subnet6(i.options.IPv6), Routed: i.options.IPv6.Prefix.IsValid(), LogGroup: i.hostLogGroup(),
+	}))
+	if err != nil {
+		return err
+	}
+	return i.logDeniedByHost()
+}
+
+// Close removes the pool's rules. When no pool of the host has a lease any
+// more, the interfaces that forwarded nothing before do so no longer.
+func (i *Island) Close(context.Context) error {
+	return errors.Join(i.services.end(ofHost), firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
+}
+
+// Shared names what the pool's leases share and what is on the host now: its
+// nftables table, from Open to Close.
+func (i *Island) Shared(context.Context) ([]string, error) {
+	table := firewall.HostTable(i.scope)
+	exists, err := firewall.Exists(table)
+	if err != nil || !exists {
+		return nil, err
+	}
+	return []string{"nftables table inet " + table}, nil
+}
+
+// Find lists the workers of which a namespace, a host link or an address
+// exists.
+func (i *Island) Find(context.Context) ([]string, error) {
+	names, err := listNamespaces()
+	if err != nil {
+		return nil, err
+	}
+	links, err := netlinkdump.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	for _, link := range links {
+		names = append(names, link.Attrs().Name)
+	}
+	owners, err := i.book.Owners()
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, name := range names {
+		if worker, ok := i.worker(name); ok {
+			found = append(found, worker)
+		}
+	}
+	for _, owner := range owners {
+		if worker, ok := i.workerOf(owner); ok {
+			found = append(found, worker)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
