@@ -52,7 +52,11 @@ func (t *translation) add(e expr.Any) {
 		}
 	case *expr.Ct:
 		if !e.SourceRegister {
-			t.load(e.Register, ctField(e.Key))
+			field := Unknown
+			if e.Key == expr.CtKeySTATE {
+				field = CTState
+			}
+			t.load(e.Register, field)
 		}
 	case *expr.Payload:
 		if e.OperationType == expr.PayloadLoad {
@@ -77,7 +81,11 @@ func (t *translation) add(e expr.Any) {
 			t.verdict = Verdict{Kind: Drop}
 		}
 	case *expr.Fib:
-		t.load(e.Register, fibField(e))
+		field := Unknown
+		if e.ResultADDRTYPE && e.FlagDADDR && !e.FlagIIF && !e.FlagOIF && !e.FlagMARK {
+			field = FibDAddrType
+		}
+		t.load(e.Register, field)
 	default:
 		t.unknown()
 	}
@@ -99,22 +107,13 @@ func (t *translation) when(register uint32, not bool, spans ...Span) {
 
 func (t *translation) mask(e *expr.Bitwise) {
 	from := t.registers[e.SourceRegister]
-	if from.mask != nil || len(e.Mask) == 0 || !zero(e.Xor) {
+	if from.mask != nil || len(e.Mask) == 0 || len(bytes.Trim(e.Xor, "\x00")) > 0 {
 		from = loaded{}
 	}
 	t.load(e.DestRegister, from.of)
 	if from.of != Unknown {
 		t.registers[e.DestRegister] = loaded{from.of, e.Mask}
 	}
-}
-
-func zero(bytes []byte) bool {
-	for _, b := range bytes {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // compare also knows ranges as older versions of nft write them: from one value
@@ -168,20 +167,6 @@ func metaField(key expr.MetaKey) Field {
 		return NFProto
 	case expr.MetaKeyL4PROTO:
 		return L4Proto
-	}
-	return Unknown
-}
-
-func ctField(key expr.CtKey) Field {
-	if key == expr.CtKeySTATE {
-		return CTState
-	}
-	return Unknown
-}
-
-func fibField(e *expr.Fib) Field {
-	if e.ResultADDRTYPE && e.FlagDADDR && !e.FlagIIF && !e.FlagOIF && !e.FlagMARK {
-		return FibDAddrType
 	}
 	return Unknown
 }

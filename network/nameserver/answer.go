@@ -67,10 +67,10 @@ func (q question) belongs(id uint16, msg []byte) bool {
 		return false
 	}
 	questions, err := parser.AllQuestions()
-	return err == nil && len(questions) == 1 && same(questions[0], q.asked[0])
-}
-
-func same(a, b dnsmessage.Question) bool {
+	if err != nil || len(questions) != 1 {
+		return false
+	}
+	a, b := questions[0], q.asked[0]
 	return a.Type == b.Type && a.Class == b.Class && lower(a.Name.String()) == lower(b.Name.String())
 }
 

@@ -7,8 +7,8 @@
 // nothing itself, and what becomes of the addresses that it saw in answers is its
 // caller's to know.
 //
-// Everything here reads bytes that strangers wrote: a guest the questions, the
-// world the answers. What these mean is decided by functions without effects
+// Every byte read here is foreign: questions are from a guest, answers from any
+// server. What these mean is decided by functions without effects
 // (decide, learnt, belongs); sockets are in server.go, stream.go and
 // upstream.go.
 package nameserver

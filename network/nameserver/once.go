@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// A guest decides how often it asks, and must not fill the host's log with it.
+// What was logged is remembered for as long as memory, and at most so many texts
+// are logged in that time: a guest decides how often it asks, and must not fill
+// the host's log with it.
 const (
 	memory   = time.Minute
 	capacity = 100
 )
 
-// once remembers for a minute what was said.
+// once remembers what was logged.
 type once struct {
 	mutex sync.Mutex
 	since time.Time
@@ -21,8 +23,8 @@ type once struct {
 
 func newOnce() *once { return &once{said: map[string]bool{}} }
 
-// first tells whether the text should be said: it was not in the minute that
-// runs, and not a hundred others were.
+// first says whether the text is to be logged: it was not yet in this minute, and
+// the capacity is not used up.
 func (o *once) first(text string, now time.Time) bool {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()

@@ -58,13 +58,13 @@ type Server struct {
 	bounds  bounds
 	udp     net.PacketConn
 	tcp     net.Listener
-	// places has an entry for each question under way, doors for each TCP
-	// connection.
-	places, doors     chan struct{}
-	refused, troubles *once
-	ctx               context.Context // ends with Close
-	running           sync.WaitGroup
-	close             func() error
+	// questions has an entry for each question under way, connections one for
+	// each TCP connection.
+	questions, connections chan struct{}
+	refused, troubles      *once
+	ctx                    context.Context // ends with Close
+	running                sync.WaitGroup
+	close                  func() error
 }
 
 // Serve answers questions from the two sockets, which are the server's from now
@@ -80,7 +80,7 @@ func serve(udp net.PacketConn, tcp net.Listener, o Options, b bounds) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		options: o, bounds: b, udp: udp, tcp: tcp, ctx: ctx,
-		places: make(chan struct{}, b.questions), doors: make(chan struct{}, b.connections),
+		questions: make(chan struct{}, b.questions), connections: make(chan struct{}, b.connections),
 		refused: newOnce(), troubles: newOnce(),
 	}
 	s.close = sync.OnceValue(func() error {
@@ -117,13 +117,13 @@ func (s *Server) listen() {
 			continue
 		}
 		select {
-		case s.places <- struct{}{}:
+		case s.questions <- struct{}{}:
 		default:
 			continue
 		}
 		msg := bytes.Clone(buffer[:n])
 		s.running.Go(func() {
-			defer func() { <-s.places }()
+			defer func() { <-s.questions }()
 			s.send(s.pass("udp", v.question, msg), from)
 		})
 	}

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// accept takes TCP connections, as many as there are doors for; others wait in
-// the kernel.
+// accept takes as many TCP connections as may be open at once; others wait in the
+// kernel.
 func (s *Server) accept() {
 	for {
 		select {
-		case s.doors <- struct{}{}:
+		case s.connections <- struct{}{}:
 		case <-s.ctx.Done():
 			return
 		}
 		conn, err := s.tcp.Accept()
 		if err != nil {
-			<-s.doors
+			<-s.connections
 			s.falter(fmt.Errorf("accepting a connection: %w", err))
 			continue
 		}
 		s.running.Go(func() {
-			defer func() { <-s.doors }()
+			defer func() { <-s.connections }()
 			s.converse(conn)
 		})
 	}
@@ -61,8 +61,8 @@ func (s *Server) respond(msg []byte) []byte {
 		return s.settle(v)
 	}
 	select {
-	case s.places <- struct{}{}:
-		defer func() { <-s.places }()
+	case s.questions <- struct{}{}:
+		defer func() { <-s.questions }()
 	case <-s.ctx.Done():
 		return nil
 	}

@@ -92,24 +92,23 @@ type transport struct {
 }
 
 var transports = map[string]transport{
-	"udp": {read: readPacket, write: writePacket, longest: maxUDP},
+	"udp": {
+		read: func(conn net.Conn) ([]byte, error) {
+			buffer := make([]byte, maxUDP+1) // one byte too many shows what is too long
+			n, err := conn.Read(buffer)
+			return buffer[:n], err
+		},
+		write: func(conn net.Conn, msg []byte) error {
+			_, err := conn.Write(msg)
+			return err
+		},
+		longest: maxUDP,
+	},
 	"tcp": {
 		read:    func(conn net.Conn) ([]byte, error) { return readMessage(conn) },
 		write:   func(conn net.Conn, msg []byte) error { return writeMessage(conn, msg) },
 		longest: 1<<16 - 1,
 	},
-}
-
-// readPacket returns one byte too many of what is too long.
-func readPacket(conn net.Conn) ([]byte, error) {
-	buffer := make([]byte, maxUDP+1)
-	n, err := conn.Read(buffer)
-	return buffer[:n], err
-}
-
-func writePacket(conn net.Conn, msg []byte) error {
-	_, err := conn.Write(msg)
-	return err
 }
 
 // cause leaves out the ports of a socket's error, with which every one would be

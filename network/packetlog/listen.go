@@ -30,15 +30,15 @@ const (
 // snapshot is how many bytes of a packet are read: its headers.
 const snapshot = 128
 
-// Listener hears the packets of a group until it is closed.
+// Listener receives the packets of a group until it is closed.
 type Listener struct {
 	conn    *netlink.Conn
 	running sync.WaitGroup
 }
 
-// Listen hears the packets that rules of the calling thread's network namespace
+// Listen receives the packets that rules of the calling thread's network namespace
 // log to the group, which nobody else may listen to, and calls each for one
-// after another. A packet that comes too fast is not heard.
+// after another. Packets that come too fast are lost.
 func Listen(group uint16, each func(Packet)) (*Listener, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func Listen(group uint16, each func(Packet)) (*Listener, error) {
 	}
 	for _, attribute := range []netlink.Attribute{
 		{Type: configCommand, Data: []byte{commandBind}},
-		{Type: configMode, Data: mode(snapshot)},
+		{Type: configMode, Data: append(binary.BigEndian.AppendUint32(nil, snapshot), copyPacket, 0)},
 		{Type: configThreshold, Data: binary.BigEndian.AppendUint32(nil, 1)},
 	} {
 		if err := configure(conn, group, attribute); err != nil {
@@ -54,7 +54,7 @@ func Listen(group uint16, each func(Packet)) (*Listener, error) {
 		}
 	}
 	l := &Listener{conn: conn}
-	l.running.Go(func() { hear(conn, each) })
+	l.running.Go(func() { receive(conn, each) })
 	return l, nil
 }
 
@@ -66,10 +66,6 @@ func (l *Listener) Close() error {
 		return fmt.Errorf("closing the log of packets: %w", err)
 	}
 	return nil
-}
-
-func mode(snapshot uint32) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, snapshot), copyPacket, 0)
 }
 
 func configure(conn *netlink.Conn, group uint16, attribute netlink.Attribute) error {
@@ -85,9 +81,9 @@ func configure(conn *netlink.Conn, group uint16, attribute netlink.Attribute) er
 	return err
 }
 
-// hear ends when the connection is closed, and goes on when the kernel says that
+// receive ends when the connection is closed, and goes on when the kernel says that
 // it had no room for more.
-func hear(conn *netlink.Conn, each func(Packet)) {
+func receive(conn *netlink.Conn, each func(Packet)) {
 	for {
 		messages, err := conn.Receive()
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
