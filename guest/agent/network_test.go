@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
 )
 
@@ -36,14 +37,14 @@ func has(t *testing.T, name string, family int) (addresses, gateways []string) {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
 	require.NoError(t, err)
-	found, err := netlink.AddrList(link, family)
+	found, err := netlinkdump.AddrList(link, family)
 	require.NoError(t, err)
 	for _, a := range found {
 		if !a.IP.IsLinkLocalUnicast() {
 			addresses = append(addresses, a.IPNet.String())
 		}
 	}
-	routes, err := netlink.RouteList(link, family)
+	routes, err := netlinkdump.RouteList(link, family)
 	require.NoError(t, err)
 	for _, r := range routes {
 		if r.Gw != nil {

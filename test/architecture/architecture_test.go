@@ -13,6 +13,7 @@ var checks = map[string]func([]file) []string{
 	"every package has a comment":      undocumented,
 	"packages are named for something": vaguelyNamed,
 	"programs are in the table":        unlistedPrograms,
+	"lists of the kernel are repeated": bareDumps,
 }
 
 func TestRepository(t *testing.T) {

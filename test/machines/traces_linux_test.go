@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netlink"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
@@ -103,7 +103,7 @@ func seeNamespaces(found traces) error {
 }
 
 func seeLinks(found traces) error {
-	links, err := netlink.LinkList()
+	links, err := netlinkdump.LinkList()
 	for _, l := range links {
 		found.add(link, l.Attrs().Name)
 	}

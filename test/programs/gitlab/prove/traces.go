@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // awaitNothing requires that plugin and workers leave no orphans: all traces are
@@ -54,7 +54,7 @@ func (s *stage) traces() (left []string, err error) {
 	for _, arguments := range running {
 		left = append(left, "process "+strings.Join(arguments[:min(3, len(arguments))], " "))
 	}
-	links, err := netlink.LinkList()
+	links, err := netlinkdump.LinkList()
 	if err != nil {
 		return nil, err
 	}
