@@ -21,8 +21,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// ErrFull says that every address of the subnet is taken.
-var ErrFull = errors.New("every address is taken")
+// errFull says that every address of the subnet is taken.
+var errFull = errors.New("every address is taken")
 
 // patience bounds the wait for the lock where the caller gives no context. A
 // holder needs milliseconds, but on a disk that others write to; one that needs
@@ -77,7 +77,7 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 			return addr, b.remember(addr)
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), ErrFull)
+	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), errFull)
 }
 
 // Give gives back what the owner has of these addresses, which Held has told. It

@@ -58,7 +58,7 @@ func TestTakeGoesRoundAndNeverGivesReservedAddresses(t *testing.T) {
 		require.Equal(t, want, take(t, book, "p/"+want))
 	}
 	_, err := book.Take(t.Context(), "p/more")
-	require.ErrorIs(t, err, ErrFull)
+	require.ErrorIs(t, err, errFull)
 
 	give(t, book, "p/10.9.0.4")
 	require.Equal(t, "10.9.0.4", take(t, book, "p/more"))

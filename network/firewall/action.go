@@ -64,7 +64,9 @@ func (maxsegRouteMTU) expressions(map[string]*nftables.Set) []expr.Any {
 	const option, offset, length = 2, 2, 2 // the number of maxseg, and where its size is
 	return []expr.Any{
 		&expr.Rt{Register: register, Key: expr.RtTCPMSS},
-		&expr.Byteorder{SourceRegister: register, DestRegister: register, Op: expr.ByteorderHton, Len: length, Size: length},
+		&expr.Byteorder{
+			SourceRegister: register, DestRegister: register, Op: expr.ByteorderHton, Len: length, Size: length,
+		},
 		&expr.Exthdr{SourceRegister: register, Op: expr.ExthdrOpTcpopt, Type: option, Offset: offset, Len: length},
 	}
 }

@@ -50,7 +50,9 @@ func DeniedByLink(scope string) (map[string]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening nftables: %w", err)
 	}
-	elements, err := netlinkdump.Settled(func() ([]nftables.SetElement, error) { return conn.GetSetElements(deniedLinks(scope)) })
+	elements, err := netlinkdump.Settled(func() ([]nftables.SetElement, error) {
+		return conn.GetSetElements(deniedLinks(scope))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading what links were denied: %w", err)
 	}
@@ -79,7 +81,8 @@ func ForgetLink(scope, name string) error {
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
-	if err := conn.SetDeleteElements(deniedLinks(scope), []nftables.SetElement{{Key: interfaceName(name)}}); err != nil {
+	link := []nftables.SetElement{{Key: interfaceName(name)}}
+	if err := conn.SetDeleteElements(deniedLinks(scope), link); err != nil {
 		return fmt.Errorf("forgetting what %s was denied: %w", name, err)
 	}
 	if err := conn.Flush(); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -34,11 +34,12 @@ func HostTable(scope string) string { return "mayfly-" + scope }
 // does not depend on how many workers there are, and pools have a table each,
 // so that none ever touches another's.
 func Host(p HostPolicy) Table {
+	count := when().do(updateIifname{deniedSet})
 	return Table{
 		name: HostTable(p.Scope),
 		sets: []set{{name: deniedSet, kind: countedLinks}},
 		chains: []chain{
-			{name: deniedChain, rules: append([]rule{when().do(updateIifname{deniedSet})}, denied(p.LogGroup != 0, p.LogGroup)...)},
+			{name: deniedChain, rules: append([]rule{count}, denied(p.LogGroup != 0, p.LogGroup)...)},
 			{name: "input", at: inputFilter, rules: hostInput(p)},
 			{name: "forward", at: forwardFilter, rules: hostForward(p)},
 			{name: "postrouting", at: postroutingSrcNAT, rules: hostPostrouting(p)},

@@ -21,7 +21,8 @@ func (r Ruleset) Obstacles(hook Hook, packets []Packet) []Obstacle {
 	var found []Obstacle
 	for _, table := range r {
 		for _, name := range slices.Sorted(maps.Keys(table.Chains)) {
-			if table.Chains[name].Hook == hook && slices.ContainsFunc(packets, func(p Packet) bool { return table.drops(name, p) }) {
+			drops := func(p Packet) bool { return table.drops(name, p) }
+			if table.Chains[name].Hook == hook && slices.ContainsFunc(packets, drops) {
 				found = append(found, Obstacle{table.Family, table.Name, name, hook, table.behind(name)})
 			}
 		}
@@ -46,7 +47,8 @@ func (t Table) behind(chain string) []string {
 // only for certain: rules that may or may not apply are passed over, since what
 // they drop is most often meant, and what they accept is not all.
 func (t Table) drops(chain string, p Packet) bool {
-	if family := p[NFProto]; t.Family == "ip" && family[0] != familyIPv4 || t.Family == "ip6" && family[0] != familyIPv6 {
+	family := p[NFProto][0]
+	if t.Family == "ip" && family != familyIPv4 || t.Family == "ip6" && family != familyIPv6 {
 		return false
 	}
 	switch t.follow(chain, p, maxDepth) {

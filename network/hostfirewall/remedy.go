@@ -43,10 +43,11 @@ func Remedy(obstacles []Obstacle, links string) string {
 // remedy prefers firewalls that keep what they are told. A packet that ufw's
 // rules accept in a chain of Docker's is accepted.
 func (o Obstacle) remedy(links string) remedy {
+	ofUFW := func(chain string) bool { return strings.HasPrefix(chain, "ufw-") || strings.HasPrefix(chain, "ufw6-") }
 	switch {
 	case o.Table == "firewalld":
 		return firewalld(links)
-	case slices.ContainsFunc(o.Chains, func(c string) bool { return strings.HasPrefix(c, "ufw-") || strings.HasPrefix(c, "ufw6-") }):
+	case slices.ContainsFunc(o.Chains, ofUFW):
 		return o.ufw(links)
 	case slices.Contains(o.Chains, "DOCKER-USER"):
 		return o.iptables(links, "DOCKER-USER", "run this at each boot, after Docker has started")
@@ -117,5 +118,8 @@ func (o Obstacle) nft(links string) remedy {
 	for _, match := range matches {
 		rules = append(rules, fmt.Sprintf("insert rule %s %s %s %s accept", o.Family, o.Table, o.Chain, match))
 	}
-	return remedy{commands: []string{"nft '" + strings.Join(rules, "; ") + "'"}, keep: "put these rules into /etc/nftables.conf"}
+	return remedy{
+		commands: []string{"nft '" + strings.Join(rules, "; ") + "'"},
+		keep:     "put these rules into /etc/nftables.conf",
+	}
 }

@@ -46,11 +46,13 @@ func (i *Island) findEgress() doctor.Finding {
 		finding.Mend = "set plugin_config.network.egress to an interface of this host, or leave it out"
 		return finding
 	case out.name == "":
-		finding.Level, finding.Detail = doctor.Warning, "this host has no default route: workers reach nothing outside it"
+		finding.Level = doctor.Warning
+		finding.Detail = "this host has no default route: workers reach nothing outside it"
 		finding.Mend = "give the host a default route, or set plugin_config.network.egress"
 		return finding
 	case i.options.IPv6.On && out.name6 == "":
-		finding.Level, finding.Detail = doctor.Warning, "this host has no default route for IPv6: workers reach nothing outside it by that"
+		finding.Level = doctor.Warning
+		finding.Detail = "this host has no default route for IPv6: workers reach nothing outside it by that"
 		finding.Mend = "give the host IPv6, or set plugin_config.network.ipv6 to \"off\""
 		return finding
 	}
@@ -58,7 +60,8 @@ func (i *Island) findEgress() doctor.Finding {
 	if on, err := isSet("conf", out.name, "forwarding"); err == nil && on {
 		state = "on"
 	}
-	finding.Detail = fmt.Sprintf("workers leave by %s, with an MTU of %d; IP forwarding there is %s", out.name, out.mtu, state)
+	finding.Detail = fmt.Sprintf(
+		"workers leave by %s, with an MTU of %d; IP forwarding there is %s", out.name, out.mtu, state)
 	return finding
 }
 
@@ -105,7 +108,9 @@ func (i *Island) findLegacy(finding doctor.Finding) doctor.Finding {
 		case err != nil:
 			details = append(details, err.Error())
 		case found:
-			details = append(details, fmt.Sprintf("%s has a table as well, which cannot be seen from here: it must let %s+ pass", tool.name, firewall.LinkPrefix))
+			details = append(details, fmt.Sprintf(
+				"%s has a table as well, which cannot be seen from here: it must let %s+ pass",
+				tool.name, firewall.LinkPrefix))
 		default:
 			continue
 		}

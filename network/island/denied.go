@@ -61,8 +61,8 @@ func deniedInside(name string) (packets uint64, err error) {
 		packets, err = firewall.Denied()
 		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) { // the latter of a file that nothing is mounted on
-		return 0, nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) {
+		return 0, nil // EINVAL is of a file that nothing is mounted on
 	}
 	return packets, err
 }

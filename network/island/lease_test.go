@@ -19,7 +19,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
@@ -118,7 +117,7 @@ func TestAcquireThatFailsLeavesNothing(t *testing.T) {
 		want    string
 	}{
 		"no tap device":       {t.Context(), hideTUN, "/dev/net/tun"},
-		"all addresses taken": {t.Context(), takeAll, address.ErrFull.Error()},
+		"all addresses taken": {t.Context(), takeAll, "every address is taken"},
 		"all addresses routed": {t.Context(), func(t *testing.T, _ *Island) {
 			routeElsewhere(t, "10.87.0.2/32")
 		}, "routed elsewhere"},

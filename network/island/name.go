@@ -31,7 +31,8 @@ func newNaming(pool, poolDir string) naming {
 func (n naming) name(worker string) (string, error) {
 	key, ok := workerid.Key(n.pool, worker)
 	if !ok {
-		return "", fmt.Errorf("worker id %q is not %s-<%d characters of a-z and 2-7>", worker, n.pool, workerid.KeyLength)
+		return "", fmt.Errorf(
+			"worker id %q is not %s-<%d characters of a-z and 2-7>", worker, n.pool, workerid.KeyLength)
 	}
 	return firewall.LinkPrefix + n.scope + key, nil
 }

@@ -41,7 +41,9 @@ func (s *Server) ask(ctx context.Context, network string, q question, msg []byte
 	return nil, errors.Join(errs...)
 }
 
-func (s *Server) askOne(ctx context.Context, network string, resolver netip.AddrPort, q question, msg []byte) ([]byte, error) {
+func (s *Server) askOne(
+	ctx context.Context, network string, resolver netip.AddrPort, q question, msg []byte,
+) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.bounds.resolver)
 	defer cancel()
 	// A socket of its own for every question has a port of its own, which makes

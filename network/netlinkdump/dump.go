@@ -43,7 +43,9 @@ func ConntrackTableList(table netlink.ConntrackTableType, family netlink.InetFam
 
 // ConntrackDeleteFilter has the kernel forget the tracked connections that the
 // filter matches, which it has to list for that.
-func ConntrackDeleteFilter(table netlink.ConntrackTableType, family netlink.InetFamily, filter netlink.CustomConntrackFilter) error {
+func ConntrackDeleteFilter(
+	table netlink.ConntrackTableType, family netlink.InetFamily, filter netlink.CustomConntrackFilter,
+) error {
 	_, err := repeat("tracked connections", func() (uint, error) {
 		return netlink.ConntrackDeleteFilters(table, family, filter)
 	})

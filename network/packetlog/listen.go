@@ -50,7 +50,8 @@ func Listen(group uint16, each func(Packet)) (*Listener, error) {
 		{Type: configThreshold, Data: binary.BigEndian.AppendUint32(nil, 1)},
 	} {
 		if err := configure(conn, group, attribute); err != nil {
-			return nil, errors.Join(fmt.Errorf("listening to group %d of the log of packets: %w", group, err), conn.Close())
+			err = fmt.Errorf("listening to group %d of the log of packets: %w", group, err)
+			return nil, errors.Join(err, conn.Close())
 		}
 	}
 	l := &Listener{conn: conn}
