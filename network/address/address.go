@@ -25,8 +25,8 @@ import (
 var errFull = errors.New("every address is taken")
 
 // patience bounds the wait for the lock where the caller gives no context. A
-// holder needs milliseconds, but on a disk that others write to; one that needs
-// longer is stopped or stuck.
+// holder needs milliseconds, more on a busy disk; one that needs longer than this
+// is stopped or stuck.
 const patience = time.Minute
 
 // Book is the list of taken addresses. It keeps nothing in memory: all of it
@@ -48,8 +48,8 @@ func New(dir string, subnet netip.Prefix) (*Book, error) {
 
 // Take gives the owner the next free address after the one given last, so
 // that an address just given back rests before somebody else is found there.
-// An owner that finds its address unusable takes again: it holds both then, and
-// nobody else stumbles over the first.
+// An owner that finds its address unusable takes again: it holds both then, so
+// that nobody else is given the first.
 func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	if owner == "" {
 		return netip.Addr{}, errors.New("taking an address: owner is empty")
@@ -80,8 +80,8 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), errFull)
 }
 
-// Give gives back what the owner has of these addresses, which Held has told. It
-// is idempotent.
+// Give gives back those of the held addresses, as Held returns them, that are
+// still the owner's. It is idempotent.
 func (b *Book) Give(owner string, held []netip.Addr) error {
 	if len(held) == 0 {
 		return nil

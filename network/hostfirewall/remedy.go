@@ -57,10 +57,10 @@ func (o Obstacle) remedy(links string) remedy {
 	return o.nft(links)
 }
 
-// firewalld's own table may be closed to everybody else. It is told for now and
-// for ever, and need not reload, which would lose what others told it for now.
-// A link that is trusted there is no danger to the host: our own rules drop what
-// it sends to it.
+// firewalld adds the links to the trusted zone: its own table may be closed to
+// changes by others. The permanent and the running configuration are changed,
+// since a reload would lose what others have set in the running one. Trusted links
+// do not endanger the host: our own rules drop what they send to it.
 func firewalld(links string) remedy {
 	add := fmt.Sprintf("--zone=trusted --add-interface=%s+", links)
 	return remedy{commands: []string{"firewall-cmd --permanent " + add, "firewall-cmd " + add}}

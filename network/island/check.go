@@ -73,27 +73,24 @@ func (i *Island) findFirewall() doctor.Finding {
 	switch {
 	case errors.Is(err, netlinkdump.ErrChanging):
 		finding.Level, finding.Detail, finding.Mend = doctor.Warning, err.Error(), "run doctor again"
-		return finding
 	case err != nil:
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "run as root, on a kernel with nftables: modprobe nf_tables"
-		return finding
-	case len(obstacles) == 0:
-		finding.Detail = "nothing else drops what workers send"
-	default:
+	case len(obstacles) > 0:
 		finding.Level, finding.Detail = doctor.Warning, describe(obstacles)
-		// All pools' links begin so. One pool's would do, but then each pool that
-		// comes and goes would want a change of the host's firewall, and what
-		// links of ours may do is for our own rules to say.
+		// The remedy is for the links of all pools. One pool's would do, but then
+		// each pool that comes and goes would need a change of the host's firewall,
+		// and what our links may do is decided by our own rules.
 		finding.Mend = hostfirewall.Remedy(obstacles, firewall.LinkPrefix)
-	}
-	if finding.Level == doctor.OK {
+	default:
+		finding.Detail = "nothing else drops what workers send"
 		return i.findLegacy(finding)
 	}
 	return finding
 }
 
-// findLegacy adds to a finding what it cannot know.
+// findLegacy turns a finding into a warning where iptables-legacy has tables,
+// whose rules nftables does not show.
 func (i *Island) findLegacy(finding doctor.Finding) doctor.Finding {
 	var details, mends []string
 	for _, tool := range []struct {

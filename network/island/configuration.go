@@ -43,8 +43,7 @@ func (c *configuration) mac(address string) {
 	c.try("setting the MAC of", func(l netlink.Link) error { return netlink.LinkSetHardwareAddr(l, mac(address)) })
 }
 
-// address adds one that is ours alone, so that nobody is asked whether it is in
-// use.
+// address adds an address that nobody else can have: no duplicate is looked for.
 func (c *configuration) address(p netip.Prefix) {
 	c.try("adding "+p.String()+" to", func(l netlink.Link) error {
 		address := &netlink.Addr{IPNet: ipNet(p)}

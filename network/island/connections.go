@@ -54,9 +54,9 @@ func forgetConnections(addr netip.Addr) error {
 }
 
 // destroySockets ends the host's own connections to addresses, such as a job's
-// SSH session. Nobody else would: the kernel tries for a quarter of an hour
-// whether an answer comes (tcp_retries2, see tcp(7)), and the runner waits with
-// it. A kernel that cannot (CONFIG_INET_DIAG_DESTROY) leaves them open.
+// SSH session. Left alone, the kernel would wait a quarter of an hour for an answer
+// (tcp_retries2, see tcp(7)), and the runner with it. A kernel that cannot do it
+// (CONFIG_INET_DIAG_DESTROY) leaves them open.
 func destroySockets(to []netip.Addr) error {
 	sockets, err := netlinkdump.SocketDiagTCP(unix.AF_INET)
 	if err != nil {

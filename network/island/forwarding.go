@@ -154,7 +154,8 @@ func lockDirectory(path string) (*filelock.Lock, error) {
 }
 
 // forward6 lets IPv6 packets that come in by the link travel on. Since Linux
-// 6.17 a link can be told alone; before, the host as a whole becomes a router.
+// 6.17 there is a setting for one link; before, the host as a whole becomes a
+// router.
 func forward6(link string) error {
 	err := setSysctl("1", "ipv6", "conf", link, "force_forwarding")
 	if errors.Is(err, fs.ErrNotExist) {

@@ -100,9 +100,9 @@ func (q *question) understand(parser *dnsmessage.Parser, msg []byte) bool {
 	}
 }
 
-// plain tells whether the question is in the message letter by letter. A
-// pointer in its name may lead into the header, where the id is, which we
-// change: then the resolver would be asked another name than was judged.
+// plain says whether the message has the question without compression. A pointer
+// in its name may lead into the header, to the id, which we change: then the
+// resolver would be asked for another name than the one that was judged.
 func plain(asked dnsmessage.Question, msg []byte) bool {
 	builder := dnsmessage.NewBuilder(nil, dnsmessage.Header{})
 	if builder.StartQuestions() != nil || builder.Question(asked) != nil {

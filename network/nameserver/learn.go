@@ -10,7 +10,7 @@ import (
 )
 
 // Learnt is an address that an answer gave for an allowed name. It is what some
-// server says, and may be any: also a private one.
+// server says, and may be any address, a private one too.
 type Learnt struct {
 	Addr netip.Addr
 	// TTL is how long the guest may use the address without asking again, from
@@ -19,8 +19,8 @@ type Learnt struct {
 }
 
 // learnt returns the addresses that an answer has for its question: of the name
-// in it, and of the names that CNAME records lead to from there. All other
-// records say what nobody asked.
+// in it, and of the names that CNAME records lead to from there. Records
+// of other names are ignored.
 func learnt(msg []byte) ([]Learnt, error) {
 	asked, records, err := records(msg)
 	if err != nil {

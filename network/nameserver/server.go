@@ -23,18 +23,17 @@ type Options struct {
 	// networks; the next is asked when one does not answer or says that it
 	// cannot.
 	Resolvers func() []netip.AddrPort
-	// Learn is told the addresses in an answer, if it has any, before the guest
-	// has the answer. When it fails, the guest is told that the server failed.
-	// Several may be under way at once; each must end when its context does.
-	// Nil when nobody cares.
+	// Learn is called with the addresses in an answer, if it has any, before the
+	// guest has the answer. When it fails, the guest gets "server failure".
+	// Several calls may be under way at once; each must end when its context
+	// does. May be nil.
 	Learn func(context.Context, []Learnt) error
-	// Refused is told which names were refused because they are not listed. A
-	// guest chooses them, so a name is told once a minute, and not more than a
-	// hundred in one; what is not printable ASCII is escaped. It must return
-	// soon, as the guest's other questions wait meanwhile. May be nil.
+	// Refused is called with a name that was refused because it is not listed:
+	// once a minute for each name and a hundred times at most, since a guest
+	// chooses the names. What is not printable ASCII is escaped. It must return
+	// soon: the guest's other questions wait meanwhile. May be nil.
 	Refused func(name string)
-	// Log is told of resolvers that do not answer, no more often; nil for
-	// silence.
+	// Log receives, no more often, which resolvers do not answer; nil for none.
 	Log *slog.Logger
 }
 
@@ -211,7 +210,7 @@ func (s *Server) trouble(err error) {
 	}
 }
 
-// refuse tells of a name as somebody would write it into a list.
+// refuse reports a name in the form that a list of names has it in.
 func (s *Server) refuse(name string) {
 	if name != "." {
 		name = printable(lower(strings.TrimSuffix(name, ".")))
