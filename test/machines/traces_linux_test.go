@@ -115,7 +115,7 @@ func seeTables(found traces) error {
 	if err != nil {
 		return err
 	}
-	tables, err := connection.ListTables()
+	tables, err := netlinkdump.Settled(connection.ListTables)
 	for _, t := range tables {
 		found.add(table, t.Name)
 	}

@@ -67,7 +67,7 @@ func (s *stage) traces() (left []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tables, err := connection.ListTables()
+	tables, err := netlinkdump.Settled(connection.ListTables)
 	if err != nil {
 		return nil, err
 	}
