@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/hostmemory"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -24,7 +25,7 @@ func checkRoom(c config.Config) (findings []doctor.Finding) {
 	if free, err := freeSpace(c.StateDir); err == nil {
 		findings = append(findings, checkSpace(c.StateDir, free))
 	}
-	if total, err := hostMemory(); err == nil && total > 0 {
+	if total, err := hostmemory.Total(); err == nil {
 		findings = append(findings, checkMemory(c, total))
 	}
 	return findings

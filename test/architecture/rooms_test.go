@@ -27,7 +27,7 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
 // They import nothing of this module, but for doctor, which looks programs up.
-var ground = []string{"doctor", "filelock", "lines", "phase", "programs", "sshkey", "workerid"}
+var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -40,6 +40,7 @@ var rooms = []room{
 	// The ground floor.
 	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
 	{pattern: "filelock"},
+	{pattern: "hostmemory"},
 	{pattern: "lines", stdOnly: true},
 	{pattern: "phase", stdOnly: true},
 	{pattern: "programs", stdOnly: true},
