@@ -67,7 +67,7 @@ func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, 
 	for _, machine := range machines {
 		found[machine.ID()] = struct{}{}
 	}
-	for id := range p.inherited {
+	for id := range p.foreign {
 		found[id] = struct{}{}
 	}
 	maps.DeleteFunc(found, func(id string, _ struct{}) bool { return adopted[id] })

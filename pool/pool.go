@@ -13,7 +13,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 )
 
 // Config is what a pool is to be. All of it must be filled in; finding good
@@ -54,21 +54,9 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
-	// Inherited are machines that the backend does not know; they go with the
-	// orphans.
-	Inherited Inheritance
-}
-
-// Inheritance is what ends machines that other backends have left of the pool,
-// by worker.
-type Inheritance map[string][]func(ctx context.Context, id string) error
-
-func (i Inheritance) destroy(ctx context.Context, id string) error {
-	var errs []error
-	for _, destroy := range i[id] {
-		errs = append(errs, destroy(ctx, id))
-	}
-	return errors.Join(errs...)
+	// Orphans are machines that Backend does not know, since another one made
+	// them: how each is removed, by worker. The directories are the pool's.
+	Orphans map[string]teardown.Steps
 }
 
 // Access makes the keys of a worker and finds out when they open its door.
@@ -96,7 +84,8 @@ type Pool struct {
 	store   *store.Store
 	log     *slog.Logger
 
-	inherited Inheritance
+	// foreign are the orphans that the backend does not know.
+	foreign map[string]teardown.Steps
 
 	golden *golden
 	starts *starts
@@ -130,7 +119,7 @@ func New(config Config, parts Parts) *Pool {
 		store:   parts.Store,
 		log:     parts.Log,
 
-		inherited: parts.Inherited,
+		foreign: parts.Orphans,
 
 		starts:  newStarts(config.ConcurrentStarts),
 		demand:  make(chan struct{}, 1),

@@ -2,9 +2,9 @@ package pool
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 )
 
 // How long one try at a teardown may take, and the pause after one that failed.
@@ -14,40 +14,17 @@ const (
 	lastTeardownPause  = time.Minute
 )
 
-// step undoes one thing that a worker consists of. It is idempotent, and
-// succeeds where there is nothing to undo.
-type step struct {
-	doing string
-	undo  func(ctx context.Context, id string) error
-}
-
-// steps undo what startMachine makes, in reverse order.
-func (p *Pool) steps() []step {
-	return []step{
-		{"destroying the machine", p.inherited.destroy},
-		{"destroying the machine", p.backend.Destroy},
-		{"releasing the lease", p.network.Release},
-	}
-}
-
 // teardown is the only way in which a worker goes, be it deleted, failed, an
-// orphan, or part of a pool that closes. It tries every step, also after one
-// that failed: a machine that cannot be destroyed had better be off the
-// network. The directory goes last and only if nothing else is left, because
-// it is what remembers the rest.
+// orphan, or part of a pool that closes.
 func (p *Pool) teardown(id string) error {
 	ctx, cancel := context.WithTimeout(p.reaping, teardownTimeout)
 	defer cancel()
-	var failures []error
-	for _, step := range p.steps() {
-		if err := step.undo(ctx, id); err != nil {
-			failures = append(failures, fmt.Errorf("%s of %s: %w", step.doing, id, err))
-		}
-	}
-	if len(failures) > 0 {
-		return errors.Join(failures...)
-	}
-	return p.store.Remove(id)
+	foreign := p.foreign[id]
+	return teardown.Steps{
+		Machine:   append(foreign.Machine, p.backend.Destroy),
+		Lease:     append(foreign.Lease, p.network.Release),
+		Directory: p.store.Remove,
+	}.Run(ctx, id)
 }
 
 // teardownAgain goes on after a teardown that failed with err, until one

@@ -81,7 +81,7 @@ func (g *InstanceGroup) open(ctx context.Context, c config.Config, a assembly, s
 		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
 	}, pool.Parts{
 		Backend: a.backend, Network: a.network, Access: a.access, Store: records, Log: log,
-		Inherited: inherited(ctx, all, a.name, log),
+		Orphans: foreignOrphans(ctx, all, a.name, log),
 	})
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)

@@ -11,6 +11,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 )
 
 // sharer is a network that puts more on the host than its leases.
@@ -130,30 +131,21 @@ func (r remains) list() []string {
 	return append(lines, r.shared...)
 }
 
-// remove takes away what was found, in the order in which a pool tears a worker
-// down. The directory goes last and only if nothing else is left, because it
-// is what remembers the rest.
+// remove takes away what was found.
 func (r remains) remove(ctx context.Context, records *store.Store, candidates []assembly) error {
+	steps := teardown.Steps{Directory: records.Remove}
+	for _, a := range candidates {
+		steps.Machine = append(steps.Machine, a.backend.Destroy)
+		steps.Lease = append(steps.Lease, a.network.Release)
+	}
 	var errs []error
 	for _, id := range r.workers() {
-		if err := destroy(ctx, id, candidates); err != nil {
-			errs = append(errs, fmt.Errorf("worker %s: %w", id, err))
-			continue
-		}
-		errs = append(errs, records.Remove(id))
+		errs = append(errs, steps.Run(ctx, id))
 	}
 	if len(r.shared) > 0 {
 		for _, a := range candidates {
 			errs = append(errs, a.network.Close(ctx))
 		}
-	}
-	return errors.Join(errs...)
-}
-
-func destroy(ctx context.Context, id string, candidates []assembly) error {
-	var errs []error
-	for _, a := range candidates {
-		errs = append(errs, a.backend.Destroy(ctx, id), a.network.Release(ctx, id))
 	}
 	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
@@ -57,5 +58,9 @@ func (s Stage) Run(ctx context.Context, purpose string, run func(Place) error) (
 func (s Stage) remove(ctx context.Context, id, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, RemoveLimit)
 	defer cancel()
-	return errors.Join(s.Destroy(ctx, id), s.Network.Release(ctx, id), os.RemoveAll(dir))
+	return teardown.Steps{
+		Machine:   []teardown.Step{s.Destroy},
+		Lease:     []teardown.Step{s.Network.Release},
+		Directory: func(string) error { return os.RemoveAll(dir) },
+	}.Run(ctx, id)
 }

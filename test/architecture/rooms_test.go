@@ -27,7 +27,8 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
 // They import nothing of this module, but for doctor, which looks programs up.
-var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey", "workerid"}
+var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
+	"teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -46,6 +47,7 @@ var rooms = []room{
 	{pattern: "programs", stdOnly: true},
 	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
 	{pattern: "sshkey"},
+	{pattern: "teardown", stdOnly: true},
 	{pattern: "workerid", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.
 	{pattern: "cloudinit", imports: []string{"guest", "image", "network"}, stdOnly: true},
