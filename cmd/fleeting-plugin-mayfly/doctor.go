@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 )
 
 type doctorCommand struct {
@@ -20,12 +20,12 @@ type diagnosis struct {
 }
 
 // Run prints every finding, and fails when something is missing.
-func (c doctorCommand) Run(ctx context.Context, s *streams) error {
+func (c doctorCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
 	}
-	name, findings, err := provider.Check(ctx, settings, s.log)
+	name, findings, err := h.Check(ctx, settings, s.log)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (c doctorCommand) Run(ctx context.Context, s *streams) error {
 	} else {
 		printDiagnosis(s, name, findings)
 	}
-	if err == nil && provider.Missing(findings) != nil {
+	if err == nil && host.Missing(findings) != nil {
 		err = errSilent
 	}
 	return err

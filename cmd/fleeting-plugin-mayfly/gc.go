@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 )
 
 type gcCommand struct {
@@ -18,7 +18,7 @@ type gcCommand struct {
 
 // Run sweeps the pools that no plugin process serves. A pool that could not be
 // swept fails the command, after the others were.
-func (c gcCommand) Run(ctx context.Context, s *streams) error {
+func (c gcCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	if !c.DryRun {
 		sweepSocketDirs(os.TempDir()) // which are of no pool
 	}
-	swept, err := provider.Sweep(ctx, settings, provider.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log)
+	swept, err := h.Sweep(ctx, settings, host.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log)
 	if swept == nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	return err
 }
 
-func printSwept(s *streams, pool provider.Swept) {
+func printSwept(s *streams, pool host.Swept) {
 	if pool.Held {
 		fmt.Fprintf(s.out, "pool %s: in use, left alone\n", pool.Pool)
 		return

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -48,25 +48,25 @@ type listedWorker struct {
 }
 
 // Run lists the workers that have a directory, running or not.
-func (c psCommand) Run(ctx context.Context, s *streams) error {
+func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
 	}
-	workers, err := listWorkers(settings)
+	workers, err := listWorkers(h, settings)
 	if err != nil {
 		return err
 	}
-	addMemory(ctx, settings, s.log, workers)
-	addDenied(ctx, settings, s.log, workers)
+	addMemory(ctx, h, settings, s.log, workers)
+	addDenied(ctx, h, settings, s.log, workers)
 	if c.JSON {
 		return s.document(workers)
 	}
 	return printWorkers(s, workers)
 }
 
-func listWorkers(c config.Config) ([]listedWorker, error) {
-	pools, err := provider.PoolNames(c)
+func listWorkers(h *host.Host, c config.Config) ([]listedWorker, error) {
+	pools, err := h.PoolNames(c)
 	if err != nil {
 		return nil, err
 	}
@@ -92,18 +92,18 @@ func listWorkers(c config.Config) ([]listedWorker, error) {
 }
 
 // addMemory asks for it from outside the plugin processes, as all of ps.
-func addMemory(ctx context.Context, c config.Config, log *slog.Logger, workers []listedWorker) {
+func addMemory(ctx context.Context, h *host.Host, c config.Config, log *slog.Logger, workers []listedWorker) {
 	used := eachPool(c, log, "the memory of workers", workers, func(c config.Config) (map[string]backend.Memory, error) {
-		return provider.Memory(ctx, c, log)
+		return h.Memory(ctx, c, log)
 	})
 	for i, memory := range used {
 		workers[i].PSSBytes, workers[i].PrivateBytes = memory.PSS, memory.Private
 	}
 }
 
-func addDenied(ctx context.Context, c config.Config, log *slog.Logger, workers []listedWorker) {
+func addDenied(ctx context.Context, h *host.Host, c config.Config, log *slog.Logger, workers []listedWorker) {
 	denied := eachPool(c, log, "what workers were denied", workers, func(c config.Config) (map[string]uint64, error) {
-		return provider.Denied(ctx, c, log)
+		return h.Denied(ctx, c, log)
 	})
 	for i, packets := range denied {
 		workers[i].DeniedPackets = &packets

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 )
 
@@ -28,11 +29,11 @@ type serveCommand struct{}
 
 // Run serves the plugin until the runner hangs up or dies. By hand it fails,
 // with the library's explanation of what a plugin is.
-func (serveCommand) Run() error {
+func (serveCommand) Run(h *host.Host) error {
 	// Made before the library puts pipes in the place of stdout and stderr,
 	// since only lines of this form reach the runner's log.
 	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
-	group := provider.New(versionInfo())
+	group := provider.New(versionInfo(), h)
 	outliveSignals(log)
 	sockets := ownSocketDir(log)
 	go func() {

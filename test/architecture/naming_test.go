@@ -13,13 +13,13 @@ import (
 // of "start".
 var backendName = regexp.MustCompile(`(?i:qemu|nspawn|bhyve|cloud-?hypervisor)|\b[Tt]art\b|[a-z]Tart|\b[Tt]art[A-Z]`)
 
-// namedBackends returns every place in pool and provider that names a
+// namedBackends returns every place in pool, host and provider that names a
 // backend. The wiring and the configuration may, and so may tests.
 func namedBackends(files []file) []string {
 	var bad []string
 	for _, f := range files {
-		above := withinAny(f.dir(), []string{"pool/...", "provider/..."})
-		if !above || f.test || f.room() == wiring || f.dir() == "provider/config" {
+		above := withinAny(f.dir(), []string{"host", "pool/...", "provider"})
+		if !above || f.test {
 			continue
 		}
 		for i, line := range strings.Split(f.text, "\n") {

@@ -1,4 +1,4 @@
-package provider
+package host
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -23,21 +24,21 @@ type checker interface {
 // Check looks at everything that the configuration needs of this host, and
 // names the backend: of those that it leaves a choice of, the one that a plugin
 // would take, or else the first.
-func Check(ctx context.Context, c config.Config, log *slog.Logger) (name string, findings []doctor.Finding, err error) {
-	candidates, err := candidates(c, log)
+func (h *Host) Check(ctx context.Context, c config.Config, log *slog.Logger) (name string, findings []doctor.Finding, err error) {
+	candidates, err := h.candidates(c, log)
 	if err != nil {
 		return "", nil, err
 	}
 	a, findings := checkAll(ctx, candidates)
-	findings = slices.Concat(findings, []doctor.Finding{checkStateDir(c.StateDir)}, checkRoom(c), checkImages(c))
-	if network, ok := a.network.(checker); ok && !a.lacksRoot() {
+	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c.StateDir)}, checkRoom(c), h.checkImages(c))
+	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
 	}
-	return a.name, findings, nil
+	return a.Name, findings, nil
 }
 
 // checkAll looks at one candidate after the other, up to the one that works.
-func checkAll(ctx context.Context, candidates []assembly) (assembly, []doctor.Finding) {
+func checkAll(ctx context.Context, candidates []Assembly) (Assembly, []doctor.Finding) {
 	var first []doctor.Finding
 	for i, a := range candidates {
 		findings := a.check(ctx)
@@ -48,7 +49,7 @@ func checkAll(ctx context.Context, candidates []assembly) (assembly, []doctor.Fi
 			continue
 		}
 		if len(candidates) > 1 {
-			findings = slices.Insert(findings, 0, doctor.Finding{Level: doctor.OK, What: "backend", Detail: whyChosen(candidates, a.name)})
+			findings = slices.Insert(findings, 0, doctor.Finding{Level: doctor.OK, What: "backend", Detail: whyChosen(candidates, a.Name)})
 		}
 		return a, findings
 	}
@@ -57,9 +58,9 @@ func checkAll(ctx context.Context, candidates []assembly) (assembly, []doctor.Fi
 
 // checkStateDir tries what the plugin would do there, which tells more than any
 // guess at permissions, and leaves nothing.
-func checkStateDir(dir string) doctor.Finding {
+func (h *Host) checkStateDir(dir string) doctor.Finding {
 	finding := doctor.Finding{Level: doctor.OK, What: "state_dir"}
-	probe, err := probeDirectory(dir)
+	probe, err := h.probeDirectory(dir)
 	if err != nil {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "let this user write to it, or set plugin_config.state_dir"
@@ -97,17 +98,35 @@ type directoryProbe struct {
 
 // probeDirectory tries to write below the directory, and to clone a file; below
 // the nearest one above when it is not there.
-func probeDirectory(dir string) (directoryProbe, error) {
+func (h *Host) probeDirectory(dir string) (directoryProbe, error) {
 	work, err := os.MkdirTemp(dir, ".doctor-")
 	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
-		return probeDirectory(parent)
+		return h.probeDirectory(parent)
 	}
 	if err != nil {
 		return directoryProbe{}, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
 	}
 	probe := directoryProbe{dir: dir, detail: "its file system cannot share blocks between files, so that clones are overlays"}
-	if probe.reflink = canReflink(work); probe.reflink {
+	if probe.reflink = h.CanReflink(work); probe.reflink {
 		probe.detail = "its file system clones files without copying"
 	}
 	return probe, os.RemoveAll(work)
+}
+
+// checkImages tells of golden images that are damaged, whichever pool uses them.
+func (h *Host) checkImages(c config.Config) (findings []doctor.Finding) {
+	_, err := h.Images(c.ImagesDir()).List()
+	var each interface{ Unwrap() []error }
+	if !errors.As(err, &each) { // what nobody may read, the state directory's finding tells of
+		return nil
+	}
+	for _, err := range each.Unwrap() {
+		if damaged := (image.Damaged{}); errors.As(err, &damaged) {
+			findings = append(findings, doctor.Finding{
+				Level: doctor.Warning, What: "golden image", Detail: fmt.Sprintf("%s: %v", damaged.Dir, damaged.Reason),
+				Mend: fmt.Sprintf("rm -r %s, to have it built again", damaged.Dir),
+			})
+		}
+	}
+	return findings
 }

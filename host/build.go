@@ -1,4 +1,4 @@
-package provider
+package host
 
 import (
 	"context"
@@ -23,8 +23,8 @@ const (
 // BuildImage makes the golden image that a configuration asks for, for jobs
 // that log in as user, or finds it in the cache. It returns the name of the
 // backend too, which the configuration may have left open.
-func BuildImage(ctx context.Context, c config.Config, user string, progress image.Progress, log *slog.Logger) (golden image.Golden, name string, err error) {
-	recipe, err := Recipe(c, user)
+func (h *Host) BuildImage(ctx context.Context, c config.Config, user string, progress image.Progress, log *slog.Logger) (golden image.Golden, name string, err error) {
+	recipe, err := recipeOf(c, user)
 	if err != nil {
 		return image.Golden{}, "", err
 	}
@@ -34,47 +34,47 @@ func BuildImage(ctx context.Context, c config.Config, user string, progress imag
 	if err != nil {
 		return image.Golden{}, "", err
 	}
-	a, err := assemble(ctx, c, log)
+	a, err := h.choose(ctx, c, log)
 	if err != nil {
 		return image.Golden{}, "", err
 	}
-	recipe.Form = a.form
+	recipe.Form = a.Form
 	build := func() error {
-		golden, err = a.backend.Build(ctx, recipe, progress)
+		golden, err = a.Backend.Build(ctx, recipe, progress)
 		return err
 	}
-	err = alone(ctx, c, a, patience, build)
+	err = h.alone(ctx, c, a, patience, build)
 	if !isTaken(ctx, err) {
-		return golden, a.name, err
+		return golden, a.Name, err
 	}
 	// Who has the image need not wait until another one is built.
-	if golden, found, err := findImage(c, recipe); found || err != nil {
-		return golden, a.name, err
+	if golden, found, err := h.Images(c.ImagesDir()).Get(recipe.Digest()); found || err != nil {
+		return golden, a.Name, err
 	}
 	progress(waiting())
-	err = alone(ctx, c, a, buildWait, build)
-	return golden, a.name, err
+	err = h.alone(ctx, c, a, buildWait, build)
+	return golden, a.Name, err
 }
 
 // PrepareTemplate makes the template that the workers of the pool are forked
 // from, where the backend can do that. A pool that is served by a plugin
 // process makes its own.
-func PrepareTemplate(ctx context.Context, c config.Config, golden image.Golden, progress image.Progress, log *slog.Logger) error {
-	a, err := assemble(ctx, c, log)
+func (h *Host) PrepareTemplate(ctx context.Context, c config.Config, golden image.Golden, progress image.Progress, log *slog.Logger) error {
+	a, err := h.choose(ctx, c, log)
 	if err != nil {
 		return err
 	}
-	forker, ok := a.backend.(backend.Forker)
+	forker, ok := a.Backend.(backend.Forker)
 	if !ok {
 		return nil
 	}
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
 	prepare := func() error { return forker.Prepare(ctx, golden, size, progress) }
-	if err := alone(ctx, c, a, patience, prepare); !isTaken(ctx, err) {
+	if err := h.alone(ctx, c, a, patience, prepare); !isTaken(ctx, err) {
 		return err
 	}
 	progress(waiting())
-	return alone(ctx, c, a, buildWait, prepare)
+	return h.alone(ctx, c, a, buildWait, prepare)
 }
 
 // isTaken tells that another process has its turn, and this one still wants it.
@@ -86,19 +86,19 @@ func waiting() (stage, line string) {
 	return "waiting", "for another process of this program, which has its turn"
 }
 
-// alone works with the pool's lock held, for which it waits, and its network
-// open, after it has removed what was left there by one that was killed.
-func alone(ctx context.Context, c config.Config, a assembly, wait time.Duration, work func() error) (err error) {
-	records, unlock, err := take(ctx, c, wait)
+// alone works with the pool's lock held, for which it waits so long, and its
+// network open, after it has removed what was left there by one that was killed.
+func (h *Host) alone(ctx context.Context, c config.Config, a Assembly, wait time.Duration, work func() error) (err error) {
+	records, unlock, err := take(ctx, c, store.Open, wait)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	all, err := everyone(c, slog.New(slog.DiscardHandler))
+	all, err := h.everyone(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	found, err := findRemains(ctx, c, all)
+	found, err := findOrphans(ctx, c, all)
 	if err != nil {
 		return err
 	}
@@ -108,23 +108,10 @@ func alone(ctx context.Context, c config.Config, a assembly, wait time.Duration,
 	defer func() {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
-		err = errors.Join(err, a.network.Close(undo))
+		err = errors.Join(err, a.Network.Close(undo))
 	}()
-	if err := a.network.Open(ctx); err != nil {
+	if err := a.Network.Open(ctx); err != nil {
 		return err
 	}
 	return work()
-}
-
-// Acceleration says how fast the machines of a backend run on this host, and
-// why, as far as that is known without a probe.
-func Acceleration(c config.Config, log *slog.Logger) (name, reason string) {
-	candidates, err := candidates(c, log)
-	if err != nil {
-		return "", ""
-	}
-	if accelerated, ok := candidates[0].backend.(backend.Accelerated); ok {
-		return accelerated.Acceleration()
-	}
-	return "", ""
 }

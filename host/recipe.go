@@ -1,4 +1,4 @@
-package provider
+package host
 
 import (
 	"crypto/sha256"
@@ -17,12 +17,12 @@ import (
 // runnerBinary is what jobs call for artifacts and caches.
 const runnerBinary = "gitlab-runner"
 
-// Recipe is the image that a configuration asks for, for jobs that log in as
+// recipeOf is the image that a configuration asks for, for jobs that log in as
 // user, with the binaries of this host that go into it: this program itself,
 // as the guest agent, and gitlab-runner if there is one. Another version of
 // either makes another image. A user that no guest would take is refused here,
 // before anything is built for it.
-func Recipe(c config.Config, user string) (image.Recipe, error) {
+func recipeOf(c config.Config, user string) (image.Recipe, error) {
 	recipe := c.Recipe(user)
 	if !guest.ValidUser(recipe.User) {
 		return image.Recipe{}, fmt.Errorf("connector_config.username: %q is not a valid name of an account: "+

@@ -1,11 +1,9 @@
-package provider
+package host
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,13 +12,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -37,14 +34,14 @@ func TestMissingHasALineForEachWithItsMend(t *testing.T) {
 func TestStateDirThatCannotBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	finding := checkStateDir(filepath.Join(file, "state"))
+	finding := (&Host{CanReflink: func(string) bool { return false }}).checkStateDir(filepath.Join(file, "state"))
 	require.Equal(t, doctor.Missing, finding.Level)
 	require.NotEmpty(t, finding.Mend)
 }
 
 func TestStateDirStaysAsItWas(t *testing.T) {
 	dir := t.TempDir()
-	require.NotEqual(t, doctor.Missing, checkStateDir(dir).Level)
+	require.NotEqual(t, doctor.Missing, (&Host{CanReflink: func(string) bool { return false }}).checkStateDir(dir).Level)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
@@ -53,7 +50,7 @@ func TestStateDirStaysAsItWas(t *testing.T) {
 func TestStateDirIsNotMadeByLookingAtIt(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "lib", "mayfly")
-	finding := checkStateDir(dir)
+	finding := (&Host{CanReflink: func(string) bool { return false }}).checkStateDir(dir)
 	require.NotEqual(t, doctor.Missing, finding.Level)
 	require.Contains(t, finding.Detail, dir+" will be made; "+parent+" is writable")
 	entries, err := os.ReadDir(parent)
@@ -80,20 +77,18 @@ func TestDirectoriesAreClosedToOthers(t *testing.T) {
 }
 
 func TestHostThatLacksTheBackendIsLeftAsItWas(t *testing.T) {
-	t.Setenv("PATH", "") // no host has all that it takes
-	existing := shortDir(t)
-	c, err := config.Default().With(func(c *config.Config) {
-		c.Backend, c.StateDir = config.BackendNspawn, filepath.Join(existing, "deep", "state")
-	})
-	require.NoError(t, err)
-	_, err = assemble(t.Context(), c, silent)
-	require.ErrorContains(t, err, "nspawn")
-	entries, err := os.ReadDir(existing)
+	w := newWorld(t)
+	w.assembly.Backend = picky{lacks: "a tool"}
+	c := w.config()
+	c.StateDir = filepath.Join(w.stateDir, "deep", "state")
+	_, err := w.choose(t.Context(), c, silent)
+	require.ErrorContains(t, err, "a tool")
+	entries, err := os.ReadDir(w.stateDir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
 
 	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o700)) // somebody's
-	_, err = assemble(t.Context(), c, silent)
+	_, err = w.choose(t.Context(), c, silent)
 	require.Error(t, err)
 	require.DirExists(t, c.ImagesDir())
 	require.NoDirExists(t, filepath.Dir(c.PoolDir()))
@@ -117,14 +112,14 @@ func (busy) Check(ctx context.Context) []doctor.Finding {
 
 func TestHostTooBusyToBeCheckedLacksNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		candidates := []assembly{{name: "busy", backend: busy{}}}
-		a, err := choose(t.Context(), candidates, silent)
+		candidates := []Assembly{{Name: "busy", Backend: busy{}}}
+		a, err := firstThatWorks(t.Context(), candidates, silent)
 		require.NoError(t, err)
-		require.Equal(t, "busy", a.name)
+		require.Equal(t, "busy", a.Name)
 
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err = choose(cancelled, candidates, silent)
+		_, err = firstThatWorks(cancelled, candidates, silent)
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }
@@ -143,28 +138,26 @@ func (p picky) Check(context.Context) []doctor.Finding {
 }
 
 func TestDoctorLooksAtTheBackendThatWouldBeTaken(t *testing.T) {
-	first, second := assembly{name: "first", backend: picky{lacks: "a"}}, assembly{name: "second", backend: picky{}}
-	a, findings := checkAll(t.Context(), []assembly{first, second})
-	require.Equal(t, "second", a.name)
+	first, second := Assembly{Name: "first", Backend: picky{lacks: "a"}}, Assembly{Name: "second", Backend: picky{}}
+	a, findings := checkAll(t.Context(), []Assembly{first, second})
+	require.Equal(t, "second", a.Name)
 	require.NoError(t, Missing(findings))
 	require.Equal(t, "second is the first of first, second for which this host lacks nothing", findings[0].Detail)
 
-	a, findings = checkAll(t.Context(), []assembly{first, {name: "third", backend: picky{lacks: "c"}}})
-	require.Equal(t, "first", a.name, "where none works, the best is the one to mend")
+	a, findings = checkAll(t.Context(), []Assembly{first, {Name: "third", Backend: picky{lacks: "c"}}})
+	require.Equal(t, "first", a.Name, "where none works, the best is the one to mend")
 	require.ErrorContains(t, Missing(findings), "a: ")
 
-	a, findings = checkAll(t.Context(), []assembly{second})
-	require.Equal(t, "second", a.name)
+	a, findings = checkAll(t.Context(), []Assembly{second})
+	require.Equal(t, "second", a.Name)
 	require.Len(t, findings, 1, "there was no choice")
 }
 
 func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
-	w := newWorld(t, synthetic.Options{})
+	w := newWorld(t)
 	for _, user := range []string{"Builder", "-rf", "a b", strings.Repeat("a", 33)} {
-		_, _, err := BuildImage(t.Context(), w.config(), user, func(string, string) {}, silent)
+		_, _, err := w.BuildImage(t.Context(), w.config(), user, func(string, string) {}, silent)
 		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is not a valid name", user))
-		_, err = w.Init(t.Context(), nullLogger, fleeting.Settings{ConnectorConfig: fleeting.ConnectorConfig{Username: user}})
-		require.ErrorContains(t, err, "connector_config.username")
 	}
 }
 
@@ -185,30 +178,30 @@ func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
 }
 
 func TestCheckOfTheSyntheticBackend(t *testing.T) {
-	w := newWorld(t, synthetic.Options{})
-	name, findings, err := Check(t.Context(), w.config(), silent)
+	w := newWorld(t)
+	name, findings, err := w.Check(t.Context(), w.config(), silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	require.NoError(t, Missing(findings))
 }
 
-// Nothing is isolated there, so nobody gets it without asking for it.
-func TestAutoNeverTakesTheSyntheticBackend(t *testing.T) {
-	w := newWorld(t, synthetic.Options{})
+func TestAutoTakesAutomaticBackendsOnly(t *testing.T) {
+	w := newWorld(t)
 	c := w.config()
 	c.Backend = config.BackendAuto
-	candidates, err := candidates(c, silent)
-	if err == nil {
-		for _, a := range candidates {
-			require.NotEqual(t, config.BackendSynthetic, a.name)
-		}
-		return
-	}
+	_, err := w.candidates(c, silent)
 	require.ErrorContains(t, err, "finds no backend")
+
+	w.Backends = append(w.Backends, w.Backends[0])
+	w.Backends[1].Name, w.Backends[1].Automatic = "another", true
+	candidates, err := w.candidates(c, silent)
+	require.NoError(t, err)
+	require.Len(t, candidates, 1)
+	require.Equal(t, "another", candidates[0].Name)
 }
 
 func TestBackendThatNeedsRootSaysSo(t *testing.T) {
-	a := assembly{root: true, backend: synthetic.New(synthetic.Options{})}
+	a := Assembly{Root: true, Backend: synthetic.New(synthetic.Options{})}
 	err := Missing(a.check(t.Context()))
 	if os.Geteuid() == 0 {
 		require.NoError(t, err)
@@ -218,16 +211,16 @@ func TestBackendThatNeedsRootSaysSo(t *testing.T) {
 }
 
 func TestBuiltImageIsThatOfTheRecipe(t *testing.T) {
-	w := newWorld(t, synthetic.Options{})
-	golden, name, err := BuildImage(t.Context(), w.config(), "root", func(string, string) {}, silent)
+	w := newWorld(t)
+	golden, name, err := w.BuildImage(t.Context(), w.config(), "root", func(string, string) {}, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
-	recipe, err := Recipe(w.config(), "root")
+	recipe, err := recipeOf(w.config(), "root")
 	require.NoError(t, err)
 	require.Equal(t, recipe.Digest(), golden.Digest)
 	require.Len(t, recipe.AgentSHA256, 64)
 
-	other, err := Recipe(w.config(), "")
+	other, err := recipeOf(w.config(), "")
 	require.NoError(t, err)
 	require.NotEqual(t, recipe.Digest(), other.Digest(), "another user makes another image")
 }
@@ -235,65 +228,42 @@ func TestBuiltImageIsThatOfTheRecipe(t *testing.T) {
 // Builds take turns, and whoever waits says so. An image that is there waits
 // for nobody.
 func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
-	w := newWorld(t, synthetic.Options{})
+	w := newWorld(t)
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	c := w.config()
 	c.Pool = config.PoolImages
-	_, unlock, err := take(ctx, c, time.Second)
+	_, unlock, err := take(ctx, c, store.Open, time.Second)
 	require.NoError(t, err)
 
 	var waited []string
-	_, _, err = BuildImage(ctx, w.config(), "root", func(stage, line string) {
+	_, _, err = w.BuildImage(ctx, w.config(), "root", func(stage, line string) {
 		waited = append(waited, stage+" "+line)
 		require.NoError(t, unlock())
 	}, silent)
 	require.NoError(t, err)
 	require.Equal(t, []string{"waiting for another process of this program, which has its turn"}, waited)
 
-	recipe, err := Recipe(w.config(), "root")
+	recipe, err := recipeOf(w.config(), "root")
 	require.NoError(t, err)
 	dir := filepath.Join(c.ImagesDir(), recipe.Digest())
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	manifest, err := json.Marshal(image.Manifest{Version: image.ManifestVersion, Digest: recipe.Digest(), BuiltSeconds: 7})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, image.ManifestFile), manifest, 0o600))
-	_, unlock, err = take(ctx, c, time.Second)
+	_, unlock, err = take(ctx, c, store.Open, time.Second)
 	require.NoError(t, err)
 	defer unlock()
-	golden, name, err := BuildImage(ctx, w.config(), "root", func(stage, _ string) { t.Error("it should not", stage) }, silent)
+	golden, name, err := w.BuildImage(ctx, w.config(), "root", func(stage, _ string) { t.Error("it should not", stage) }, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	require.InDelta(t, 7, golden.BuiltSeconds, 0)
 }
 
-// failing is a backend that cannot build.
-type failing struct {
-	*synthetic.Backend
-	err error
-}
-
-func (f failing) Build(context.Context, image.Recipe, image.Progress) (image.Golden, error) {
-	return image.Golden{}, f.err
-}
-
-func TestFailedBuildWaitsInCreatingAndFailsItsWorkers(t *testing.T) {
-	w := newWorld(t, synthetic.Options{})
-	err := errors.New("no mirror")
-	w.assemble = func(context.Context, config.Config, *slog.Logger) (assembly, error) {
-		return assembly{name: "failing", backend: failing{w.backend, err}, network: network.None{}, access: access.SSH{}}, nil
-	}
-	w.start()
-	_, increase := w.Increase(t.Context(), 1)
-	require.NoError(t, increase)
-	require.Len(t, w.update(), 1)
-	require.NoError(t, w.Shutdown(t.Context()))
-}
-
 func TestDamagedImagesAreFound(t *testing.T) {
-	c, err := config.Default().With(func(c *config.Config) { c.StateDir = shortDir(t) })
-	require.NoError(t, err)
-	require.Empty(t, checkImages(c), "no images")
+	w := newWorld(t)
+	c := w.config()
+	require.Empty(t, w.checkImages(c), "no images")
 	for _, digit := range []string{"a", "b"} {
 		dir := filepath.Join(c.ImagesDir(), strings.Repeat(digit, 32))
 		require.NoError(t, os.MkdirAll(dir, 0o700))
@@ -303,7 +273,7 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	whole := filepath.Join(c.ImagesDir(), strings.Repeat("a", 32))
 	require.NoError(t, os.WriteFile(filepath.Join(whole, image.DiskFile), []byte("whole"), 0o600))
 
-	findings := checkImages(c)
+	findings := w.checkImages(c)
 	require.Len(t, findings, 1)
 	damaged := filepath.Join(c.ImagesDir(), strings.Repeat("b", 32))
 	require.Equal(t, doctor.Warning, findings[0].Level)

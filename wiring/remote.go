@@ -1,9 +1,8 @@
-package provider
+package wiring
 
 import (
 	"log/slog"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -11,21 +10,14 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/tart"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/remote"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// remoteBuilders are the backends whose guests are reached by SSH alone. They
-// call a tool of the host's, so they can be put together everywhere, and are
-// chosen by themselves only on the system that the tool is for.
-var remoteBuilders = []builder{
-	{name: config.BackendTart, automatic: runtime.GOOS == "darwin", build: buildTart},
-	{name: config.BackendBhyve, automatic: runtime.GOOS == "freebsd", build: buildBhyve},
-}
-
-func buildTart(c config.Config, _ *slog.Logger) (assembly, error) {
+func buildTart(c config.Config, _ *slog.Logger) (host.Assembly, error) {
 	mounts := make([]remote.Mount, len(c.Tart.Mounts))
 	for i, text := range c.Tart.Mounts {
 		mounts[i].Tag, mounts[i].Dir, _ = strings.Cut(text, ":")
@@ -44,7 +36,7 @@ func buildTart(c config.Config, _ *slog.Logger) (assembly, error) {
 	})), nil
 }
 
-func buildBhyve(c config.Config, _ *slog.Logger) (assembly, error) {
+func buildBhyve(c config.Config, _ *slog.Logger) (host.Assembly, error) {
 	return remotely(bhyve.New(bhyve.Options{
 		Options: toolOptions(c, c.Bhyve.User, c.Bhyve.Password), Sudo: c.Bhyve.Sudo, Template: c.Bhyve.Template,
 		Leases: c.Bhyve.Leases, LeasesFile: c.Bhyve.LeasesFile,
@@ -61,6 +53,6 @@ func toolOptions(c config.Config, user, password string) foreigntool.Options {
 }
 
 // remotely is a backend that brings its own network.
-func remotely(b backend.Backend) assembly {
-	return assembly{backend: b, network: network.None{}, access: access.SSH{}}
+func remotely(b backend.Backend) host.Assembly {
+	return host.Assembly{Backend: b, Network: network.None{}, Access: access.SSH{}}
 }

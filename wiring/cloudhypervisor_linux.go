@@ -1,23 +1,24 @@
-package provider
+package wiring
 
 import (
 	"log/slog"
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-func buildCloudHypervisor(c config.Config, log *slog.Logger) (assembly, error) {
+func buildCloudHypervisor(c config.Config, log *slog.Logger) (host.Assembly, error) {
 	leases, err := island.New(islands(c, log))
 	if err != nil {
-		return assembly{}, err
+		return host.Assembly{}, err
 	}
-	return assembly{
-		backend: cloudhypervisor.New(cloudhypervisor.Options{
+	return host.Assembly{
+		Backend: cloudhypervisor.New(cloudhypervisor.Options{
 			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
 			ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
 			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory,
@@ -30,8 +31,8 @@ func buildCloudHypervisor(c config.Config, log *slog.Logger) (assembly, error) {
 				NetworkBandwidth: c.CloudHypervisor.NetworkBandwidth,
 			},
 		}),
-		network: leases,
-		access:  access.SSH{},
-		root:    true,
+		Network: leases,
+		Access:  access.SSH{},
+		Root:    true,
 	}, nil
 }

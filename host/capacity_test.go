@@ -1,13 +1,11 @@
-package provider
+package host
 
 import (
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -33,19 +31,17 @@ func TestMoreMachinesThanMemoryIsAWarning(t *testing.T) {
 	require.Contains(t, checkMemory(c, gib).Mend, "machine.memory")
 }
 
-// The number is what Init tells the runner.
 func TestDoctorSaysHowManyWorkersThereCanBe(t *testing.T) {
 	for keys, want := range map[string]string{
 		`"network": {"subnet": "10.1.0.0/29"}`:                             "4 at once at most: network.subnet 10.1.0.0/29 holds 4,",
 		`"network": {"subnet": "10.1.0.0/29"}, "fork": {"spares": 1}`:      "3 at once at most: network.subnet 10.1.0.0/29 holds 3,",
 		`"network": {"subnet": "10.1.0.0/29"}, "host": {"max_workers": 2}`: "2 at once at most: network.subnet 10.1.0.0/29 holds 4,",
 	} {
-		w := newWorld(t, synthetic.Options{})
-		w.configure(w.InstanceGroup, keys)
-		finding := checkAddresses(w.InstanceGroup.config)
+		c, err := config.Parse([]byte("{" + keys + "}"))
+		require.NoError(t, err)
+		finding := checkAddresses(c)
 		require.Equal(t, doctor.OK, finding.Level)
 		require.Contains(t, finding.Detail, want)
-		require.Contains(t, finding.Detail, strconv.Itoa(w.start().MaxSize)+" at once at most")
 	}
 }
 
