@@ -58,7 +58,7 @@ func (h *Host) OpenPool(ctx context.Context, c config.Config, user string, wait 
 		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
 	}, pool.Parts{
 		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log,
-		Orphans: foreignOrphans(ctx, all, a.Name, log),
+		Orphans: othersOrphans(ctx, all, a.Name, log),
 	})}
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
@@ -81,14 +81,14 @@ func (p *Pool) Close(ctx context.Context) error {
 	return p.unlock()
 }
 
-// foreignOrphans finds the pool's machines that other backends have made, one of
+// othersOrphans finds the pool's machines that other backends have made, one of
 // which served the pool before. The pool that opens now asks its own backend
 // only, and would take away leases and directories under machines that run.
 //
 // A backend that cannot say what it has made, such as one whose tool is another
 // program on this system, keeps nobody from the rest.
-func foreignOrphans(ctx context.Context, all []Assembly, served string, log *slog.Logger) map[string]teardown.Steps {
-	orphans := make(map[string]teardown.Steps)
+func othersOrphans(ctx context.Context, all []Assembly, served string, log *slog.Logger) map[string]teardown.Steps {
+	found := make(map[string]teardown.Steps)
 	for _, a := range all {
 		if a.Name == served {
 			continue
@@ -99,14 +99,14 @@ func foreignOrphans(ctx context.Context, all []Assembly, served string, log *slo
 		}
 		for _, m := range machines {
 			log.Warn("removing an orphan of another backend", "backend", a.Name, "worker", m.ID())
-			steps := orphans[m.ID()]
-			orphans[m.ID()] = teardown.Steps{
+			steps := found[m.ID()]
+			found[m.ID()] = teardown.Steps{
 				Machine: append(steps.Machine, a.asFormer(a.Backend.Destroy)),
 				Lease:   append(steps.Lease, a.asFormer(a.Network.Release)),
 			}
 		}
 	}
-	return orphans
+	return found
 }
 
 // asFormer has the error of a step say that it is not of the backend that serves

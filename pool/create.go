@@ -21,7 +21,7 @@ import (
 // undoes nothing: whatever it left is torn down the same way as a worker that
 // ran.
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
-	clock := newStopwatch()
+	clock := &stopwatch{since: time.Now(), laps: make(map[string]float64)}
 	if w.spare == nil {
 		if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
 			return nil, err
@@ -75,8 +75,8 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 	return machine, record, nil
 }
 
-// startMachine makes all that a worker consists of, in the order that teardown
-// turns round, and fills in its record.
+// startMachine makes all that a worker consists of, and fills in its record. The
+// order is the reverse of teardown's.
 func (p *Pool) startMachine(ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
 	spec, key, err := p.prepare(ctx, w, record)
 	if err != nil {
@@ -134,9 +134,8 @@ func (p *Pool) lease(ctx context.Context, w *worker) (network.Lease, error) {
 
 // ready waits for SSH to answer, but not for a machine that has ended.
 func (p *Pool) ready(ctx context.Context, machine backend.Machine, identity guest.Identity, key Key) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() { cancel(watch(ctx, machine)) }()
+	ctx, cancel := backend.WhileRunning(ctx, machine)
+	defer cancel()
 	err := p.access.Ready(ctx, machine.Address(), identity, key)
 	if gone := machine.Err(); gone != nil {
 		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), gone)
@@ -179,10 +178,6 @@ type stopwatch struct {
 	laps map[string]float64
 	// fields are the laps in order, and rounded, for the log.
 	fields []any
-}
-
-func newStopwatch() *stopwatch {
-	return &stopwatch{since: time.Now(), laps: make(map[string]float64)}
 }
 
 // lap ends a phase; the next one begins.

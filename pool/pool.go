@@ -1,14 +1,14 @@
-// Package pool holds a worker's life: grow, ready, watch, shrink, reap. It
+// Package pool holds a worker's life: grow, ready, run, suspend, shrink, reap. It
 // decides when a machine is made and when it is given up, and remembers which
 // there are. How a machine runs is its backend's business, where it sits on
 // the network the network's, what an image is the image's, and the words that
 // GitLab Runner hears are the provider's. What is remembered on disk is in
-// store/, the keys and the first knock on a worker's door are in access/.
+// store/, the keys and the first login to a worker are in access/.
 //
-// Each worker has one goroutine that lives its whole life (life.go): it makes
-// the machine, watches it, and tears it down, in this order, so that no two
-// hands are ever on one worker. All others only read what it shows, or ask it
-// to end by cancelling its context.
+// Each worker has one goroutine for its whole life (life.go): it makes the
+// machine, watches it, and tears it down, in this order, so that no two
+// goroutines change one worker. All others only read what it shows, ask it to
+// suspend or resume, or ask it to end by cancelling its context.
 package pool
 
 import (
@@ -54,12 +54,12 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
-	// Orphans are machines that Backend does not know, since another one made
-	// them: how each is removed, by worker. The directories are the pool's.
+	// Orphans are machines of the pool that another backend than Backend has made:
+	// how each is removed, by worker. The directories are the pool's.
 	Orphans map[string]teardown.Steps
 }
 
-// Access makes the keys of a worker and finds out when they open its door.
+// Access makes the keys of a worker and finds out when it accepts them.
 type Access interface {
 	// New makes the identity of a new worker, and the key that belongs to it.
 	New(id, user string) (guest.Identity, Key, error)
@@ -84,8 +84,8 @@ type Pool struct {
 	store   *store.Store
 	log     *slog.Logger
 
-	// foreign are the orphans that the backend does not know.
-	foreign map[string]teardown.Steps
+	// othersOrphans are those that the backend does not know.
+	othersOrphans map[string]teardown.Steps
 
 	golden *golden
 	starts *starts
@@ -119,7 +119,7 @@ func New(config Config, parts Parts) *Pool {
 		store:   parts.Store,
 		log:     parts.Log,
 
-		foreign: parts.Orphans,
+		othersOrphans: parts.Orphans,
 
 		starts:  newStarts(config.ConcurrentStarts),
 		demand:  make(chan struct{}, 1),
@@ -129,6 +129,6 @@ func New(config Config, parts Parts) *Pool {
 		giveUp:  giveUp,
 		workers: make(map[string]*worker),
 	}
-	p.golden = newGolden(p.build)
+	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
 }

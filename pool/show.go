@@ -63,16 +63,11 @@ func (p *Pool) Connection(id string) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
-	return Connection{
-		Address: record.Address, User: record.User, PrivateKey: record.PrivateKey, OS: system(machine),
-	}, nil
-}
-
-func system(machine backend.Machine) string {
+	c := Connection{Address: record.Address, User: record.User, PrivateKey: record.PrivateKey, OS: "linux"}
 	if foreign, ok := machine.(backend.Foreign); ok {
-		return foreign.OS()
+		c.OS = foreign.OS()
 	}
-	return "linux"
+	return c, nil
 }
 
 // Heartbeat returns an error unless a worker is running. It asks nothing of

@@ -19,15 +19,15 @@ const (
 func (p *Pool) teardown(id string) error {
 	ctx, cancel := context.WithTimeout(p.reaping, teardownTimeout)
 	defer cancel()
-	foreign := p.foreign[id]
+	others := p.othersOrphans[id]
 	return teardown.Steps{
-		Machine:   append(foreign.Machine, p.backend.Destroy),
-		Lease:     append(foreign.Lease, p.network.Release),
+		Machine:   append(others.Machine, p.backend.Destroy),
+		Lease:     append(others.Lease, p.network.Release),
 		Directory: p.store.Remove,
 	}.Run(ctx, id)
 }
 
-// teardownAgain goes on after a teardown that failed with err, until one
+// teardownAgain goes on after a first teardown, whose outcome is err, until one
 // succeeds. It returns false when Close gives up first.
 func (p *Pool) teardownAgain(id string, err error) bool {
 	pause := backoff{first: firstTeardownPause, limit: lastTeardownPause}
@@ -35,7 +35,8 @@ func (p *Pool) teardownAgain(id string, err error) bool {
 		wait := pause.grow()
 		p.log.Error("tearing a worker down failed", "worker", id, "err", err, "again_in", wait)
 		p.recordEnd(id, err)
-		if !p.rest(wait) {
+		// A pool that closes has no time for long pauses.
+		if sleep(p.growing, wait) != nil && sleep(p.reaping, firstTeardownPause) != nil {
 			return false
 		}
 		err = p.teardown(id)
@@ -43,15 +44,9 @@ func (p *Pool) teardownAgain(id string, err error) bool {
 	return true
 }
 
-// rest waits before the next try. A pool that closes has no time for long
-// pauses; it returns false when there is no time left at all.
-func (p *Pool) rest(wait time.Duration) bool {
-	return sleep(p.growing, wait) == nil || sleep(p.reaping, firstTeardownPause) == nil
-}
-
-// recordEnd leaves word in the record why a worker is on its way out, or stuck
-// there, for people who look at the pool from outside. A worker without a
-// record that can be read has no use for it.
+// recordEnd writes into the record why a worker is being deleted, or cannot be,
+// for people who look at the pool from outside. Where no record can be read, it
+// writes nothing.
 func (p *Pool) recordEnd(id string, reason error) {
 	record, err := p.store.Load(id)
 	if err != nil {
