@@ -1,3 +1,5 @@
+//go:build linux
+
 package process
 
 import (
@@ -64,7 +66,10 @@ func Start(c Command) (*Process, error) {
 	p := &Process{signal: cmd.Process.Signal, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		p.reason = ended(cmd.Wait())
+		p.reason = ErrSucceeded
+		if err := cmd.Wait(); err != nil {
+			p.reason = fmt.Errorf("ended: %w", err)
+		}
 	}()
 	p.Identity, err = Identify(cmd.Process.Pid)
 	if err != nil && !errors.Is(err, ErrNotRunning) { // nobody could find it again
@@ -90,8 +95,8 @@ func startIn(namespace string, cmd *exec.Cmd) error {
 	defer home.Close()
 	err = enterAndStart(namespace, cmd)
 	if back := netns.Set(home); back != nil {
-		// The thread stays locked, and ends with its goroutine: no other code
-		// may run in the wrong namespace.
+		// The thread stays locked, and ends with its goroutine, so that no other
+		// code runs in the wrong namespace.
 		return errors.Join(err, fmt.Errorf("going back to our network namespace: %w", back))
 	}
 	runtime.UnlockOSThread()
@@ -110,13 +115,6 @@ func enterAndStart(namespace string, cmd *exec.Cmd) error {
 	return cmd.Start()
 }
 
-func ended(err error) error {
-	if err == nil {
-		return ErrSucceeded
-	}
-	return fmt.Errorf("ended: %w", err)
-}
-
 // Adopt watches a process that is not our child.
 func Adopt(id Identity) (*Process, error) {
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
@@ -130,10 +128,6 @@ func Adopt(id Identity) (*Process, error) {
 	if err := id.check(); err != nil { // the pid may have passed to another before it was opened
 		return nil, errors.Join(err, pidfd.Close())
 	}
-	return watch(id, pidfd)
-}
-
-func watch(id Identity, pidfd *os.File) (*Process, error) {
 	conn, err := pidfd.SyscallConn()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("watching pid %d: %w", id.PID, err), pidfd.Close())
