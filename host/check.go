@@ -60,21 +60,40 @@ func checkAll(ctx context.Context, candidates []Assembly) (Assembly, []doctor.Fi
 // guess at permissions, and leaves nothing.
 func (h *Host) checkStateDir(dir string) doctor.Finding {
 	finding := doctor.Finding{Level: doctor.OK, What: "state_dir"}
-	probe, err := h.probeDirectory(dir)
+	tried, reflink, err := h.tryDirectory(dir)
 	if err != nil {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
 		finding.Mend = "let this user write to it, or set plugin_config.state_dir"
 		return finding
 	}
-	finding.Detail = probe.dir + " is writable; " + probe.detail
-	if probe.dir != dir {
+	finding.Detail = tried + " is writable"
+	if tried != dir {
 		finding.Detail = dir + " will be made; " + finding.Detail
 	}
-	if !probe.reflink && runtime.GOOS == "linux" { // elsewhere a backend's tool has its own disks
+	switch {
+	case runtime.GOOS != "linux": // the backends' tools make their own clones there
+	case reflink:
+		finding.Detail += "; its file system clones files without copying"
+	default:
 		finding.Level = doctor.Warning
+		finding.Detail += "; its file system cannot share blocks between files, so that clones are overlays"
 		finding.Mend = "for the fastest clones put state_dir on XFS (mkfs.xfs -m reflink=1) or btrfs"
 	}
 	return finding
+}
+
+// tryDirectory writes below the directory, and clones a file there; below the
+// nearest one above when it is not there. It returns the directory that it tried.
+func (h *Host) tryDirectory(dir string) (tried string, reflink bool, err error) {
+	work, err := os.MkdirTemp(dir, ".doctor-")
+	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+		return h.tryDirectory(parent)
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
+	}
+	reflink = runtime.GOOS == "linux" && h.CanReflink(work)
+	return dir, reflink, os.RemoveAll(work)
 }
 
 // Missing makes one error of all that a host lacks, with lines for each; it is
@@ -87,30 +106,6 @@ func Missing(findings []doctor.Finding) error {
 		}
 	}
 	return errors.Join(lacking...)
-}
-
-// directoryProbe is what trying a directory out has shown.
-type directoryProbe struct {
-	dir     string // where it was tried
-	reflink bool
-	detail  string
-}
-
-// probeDirectory tries to write below the directory, and to clone a file; below
-// the nearest one above when it is not there.
-func (h *Host) probeDirectory(dir string) (directoryProbe, error) {
-	work, err := os.MkdirTemp(dir, ".doctor-")
-	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
-		return h.probeDirectory(parent)
-	}
-	if err != nil {
-		return directoryProbe{}, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
-	}
-	probe := directoryProbe{dir: dir, detail: "its file system cannot share blocks between files, so that clones are overlays"}
-	if probe.reflink = h.CanReflink(work); probe.reflink {
-		probe.detail = "its file system clones files without copying"
-	}
-	return probe, os.RemoveAll(work)
 }
 
 // checkImages tells of golden images that are damaged, whichever pool uses them.

@@ -36,8 +36,8 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 	if recipe.AgentSHA256, err = sum(agent); err != nil {
 		return image.Recipe{}, fmt.Errorf("reading our own program, the guest agent: %w", err)
 	}
-	runner, found := findRunner()
-	if !found {
+	runner, err := programs.Find(runnerBinary)
+	if err != nil || !filepath.IsAbs(runner) { // nothing from the current directory, which a PATH may name
 		return recipe, nil
 	}
 	recipe.GitLabRunner = runner
@@ -45,12 +45,6 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 		return image.Recipe{}, fmt.Errorf("reading %s: %w", runnerBinary, err)
 	}
 	return recipe, nil
-}
-
-// findRunner takes nothing from the current directory, which a PATH may name.
-func findRunner() (path string, found bool) {
-	path, err := programs.Find(runnerBinary)
-	return path, err == nil && filepath.IsAbs(path)
 }
 
 // sum is the SHA-256 of a file, in hexadecimal.

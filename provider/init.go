@@ -47,9 +47,9 @@ func (g *InstanceGroup) begin() (config.Config, error) {
 	defer g.mu.Unlock()
 	switch {
 	case g.closed:
-		return config.Config{}, ErrShutDown
+		return config.Config{}, errShutDown
 	case g.opened != nil:
-		return config.Config{}, ErrAlreadyInitialised
+		return config.Config{}, errAlreadyInitialised
 	}
 	return g.config, nil
 }

@@ -19,9 +19,9 @@ import (
 
 // What may be wrong with the order of calls.
 var (
-	ErrNotInitialised     = errors.New("the plugin is not initialised: Init comes first")
-	ErrAlreadyInitialised = errors.New("the plugin is initialised already")
-	ErrShutDown           = errors.New("the plugin is shut down")
+	errNotInitialised     = errors.New("the plugin is not initialised: Init comes first")
+	errAlreadyInitialised = errors.New("the plugin is initialised already")
+	errShutDown           = errors.New("the plugin is shut down")
 )
 
 // defaultLockWait is long enough for a plugin process that is on its way out
@@ -83,9 +83,9 @@ func (g *InstanceGroup) running() (*opened, error) {
 	defer g.mu.Unlock()
 	switch {
 	case g.closed:
-		return nil, ErrShutDown
+		return nil, errShutDown
 	case g.opened == nil:
-		return nil, ErrNotInitialised
+		return nil, errNotInitialised
 	}
 	return g.opened, nil
 }

@@ -82,14 +82,14 @@ func TestEveryMethodNeedsInitAndKnowsShutdown(t *testing.T) {
 		require.ErrorIs(t, err, want)
 		require.ErrorIs(t, w.Heartbeat(ctx, "default-aaaaaaaa"), want)
 	}
-	check(ErrNotInitialised)
+	check(errNotInitialised)
 	w.start()
 	_, err := w.init(w.InstanceGroup)
-	require.ErrorIs(t, err, ErrAlreadyInitialised)
+	require.ErrorIs(t, err, errAlreadyInitialised)
 	require.NoError(t, w.Shutdown(t.Context()))
-	check(ErrShutDown)
+	check(errShutDown)
 	_, err = w.init(w.InstanceGroup)
-	require.ErrorIs(t, err, ErrShutDown)
+	require.ErrorIs(t, err, errShutDown)
 	require.NoError(t, w.Shutdown(t.Context()), "twice")
 }
 

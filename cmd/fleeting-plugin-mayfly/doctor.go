@@ -32,17 +32,13 @@ func (c doctorCommand) Run(ctx context.Context, s *streams, h *host.Host) error 
 	if c.JSON {
 		err = s.document(diagnosis{name, findings})
 	} else {
-		printDiagnosis(s, name, findings)
+		fmt.Fprintf(s.out, "backend %s\n", name)
+		for _, finding := range findings {
+			fmt.Fprintln(s.out, finding)
+		}
 	}
 	if err == nil && host.Missing(findings) != nil {
 		err = errSilent
 	}
 	return err
-}
-
-func printDiagnosis(s *streams, name string, findings []doctor.Finding) {
-	fmt.Fprintf(s.out, "backend %s\n", name)
-	for _, finding := range findings {
-		fmt.Fprintln(s.out, finding)
-	}
 }

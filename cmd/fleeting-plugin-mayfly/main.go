@@ -31,23 +31,18 @@ const (
 )
 
 func main() {
-	switch argument(1) {
-	case "guest": // before anything that a guest has no use for
-		os.Exit(guest())
-	case "-version", "--version": // as the fleeting library has them
-		useLibrary("version")
-		return
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "guest": // before anything that a guest has no use for
+			os.Exit(guest())
+		case "-version", "--version": // as the fleeting library has them
+			useLibrary("version")
+			return
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
-
-func argument(n int) string {
-	if len(os.Args) > n {
-		return os.Args[n]
-	}
-	return ""
 }
 
 // run is the program for everyone but the guest.

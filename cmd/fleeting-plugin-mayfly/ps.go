@@ -47,7 +47,8 @@ type listedWorker struct {
 	DeniedPackets *uint64 `json:"denied_packets,omitempty"`
 }
 
-// Run lists the workers that have a directory, running or not.
+// Run lists the workers that have a directory, running or not, from outside the
+// plugin processes that serve their pools.
 func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
@@ -57,8 +58,18 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	if err != nil {
 		return err
 	}
-	addMemory(ctx, h, settings, s.log, workers)
-	addDenied(ctx, h, settings, s.log, workers)
+	used := eachPool(settings, s.log, "the memory of workers", workers, func(c config.Config) (map[string]backend.Memory, error) {
+		return h.Memory(ctx, c, s.log)
+	})
+	for i, memory := range used {
+		workers[i].PSSBytes, workers[i].PrivateBytes = memory.PSS, memory.Private
+	}
+	denied := eachPool(settings, s.log, "what workers were denied", workers, func(c config.Config) (map[string]uint64, error) {
+		return h.Denied(ctx, c, s.log)
+	})
+	for i, packets := range denied {
+		workers[i].DeniedPackets = &packets
+	}
 	if c.JSON {
 		return s.document(workers)
 	}
@@ -89,25 +100,6 @@ func listWorkers(h *host.Host, c config.Config) ([]listedWorker, error) {
 		}
 	}
 	return workers, nil
-}
-
-// addMemory asks for it from outside the plugin processes, as all of ps.
-func addMemory(ctx context.Context, h *host.Host, c config.Config, log *slog.Logger, workers []listedWorker) {
-	used := eachPool(c, log, "the memory of workers", workers, func(c config.Config) (map[string]backend.Memory, error) {
-		return h.Memory(ctx, c, log)
-	})
-	for i, memory := range used {
-		workers[i].PSSBytes, workers[i].PrivateBytes = memory.PSS, memory.Private
-	}
-}
-
-func addDenied(ctx context.Context, h *host.Host, c config.Config, log *slog.Logger, workers []listedWorker) {
-	denied := eachPool(c, log, "what workers were denied", workers, func(c config.Config) (map[string]uint64, error) {
-		return h.Denied(ctx, c, log)
-	})
-	for i, packets := range denied {
-		workers[i].DeniedPackets = &packets
-	}
 }
 
 // eachPool asks once for every pool of the workers, and returns what is known by

@@ -21,8 +21,8 @@ const (
 	parentInterval = 500 * time.Millisecond
 )
 
-// parent is taken before anything else happens: asked for later, it might be
-// who adopted us.
+// parent is asked for before anything else happens: later it might be the process
+// that has taken the place of a runner that died.
 var parent = os.Getppid()
 
 type serveCommand struct{}
@@ -37,7 +37,9 @@ func (serveCommand) Run(h *host.Host) error {
 	outliveSignals(log)
 	sockets := ownSocketDir(log)
 	go func() {
-		awaitOrphanage()
+		for os.Getppid() == parent { // else it has died, and another process has taken its place
+			time.Sleep(parentInterval)
+		}
 		log.Warn("the runner is gone: removing all workers")
 		sockets.remove(log)
 		reap(group, log)
@@ -66,14 +68,6 @@ func outliveSignals(log hclog.Logger) {
 			log.Info("signal received; the plugin ends when the runner does", "signal", received.String())
 		}
 	}()
-}
-
-// awaitOrphanage returns when the parent process has died and another one has
-// taken its place.
-func awaitOrphanage() {
-	for os.Getppid() == parent {
-		time.Sleep(parentInterval)
-	}
 }
 
 // reap removes all workers, unless that was done.

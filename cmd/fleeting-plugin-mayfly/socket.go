@@ -98,19 +98,15 @@ func (d socketDir) remove(log hclog.Logger) {
 func sweepSocketDirs(base string) {
 	entries, _ := os.ReadDir(base)
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), socketDirPrefix) {
-			sweepSocketDir(filepath.Join(base, entry.Name()))
+		path := filepath.Join(base, entry.Name())
+		if !strings.HasPrefix(entry.Name(), socketDirPrefix) {
+			continue
+		}
+		if lock, err := lockDir(path); lock != nil && err == nil {
+			_ = removeSockets(path)
+			lock.Close()
 		}
 	}
-}
-
-func sweepSocketDir(path string) {
-	lock, err := lockDir(path)
-	if lock == nil || err != nil {
-		return
-	}
-	defer lock.Close()
-	_ = removeSockets(path)
 }
 
 // removeSockets removes a directory that holds nothing but sockets: anything

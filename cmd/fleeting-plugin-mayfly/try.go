@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,17 +97,7 @@ func (c tryCommand) runJobs(ctx context.Context, s *streams, settings config.Con
 	}
 	jobs.Wait()
 	result.add(results)
-	return firstOf(errs)
-}
-
-// firstOf is one error of many that most likely have one reason.
-func firstOf(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...) // most likely they have one reason
 }
 
 func (c tryCommand) script() string {

@@ -44,7 +44,11 @@ func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 func (s *Store) hold(ctx context.Context, file *os.File) error {
 	err := filelock.Wait(ctx, file)
 	if err == nil {
-		signLock(file)
+		// Whoever finds it locked reads our pid. A full disk does not keep us from
+		// the pool: what is removed from it may make room.
+		if file.Truncate(0) == nil {
+			_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		}
 		return nil
 	}
 	if ctx.Err() == nil {
@@ -52,15 +56,6 @@ func (s *Store) hold(ctx context.Context, file *os.File) error {
 	}
 	return fmt.Errorf("%w: %s holds %s; stop it, or give this runner a pool of its own with plugin_config.pool: %w",
 		ErrHeld, holder(file), s.dir, context.Cause(ctx))
-}
-
-// signLock writes our pid into the lock file, for the error message of whoever
-// finds it locked. A disk without room for that does not keep us from the pool:
-// to remove what was left in it may be what makes room.
-func signLock(file *os.File) {
-	if file.Truncate(0) == nil {
-		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
 }
 
 // holder names the process that holds the lock, as far as the file tells.
