@@ -87,7 +87,7 @@ func waiting() (stage, line string) {
 }
 
 // alone works with the pool's lock held, for which it waits so long, and its
-// network open, after it has removed what was left there by one that was killed.
+// network open, after it has removed orphans there.
 func (h *Host) alone(ctx context.Context, c config.Config, a Assembly, wait time.Duration, work func() error) (err error) {
 	records, unlock, err := take(ctx, c, store.Open, wait)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 type gcCommand struct {
 	configuration
-	DryRun    bool `help:"Only say what is left over."`
+	DryRun    bool `help:"Only say what there is."`
 	Suspended bool `help:"Remove suspended workers too, which wait for their plugin."`
 	JSON      bool `help:"Print one JSON document."`
 }
@@ -47,7 +47,7 @@ func printSwept(s *streams, pool host.Swept) {
 		fmt.Fprintf(s.out, "pool %s: in use, left alone\n", pool.Pool)
 		return
 	}
-	did := "left over"
+	did := "orphan"
 	if pool.Removed {
 		did = "removed"
 	}
@@ -58,6 +58,6 @@ func printSwept(s *streams, pool host.Swept) {
 		fmt.Fprintf(s.out, "pool %s: kept: suspended worker %s\n", pool.Pool, id)
 	}
 	if len(pool.LeftOver) == 0 {
-		fmt.Fprintf(s.out, "pool %s: nothing left over\n", pool.Pool)
+		fmt.Fprintf(s.out, "pool %s: no orphans\n", pool.Pool)
 	}
 }

@@ -38,7 +38,7 @@ func (c tryCommand) Validate() error {
 	return nil
 }
 
-// Run builds the image, runs the jobs, and looks at what is left over.
+// Run builds the image, runs the jobs, and looks for orphans.
 func (c tryCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, runner, err := c.load()
 	if err != nil {
