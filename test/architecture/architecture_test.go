@@ -11,6 +11,7 @@ var checks = map[string]func([]file) []string{
 	"imports stay in their rooms":      badImports,
 	"only the wiring names a backend":  namedBackends,
 	"every package has a comment":      undocumented,
+	"an alias means one package":       ambiguousAliases,
 	"packages are named for something": vaguelyNamed,
 	"programs are in the table":        unlistedPrograms,
 	"lists of the kernel are repeated": bareDumps,
@@ -232,6 +233,37 @@ func TestUnlistedPrograms(t *testing.T) {
 			}
 			f := file{path: c.path, text: fmt.Sprintf("package x\n\nimport %s %q\n\nvar _ = %s\n", name, other, c.code)}
 			if bad := unlistedPrograms([]file{f}); (len(bad) > 0) != c.bad {
+				t.Errorf("found %q, want a violation: %v", bad, c.bad)
+			}
+		})
+	}
+}
+
+func TestAmbiguousAliases(t *testing.T) {
+	importing := func(path, imports string) file {
+		f, err := parseFile(path, "package x\nimport "+imports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	cases := map[string]struct {
+		imports []string
+		bad     bool
+	}{
+		"none":                 {[]string{`"example.org/a"`, `"example.org/b/a"`}, false},
+		"the same twice":       {[]string{`x "example.org/a"`, `x "example.org/a"`}, false},
+		"two":                  {[]string{`x "example.org/a"`, `x "example.org/b"`}, true},
+		"another's own name":   {[]string{`a "example.org/b"`, `"example.org/a"`}, true},
+		"imported for effects": {[]string{`_ "example.org/a"`, `_ "example.org/b"`}, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var files []file
+			for _, imports := range c.imports {
+				files = append(files, importing("pool/pool.go", imports))
+			}
+			if bad := ambiguousAliases(files); (len(bad) > 0) != c.bad {
 				t.Errorf("found %q, want a violation: %v", bad, c.bad)
 			}
 		})

@@ -31,6 +31,38 @@ func namedBackends(files []file) []string {
 	return bad
 }
 
+// ambiguousAliases returns every file that gives a package a name by which other
+// files import another package.
+func ambiguousAliases(files []file) []string {
+	meanings := map[string][]string{}
+	note := func(name, imported string) {
+		if name != "_" && name != "." && !slices.Contains(meanings[name], imported) {
+			meanings[name] = append(meanings[name], imported)
+		}
+	}
+	for _, f := range files {
+		for name, imported := range f.aliases {
+			note(name, imported)
+		}
+	}
+	for _, f := range files {
+		for _, imported := range f.imports {
+			if name := path.Base(imported); meanings[name] != nil && !slices.Contains(slices.Collect(maps.Values(f.aliases)), imported) {
+				note(name, imported)
+			}
+		}
+	}
+	var bad []string
+	for _, f := range files {
+		for name := range f.aliases {
+			if len(meanings[name]) > 1 {
+				bad = append(bad, fmt.Sprintf("%s: the alias %s means one of %s", f.path, name, strings.Join(meanings[name], " ")))
+			}
+		}
+	}
+	return bad
+}
+
 // undocumented returns every package without a comment that begins with its
 // name, as go doc wants it.
 func undocumented(files []file) []string {
