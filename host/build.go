@@ -13,17 +13,18 @@ import (
 )
 
 const (
-	// buildWait is how long a build waits for another one that was asked for
-	// from the command line.
+	// buildWait is how long a build waits for another one from the command line.
 	buildWait = time.Hour
-	// patience is how long it does so without a word.
-	patience = time.Second
+	// quietWait is how long it waits before it says so.
+	quietWait = time.Second
 )
 
 // BuildImage makes the golden image that a configuration asks for, for jobs
 // that log in as user, or finds it in the cache. It returns the name of the
 // backend too, which the configuration may have left open.
-func (h *Host) BuildImage(ctx context.Context, c config.Config, user string, progress image.Progress, log *slog.Logger) (golden image.Golden, name string, err error) {
+func (h *Host) BuildImage(
+	ctx context.Context, c config.Config, user string, progress image.Progress, log *slog.Logger,
+) (golden image.Golden, name string, err error) {
 	recipe, err := recipeOf(c, user)
 	if err != nil {
 		return image.Golden{}, "", err
@@ -43,23 +44,25 @@ func (h *Host) BuildImage(ctx context.Context, c config.Config, user string, pro
 		golden, err = a.Backend.Build(ctx, recipe, progress)
 		return err
 	}
-	err = h.alone(ctx, c, a, patience, build)
+	err = h.withPool(ctx, c, a, quietWait, build)
 	if !isTaken(ctx, err) {
 		return golden, a.Name, err
 	}
-	// Who has the image need not wait until another one is built.
+	// An image that is there need not wait until another one is built.
 	if golden, found, err := h.Images(c.ImagesDir()).Get(recipe.Digest()); found || err != nil {
 		return golden, a.Name, err
 	}
 	progress(waiting())
-	err = h.alone(ctx, c, a, buildWait, build)
+	err = h.withPool(ctx, c, a, buildWait, build)
 	return golden, a.Name, err
 }
 
 // PrepareTemplate makes the template that the workers of the pool are forked
 // from, where the backend can do that. A pool that is served by a plugin
 // process makes its own.
-func (h *Host) PrepareTemplate(ctx context.Context, c config.Config, golden image.Golden, progress image.Progress, log *slog.Logger) error {
+func (h *Host) PrepareTemplate(
+	ctx context.Context, c config.Config, golden image.Golden, progress image.Progress, log *slog.Logger,
+) error {
 	a, err := h.choose(ctx, c, log)
 	if err != nil {
 		return err
@@ -70,14 +73,15 @@ func (h *Host) PrepareTemplate(ctx context.Context, c config.Config, golden imag
 	}
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
 	prepare := func() error { return forker.Prepare(ctx, golden, size, progress) }
-	if err := h.alone(ctx, c, a, patience, prepare); !isTaken(ctx, err) {
+	if err := h.withPool(ctx, c, a, quietWait, prepare); !isTaken(ctx, err) {
 		return err
 	}
 	progress(waiting())
-	return h.alone(ctx, c, a, buildWait, prepare)
+	return h.withPool(ctx, c, a, buildWait, prepare)
 }
 
-// isTaken tells that another process has its turn, and this one still wants it.
+// isTaken tells that another process holds the pool, and that ctx lets this one
+// wait for it.
 func isTaken(ctx context.Context, err error) bool {
 	return errors.Is(err, store.ErrHeld) && ctx.Err() == nil
 }
@@ -86,9 +90,11 @@ func waiting() (stage, line string) {
 	return "waiting", "for another process of this program, which has its turn"
 }
 
-// alone works with the pool's lock held, for which it waits so long, and its
-// network open, after it has removed orphans there.
-func (h *Host) alone(ctx context.Context, c config.Config, a Assembly, wait time.Duration, work func() error) (err error) {
+// withPool does work with the pool's lock held, for which it waits so long, after
+// it has removed orphans, and with the network open.
+func (h *Host) withPool(
+	ctx context.Context, c config.Config, a Assembly, wait time.Duration, work func() error,
+) (err error) {
 	records, unlock, err := take(ctx, c, store.Open, wait)
 	if err != nil {
 		return err

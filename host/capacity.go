@@ -35,7 +35,8 @@ func checkRoom(c config.Config) (findings []doctor.Finding) {
 // more than addresses, the configuration's parser has seen to.
 func checkAddresses(c config.Config) doctor.Finding {
 	return doctor.Finding{Level: doctor.OK, What: "workers", Detail: fmt.Sprintf(
-		"%d at once at most: network.subnet %s holds %d, beside what they are made from, if no other pool takes addresses of it",
+		"%d at once at most: network.subnet %s holds %d, beside what they are made from, "+
+			"if no other pool takes addresses of it",
 		c.MaxWorkers(), c.Network.Subnet, c.Capacity())}
 }
 
@@ -47,7 +48,8 @@ func checkSpace(dir string, free int64) doctor.Finding {
 	}
 	if free < leastFree {
 		finding.Level = doctor.Warning
-		finding.Mend = fmt.Sprintf("make room for %d GiB and what your jobs write, or set plugin_config.state_dir to a larger disk", leastFree/gib)
+		finding.Mend = fmt.Sprintf("make room for %d GiB and what your jobs write, "+
+			"or set plugin_config.state_dir to a larger disk", leastFree/gib)
 	}
 	return finding
 }
@@ -57,13 +59,15 @@ func checkSpace(dir string, free int64) doctor.Finding {
 func checkMemory(c config.Config, total int64) doctor.Finding {
 	machines := total / c.Machine.Memory
 	finding := doctor.Finding{Level: doctor.OK, What: "memory", Detail: fmt.Sprintf(
-		"the host's %.1f GiB hold %d machines that use all of their %.1f GiB", inGiB(total), machines, inGiB(c.Machine.Memory))}
+		"the host's %.1f GiB hold %d machines that use all of their %.1f GiB",
+		inGiB(total), machines, inGiB(c.Machine.Memory))}
 	switch {
 	case machines < 1:
 		finding.Level, finding.Mend = doctor.Warning, "set plugin_config.machine.memory to less"
 	case int64(c.Host.MaxWorkers) > machines:
 		finding.Level = doctor.Warning
-		finding.Mend = fmt.Sprintf("set plugin_config.host.max_workers (%d) or machine.memory to less, unless jobs use only a part of it", c.Host.MaxWorkers)
+		finding.Mend = fmt.Sprintf("set plugin_config.host.max_workers (%d) or machine.memory to less, "+
+			"unless jobs use only a part of it", c.Host.MaxWorkers)
 	}
 	return finding
 }

@@ -24,7 +24,9 @@ type checker interface {
 // Check looks at everything that the configuration needs of this host, and
 // names the backend: of those that it leaves a choice of, the one that a plugin
 // would take, or else the first.
-func (h *Host) Check(ctx context.Context, c config.Config, log *slog.Logger) (name string, findings []doctor.Finding, err error) {
+func (h *Host) Check(
+	ctx context.Context, c config.Config, log *slog.Logger,
+) (name string, findings []doctor.Finding, err error) {
 	candidates, err := h.candidates(c, log)
 	if err != nil {
 		return "", nil, err
@@ -49,7 +51,8 @@ func checkAll(ctx context.Context, candidates []Assembly) (Assembly, []doctor.Fi
 			continue
 		}
 		if len(candidates) > 1 {
-			findings = slices.Insert(findings, 0, doctor.Finding{Level: doctor.OK, What: "backend", Detail: whyChosen(candidates, a.Name)})
+			chosen := doctor.Finding{Level: doctor.OK, What: "backend", Detail: whyChosen(candidates, a.Name)}
+			findings = slices.Insert(findings, 0, chosen)
 		}
 		return a, findings
 	}
@@ -112,7 +115,7 @@ func Missing(findings []doctor.Finding) error {
 func (h *Host) checkImages(c config.Config) (findings []doctor.Finding) {
 	_, err := h.Images(c.ImagesDir()).List()
 	var each interface{ Unwrap() []error }
-	if !errors.As(err, &each) { // what nobody may read, the state directory's finding tells of
+	if !errors.As(err, &each) { // the directory cannot be read, which checkStateDir reports
 		return nil
 	}
 	for _, err := range each.Unwrap() {

@@ -28,16 +28,16 @@ func (h *Host) candidates(c config.Config, log *slog.Logger) ([]Assembly, error)
 		return c.Backend == b.Name || c.Backend == config.BackendAuto && b.Automatic
 	})
 	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("plugin_config.backend: %q finds no backend on %s yet; %q works everywhere, for tests and demos",
-			c.Backend, runtime.GOOS, config.BackendSynthetic)
+		err = fmt.Errorf("plugin_config.backend: %q finds no backend on %s yet; "+
+			"%q works everywhere, for tests and demos", c.Backend, runtime.GOOS, config.BackendSynthetic)
 	}
 	return found, err
 }
 
 // everyone is every backend of this system, whichever the configuration names:
-// another one may have served the pool before. Where this process lacks root, a
-// backend that needs it has served nothing in a directory of this user's, and
-// could not even be asked.
+// another one may have served the pool before. Where this process lacks root, the
+// backends that need it are left out: they cannot have served a pool in a
+// directory of this user's.
 func (h *Host) everyone(c config.Config, log *slog.Logger) ([]Assembly, error) {
 	all, err := h.assemble(c, log, func(Builder) bool { return true })
 	return slices.DeleteFunc(all, Assembly.lacksRoot), err
@@ -93,14 +93,15 @@ func firstThatWorks(ctx context.Context, candidates []Assembly, log *slog.Logger
 	return Assembly{}, errors.Join(lacking...)
 }
 
-// works says what the host lacks for the backend. A host too busy to answer in
-// time lacks nothing that is known.
+// works says what the host lacks for the backend. A host that is too busy to
+// answer in time is taken as it is.
 func (a Assembly) works(ctx context.Context, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	err := Missing(a.check(ctx))
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		log.Warn("this host was not looked at to the end, and is taken as it is", "backend", a.Name, "limit", checkLimit)
+		log.Warn("this host was not looked at to the end, and is taken as it is",
+			"backend", a.Name, "limit", checkLimit)
 		return nil
 	}
 	return err
@@ -116,14 +117,15 @@ func whyChosen(candidates []Assembly, name string) string {
 	return fmt.Sprintf("%s is the first of %s for which this host lacks nothing", name, strings.Join(names, ", "))
 }
 
-// check looks at what the backend needs of the host. The rest means nothing as
-// long as root is missing.
+// check looks at what the backend needs of the host; only at the user where root is
+// missing, since the rest of the answers would be wrong.
 func (a Assembly) check(ctx context.Context) []doctor.Finding {
 	if a.lacksRoot() {
 		return []doctor.Finding{{
 			Level: doctor.Missing, What: "root",
-			Detail: fmt.Sprintf("this process runs as uid %d, and machines with networks of their own need root", os.Geteuid()),
-			Mend:   "run the program, and GitLab Runner, as root",
+			Detail: fmt.Sprintf("this process runs as uid %d, and machines with networks of their own need root",
+				os.Geteuid()),
+			Mend: "run the program, and GitLab Runner, as root",
 		}}
 	}
 	return a.Backend.Check(ctx)

@@ -15,10 +15,9 @@ import (
 // to their disks.
 const private = 0o700
 
-// makeDirectories makes what all pools share. The state directory, if it is
-// there, keeps the mode that somebody gave it; what is ours below it is closed
-// to others, also when an older version made it. Unmake removes those that are
-// new, and empty still.
+// makeDirectories makes the directories that all pools share. The state directory,
+// if it is there, keeps its mode; those below it are closed to others, also when
+// an older version made them. Unmake removes those that are new and still empty.
 func makeDirectories(c config.Config) (unmake func(), err error) {
 	var made []string // the deepest last
 	unmake = func() {

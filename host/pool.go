@@ -13,8 +13,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 )
 
-// undoTimeout bounds what is done to leave nothing behind of what failed. The
-// caller is told of the failure only after that.
+// undoTimeout bounds the undoing of what failed. The caller is told of the failure
+// only after that.
 const undoTimeout = 10 * time.Second
 
 // Pool is a pool that this process serves.
@@ -33,7 +33,9 @@ type Pool struct {
 // nothing is left of the attempt.
 //
 // All that outlives OpenPool runs on the pool's own contexts: ctx may end then.
-func (h *Host) OpenPool(ctx context.Context, c config.Config, user string, wait time.Duration, log *slog.Logger) (*Pool, error) {
+func (h *Host) OpenPool(
+	ctx context.Context, c config.Config, user string, wait time.Duration, log *slog.Logger,
+) (*Pool, error) {
 	a, err := h.choose(ctx, c, log)
 	if err != nil {
 		return nil, err
@@ -86,7 +88,7 @@ func (p *Pool) Close(ctx context.Context) error {
 // only, and would take away leases and directories under machines that run.
 //
 // A backend that cannot say what it has made, such as one whose tool is another
-// program on this system, keeps nobody from the rest.
+// program on this system, does not hide what the others have made.
 func othersOrphans(ctx context.Context, all []Assembly, served string, log *slog.Logger) map[string]teardown.Steps {
 	found := make(map[string]teardown.Steps)
 	for _, a := range all {
@@ -114,14 +116,17 @@ func othersOrphans(ctx context.Context, all []Assembly, served string, log *slog
 func (a Assembly) asFormer(step teardown.Step) teardown.Step {
 	return func(ctx context.Context, id string) error {
 		if err := step(ctx, id); err != nil {
-			return fmt.Errorf("by backend %q, which served the pool before (`doctor --backend %s` says what it lacks): %w", a.Name, a.Name, err)
+			return fmt.Errorf("by backend %q, which served the pool before "+
+				"(`doctor --backend %s` says what it lacks): %w", a.Name, a.Name, err)
 		}
 		return nil
 	}
 }
 
 // take opens a pool's directory and takes its lock, for which it waits so long.
-func take(ctx context.Context, c config.Config, open func(dir string) (*store.Store, error), wait time.Duration) (records *store.Store, unlock func() error, err error) {
+func take(
+	ctx context.Context, c config.Config, open func(dir string) (*store.Store, error), wait time.Duration,
+) (records *store.Store, unlock func() error, err error) {
 	records, err = open(c.PoolDir())
 	if err != nil {
 		return nil, nil, err

@@ -17,13 +17,13 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// peek is how long a sweep waits for a pool's lock: one try.
-const peek = 50 * time.Millisecond
+// sweepWait is how long a sweep waits for a pool's lock: one try.
+const sweepWait = 50 * time.Millisecond
 
 // Swept is what a sweep found of one pool.
 type Swept struct {
 	Pool string `json:"pool"`
-	// Held says that a plugin process serves the pool, which was left alone.
+	// Held says that a plugin process serves the pool, where nothing was done.
 	Held bool `json:"held"`
 	// LeftOver are the orphans.
 	LeftOver []string `json:"left_over"`
@@ -62,13 +62,15 @@ func (h *Host) Sweep(ctx context.Context, c config.Config, do Sweeping, log *slo
 	return swept, errors.Join(errs...)
 }
 
-func (h *Host) sweepPool(ctx context.Context, c config.Config, do Sweeping, log *slog.Logger) (result Swept, err error) {
+func (h *Host) sweepPool(
+	ctx context.Context, c config.Config, do Sweeping, log *slog.Logger,
+) (result Swept, err error) {
 	result = Swept{Pool: c.Pool, LeftOver: []string{}, Suspended: []string{}}
 	open := store.Open
 	if !do.Remove {
 		open = store.Look
 	}
-	records, unlock, err := take(ctx, c, open, peek)
+	records, unlock, err := take(ctx, c, open, sweepWait)
 	if errors.Is(err, store.ErrHeld) {
 		result.Held = true
 		return result, nil

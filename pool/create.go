@@ -56,7 +56,9 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 
 // start takes a worker from its golden image to ready, within the start
 // timeout.
-func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock *stopwatch) (backend.Machine, store.Record, error) {
+func (p *Pool) start(
+	ctx context.Context, w *worker, golden image.Golden, clock *stopwatch,
+) (backend.Machine, store.Record, error) {
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
@@ -77,7 +79,9 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 
 // startMachine makes all that a worker consists of, and fills in its record. The
 // order is the reverse of teardown's.
-func (p *Pool) startMachine(ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
+func (p *Pool) startMachine(
+	ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch,
+) (backend.Machine, error) {
 	spec, key, err := p.prepare(ctx, w, record)
 	if err != nil {
 		return nil, err
@@ -192,7 +196,7 @@ func (s *stopwatch) lap(phase string) {
 }
 
 // parts returns a context that has what is done with it in one phase noted part
-// by part, as "start.disk". The log is spared them.
+// by part, as "start.disk". They are in the record, not in the log.
 func (s *stopwatch) parts(ctx context.Context, of string) context.Context {
 	since := s.since
 	return phase.With(ctx, func(part string) {

@@ -15,8 +15,8 @@ import (
 //
 // Orphans are never reported as workers: the runner would count each one that
 // it has to remove as a failure. Open waits for one try at each; one that could
-// not be removed is tried again in the background, so that it keeps nobody from
-// the pool.
+// not be removed is tried again in the background, so that the pool opens all the
+// same.
 func (p *Pool) Open(ctx context.Context) error {
 	if err := p.network.Open(ctx); err != nil {
 		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
@@ -40,13 +40,13 @@ func (p *Pool) Open(ctx context.Context) error {
 
 func (p *Pool) buildGolden() {
 	p.golden.run(p.growing, func(err error, pause time.Duration) {
-		p.log.Error("building the golden image failed", "image", p.config.Recipe.Digest(), "err", err, "again_in", pause)
+		p.log.Error("building the golden image failed",
+			"image", p.config.Recipe.Digest(), "err", err, "again_in", pause)
 	})
 }
 
-// orphans lists every worker of which anything exists, whoever knows of it:
-// the store, the backend, one before it, or the network; but those that were
-// adopted.
+// orphans lists every worker of which the store, the backend, another backend or
+// the network knows anything, except those that were adopted.
 func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, error) {
 	found := make(map[string]struct{})
 	recorded, err := p.store.List()

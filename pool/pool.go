@@ -74,8 +74,7 @@ type Access interface {
 type Key string
 
 // Pool is the workers of one [[runners]] entry. All methods may be called
-// concurrently; none but Open and Close waits for anything but a mutex and,
-// in Grow, the making of directories.
+// concurrently; none but Open and Close waits for anything but a mutex.
 type Pool struct {
 	config  Config
 	backend backend.Backend
@@ -93,8 +92,8 @@ type Pool struct {
 	demand chan struct{}
 
 	// growing is the context of all that makes and watches workers; Close ends
-	// it first. reaping is the context of all teardown: no caller's hurry ends
-	// it, only a Close that has run out of time.
+	// it first. reaping is the context of all teardown, which only a Close ends
+	// that has run out of time.
 	growing context.Context
 	stop    context.CancelCauseFunc
 	reaping context.Context

@@ -126,14 +126,17 @@ func (p *Pool) addToStock(s spare) bool {
 	return true
 }
 
-func (p *Pool) makeSpare(ctx context.Context, stocker backend.Stocker, golden image.Golden, id string) (network.Lease, error) {
+func (p *Pool) makeSpare(
+	ctx context.Context, stocker backend.Stocker, golden image.Golden, id string,
+) (network.Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.config.StartTimeout)
 	defer cancel()
 	dir, err := p.store.Reserve(id)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	if err := p.store.Save(store.Record{ID: id, State: string(Spare), CreatedAt: time.Now(), ImageDigest: golden.Digest}); err != nil {
+	record := store.Record{ID: id, State: string(Spare), CreatedAt: time.Now(), ImageDigest: golden.Digest}
+	if err := p.store.Save(record); err != nil {
 		return network.Lease{}, err
 	}
 	lease, err := p.network.Acquire(ctx, id)

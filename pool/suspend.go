@@ -169,7 +169,8 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
-	machine, err := suspender.Resume(ctx, backend.Spec{ID: record.ID, Dir: p.store.Dir(record.ID), Size: p.size(), Lease: lease})
+	spec := backend.Spec{ID: record.ID, Dir: p.store.Dir(record.ID), Size: p.size(), Lease: lease}
+	machine, err := suspender.Resume(ctx, spec)
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}

@@ -14,7 +14,9 @@ import (
 // Init opens the pool. When it fails, nothing is left of the attempt: the runner
 // tries again, in a process of its own each time, and never calls Shutdown. The
 // pool outlives ctx, which ends with Init.
-func (g *InstanceGroup) Init(ctx context.Context, logger hclog.Logger, settings fleetingprovider.Settings) (fleetingprovider.ProviderInfo, error) {
+func (g *InstanceGroup) Init(
+	ctx context.Context, logger hclog.Logger, settings fleetingprovider.Settings,
+) (fleetingprovider.ProviderInfo, error) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	c, err := g.begin()

@@ -8,8 +8,9 @@ import (
 	"os"
 )
 
-// Listen opens a listening socket for a process to inherit, so that nobody has
-// to wait until it has opened one. It outlives the listener here.
+// Listen opens a listening socket for a process to inherit, which can be connected
+// to at once, before that process runs. The socket's file stays on disk when the
+// descriptor is closed.
 func Listen(path string) (*os.File, error) {
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
-// Tag tells whose a process is, to everybody who looks at the list of
-// processes, us after a crash among them: an option among its arguments, the
-// value of which holds the worker's directory.
+// Tag marks a process as a worker's, so that it is found in the list of processes
+// after a crash: an option among its arguments, the value of which holds the
+// worker's directory.
 type Tag struct {
 	// Option is the option. Its value is the next argument, or the rest of its own
 	// where it ends in "=": Prefix, the directory of a worker below WorkersDir, and

@@ -20,7 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// stateBuilding is no worker's state: an image is made there.
+// stateBuilding is the state of a directory in which an image is made.
 const stateBuilding = "building"
 
 type psCommand struct {
@@ -58,16 +58,12 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	if err != nil {
 		return err
 	}
-	used := eachPool(settings, s.log, "the memory of workers", workers, func(c config.Config) (map[string]backend.Memory, error) {
-		return h.Memory(ctx, c, s.log)
-	})
-	for i, memory := range used {
+	memory := func(c config.Config) (map[string]backend.Memory, error) { return h.Memory(ctx, c, s.log) }
+	for i, memory := range eachPool(settings, s.log, "the memory of workers", workers, memory) {
 		workers[i].PSSBytes, workers[i].PrivateBytes = memory.PSS, memory.Private
 	}
-	denied := eachPool(settings, s.log, "what workers were denied", workers, func(c config.Config) (map[string]uint64, error) {
-		return h.Denied(ctx, c, s.log)
-	})
-	for i, packets := range denied {
+	denied := func(c config.Config) (map[string]uint64, error) { return h.Denied(ctx, c, s.log) }
+	for i, packets := range eachPool(settings, s.log, "what workers were denied", workers, denied) {
 		workers[i].DeniedPackets = &packets
 	}
 	if c.JSON {
@@ -168,7 +164,7 @@ func readySeconds(record store.Record) float64 {
 	return secondsBetween(record.CreatedAt, record.ReadyAt)
 }
 
-// secondsBetween is nothing where the clock was set back in between.
+// secondsBetween is 0 where the clock was set back in between.
 func secondsBetween(began, ended time.Time) float64 { return max(0, ended.Sub(began).Seconds()) }
 
 func printWorkers(s *streams, workers []listedWorker) error {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// reapLimit bounds what is done for the workers when nobody waits for us
-	// any more. Whatever is left then, the next plugin process removes.
+	// reapLimit bounds the removal of the workers when the runner has ended or no
+	// longer waits for the plugin. The next plugin process removes the rest.
 	reapLimit = time.Minute
 	// parentInterval is how often we look whether the runner still lives.
 	parentInterval = 500 * time.Millisecond
@@ -46,19 +46,19 @@ func (serveCommand) Run(h *host.Host) error {
 		os.Exit(exitFailure)
 	}()
 	plugin.Serve(group)
-	sockets.remove(log) // first, since the runner kills who takes long to end
+	sockets.remove(log) // first, since the runner kills a plugin that takes long to end
 	reap(group, log)    // the runner need not have called Shutdown
 	return nil
 }
 
-// outliveSignals keeps a signal to the whole process group, which a service
-// manager sends when it stops the runner, from ending the plugin: the runner
-// lets its jobs finish first, and then ends us itself. Likewise SIGHUP, by
-// which the runner reloads its configuration, and SIGPIPE, which our next log
-// line would bring when the runner is dead, before the workers are removed.
+// outliveSignals keeps signals from ending the plugin: SIGTERM and SIGQUIT, which a
+// service manager sends to the whole process group when it stops the runner,
+// because the runner lets its jobs finish first and then ends the plugin itself;
+// SIGHUP, by which the runner reloads its configuration; SIGPIPE, which the next
+// log line would cause when the runner is dead, before the workers are removed.
 //
-// The signals are caught rather than ignored because a child process would
-// inherit that.
+// The signals are caught, not ignored, because a child process inherits what is
+// ignored.
 func outliveSignals(log hclog.Logger) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)

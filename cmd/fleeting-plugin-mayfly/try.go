@@ -54,7 +54,9 @@ func (c tryCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 // try builds the image in this process, where a mistake in it ends the command
 // at once, and makes the template; the plugin then finds both. The outcome is nil when
 // it did not come to running jobs; otherwise an error says why not all ran.
-func (c tryCommand) try(ctx context.Context, s *streams, h *host.Host, settings config.Config, user string) (*outcome, error) {
+func (c tryCommand) try(
+	ctx context.Context, s *streams, h *host.Host, settings config.Config, user string,
+) (*outcome, error) {
 	progress := newProgress(s.err).report
 	golden, backend, err := h.BuildImage(ctx, settings, user, progress, s.log)
 	if err != nil {
@@ -81,7 +83,9 @@ func (c tryCommand) try(ctx context.Context, s *streams, h *host.Host, settings 
 
 // runJobs starts the plugin, runs all jobs at once as far as there is room for
 // their workers, and ends the plugin.
-func (c tryCommand) runJobs(ctx context.Context, s *streams, settings config.Config, user string, result *outcome) error {
+func (c tryCommand) runJobs(
+	ctx context.Context, s *streams, settings config.Config, user string, result *outcome,
+) error {
 	late := fmt.Errorf("not all jobs were done within %s", tryLimit)
 	ctx, cancel := context.WithTimeoutCause(ctx, tryLimit, late)
 	defer cancel()

@@ -18,9 +18,8 @@ import (
 var ErrHeld = errors.New("pool is held by another plugin process")
 
 // Lock makes this process the owner of the pool, and tries until ctx ends. The
-// kernel drops the lock when the process dies, however it dies, and no child
-// process inherits it. Nobody owns a pool that never was locked, and who only
-// looks does not change that.
+// kernel drops the lock when the process ends, and no child process inherits it. A
+// store from Look makes no lock file: a pool without one has no owner.
 func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 	path, flags := filepath.Join(s.dir, LockFile), os.O_RDWR // close-on-exec, as all that os opens
 	if !s.looking {
