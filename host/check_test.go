@@ -28,20 +28,21 @@ func TestMissingHasALineForEachWithItsMend(t *testing.T) {
 		{Level: doctor.OK, What: "b"},
 		{Level: doctor.Missing, What: "c", Detail: "not found", Mend: "install c"},
 	})
-	require.EqualError(t, err, "missing  a: not found\n         mend: install a\nmissing  c: not found\n         mend: install c")
+	require.EqualError(t, err, "missing  a: not found\n         mend: install a\n"+
+		"missing  c: not found\n         mend: install c")
 }
 
 func TestStateDirThatCannotBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	finding := (&Host{CanReflink: func(string) bool { return false }}).checkStateDir(filepath.Join(file, "state"))
+	finding := newWorld(t).checkStateDir(filepath.Join(file, "state"))
 	require.Equal(t, doctor.Missing, finding.Level)
 	require.NotEmpty(t, finding.Mend)
 }
 
 func TestStateDirStaysAsItWas(t *testing.T) {
 	dir := t.TempDir()
-	require.NotEqual(t, doctor.Missing, (&Host{CanReflink: func(string) bool { return false }}).checkStateDir(dir).Level)
+	require.NotEqual(t, doctor.Missing, newWorld(t).checkStateDir(dir).Level)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
@@ -50,7 +51,7 @@ func TestStateDirStaysAsItWas(t *testing.T) {
 func TestStateDirIsNotMadeByLookingAtIt(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "lib", "mayfly")
-	finding := (&Host{CanReflink: func(string) bool { return false }}).checkStateDir(dir)
+	finding := newWorld(t).checkStateDir(dir)
 	require.NotEqual(t, doctor.Missing, finding.Level)
 	require.Contains(t, finding.Detail, dir+" will be made; "+parent+" is writable")
 	entries, err := os.ReadDir(parent)
@@ -248,13 +249,16 @@ func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	require.NoError(t, err)
 	dir := filepath.Join(c.ImagesDir(), recipe.Digest())
 	require.NoError(t, os.MkdirAll(dir, 0o700))
-	manifest, err := json.Marshal(image.Manifest{Version: image.ManifestVersion, Digest: recipe.Digest(), BuiltSeconds: 7})
+	manifest, err := json.Marshal(image.Manifest{
+		Version: image.ManifestVersion, Digest: recipe.Digest(), BuiltSeconds: 7,
+	})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, image.ManifestFile), manifest, 0o600))
 	_, unlock, err = take(ctx, c, store.Open, time.Second)
 	require.NoError(t, err)
 	defer unlock()
-	golden, name, err := w.BuildImage(ctx, w.config(), "root", func(stage, _ string) { t.Error("it should not", stage) }, silent)
+	unwanted := func(stage, _ string) { t.Error("it should not", stage) }
+	golden, name, err := w.BuildImage(ctx, w.config(), "root", unwanted, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	require.InDelta(t, 7, golden.BuiltSeconds, 0)

@@ -89,7 +89,8 @@ func TestOrphansOfTheNetworkAreFoundAndRemoved(t *testing.T) {
 
 	found, err := findOrphans(t.Context(), w.config(), parts)
 	require.NoError(t, err)
-	require.Equal(t, []string{"lease default-aaaaaaaa", "worker directory default-bbbbbbbb", "table mayfly"}, found.list())
+	require.Equal(t,
+		[]string{"lease default-aaaaaaaa", "worker directory default-bbbbbbbb", "table mayfly"}, found.list())
 	require.NoError(t, found.remove(t.Context(), records, parts))
 	found, err = findOrphans(t.Context(), w.config(), parts)
 	require.NoError(t, err)
@@ -110,7 +111,9 @@ func TestSweepKeepsSuspendedWorkersUnlessToldOtherwise(t *testing.T) {
 
 	swept, err := w.Sweep(t.Context(), c, Sweeping{Remove: true}, silent)
 	require.NoError(t, err)
-	require.Equal(t, []Swept{{Pool: "gone", LeftOver: []string{}, Suspended: []string{"gone-aaaaaaaa"}, Removed: true}}, swept)
+	require.Equal(t, []Swept{
+		{Pool: "gone", LeftOver: []string{}, Suspended: []string{"gone-aaaaaaaa"}, Removed: true},
+	}, swept)
 	require.DirExists(t, dir)
 	left, err := w.Orphans(t.Context(), c)
 	require.NoError(t, err)

@@ -36,7 +36,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, stateDir: shortDir(t)}
 	w.assembly = Assembly{
-		Name: config.BackendSynthetic, Backend: synthetic.New(synthetic.Options{}), Network: network.None{}, Access: access.SSH{},
+		Name: config.BackendSynthetic, Backend: synthetic.New(synthetic.Options{}),
+		Network: network.None{}, Access: access.SSH{},
 	}
 	build := func(config.Config, *slog.Logger) (Assembly, error) { return w.assembly, nil }
 	w.Host = &Host{
@@ -58,7 +59,9 @@ func shortDir(t *testing.T) string {
 }
 
 func (w *world) config() config.Config {
-	c, err := config.Default().With(func(c *config.Config) { c.Backend, c.StateDir = config.BackendSynthetic, w.stateDir })
+	c, err := config.Default().With(func(c *config.Config) {
+		c.Backend, c.StateDir = config.BackendSynthetic, w.stateDir
+	})
 	require.NoError(w.t, err)
 	return c
 }

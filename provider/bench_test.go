@@ -19,7 +19,9 @@ import (
 
 // full is an instance group with so many running synthetic workers.
 func full(b *testing.B, workers, max int) *InstanceGroup {
-	assembly := host.Assembly{Backend: synthetic.New(synthetic.Options{}), Network: network.None{}, Access: access.SSH{}}
+	assembly := host.Assembly{
+		Backend: synthetic.New(synthetic.Options{}), Network: network.None{}, Access: access.SSH{},
+	}
 	g := New(plugin.VersionInfo{}, hostWith(func() host.Assembly { return assembly }))
 	c, err := config.Parse(fmt.Appendf(nil, `{"backend": "synthetic", "state_dir": %q,
 		"host": {"max_workers": %d, "concurrent_starts": 64}}`, b.TempDir(), max))

@@ -33,7 +33,9 @@ func logged(t *testing.T, level hclog.Level, log func(*slog.Logger)) []map[strin
 
 func TestLevelsReachTheRunner(t *testing.T) {
 	all := func(log *slog.Logger) {
-		for _, level := range []slog.Level{slog.LevelDebug - 4, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		for _, level := range []slog.Level{
+			slog.LevelDebug - 4, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError,
+		} {
 			log.Log(t.Context(), level, "said")
 		}
 	}

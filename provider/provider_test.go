@@ -58,7 +58,7 @@ func TestInfo(t *testing.T) {
 
 func TestMaxSizeIsTheSubnetsWhenNothingElseIsSaid(t *testing.T) {
 	for keys, want := range map[string]int{
-		`"network": {"subnet": "10.1.0.0/28"}`:                             12, // 13 addresses, one of them for a template
+		`"network": {"subnet": "10.1.0.0/28"}`:                             12, // a template has one, too
 		`"network": {"subnet": "10.1.0.0/29"}, "fork": {"spares": 1}`:      3,
 		`"network": {"subnet": "10.1.0.0/29"}, "host": {"max_workers": 2}`: 2,
 	} {
@@ -296,9 +296,10 @@ func TestInitDoesNotFailWithWhatAnotherBackendLeft(t *testing.T) {
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	leases := &leasing{leases: []string{"default-oooooooo"}}
 	other := &predecessor{left: []backend.Machine{left{}}, lacking: true}
-	w.host.Backends = append(w.host.Backends, host.Builder{Name: "other", Build: func(config.Config, *slog.Logger) (host.Assembly, error) {
+	build := func(config.Config, *slog.Logger) (host.Assembly, error) {
 		return host.Assembly{Backend: other, Network: leases}, nil
-	}})
+	}
+	w.host.Backends = append(w.host.Backends, host.Builder{Name: "other", Build: build})
 	var log bytes.Buffer
 	_, err := w.Init(t.Context(), hclog.New(&hclog.LoggerOptions{Output: &log}), fleetingprovider.Settings{})
 	require.NoError(t, err)
@@ -315,7 +316,8 @@ func TestInitDoesNotFailWithWhatAnotherBackendLeft(t *testing.T) {
 	require.NoError(t, w.Shutdown(t.Context()))
 	require.Equal(t, []string{"default-oooooooo"}, other.destroyed)
 	require.Empty(t, leases.leases)
-	require.Contains(t, log.String(), "which served the pool before (`doctor --backend other` says what it lacks): its tool is not found")
+	require.Contains(t, log.String(),
+		"which served the pool before (`doctor --backend other` says what it lacks): its tool is not found")
 }
 
 // failing is a backend that cannot build.
@@ -341,7 +343,7 @@ func TestFailedBuildWaitsInCreatingAndFailsItsWorkers(t *testing.T) {
 
 func TestUserThatNoGuestWouldTakeIsRefused(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
-	_, err := w.Init(t.Context(), nullLogger, fleetingprovider.Settings{ConnectorConfig: fleetingprovider.ConnectorConfig{Username: "a b"}})
+	_, err := w.Init(t.Context(), nullLogger, loggingInAs("a b"))
 	require.ErrorContains(t, err, "connector_config.username")
 }
 

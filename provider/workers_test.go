@@ -131,7 +131,8 @@ func TestConnectInfoStartsFromTheRunnersSettings(t *testing.T) {
 		},
 		ID: "a", InternalAddr: "10.210.0.2:22", ExternalAddr: "10.210.0.2:22",
 	}
-	require.Equal(t, want, connectInfo("a", fleetingprovider.ConnectorConfig{}, connection), "nothing is zero that must not be")
+	require.Equal(t, want, connectInfo("a", fleetingprovider.ConnectorConfig{}, connection),
+		"nothing is zero that must not be")
 
 	want.Keepalive, want.Timeout = time.Second, time.Minute
 	require.Equal(t, want, connectInfo("a", fleetingprovider.ConnectorConfig{
@@ -151,9 +152,14 @@ func TestHeartbeatFailsForWhatDoesNotRun(t *testing.T) {
 	require.ErrorIs(t, w.Heartbeat(t.Context(), "default-aaaaaaaa"), fleetingprovider.ErrInstanceUnhealthy)
 }
 
+// loggingInAs are the runner's settings with a user for jobs.
+func loggingInAs(user string) fleetingprovider.Settings {
+	return fleetingprovider.Settings{ConnectorConfig: fleetingprovider.ConnectorConfig{Username: user}}
+}
+
 func TestJobsLogInAsTheRunnersUser(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
-	_, err := w.Init(t.Context(), nullLogger, fleetingprovider.Settings{ConnectorConfig: fleetingprovider.ConnectorConfig{Username: "root"}})
+	_, err := w.Init(t.Context(), nullLogger, loggingInAs("root"))
 	require.NoError(t, err)
 	info, err := w.ConnectInfo(t.Context(), w.grow(1)[0])
 	require.NoError(t, err)

@@ -24,7 +24,8 @@ import (
 // TestMain finds goroutines that outlive their instance group. The connector's
 // own ends only when it wakes up next.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"))
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"))
 }
 
 // soon is how long a test waits for what should take moments, and may take much
@@ -99,7 +100,9 @@ func (w *world) update() map[string]fleetingprovider.State {
 }
 
 // await updates until the states fit, as the runner does.
-func (w *world) await(what string, fits func(map[string]fleetingprovider.State) bool) map[string]fleetingprovider.State {
+func (w *world) await(
+	what string, fits func(map[string]fleetingprovider.State) bool,
+) map[string]fleetingprovider.State {
 	w.t.Helper()
 	for deadline := time.Now().Add(soon); ; time.Sleep(5 * time.Millisecond) {
 		seen := w.update()

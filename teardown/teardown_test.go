@@ -3,6 +3,7 @@ package teardown
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,15 +12,32 @@ import (
 func TestDirectoryGoesLastAndOnlyWhenNothingElseIsLeft(t *testing.T) {
 	stuck := errors.New("stuck")
 	cases := map[string]struct {
-		fails []string
-		done  []string
-		err   string
+		fail, done []string
+		err        string
 	}{
-		"all succeeds":        {nil, []string{"machine", "machine of another", "lease", "lease of another", "directory"}, ""},
-		"a machine is stuck":  {[]string{"machine"}, []string{"machine of another", "lease", "lease of another"}, "destroying the machine of a: stuck"},
-		"a lease is stuck":    {[]string{"lease of another"}, []string{"machine", "machine of another", "lease"}, "releasing the lease of a: stuck"},
-		"both are":            {[]string{"machine", "lease"}, []string{"machine of another", "lease of another"}, "destroying the machine of a: stuck\nreleasing the lease of a: stuck"},
-		"the directory stays": {[]string{"directory"}, []string{"machine", "machine of another", "lease", "lease of another"}, "stuck"},
+		"all succeeds": {
+			done: []string{"machine", "machine of another", "lease", "lease of another", "directory"},
+		},
+		"a machine is stuck": {
+			fail: []string{"machine"},
+			done: []string{"machine of another", "lease", "lease of another"},
+			err:  "destroying the machine of a: stuck",
+		},
+		"a lease is stuck": {
+			fail: []string{"lease of another"},
+			done: []string{"machine", "machine of another", "lease"},
+			err:  "releasing the lease of a: stuck",
+		},
+		"both are": {
+			fail: []string{"machine", "lease"},
+			done: []string{"machine of another", "lease of another"},
+			err:  "destroying the machine of a: stuck\nreleasing the lease of a: stuck",
+		},
+		"the directory stays": {
+			fail: []string{"directory"},
+			done: []string{"machine", "machine of another", "lease", "lease of another"},
+			err:  "stuck",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -27,10 +45,8 @@ func TestDirectoryGoesLastAndOnlyWhenNothingElseIsLeft(t *testing.T) {
 			step := func(what string) Step {
 				return func(_ context.Context, id string) error {
 					require.Equal(t, "a", id)
-					for _, fails := range c.fails {
-						if what == fails {
-							return stuck
-						}
+					if slices.Contains(c.fail, what) {
+						return stuck
 					}
 					done = append(done, what)
 					return nil

@@ -75,7 +75,10 @@ func TestRunLeavesNothing(t *testing.T) {
 
 func TestWhatCannotBeRemovedIsSaid(t *testing.T) {
 	stuck := errors.New("it does not end")
-	s := Stage{Pool: "p", WorkersDir: t.TempDir(), Network: network.None{}, Destroy: func(context.Context, string) error { return stuck }}
+	s := Stage{
+		Pool: "p", WorkersDir: t.TempDir(), Network: network.None{},
+		Destroy: func(context.Context, string) error { return stuck },
+	}
 	err := s.Run(t.Context(), "image", func(Place) error { panic("an earlier one is still there") })
 	require.ErrorIs(t, err, stuck)
 

@@ -85,7 +85,8 @@ func TestClockThatWasSetBackMakesNoNegativeAge(t *testing.T) {
 		require.NoError(t, err)
 	}
 	later := time.Now().Add(time.Hour)
-	require.NoError(t, records.Save(store.Record{ID: "default-aaaaaaaa", CreatedAt: later, ReadyAt: later.Add(-time.Minute)}))
+	record := store.Record{ID: "default-aaaaaaaa", CreatedAt: later, ReadyAt: later.Add(-time.Minute)}
+	require.NoError(t, records.Save(record))
 	require.NoError(t, os.Chtimes(records.Dir("default-bbbbbbbb"), later, later))
 	for _, id := range []string{"default-aaaaaaaa", "default-bbbbbbbb"} {
 		worker, ok := describeWorker(records, id)

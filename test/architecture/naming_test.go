@@ -46,8 +46,9 @@ func ambiguousAliases(files []file) []string {
 		}
 	}
 	for _, f := range files {
+		aliased := slices.Collect(maps.Values(f.aliases))
 		for _, imported := range f.imports {
-			if name := path.Base(imported); meanings[name] != nil && !slices.Contains(slices.Collect(maps.Values(f.aliases)), imported) {
+			if name := path.Base(imported); meanings[name] != nil && !slices.Contains(aliased, imported) {
 				note(name, imported)
 			}
 		}
@@ -56,7 +57,8 @@ func ambiguousAliases(files []file) []string {
 	for _, f := range files {
 		for name := range f.aliases {
 			if len(meanings[name]) > 1 {
-				bad = append(bad, fmt.Sprintf("%s: the alias %s means one of %s", f.path, name, strings.Join(meanings[name], " ")))
+				all := strings.Join(meanings[name], " ")
+				bad = append(bad, fmt.Sprintf("%s: the alias %s means one of %s", f.path, name, all))
 			}
 		}
 	}

@@ -94,9 +94,11 @@ var rooms = []room{
 	{pattern: "provider/config", imports: contracts},
 	{pattern: "host", imports: union(contracts, "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
-	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store", "provider", "provider/config", "templates", "wiring")},
+	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
+		"provider", "provider/config", "templates", "wiring")},
 	// The only room that knows the implementations.
-	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "image/...", "network/...", "pool/...", "provider/config"}},
+	{pattern: "wiring", imports: []string{"backend/...", "host", "image/...", "network/...", "pool/...",
+		"provider/config"}},
 	{pattern: "licenses/..."},
 	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
 	// The way that others make workers is put together from parts.
