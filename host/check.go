@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
@@ -74,7 +73,7 @@ func (h *Host) checkStateDir(dir string) doctor.Finding {
 		finding.Detail = dir + " will be made; " + finding.Detail
 	}
 	switch {
-	case runtime.GOOS != "linux": // the backends' tools make their own clones there
+	case h.CanReflink == nil:
 	case reflink:
 		finding.Detail += "; its file system clones files without copying"
 	default:
@@ -95,7 +94,7 @@ func (h *Host) tryDirectory(dir string) (tried string, reflink bool, err error) 
 	if err != nil {
 		return "", false, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
 	}
-	reflink = runtime.GOOS == "linux" && h.CanReflink(work)
+	reflink = h.CanReflink != nil && h.CanReflink(work)
 	return dir, reflink, os.RemoveAll(work)
 }
 

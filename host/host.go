@@ -29,7 +29,8 @@ type Host struct {
 	// "pool/worker".
 	AddressOwners func(config.Config) ([]string, error)
 	// CanReflink tells whether files in a directory can share their blocks. What
-	// it tries, it leaves in the directory.
+	// it tries, it leaves in the directory. It is nil where the backends' tools
+	// make their own clones.
 	CanReflink func(dir string) bool
 
 	mu sync.Mutex

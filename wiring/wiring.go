@@ -4,14 +4,11 @@
 package wiring
 
 import (
-	"context"
 	"log/slog"
-	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
@@ -20,12 +17,10 @@ import (
 
 // Host is this host, with all backends that its system has.
 func Host() *host.Host {
-	return &host.Host{
-		Backends:      backends,
-		Images:        func(dir string) host.Images { return cache.New(dir) },
-		AddressOwners: addressOwners,
-		CanReflink:    canReflink,
-	}
+	h := system()
+	h.Images = func(dir string) host.Images { return cache.New(dir) }
+	h.AddressOwners = addressOwners
+	return h
 }
 
 func buildSynthetic(config.Config, *slog.Logger) (host.Assembly, error) {
@@ -50,13 +45,4 @@ func addressOwners(c config.Config) ([]string, error) {
 		owners = append(owners, owner)
 	}
 	return owners, nil
-}
-
-func canReflink(dir string) bool {
-	source := filepath.Join(dir, "source")
-	if err := disk.Create(source, 1<<16); err != nil {
-		return false
-	}
-	method, err := disk.Clone(context.Background(), source, filepath.Join(dir, "clone"))
-	return err == nil && method == disk.Reflink
 }

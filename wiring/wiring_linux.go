@@ -1,26 +1,31 @@
 package wiring
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-var backends = []host.Builder{
-	{Name: config.BackendQEMU, Automatic: true, Build: buildQEMU},
-	{Name: config.BackendCloudHypervisor, Automatic: true, Build: buildCloudHypervisor},
-	// Never automatic: that jobs share the host's kernel is for people to say.
-	{Name: config.BackendNspawn, Build: buildNspawn},
-	// The tools of these two are for other systems.
-	{Name: config.BackendTart, Build: buildTart},
-	{Name: config.BackendBhyve, Build: buildBhyve},
-	{Name: config.BackendSynthetic, Build: buildSynthetic},
+// system is what only some systems have.
+func system() *host.Host {
+	return &host.Host{CanReflink: canReflink, Backends: []host.Builder{
+		{Name: config.BackendQEMU, Automatic: true, Build: buildQEMU},
+		{Name: config.BackendCloudHypervisor, Automatic: true, Build: buildCloudHypervisor},
+		// Never automatic: that jobs share the host's kernel is for people to say.
+		{Name: config.BackendNspawn, Build: buildNspawn},
+		// The tools of these two are for other systems.
+		{Name: config.BackendTart, Build: buildTart},
+		{Name: config.BackendBhyve, Build: buildBhyve},
+		{Name: config.BackendSynthetic, Build: buildSynthetic},
+	}}
 }
 
 // islands are the options of a pool's network.
@@ -49,4 +54,13 @@ func buildQEMU(c config.Config, log *slog.Logger) (host.Assembly, error) {
 		Access:  access.SSH{},
 		Root:    true,
 	}, nil
+}
+
+func canReflink(dir string) bool {
+	source := filepath.Join(dir, "source")
+	if err := disk.Create(source, 1<<16); err != nil {
+		return false
+	}
+	method, err := disk.Clone(context.Background(), source, filepath.Join(dir, "clone"))
+	return err == nil && method == disk.Reflink
 }

@@ -9,9 +9,12 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// backends are chosen by themselves only on the system that their tool is for.
-var backends = []host.Builder{
-	{Name: config.BackendTart, Automatic: runtime.GOOS == "darwin", Build: buildTart},
-	{Name: config.BackendBhyve, Automatic: runtime.GOOS == "freebsd", Build: buildBhyve},
-	{Name: config.BackendSynthetic, Build: buildSynthetic},
+// system is what only some systems have. A backend is automatic only on the system
+// that its tool is for.
+func system() *host.Host {
+	return &host.Host{Backends: []host.Builder{
+		{Name: config.BackendTart, Automatic: runtime.GOOS == "darwin", Build: buildTart},
+		{Name: config.BackendBhyve, Automatic: runtime.GOOS == "freebsd", Build: buildBhyve},
+		{Name: config.BackendSynthetic, Build: buildSynthetic},
+	}}
 }
