@@ -91,13 +91,13 @@ var rooms = []room{
 	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild")...)...)},
 
 	// What is on top: what is done on a host, the plugin and the commands.
-	{pattern: "provider/config", imports: contracts},
+	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in
 	{pattern: "host", imports: union(contracts, "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
-		"provider", "provider/config", "templates", "wiring")},
+		"provider", "provider/config", "wiring")},
 	// The only room that knows the implementations.
-	{pattern: "wiring", imports: []string{"backend/...", "host", "image/...", "network/...", "pool/...",
+	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "image/...", "network/...", "pool/...",
 		"provider/config"}},
 	{pattern: "licenses/..."},
 	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
