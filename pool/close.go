@@ -6,9 +6,9 @@ import (
 )
 
 // Close ends growth, cancels the creations, tears every worker down, all at
-// once, and closes the network. Suspended workers stay as they are, for the
-// next process; those that are being suspended are first. When ctx ends first, it gives up: the
-// directories that are left tell the next Open what to remove.
+// once, and closes the network. Suspended workers stay for the next process, also
+// those that are being suspended when Close begins. When ctx ends first, it gives
+// up: the directories that are left tell the next Open what to remove.
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closing = true
@@ -18,7 +18,9 @@ func (p *Pool) Close(ctx context.Context) error {
 	select {
 	case <-p.idle():
 	case <-ctx.Done():
-		return fmt.Errorf("closing pool %s, %d workers are left: %w", p.config.Name, p.alive(), context.Cause(ctx))
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return fmt.Errorf("closing pool %s, %d workers are left: %w", p.config.Name, p.count(), context.Cause(ctx))
 	}
 	if err := p.network.Close(ctx); err != nil {
 		return fmt.Errorf("closing the network of pool %s: %w", p.config.Name, err)
@@ -34,10 +36,4 @@ func (p *Pool) idle() <-chan struct{} {
 		p.running.Wait()
 	}()
 	return idle
-}
-
-func (p *Pool) alive() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.count()
 }

@@ -21,7 +21,7 @@ import (
 // undoes nothing: whatever it left is torn down the same way as a worker that
 // ran.
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
-	clock := newStopwatch()
+	clock := &stopwatch{since: time.Now(), laps: make(map[string]float64)}
 	if w.spare == nil {
 		if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
 			return nil, err
@@ -56,7 +56,9 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 
 // start takes a worker from its golden image to ready, within the start
 // timeout.
-func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock *stopwatch) (backend.Machine, store.Record, error) {
+func (p *Pool) start(
+	ctx context.Context, w *worker, golden image.Golden, clock *stopwatch,
+) (backend.Machine, store.Record, error) {
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
@@ -75,9 +77,11 @@ func (p *Pool) start(ctx context.Context, w *worker, golden image.Golden, clock 
 	return machine, record, nil
 }
 
-// startMachine makes all that a worker consists of, in the order that teardown
-// turns round, and fills in its record.
-func (p *Pool) startMachine(ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch) (backend.Machine, error) {
+// startMachine makes all that a worker consists of, and fills in its record. The
+// order is the reverse of teardown's.
+func (p *Pool) startMachine(
+	ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch,
+) (backend.Machine, error) {
 	spec, key, err := p.prepare(ctx, w, record)
 	if err != nil {
 		return nil, err
@@ -134,9 +138,8 @@ func (p *Pool) lease(ctx context.Context, w *worker) (network.Lease, error) {
 
 // ready waits for SSH to answer, but not for a machine that has ended.
 func (p *Pool) ready(ctx context.Context, machine backend.Machine, identity guest.Identity, key Key) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() { cancel(watch(ctx, machine)) }()
+	ctx, cancel := backend.WhileRunning(ctx, machine)
+	defer cancel()
 	err := p.access.Ready(ctx, machine.Address(), identity, key)
 	if gone := machine.Err(); gone != nil {
 		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), gone)
@@ -181,10 +184,6 @@ type stopwatch struct {
 	fields []any
 }
 
-func newStopwatch() *stopwatch {
-	return &stopwatch{since: time.Now(), laps: make(map[string]float64)}
-}
-
 // lap ends a phase; the next one begins.
 func (s *stopwatch) lap(phase string) {
 	now := time.Now()
@@ -197,7 +196,7 @@ func (s *stopwatch) lap(phase string) {
 }
 
 // parts returns a context that has what is done with it in one phase noted part
-// by part, as "start.disk". The log is spared them.
+// by part, as "start.disk". They are in the record, not in the log.
 func (s *stopwatch) parts(ctx context.Context, of string) context.Context {
 	since := s.since
 	return phase.With(ctx, func(part string) {

@@ -19,8 +19,8 @@ const (
 )
 
 // golden is the golden image that all workers of the pool wait for. It is
-// built once; as long as that fails it is tried again, and each worker shares
-// the fate of the attempt that it waited for.
+// built once; as long as that fails it is tried again, and each worker gets the
+// result of the attempt that it waited for.
 type golden struct {
 	build func(context.Context) (image.Golden, error)
 
@@ -33,10 +33,6 @@ type attempt struct {
 	done  chan struct{}
 	image image.Golden
 	err   error
-}
-
-func newGolden(build func(context.Context) (image.Golden, error)) *golden {
-	return &golden{build: build, attempt: newAttempt()}
 }
 
 func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }

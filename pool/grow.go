@@ -26,8 +26,8 @@ func (p *Pool) Grow(n int) (int, error) {
 	return granted, nil
 }
 
-// admit lets up to n workers live. Nothing of them touches the disk here: what
-// a busy one takes, the runner's only goroutine would wait for.
+// admit starts the lives of up to n workers. Nothing here touches the disk, since
+// the runner's only goroutine would wait for it.
 func (p *Pool) admit(n int) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,19 +41,21 @@ func (p *Pool) admit(n int) (int, error) {
 	defer p.restock()
 	for range room {
 		ctx, w := p.newWorkerToGrow()
-		p.running.Go(func() { p.live(ctx, w) })
+		p.running.Go(func() { p.live(ctx, w, p.create) })
 	}
 	return room, nil
 }
 
-// newWorkerToGrow takes one from stock if it can. The caller holds the mutex.
+// newWorkerToGrow is the oldest spare, if there is one. The caller holds the
+// mutex.
 func (p *Pool) newWorkerToGrow() (context.Context, *worker) {
-	s, stocked := p.takeSpare()
-	if !stocked {
+	if len(p.spares) == 0 {
 		return p.newWorker(p.newID(), Creating, time.Now())
 	}
-	ctx, w := p.newWorker(s.id, Creating, time.Now())
-	w.spare = &s
+	oldest := p.spares[0]
+	p.spares = p.spares[1:]
+	ctx, w := p.newWorker(oldest.id, Creating, time.Now())
+	w.spare = &oldest
 	return ctx, w
 }
 

@@ -9,14 +9,14 @@ import (
 )
 
 // Open prepares the network, takes over the workers that an earlier process
-// suspended, removes all else that it left behind, and starts to build the
-// golden image in the background. The caller holds the
-// store's lock, and calls Close even when Open fails.
+// suspended, removes orphans, and starts to build the golden image in the
+// background. The caller holds the store's lock, and calls Close even when Open
+// fails.
 //
 // Orphans are never reported as workers: the runner would count each one that
-// it has to remove as a failure. Open waits for one try at each; one that
-// withstands is tried again in the background, because a start that fails
-// again and again helps nobody.
+// it has to remove as a failure. Open waits for one try at each; one that could
+// not be removed is tried again in the background, so that the pool opens all the
+// same.
 func (p *Pool) Open(ctx context.Context) error {
 	if err := p.network.Open(ctx); err != nil {
 		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
@@ -38,15 +38,15 @@ func (p *Pool) Open(ctx context.Context) error {
 	return nil
 }
 
-func (p *Pool) buildGolden() { p.golden.run(p.growing, p.buildFailed) }
-
-func (p *Pool) buildFailed(err error, pause time.Duration) {
-	p.log.Error("building the golden image failed", "image", p.config.Recipe.Digest(), "err", err, "again_in", pause)
+func (p *Pool) buildGolden() {
+	p.golden.run(p.growing, func(err error, pause time.Duration) {
+		p.log.Error("building the golden image failed",
+			"image", p.config.Recipe.Digest(), "err", err, "again_in", pause)
+	})
 }
 
-// orphans lists every worker of which anything exists, whoever knows of it:
-// the store, the backend, one before it, or the network; but those that were
-// adopted.
+// orphans lists every worker of which the store, the backend, another backend or
+// the network knows anything, except those that were adopted.
 func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, error) {
 	found := make(map[string]struct{})
 	recorded, err := p.store.List()
@@ -67,7 +67,7 @@ func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, 
 	for _, machine := range machines {
 		found[machine.ID()] = struct{}{}
 	}
-	for id := range p.inherited {
+	for id := range p.othersOrphans {
 		found[id] = struct{}{}
 	}
 	maps.DeleteFunc(found, func(id string, _ struct{}) bool { return adopted[id] })
@@ -82,9 +82,7 @@ func (p *Pool) sweep(ctx context.Context, orphans []string) error {
 		remove := func() {
 			err := p.teardown(id)
 			tried <- struct{}{}
-			if err != nil {
-				p.teardownAgain(id, err)
-			}
+			p.teardownAgain(id, err)
 		}
 		if !p.spawn(remove) {
 			return ErrClosing

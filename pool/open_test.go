@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 )
 
 // litter leaves one orphan behind in each place where Open looks.
@@ -89,7 +90,10 @@ func TestOpenKeepsTryingToRemoveWhatAnotherBackendLeft(t *testing.T) {
 		}
 		var gone string
 		atOnce := func(_ context.Context, id string) error { gone = id; return nil }
-		parts.Inherited = pool.Inheritance{"test-oooooooo": {destroy}, "test-pppppppp": {atOnce}}
+		parts.Orphans = map[string]teardown.Steps{
+			"test-oooooooo": {Machine: []teardown.Step{destroy}},
+			"test-pppppppp": {Machine: []teardown.Step{atOnce}},
+		}
 		p := pool.New(config, parts)
 		require.NoError(t, p.Open(t.Context()))
 		assert.Equal(t, "test-pppppppp", gone, "without a directory or a lease")

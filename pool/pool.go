@@ -1,19 +1,18 @@
-// Package pool holds a worker's life: grow, ready, watch, shrink, reap. It
+// Package pool holds a worker's life: grow, ready, run, suspend, shrink, reap. It
 // decides when a machine is made and when it is given up, and remembers which
 // there are. How a machine runs is its backend's business, where it sits on
 // the network the network's, what an image is the image's, and the words that
 // GitLab Runner hears are the provider's. What is remembered on disk is in
-// store/, the keys and the first knock on a worker's door are in access/.
+// store/, the keys and the first login to a worker are in access/.
 //
-// Each worker has one goroutine that lives its whole life (life.go): it makes
-// the machine, watches it, and tears it down, in this order, so that no two
-// hands are ever on one worker. All others only read what it shows, or ask it
-// to end by cancelling its context.
+// Each worker has one goroutine for its whole life (life.go): it makes the
+// machine, watches it, and tears it down, in this order, so that no two
+// goroutines change one worker. All others only read what it shows, ask it to
+// suspend or resume, or ask it to end by cancelling its context.
 package pool
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 )
 
 // Config is what a pool is to be. All of it must be filled in; finding good
@@ -54,24 +54,12 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
-	// Inherited are machines that the backend does not know; they go with the
-	// orphans.
-	Inherited Inheritance
+	// Orphans are machines of the pool that another backend than Backend has made:
+	// how each is removed, by worker. The directories are the pool's.
+	Orphans map[string]teardown.Steps
 }
 
-// Inheritance is what ends machines that other backends have left of the pool,
-// by worker.
-type Inheritance map[string][]func(ctx context.Context, id string) error
-
-func (i Inheritance) destroy(ctx context.Context, id string) error {
-	var errs []error
-	for _, destroy := range i[id] {
-		errs = append(errs, destroy(ctx, id))
-	}
-	return errors.Join(errs...)
-}
-
-// Access makes the keys of a worker and finds out when they open its door.
+// Access makes the keys of a worker and finds out when it accepts them.
 type Access interface {
 	// New makes the identity of a new worker, and the key that belongs to it.
 	New(id, user string) (guest.Identity, Key, error)
@@ -86,8 +74,7 @@ type Access interface {
 type Key string
 
 // Pool is the workers of one [[runners]] entry. All methods may be called
-// concurrently; none but Open and Close waits for anything but a mutex and,
-// in Grow, the making of directories.
+// concurrently; none but Open and Close waits for anything but a mutex.
 type Pool struct {
 	config  Config
 	backend backend.Backend
@@ -96,7 +83,8 @@ type Pool struct {
 	store   *store.Store
 	log     *slog.Logger
 
-	inherited Inheritance
+	// othersOrphans are those that the backend does not know.
+	othersOrphans map[string]teardown.Steps
 
 	golden *golden
 	starts *starts
@@ -104,8 +92,8 @@ type Pool struct {
 	demand chan struct{}
 
 	// growing is the context of all that makes and watches workers; Close ends
-	// it first. reaping is the context of all teardown: no caller's hurry ends
-	// it, only a Close that has run out of time.
+	// it first. reaping is the context of all teardown, which only a Close ends
+	// that has run out of time.
 	growing context.Context
 	stop    context.CancelCauseFunc
 	reaping context.Context
@@ -130,7 +118,7 @@ func New(config Config, parts Parts) *Pool {
 		store:   parts.Store,
 		log:     parts.Log,
 
-		inherited: parts.Inherited,
+		othersOrphans: parts.Orphans,
 
 		starts:  newStarts(config.ConcurrentStarts),
 		demand:  make(chan struct{}, 1),
@@ -140,6 +128,6 @@ func New(config Config, parts Parts) *Pool {
 		giveUp:  giveUp,
 		workers: make(map[string]*worker),
 	}
-	p.golden = newGolden(p.build)
+	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
 }

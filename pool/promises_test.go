@@ -29,12 +29,15 @@ func TestPromises(t *testing.T) {
 }
 
 // operations are what may go wrong.
-var operations = []string{"build", "acquire", "start", "ready", "destroy", "release", "stock", "suspend", "park", "unpark", "resume"}
+var operations = []string{
+	"build", "acquire", "start", "ready", "destroy", "release", "stock", "suspend", "park", "unpark", "resume",
+}
 
 // order is how far in its life a worker is: no state leads back to an earlier
 // one.
 var order = map[pool.State]int{
-	pool.Creating: 0, pool.Running: 1, pool.Suspending: 1, pool.Suspended: 1, pool.Resuming: 1, pool.Deleting: 2, pool.Deleted: 3,
+	pool.Creating: 0, pool.Running: 1, pool.Suspending: 1, pool.Suspended: 1, pool.Resuming: 1,
+	pool.Deleting: 2, pool.Deleted: 3,
 }
 
 // contrary are the states that a worker does not show between what it was asked
@@ -191,7 +194,8 @@ func (h *history) Check(t *rapid.T) {
 	for _, id := range h.ids() {
 		if _, err := h.pool.Connection(id); err == nil {
 			require.NotContains(t, h.seen[id], pool.Deleting, "nobody connects to a worker on its way out")
-			require.NotContains(t, []pool.State{pool.Suspended, pool.Deleted}, h.asked[id], "nor to one that is put away")
+			require.NotContains(t, []pool.State{pool.Suspended, pool.Deleted}, h.asked[id],
+				"nor to one that is put away")
 		}
 		_ = h.pool.Heartbeat(id)
 	}

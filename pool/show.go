@@ -10,11 +10,11 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
-// Workers says how all workers are doing, the oldest first. It belongs to
-// whoever reports to the runner, and to nobody else, because it keeps the
-// promises that the runner relies on: a worker that Grow counted shows as
-// creating, running or deleting at least once, then, when nothing of it is
-// left, exactly once as deleted, and never again.
+// Workers says how all workers are doing, the oldest first. Only what reports to
+// the runner may call it, because each call changes what the next one shows: a
+// worker that Grow counted shows as creating, running or deleting at least once,
+// then, when nothing of it is left, exactly once as deleted, and never again. The
+// runner relies on that.
 func (p *Pool) Workers() []Worker {
 	workers := p.report()
 	slices.SortFunc(workers, func(a, b Worker) int {
@@ -37,9 +37,9 @@ func (p *Pool) report() []Worker {
 	return workers
 }
 
-// show returns what the runner gets to see of a worker. One that is gone
-// before it was ever shown shows as creating first: the runner never gets
-// over an id that it meets as deleted.
+// show returns what the runner gets to see of a worker. One that is gone before it
+// was ever shown shows as creating first: a runner that meets an id as deleted
+// never drops it.
 func (w *worker) show() Worker {
 	shown := Worker{ID: w.id, State: w.state, Reason: w.reason, CreatedAt: w.createdAt}
 	if w.state == Deleted && !w.shown {
@@ -63,16 +63,11 @@ func (p *Pool) Connection(id string) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
-	return Connection{
-		Address: record.Address, User: record.User, PrivateKey: record.PrivateKey, OS: system(machine),
-	}, nil
-}
-
-func system(machine backend.Machine) string {
+	c := Connection{Address: record.Address, User: record.User, PrivateKey: record.PrivateKey, OS: "linux"}
 	if foreign, ok := machine.(backend.Foreign); ok {
-		return foreign.OS()
+		c.OS = foreign.OS()
 	}
-	return "linux"
+	return c, nil
 }
 
 // Heartbeat returns an error unless a worker is running. It asks nothing of

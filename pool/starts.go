@@ -12,9 +12,8 @@ const (
 	lastStartPause  = time.Minute
 )
 
-// starts holds back the making of workers: only so many at once, and none for
-// a while after one has failed, so that a host on which nothing starts is not
-// kept busy with failing.
+// starts limits how many workers are made at once, and lets none begin for a
+// while after one has failed, to spare a host on which nothing starts.
 type starts struct {
 	slots chan struct{}
 
@@ -60,8 +59,8 @@ func (s *starts) wait() time.Duration {
 	return time.Until(s.resumeAt)
 }
 
-// failed notes that a start failed. Those that were under way when the last
-// one failed say nothing new: one outage must not double the pause for each.
+// failed notes that a start failed. One that was under way when the last one
+// failed does not count, so that one outage does not double the pause for each.
 func (s *starts) failed(began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

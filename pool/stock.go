@@ -105,11 +105,11 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 	p.mu.Unlock()
 	lease, err := p.makeSpare(ctx, stocker, golden, id)
 	if err != nil {
-		p.clear(id)
+		p.teardownAgain(id, p.teardown(id))
 		return fmt.Errorf("making spare %s: %w", id, err)
 	}
 	if !p.addToStock(spare{id, lease}) {
-		p.clear(id)
+		p.teardownAgain(id, p.teardown(id))
 	}
 	return nil
 }
@@ -126,14 +126,17 @@ func (p *Pool) addToStock(s spare) bool {
 	return true
 }
 
-func (p *Pool) makeSpare(ctx context.Context, stocker backend.Stocker, golden image.Golden, id string) (network.Lease, error) {
+func (p *Pool) makeSpare(
+	ctx context.Context, stocker backend.Stocker, golden image.Golden, id string,
+) (network.Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.config.StartTimeout)
 	defer cancel()
 	dir, err := p.store.Reserve(id)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	if err := p.store.Save(store.Record{ID: id, State: string(Spare), CreatedAt: time.Now(), ImageDigest: golden.Digest}); err != nil {
+	record := store.Record{ID: id, State: string(Spare), CreatedAt: time.Now(), ImageDigest: golden.Digest}
+	if err := p.store.Save(record); err != nil {
 		return network.Lease{}, err
 	}
 	lease, err := p.network.Acquire(ctx, id)
@@ -143,30 +146,12 @@ func (p *Pool) makeSpare(ctx context.Context, stocker backend.Stocker, golden im
 	return lease, stocker.Stock(ctx, golden, backend.Spec{ID: id, Dir: dir, Size: p.size(), Lease: lease})
 }
 
-// takeSpare returns the oldest spare, if there is one. The caller holds the
-// mutex.
-func (p *Pool) takeSpare() (spare, bool) {
-	if len(p.spares) == 0 {
-		return spare{}, false
-	}
-	taken := p.spares[0]
-	p.spares = p.spares[1:]
-	return taken, true
-}
-
 // clearStock tears down the spares of a pool that closes, all at once.
 func (p *Pool) clearStock() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.spares {
-		p.running.Go(func() { p.clear(s.id) })
+		p.running.Go(func() { p.teardownAgain(s.id, p.teardown(s.id)) })
 	}
 	p.spares = nil
-}
-
-// clear tears down a spare.
-func (p *Pool) clear(id string) {
-	if err := p.teardown(id); err != nil {
-		p.teardownAgain(id, err)
-	}
 }

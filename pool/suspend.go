@@ -21,39 +21,40 @@ const suspendTimeout = 10 * time.Minute
 // nothing of the worker is torn down.
 var errKept = errors.New("suspended worker stays for the next process")
 
-// bed is what workers are suspended with.
-type bed struct {
+// suspender is what workers are suspended with: a backend that saves machines,
+// and a network that keeps their addresses.
+type suspender struct {
 	backend.Suspender
 	network.Parker
 }
 
-// bed says whether workers can be suspended here.
-func (p *Pool) bed() (b bed, ok bool) {
-	suspender, can := p.backend.(backend.Suspender)
+// suspender says whether workers can be suspended here.
+func (p *Pool) suspender() (s suspender, ok bool) {
+	saver, can := p.backend.(backend.Suspender)
 	parker, may := p.network.(network.Parker)
-	return bed{suspender, parker}, can && may
+	return suspender{saver, parker}, can && may
 }
 
 // CanSuspend says whether the pool's backend and network can do it.
 func (p *Pool) CanSuspend() bool {
-	_, ok := p.bed()
+	_, ok := p.suspender()
 	return ok
 }
 
 // Suspend asks workers that run to be suspended, and returns at once those
 // that are, or will be. The error is about the others.
 func (p *Pool) Suspend(ids []string) ([]string, error) {
-	return p.turn(ids, Running, Suspending, Suspended)
+	return p.toggle(ids, Running, Suspending, Suspended)
 }
 
 // Resume asks suspended workers to run again, and returns at once those that
 // do, or will. The error is about the others.
 func (p *Pool) Resume(ids []string) ([]string, error) {
-	return p.turn(ids, Suspended, Resuming, Running)
+	return p.toggle(ids, Suspended, Resuming, Running)
 }
 
-// turn has workers go from one state by way of another to a third.
-func (p *Pool) turn(ids []string, from, by, to State) (accepted []string, err error) {
+// toggle has workers go from one state by way of another to a third.
+func (p *Pool) toggle(ids []string, from, by, to State) (accepted []string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var refused []error
@@ -68,7 +69,7 @@ func (p *Pool) turn(ids []string, from, by, to State) (accepted []string, err er
 			continue
 		case w.state == from:
 			w.state = by
-			w.turn <- struct{}{} // has room: the last one was taken before the state became from
+			w.toggle <- struct{}{} // has room: the last one was taken before the state became from
 		case w.state != by && w.state != to:
 			refused = append(refused, fmt.Errorf("worker %s is %s, not %s", id, w.state, from))
 			continue
@@ -78,39 +79,37 @@ func (p *Pool) turn(ids []string, from, by, to State) (accepted []string, err er
 	return accepted, errors.Join(refused...)
 }
 
-// hibernate suspends a worker until it is asked to go on.
-func (p *Pool) hibernate(ctx context.Context, w *worker) (backend.Machine, error) {
-	if err := p.suspend(ctx, w); err != nil {
-		return nil, fmt.Errorf("suspending %s: %w", w.id, err)
-	}
-	return p.sleepOn(ctx, w)
-}
-
-// suspend saves a worker, and goes on with it when the pool closes: what the
-// worker was kept for would be lost.
+// suspend saves a worker. It does so also while the pool closes, since the worker
+// is kept for the next process.
 func (p *Pool) suspend(ctx context.Context, w *worker) error {
-	bed, _ := p.bed()
 	ctx, cancel := p.beyondClosing(ctx)
 	defer cancel()
 	began := time.Now()
-	if err := bed.Suspend(ctx, w.id); err != nil {
-		return err
-	}
-	if err := bed.Park(ctx, w.id); err != nil {
-		return err
-	}
 	record := w.record
 	record.State = string(Suspended)
-	if err := p.store.Save(record); err != nil {
-		return err
+	if err := p.save(ctx, record); err != nil {
+		return fmt.Errorf("suspending %s: %w", w.id, err)
 	}
 	p.move(w, Suspending, Suspended, nil, record)
 	p.log.Info("worker is suspended", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
-// beyondClosing is a context that ends when the worker is to go, or when Close
-// gives up, but not when Close begins.
+// save puts a worker's machine and lease away. The record says so last, when all
+// of it is on disk.
+func (p *Pool) save(ctx context.Context, record store.Record) error {
+	suspender, _ := p.suspender()
+	if err := suspender.Suspend(ctx, record.ID); err != nil {
+		return err
+	}
+	if err := suspender.Park(ctx, record.ID); err != nil {
+		return err
+	}
+	return p.store.Save(record)
+}
+
+// beyondClosing is a context that ends when the worker is to be deleted, or when
+// Close gives up, but not when Close begins.
 func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 	beyond, cancel := context.WithTimeout(p.reaping, suspendTimeout)
 	stop := context.AfterFunc(ctx, func() {
@@ -121,15 +120,25 @@ func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.Canc
 	return beyond, func() { stop(); cancel() }
 }
 
-// sleepOn waits until a suspended worker is asked to go on, and resumes it. One
-// that waits for its turn when the pool closes is as suspended as before.
-func (p *Pool) sleepOn(ctx context.Context, w *worker) (backend.Machine, error) {
-	began, err := p.awaitTurn(ctx, w)
-	if err != nil && !p.is(w, Deleting) {
-		return nil, errKept
+// awaitResume waits until a suspended worker is asked to run again, and for a
+// start slot, and resumes it. A worker that only waits when the pool closes stays
+// suspended.
+func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, error) {
+	var began time.Time
+	var err error
+	select {
+	case <-w.toggle:
+		began, err = p.starts.acquire(ctx)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("waiting for its turn to go on: %w", err)
+	if err != nil { // ctx has ended
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if w.state != Deleting {
+			return nil, errKept
+		}
+		return nil, fmt.Errorf("waiting to be resumed: %w", err)
 	}
 	defer p.starts.release()
 	machine, record, err := p.resume(ctx, w.record)
@@ -145,21 +154,10 @@ func (p *Pool) sleepOn(ctx context.Context, w *worker) (backend.Machine, error) 
 	return machine, nil
 }
 
-// awaitTurn waits until a suspended worker is asked to go on, and for a start
-// slot. It fails only when ctx ends.
-func (p *Pool) awaitTurn(ctx context.Context, w *worker) (began time.Time, err error) {
-	select {
-	case <-w.turn:
-		return p.starts.acquire(ctx)
-	case <-ctx.Done():
-		return time.Time{}, context.Cause(ctx)
-	}
-}
-
 // resume takes a worker from suspended to ready. The record says so before
-// anything else: what was saved is of the past as soon as the machine runs.
+// anything else, because what was saved is used up as soon as the machine runs.
 func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine, store.Record, error) {
-	bed, _ := p.bed()
+	suspender, _ := p.suspender()
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
@@ -167,11 +165,12 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 	if err := p.store.Save(record); err != nil {
 		return nil, record, err
 	}
-	lease, err := bed.Unpark(ctx, record.ID)
+	lease, err := suspender.Unpark(ctx, record.ID)
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
-	machine, err := bed.Resume(ctx, backend.Spec{ID: record.ID, Dir: p.store.Dir(record.ID), Size: p.size(), Lease: lease})
+	spec := backend.Spec{ID: record.ID, Dir: p.store.Dir(record.ID), Size: p.size(), Lease: lease}
+	machine, err := suspender.Resume(ctx, spec)
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
@@ -191,7 +190,7 @@ func (p *Pool) adopt() (map[string]bool, error) {
 		return nil, err
 	}
 	adopted := make(map[string]bool)
-	bed, ok := p.bed()
+	suspender, ok := p.suspender()
 	for _, id := range ids {
 		record, err := p.store.Load(id)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -200,21 +199,17 @@ func (p *Pool) adopt() (map[string]bool, error) {
 		if !ok || err != nil || State(record.State) != Suspended {
 			continue
 		}
-		if err := bed.Resumable(p.store.Dir(id)); err != nil {
+		if err := suspender.Resumable(p.store.Dir(id)); err != nil {
 			p.log.Warn("suspended worker cannot be resumed, and is removed", "worker", id, "reason", err)
 			continue
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
-		p.admitSuspended(record)
+		p.mu.Lock()
+		ctx, w := p.newWorker(id, Suspended, record.CreatedAt)
+		w.record = record
+		p.running.Go(func() { p.live(ctx, w, p.awaitResume) })
+		p.mu.Unlock()
 		adopted[id] = true
 	}
 	return adopted, nil
-}
-
-func (p *Pool) admitSuspended(record store.Record) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	ctx, w := p.newWorker(record.ID, Suspended, record.CreatedAt)
-	w.record = record
-	p.running.Go(func() { p.liveAgain(ctx, w) })
 }

@@ -1,11 +1,9 @@
 package pool
 
 import (
-	"context"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
 // templateCheck is how often the template is looked after: one that failed, or
@@ -20,25 +18,19 @@ func (p *Pool) keepTemplate() {
 		return
 	}
 	for {
-		golden, err := p.golden.wait(p.growing)
-		if err == nil {
-			p.prepareTemplate(p.growing, forker, golden)
+		if golden, err := p.golden.wait(p.growing); err == nil {
+			log := p.log.With("image", golden.Digest)
+			err := forker.Prepare(p.growing, golden, p.size(), func(stage, line string) {
+				log.Info("making the template", "stage", stage, "line", line)
+			})
+			if err != nil && p.growing.Err() == nil {
+				log.Warn("no template: workers are clones, which take longer", "err", err, "again_in", templateCheck)
+			}
 			p.restock()
 		}
 		if sleep(p.growing, templateCheck) != nil {
 			return
 		}
-	}
-}
-
-// prepareTemplate makes the template, if there is no valid one.
-func (p *Pool) prepareTemplate(ctx context.Context, forker backend.Forker, golden image.Golden) {
-	log := p.log.With("image", golden.Digest)
-	err := forker.Prepare(ctx, golden, p.size(), func(stage, line string) {
-		log.Info("making the template", "stage", stage, "line", line)
-	})
-	if err != nil && ctx.Err() == nil {
-		log.Warn("no template: workers are clones, which take longer", "err", err, "again_in", templateCheck)
 	}
 }
 

@@ -8,19 +8,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
-	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 // full is an instance group with so many running synthetic workers.
 func full(b *testing.B, workers, max int) *InstanceGroup {
-	g := New(plugin.VersionInfo{})
+	assembly := host.Assembly{
+		Backend: synthetic.New(synthetic.Options{}), Network: network.None{}, Access: access.SSH{},
+	}
+	g := New(plugin.VersionInfo{}, hostWith(func() host.Assembly { return assembly }))
 	c, err := config.Parse(fmt.Appendf(nil, `{"backend": "synthetic", "state_dir": %q,
 		"host": {"max_workers": %d, "concurrent_starts": 64}}`, b.TempDir(), max))
 	require.NoError(b, err)
 	g.config = c
-	_, err = g.Init(b.Context(), nullLogger, fleeting.Settings{})
+	_, err = g.Init(b.Context(), nullLogger, fleetingprovider.Settings{})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, g.Shutdown(context.Background())) })
 	granted, err := g.Increase(b.Context(), workers)
@@ -36,8 +43,8 @@ func awaitRunning(b *testing.B, g *InstanceGroup, workers int) []string {
 	for ; ; time.Sleep(10 * time.Millisecond) {
 		var ids []string
 		others := 0
-		require.NoError(b, g.Update(b.Context(), func(id string, state fleeting.State) {
-			if state == fleeting.StateRunning {
+		require.NoError(b, g.Update(b.Context(), func(id string, state fleetingprovider.State) {
+			if state == fleetingprovider.StateRunning {
 				ids = append(ids, id)
 			} else {
 				others++
@@ -52,7 +59,7 @@ func awaitRunning(b *testing.B, g *InstanceGroup, workers int) []string {
 func BenchmarkUpdateOf1000(b *testing.B) {
 	g := full(b, 1000, 1000)
 	for b.Loop() {
-		if err := g.Update(b.Context(), func(string, fleeting.State) {}); err != nil {
+		if err := g.Update(b.Context(), func(string, fleetingprovider.State) {}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -20,8 +20,6 @@ type handler struct {
 
 var _ slog.Handler = handler{}
 
-func newHandler(logger hclog.Logger) slog.Handler { return handler{logger: logger} }
-
 // Enabled asks hclog, so that a line that nobody wants is not put together.
 func (h handler) Enabled(_ context.Context, level slog.Level) bool {
 	return h.logger.GetLevel() <= hclogLevel(level)

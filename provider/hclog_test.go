@@ -20,7 +20,7 @@ var nullLogger = hclog.NewNullLogger()
 func logged(t *testing.T, level hclog.Level, log func(*slog.Logger)) []map[string]any {
 	t.Helper()
 	var out bytes.Buffer
-	log(slog.New(newHandler(hclog.New(&hclog.LoggerOptions{Level: level, Output: &out, JSONFormat: true}))))
+	log(slog.New(handler{logger: hclog.New(&hclog.LoggerOptions{Level: level, Output: &out, JSONFormat: true})}))
 	var lines []map[string]any
 	for decoder := json.NewDecoder(&out); decoder.More(); {
 		var line map[string]any
@@ -33,7 +33,9 @@ func logged(t *testing.T, level hclog.Level, log func(*slog.Logger)) []map[strin
 
 func TestLevelsReachTheRunner(t *testing.T) {
 	all := func(log *slog.Logger) {
-		for _, level := range []slog.Level{slog.LevelDebug - 4, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		for _, level := range []slog.Level{
+			slog.LevelDebug - 4, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError,
+		} {
 			log.Log(t.Context(), level, "said")
 		}
 	}

@@ -17,19 +17,20 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
-	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 func TestTwoMistakesGiveTwoLines(t *testing.T) {
-	err := json.Unmarshal([]byte(`{"backend": "cloud", "machine": {"memory": "8"}}`), New(plugin.VersionInfo{}))
+	err := json.Unmarshal([]byte(`{"backend": "cloud", "machine": {"memory": "8"}}`), New(plugin.VersionInfo{}, nil))
 	require.Error(t, err)
 	lines := strings.Split(err.Error(), "\n")
 	require.Len(t, lines, 2)
@@ -39,9 +40,9 @@ func TestTwoMistakesGiveTwoLines(t *testing.T) {
 
 func TestNoConfigurationIsTheDefault(t *testing.T) {
 	for _, text := range []string{`null`, `{}`} {
-		g := New(plugin.VersionInfo{})
+		g := New(plugin.VersionInfo{}, nil)
 		require.NoError(t, json.Unmarshal([]byte(text), g))
-		require.Equal(t, New(plugin.VersionInfo{}).config, g.config)
+		require.Equal(t, New(plugin.VersionInfo{}, nil).config, g.config)
 	}
 }
 
@@ -56,9 +57,15 @@ func TestInfo(t *testing.T) {
 }
 
 func TestMaxSizeIsTheSubnetsWhenNothingElseIsSaid(t *testing.T) {
-	w := newWorld(t, synthetic.Options{})
-	w.configure(w.InstanceGroup, `"network": {"subnet": "10.1.0.0/28"}`)
-	require.Equal(t, 12, w.start().MaxSize, "13 addresses, one of them for a template")
+	for keys, want := range map[string]int{
+		`"network": {"subnet": "10.1.0.0/28"}`:                             12, // a template has one, too
+		`"network": {"subnet": "10.1.0.0/29"}, "fork": {"spares": 1}`:      3,
+		`"network": {"subnet": "10.1.0.0/29"}, "host": {"max_workers": 2}`: 2,
+	} {
+		w := newWorld(t, synthetic.Options{})
+		w.configure(w.InstanceGroup, keys)
+		require.Equal(t, want, w.start().MaxSize, keys)
+	}
 }
 
 func TestEveryMethodNeedsInitAndKnowsShutdown(t *testing.T) {
@@ -75,14 +82,14 @@ func TestEveryMethodNeedsInitAndKnowsShutdown(t *testing.T) {
 		require.ErrorIs(t, err, want)
 		require.ErrorIs(t, w.Heartbeat(ctx, "default-aaaaaaaa"), want)
 	}
-	check(ErrNotInitialised)
+	check(errNotInitialised)
 	w.start()
 	_, err := w.init(w.InstanceGroup)
-	require.ErrorIs(t, err, ErrAlreadyInitialised)
+	require.ErrorIs(t, err, errAlreadyInitialised)
 	require.NoError(t, w.Shutdown(t.Context()))
-	check(ErrShutDown)
+	check(errShutDown)
 	_, err = w.init(w.InstanceGroup)
-	require.ErrorIs(t, err, ErrShutDown)
+	require.ErrorIs(t, err, errShutDown)
 	require.NoError(t, w.Shutdown(t.Context()), "twice")
 }
 
@@ -90,9 +97,9 @@ func TestBackendThatCannotSuspendSaysSo(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	require.Empty(t, w.start().Capabilities)
 	_, err := w.Suspend(t.Context(), []string{"a"})
-	require.ErrorIs(t, err, fleeting.ErrSuspendResumeNotSupported)
+	require.ErrorIs(t, err, fleetingprovider.ErrSuspendResumeNotSupported)
 	_, err = w.Resume(t.Context(), []string{"a"})
-	require.ErrorIs(t, err, fleeting.ErrSuspendResumeNotSupported)
+	require.ErrorIs(t, err, fleetingprovider.ErrSuspendResumeNotSupported)
 }
 
 // sleeper says that it can suspend.
@@ -103,10 +110,8 @@ type sleeper struct {
 
 func TestBackendThatCanSuspendSaysSo(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
-	w.assemble = func(context.Context, config.Config, *slog.Logger) (assembly, error) {
-		return assembly{name: "synthetic", backend: sleeper{Backend: w.backend}, network: network.None{}, access: access.SSH{}}, nil
-	}
-	require.Equal(t, []fleeting.Capability{fleeting.CapabilitySuspendResume}, w.start().Capabilities)
+	w.assembly.Backend = sleeper{Backend: w.backend}
+	require.Equal(t, []fleetingprovider.Capability{fleetingprovider.CapabilitySuspendResume}, w.start().Capabilities)
 	for _, ask := range []func(context.Context, []string) ([]string, error){w.Suspend, w.Resume} {
 		_, err := ask(t.Context(), []string{"default-aaaaaaaa"})
 		require.ErrorIs(t, err, pool.ErrUnknown, "the pool has the answer")
@@ -131,7 +136,7 @@ func TestInitWaitsForAPluginOnItsWayOut(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	w.start()
 	second := w.newGroup()
-	second.LockWait = soon
+	second.lockWait = soon
 	tried := make(chan error)
 	go func() {
 		_, err := w.init(second)
@@ -154,7 +159,7 @@ func (n *brokenNetwork) Close(context.Context) error { return n.close }
 func TestFailedInitLeavesNothing(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	broken := &brokenNetwork{open: errors.New("no nftables here")}
-	w.network = broken
+	w.assembly.Network = broken
 	for range 2 {
 		_, err := w.init(w.InstanceGroup)
 		require.ErrorIs(t, err, broken.open)
@@ -175,7 +180,7 @@ func TestPoolThatCouldNotBeClosedStaysLocked(t *testing.T) {
 	t.Run("by Shutdown", func(t *testing.T) {
 		w := newWorld(t, synthetic.Options{})
 		broken := &brokenNetwork{close: errors.New("rules are stuck")}
-		w.network = broken
+		w.assembly.Network = broken
 		w.start()
 		require.ErrorIs(t, w.Shutdown(t.Context()), broken.close)
 		requireHeld(t, w)
@@ -183,7 +188,7 @@ func TestPoolThatCouldNotBeClosedStaysLocked(t *testing.T) {
 	t.Run("by an Init that failed", func(t *testing.T) {
 		w := newWorld(t, synthetic.Options{})
 		broken := &brokenNetwork{open: errors.New("no nftables here"), close: errors.New("rules are stuck")}
-		w.network = broken
+		w.assembly.Network = broken
 		_, err := w.init(w.InstanceGroup)
 		require.ErrorIs(t, err, broken.open)
 		require.ErrorIs(t, err, broken.close)
@@ -192,13 +197,13 @@ func TestPoolThatCouldNotBeClosedStaysLocked(t *testing.T) {
 }
 
 // A slow Init beside it does not eat the time that workers have to end.
-func TestReapsLimitBeginsWithItsTurn(t *testing.T) {
+func TestReapsLimitBeginsAfterAnInit(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	w.start()
 	w.grow(1)
 	const limit = 5 * time.Second // which the workers' end must keep to on a busy machine, too
-	w.turn.Lock()
-	time.AfterFunc(limit+100*time.Millisecond, w.turn.Unlock)
+	w.changing.Lock()
+	time.AfterFunc(limit+100*time.Millisecond, w.changing.Unlock)
 	require.NoError(t, w.Reap(limit))
 	require.Empty(t, w.directories())
 }
@@ -223,7 +228,7 @@ func (n slowNetwork) Close(ctx context.Context) error {
 func TestReapFinishesAShutdownThatNobodyWaitsFor(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
 	slow := slowNetwork{let: make(chan struct{})}
-	w.network = slow
+	w.assembly.Network = slow
 	w.start()
 	w.grow(2)
 	gone, cancel := context.WithCancel(t.Context())
@@ -272,18 +277,31 @@ type left struct{ backend.Machine }
 
 func (left) ID() string { return "default-oooooooo" }
 
+// leasing is a network with some leases.
+type leasing struct {
+	network.None
+	leases []string
+}
+
+func (n *leasing) Release(context.Context, string) error {
+	n.leases = nil
+	return nil
+}
+
 // A pool that was another backend's comes up although that one cannot remove
 // what it left, and does not forget it.
 func TestInitDoesNotFailWithWhatAnotherBackendLeft(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
-	dir := w.leave("default", "default-oooooooo")
+	dir := filepath.Join(w.stateDir, "pools", "default", "workers", "default-oooooooo")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
 	leases := &leasing{leases: []string{"default-oooooooo"}}
 	other := &predecessor{left: []backend.Machine{left{}}, lacking: true}
-	w.everyone = func(config.Config, *slog.Logger) ([]assembly, error) {
-		return []assembly{{name: "other", backend: other, network: leases}, {name: "synthetic", backend: w.backend}}, nil
+	build := func(config.Config, *slog.Logger) (host.Assembly, error) {
+		return host.Assembly{Backend: other, Network: leases}, nil
 	}
+	w.host.Backends = append(w.host.Backends, host.Builder{Name: "other", Build: build})
 	var log bytes.Buffer
-	_, err := w.Init(t.Context(), hclog.New(&hclog.LoggerOptions{Output: &log}), fleeting.Settings{})
+	_, err := w.Init(t.Context(), hclog.New(&hclog.LoggerOptions{Output: &log}), fleetingprovider.Settings{})
 	require.NoError(t, err)
 	w.grow(1)
 	require.DirExists(t, dir)
@@ -298,7 +316,35 @@ func TestInitDoesNotFailWithWhatAnotherBackendLeft(t *testing.T) {
 	require.NoError(t, w.Shutdown(t.Context()))
 	require.Equal(t, []string{"default-oooooooo"}, other.destroyed)
 	require.Empty(t, leases.leases)
-	require.Contains(t, log.String(), "which served the pool before (`doctor --backend other` says what it lacks): its tool is not found")
+	require.Contains(t, log.String(),
+		"which served the pool before (`doctor --backend other` says what it lacks): its tool is not found")
+}
+
+// failing is a backend that cannot build.
+type failing struct {
+	*synthetic.Backend
+	err error
+}
+
+func (f failing) Build(context.Context, image.Recipe, image.Progress) (image.Golden, error) {
+	return image.Golden{}, f.err
+}
+
+func TestFailedBuildWaitsInCreatingAndFailsItsWorkers(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	err := errors.New("no mirror")
+	w.assembly.Backend = failing{w.backend, err}
+	w.start()
+	_, increase := w.Increase(t.Context(), 1)
+	require.NoError(t, increase)
+	require.Len(t, w.update(), 1)
+	require.NoError(t, w.Shutdown(t.Context()))
+}
+
+func TestUserThatNoGuestWouldTakeIsRefused(t *testing.T) {
+	w := newWorld(t, synthetic.Options{})
+	_, err := w.Init(t.Context(), nullLogger, loggingInAs("a b"))
+	require.ErrorContains(t, err, "connector_config.username")
 }
 
 func TestShutdownReapsWorkersThatWereJustAskedFor(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"time"
 
-	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 )
@@ -20,23 +20,23 @@ const (
 )
 
 // states are the pool's states in the runner's words.
-var states = map[pool.State]fleeting.State{
-	pool.Creating:   fleeting.StateCreating,
-	pool.Running:    fleeting.StateRunning,
-	pool.Suspending: fleeting.StateSuspending,
-	pool.Suspended:  fleeting.StateSuspended,
-	pool.Resuming:   fleeting.StateResuming,
-	pool.Deleting:   fleeting.StateDeleting,
-	pool.Deleted:    fleeting.StateDeleted,
+var states = map[pool.State]fleetingprovider.State{
+	pool.Creating:   fleetingprovider.StateCreating,
+	pool.Running:    fleetingprovider.StateRunning,
+	pool.Suspending: fleetingprovider.StateSuspending,
+	pool.Suspended:  fleetingprovider.StateSuspended,
+	pool.Resuming:   fleetingprovider.StateResuming,
+	pool.Deleting:   fleetingprovider.StateDeleting,
+	pool.Deleted:    fleetingprovider.StateDeleted,
 }
 
 // Update tells the runner how all workers are doing.
-func (g *InstanceGroup) Update(_ context.Context, tell func(id string, state fleeting.State)) error {
+func (g *InstanceGroup) Update(_ context.Context, tell func(id string, state fleetingprovider.State)) error {
 	o, err := g.running()
 	if err != nil {
 		return err
 	}
-	for _, worker := range o.pool.Workers() {
+	for _, worker := range o.Workers() {
 		tell(worker.ID, states[worker.State])
 	}
 	return nil
@@ -49,7 +49,7 @@ func (g *InstanceGroup) Increase(_ context.Context, n int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return o.pool.Grow(n)
+	return o.Grow(n)
 }
 
 // Decrease marks workers as being deleted and returns them all: one that is
@@ -59,20 +59,20 @@ func (g *InstanceGroup) Decrease(_ context.Context, ids []string) ([]string, err
 	if err != nil {
 		return nil, err
 	}
-	return o.pool.Shrink(ids), nil
+	return o.Shrink(ids), nil
 }
 
 // ConnectInfo says how a job gets into a worker. Each worker has a key of its
 // own, so credentials in the runner's settings do not count, not even with
 // use_static_credentials: no worker would let them in.
-func (g *InstanceGroup) ConnectInfo(_ context.Context, id string) (fleeting.ConnectInfo, error) {
+func (g *InstanceGroup) ConnectInfo(_ context.Context, id string) (fleetingprovider.ConnectInfo, error) {
 	o, err := g.running()
 	if err != nil {
-		return fleeting.ConnectInfo{}, err
+		return fleetingprovider.ConnectInfo{}, err
 	}
-	connection, err := o.pool.Connection(id)
+	connection, err := o.Connection(id)
 	if err != nil {
-		return fleeting.ConnectInfo{}, fmt.Errorf("connecting: %w", err)
+		return fleetingprovider.ConnectInfo{}, fmt.Errorf("connecting: %w", err)
 	}
 	return connectInfo(id, o.settings.ConnectorConfig, connection), nil
 }
@@ -80,9 +80,9 @@ func (g *InstanceGroup) ConnectInfo(_ context.Context, id string) (fleeting.Conn
 // connectInfo adds what only the pool knows to the runner's settings. The
 // address has its port in it, since older runners dial port 0 without. The key
 // never expires, as it dies with its worker.
-func connectInfo(id string, settings fleeting.ConnectorConfig, c pool.Connection) fleeting.ConnectInfo {
+func connectInfo(id string, settings fleetingprovider.ConnectorConfig, c pool.Connection) fleetingprovider.ConnectInfo {
 	settings.OS, settings.Arch = c.OS, runtime.GOARCH
-	settings.Protocol = fleeting.ProtocolSSH
+	settings.Protocol = fleetingprovider.ProtocolSSH
 	settings.ProtocolPort = int(c.Address.Port())
 	settings.Username, settings.Password = c.User, ""
 	settings.Key, settings.UseStaticCredentials = []byte(c.PrivateKey), false
@@ -92,7 +92,7 @@ func connectInfo(id string, settings fleeting.ConnectorConfig, c pool.Connection
 	if settings.Keepalive == 0 {
 		settings.Keepalive = defaultKeepalive
 	}
-	return fleeting.ConnectInfo{
+	return fleetingprovider.ConnectInfo{
 		ConnectorConfig: settings,
 		ID:              id,
 		InternalAddr:    c.Address.String(),
@@ -107,8 +107,8 @@ func (g *InstanceGroup) Heartbeat(_ context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := o.pool.Heartbeat(id); err != nil {
-		return fmt.Errorf("%w: %w", fleeting.ErrInstanceUnhealthy, err)
+	if err := o.Heartbeat(id); err != nil {
+		return fmt.Errorf("%w: %w", fleetingprovider.ErrInstanceUnhealthy, err)
 	}
 	return nil
 }
@@ -116,30 +116,31 @@ func (g *InstanceGroup) Heartbeat(_ context.Context, id string) error {
 // Suspend asks workers to be suspended and returns those that will be. The
 // error, which reaches the runner beside them, is about the others.
 func (g *InstanceGroup) Suspend(_ context.Context, ids []string) ([]string, error) {
-	p, err := g.suspending()
+	o, err := g.suspending()
 	if err != nil {
 		return nil, err
 	}
-	return p.Suspend(ids)
+	return o.Suspend(ids)
 }
 
 // Resume asks suspended workers to go on and returns those that will. The
 // error, which reaches the runner beside them, is about the others.
 func (g *InstanceGroup) Resume(_ context.Context, ids []string) ([]string, error) {
-	p, err := g.suspending()
+	o, err := g.suspending()
 	if err != nil {
 		return nil, err
 	}
-	return p.Resume(ids)
+	return o.Resume(ids)
 }
 
-func (g *InstanceGroup) suspending() (*pool.Pool, error) {
+// suspending is running, for the methods that need a pool that can suspend.
+func (g *InstanceGroup) suspending() (*opened, error) {
 	o, err := g.running()
 	if err != nil {
 		return nil, err
 	}
-	if !o.pool.CanSuspend() {
-		return nil, fleeting.ErrSuspendResumeNotSupported
+	if !o.CanSuspend() {
+		return nil, fleetingprovider.ErrSuspendResumeNotSupported
 	}
-	return o.pool, nil
+	return o, nil
 }

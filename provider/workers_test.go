@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gitlab.com/gitlab-org/fleeting/fleeting/connector"
-	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -37,11 +37,11 @@ func TestPromisedWorkersShowBeforeTheyGo(t *testing.T) {
 	}, soon, 5*time.Millisecond, "they fail, and are removed, unseen")
 	first := w.update()
 	require.Len(t, first, granted)
-	require.Zero(t, count(first, fleeting.StateDeleted), "an id first seen as deleted wedges the runner")
+	require.Zero(t, count(first, fleetingprovider.StateDeleted), "an id first seen as deleted wedges the runner")
 	deleted := make(map[string]bool)
-	w.await("all to be deleted", func(seen map[string]fleeting.State) bool {
+	w.await("all to be deleted", func(seen map[string]fleetingprovider.State) bool {
 		for id, state := range seen {
-			deleted[id] = deleted[id] || state == fleeting.StateDeleted
+			deleted[id] = deleted[id] || state == fleetingprovider.StateDeleted
 		}
 		return len(seen) == 0
 	})
@@ -76,7 +76,7 @@ func TestDeletedWorkersLeaveUpdateSoonAndForEver(t *testing.T) {
 	ids := w.grow(5)
 	_, err := w.Decrease(t.Context(), ids)
 	require.NoError(t, err)
-	w.await("an empty pool", func(seen map[string]fleeting.State) bool { return len(seen) == 0 })
+	w.await("an empty pool", func(seen map[string]fleetingprovider.State) bool { return len(seen) == 0 })
 	for _, id := range w.grow(5) {
 		require.NotContains(t, ids, id)
 	}
@@ -95,7 +95,7 @@ func TestNoMethodWaitsOnAMachine(t *testing.T) {
 	require.Less(t, time.Since(began), soon, "what a machine takes to start")
 }
 
-func firstOf(seen map[string]fleeting.State) string {
+func firstOf(seen map[string]fleetingprovider.State) string {
 	for id := range seen {
 		return id
 	}
@@ -122,21 +122,22 @@ func TestConnectInfoStartsFromTheRunnersSettings(t *testing.T) {
 	connection := pool.Connection{
 		Address: netip.MustParseAddrPort("10.210.0.2:22"), User: "mayfly", PrivateKey: "PEM", OS: "linux",
 	}
-	want := fleeting.ConnectInfo{
-		ConnectorConfig: fleeting.ConnectorConfig{
+	want := fleetingprovider.ConnectInfo{
+		ConnectorConfig: fleetingprovider.ConnectorConfig{
 			OS: "linux", Arch: runtime.GOARCH,
-			Protocol: fleeting.ProtocolSSH, ProtocolPort: 22,
+			Protocol: fleetingprovider.ProtocolSSH, ProtocolPort: 22,
 			Username: "mayfly", Key: []byte("PEM"),
 			Keepalive: 30 * time.Second, Timeout: 10 * time.Minute,
 		},
 		ID: "a", InternalAddr: "10.210.0.2:22", ExternalAddr: "10.210.0.2:22",
 	}
-	require.Equal(t, want, connectInfo("a", fleeting.ConnectorConfig{}, connection), "nothing is zero that must not be")
+	require.Equal(t, want, connectInfo("a", fleetingprovider.ConnectorConfig{}, connection),
+		"nothing is zero that must not be")
 
 	want.Keepalive, want.Timeout = time.Second, time.Minute
-	require.Equal(t, want, connectInfo("a", fleeting.ConnectorConfig{
+	require.Equal(t, want, connectInfo("a", fleetingprovider.ConnectorConfig{
 		Keepalive: time.Second, Timeout: time.Minute,
-		Protocol: fleeting.ProtocolWinRM, ProtocolPort: 5985, OS: "windows",
+		Protocol: fleetingprovider.ProtocolWinRM, ProtocolPort: 5985, OS: "windows",
 		Username: "mayfly", Password: "secret", Key: []byte("theirs"), UseStaticCredentials: true,
 	}, connection), "the worker's own credentials win")
 }
@@ -147,13 +148,18 @@ func TestHeartbeatFailsForWhatDoesNotRun(t *testing.T) {
 	id := w.grow(1)[0]
 	require.NoError(t, w.Heartbeat(t.Context(), id))
 	w.backend.Crash(id)
-	require.ErrorIs(t, w.Heartbeat(t.Context(), id), fleeting.ErrInstanceUnhealthy)
-	require.ErrorIs(t, w.Heartbeat(t.Context(), "default-aaaaaaaa"), fleeting.ErrInstanceUnhealthy)
+	require.ErrorIs(t, w.Heartbeat(t.Context(), id), fleetingprovider.ErrInstanceUnhealthy)
+	require.ErrorIs(t, w.Heartbeat(t.Context(), "default-aaaaaaaa"), fleetingprovider.ErrInstanceUnhealthy)
+}
+
+// loggingInAs are the runner's settings with a user for jobs.
+func loggingInAs(user string) fleetingprovider.Settings {
+	return fleetingprovider.Settings{ConnectorConfig: fleetingprovider.ConnectorConfig{Username: user}}
 }
 
 func TestJobsLogInAsTheRunnersUser(t *testing.T) {
 	w := newWorld(t, synthetic.Options{})
-	_, err := w.Init(t.Context(), nullLogger, fleeting.Settings{ConnectorConfig: fleeting.ConnectorConfig{Username: "root"}})
+	_, err := w.Init(t.Context(), nullLogger, loggingInAs("root"))
 	require.NoError(t, err)
 	info, err := w.ConnectInfo(t.Context(), w.grow(1)[0])
 	require.NoError(t, err)

@@ -11,10 +11,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gitlab.com/gitlab-org/fleeting/fleeting/plugin"
-	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 	"go.uber.org/goleak"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -23,7 +24,8 @@ import (
 // TestMain finds goroutines that outlive their instance group. The connector's
 // own ends only when it wakes up next.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"))
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"))
 }
 
 // soon is how long a test waits for what should take moments, and may take much
@@ -36,11 +38,12 @@ type world struct {
 	t        *testing.T
 	stateDir string
 	backend  *synthetic.Backend
-	network  network.Network
+	assembly host.Assembly // of which the backend is a part
 }
 
 func newWorld(t *testing.T, options synthetic.Options) *world {
-	w := &world{t: t, stateDir: shortDir(t), backend: synthetic.New(options), network: network.None{}}
+	w := &world{t: t, stateDir: shortDir(t), backend: synthetic.New(options)}
+	w.assembly = host.Assembly{Backend: w.backend, Network: network.None{}, Access: access.SSH{}}
 	w.InstanceGroup = w.newGroup()
 	return w
 }
@@ -56,14 +59,17 @@ func shortDir(t *testing.T) string {
 
 // newGroup is what a new plugin process would have.
 func (w *world) newGroup() *InstanceGroup {
-	g := New(plugin.VersionInfo{Version: "1.2.3"})
-	g.LockWait = 200 * time.Millisecond
-	g.assemble = func(context.Context, config.Config, *slog.Logger) (assembly, error) {
-		return assembly{name: "synthetic", backend: w.backend, network: w.network, access: access.SSH{}}, nil
-	}
+	g := New(plugin.VersionInfo{Version: "1.2.3"}, hostWith(func() host.Assembly { return w.assembly }))
+	g.lockWait = 200 * time.Millisecond
 	w.configure(g, `"host": {"max_workers": 5}`)
 	w.t.Cleanup(func() { require.NoError(w.t, g.Shutdown(context.Background())) })
 	return g
+}
+
+// hostWith is a host that has nothing but one backend.
+func hostWith(assembly func() host.Assembly) *host.Host {
+	build := func(config.Config, *slog.Logger) (host.Assembly, error) { return assembly(), nil }
+	return &host.Host{Backends: []host.Builder{{Name: config.BackendSynthetic, Build: build}}}
 }
 
 func (w *world) configure(g *InstanceGroup, keys string) {
@@ -71,30 +77,32 @@ func (w *world) configure(g *InstanceGroup, keys string) {
 	require.NoError(w.t, json.Unmarshal([]byte(text), g))
 }
 
-func (w *world) init(g *InstanceGroup) (fleeting.ProviderInfo, error) {
-	return g.Init(w.t.Context(), nullLogger, fleeting.Settings{})
+func (w *world) init(g *InstanceGroup) (fleetingprovider.ProviderInfo, error) {
+	return g.Init(w.t.Context(), nullLogger, fleetingprovider.Settings{})
 }
 
 // start is Init as the runner calls it: its context ends with it.
-func (w *world) start() fleeting.ProviderInfo {
+func (w *world) start() fleetingprovider.ProviderInfo {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
-	info, err := w.Init(ctx, nullLogger, fleeting.Settings{})
+	info, err := w.Init(ctx, nullLogger, fleetingprovider.Settings{})
 	require.NoError(w.t, err)
 	return info
 }
 
 // update is one call of Update.
-func (w *world) update() map[string]fleeting.State {
+func (w *world) update() map[string]fleetingprovider.State {
 	w.t.Helper()
-	seen := make(map[string]fleeting.State)
-	require.NoError(w.t, w.Update(w.t.Context(), func(id string, state fleeting.State) { seen[id] = state }))
+	seen := make(map[string]fleetingprovider.State)
+	require.NoError(w.t, w.Update(w.t.Context(), func(id string, state fleetingprovider.State) { seen[id] = state }))
 	return seen
 }
 
 // await updates until the states fit, as the runner does.
-func (w *world) await(what string, fits func(map[string]fleeting.State) bool) map[string]fleeting.State {
+func (w *world) await(
+	what string, fits func(map[string]fleetingprovider.State) bool,
+) map[string]fleetingprovider.State {
 	w.t.Helper()
 	for deadline := time.Now().Add(soon); ; time.Sleep(5 * time.Millisecond) {
 		seen := w.update()
@@ -113,8 +121,8 @@ func (w *world) grow(n int) []string {
 	granted, err := w.Increase(w.t.Context(), n)
 	require.NoError(w.t, err)
 	require.Equal(w.t, n, granted)
-	seen := w.await("running workers", func(seen map[string]fleeting.State) bool {
-		return len(seen) == n && count(seen, fleeting.StateRunning) == n
+	seen := w.await("running workers", func(seen map[string]fleetingprovider.State) bool {
+		return len(seen) == n && count(seen, fleetingprovider.StateRunning) == n
 	})
 	ids := make([]string, 0, n)
 	for id := range seen {
@@ -123,7 +131,7 @@ func (w *world) grow(n int) []string {
 	return ids
 }
 
-func count(seen map[string]fleeting.State, state fleeting.State) int {
+func count(seen map[string]fleetingprovider.State, state fleetingprovider.State) int {
 	n := 0
 	for _, s := range seen {
 		if s == state {

@@ -1,7 +1,7 @@
 // Package workerid is the form of a worker's id: the pool's name, a dash, and
-// a key of eight characters. All that a worker leaves on a host is named after
-// its id, so whoever makes, finds or removes any of it agrees here on what an
-// id is. Which ids there are is the pool's to know.
+// a key of eight characters. All that is made of a worker on a host is named
+// after its id, and what makes, finds or removes it has the form from here. Which
+// ids there are, the pool knows.
 package workerid
 
 import (
@@ -33,11 +33,11 @@ func New(pool string) string {
 	return Join(pool, encode(random))
 }
 
-// Derived returns the id of what is no worker but is made, found and removed
-// like one, such as the machine that builds an image. It is the same for the
-// same words.
-func Derived(pool, what string) string {
-	sum := sha256.Sum256([]byte(what))
+// Derived returns the id of a machine that is not a worker but is made, found and
+// removed like one, such as the machine that builds an image. It is the same for
+// the same pool and purpose.
+func Derived(pool, purpose string) string {
+	sum := sha256.Sum256([]byte(purpose))
 	return Join(pool, encode([keyBytes]byte(sum[:])))
 }
 

@@ -154,7 +154,10 @@ func TestStartInANamespaceLeavesNoThreadThere(t *testing.T) {
 	for range 50 {
 		all.Go(func() {
 			output := filepath.Join(t.TempDir(), "output")
-			p, err := Start(Command{Path: "/bin/sh", Arguments: []string{"-c", "readlink /proc/self/ns/net; sleep 0.5"}, Namespace: foreign, Output: output})
+			p, err := Start(Command{
+				Path: "/bin/sh", Arguments: []string{"-c", "readlink /proc/self/ns/net; sleep 0.5"},
+				Namespace: foreign, Output: output,
+			})
 			if !assert.NoError(t, err) {
 				return
 			}
@@ -200,7 +203,8 @@ func TestFindAsksAboutNoThreadOfTheKernel(t *testing.T) {
 func TestScopeHasItsProperties(t *testing.T) {
 	got := scoped(Command{Path: "/bin/true"}, "systemd-run", "mayfly-x", "MemoryMax=1", "Delegate=yes")
 	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x",
-		"--description=a machine of Mayfly", "--property=MemoryMax=1", "--property=Delegate=yes", "--", "/bin/true"}, got.Arguments)
+		"--description=a machine of Mayfly", "--property=MemoryMax=1", "--property=Delegate=yes",
+		"--", "/bin/true"}, got.Arguments)
 }
 
 func TestInputIsRead(t *testing.T) {

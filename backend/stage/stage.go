@@ -1,7 +1,6 @@
-// Package stage gives machines that are no workers, such as those of a prebuild,
-// the place of one: an id, a directory and a lease like a worker's. So what a
-// killed process leaves of them is found and removed like what a worker left.
-// What runs there is the backends' business.
+// Package stage gives machines that are not workers, such as those of a prebuild,
+// an id, a directory and a lease like a worker's, so that their orphans are found
+// and removed like those of workers. What runs there is the backends' business.
 package stage
 
 import (
@@ -13,13 +12,14 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
-// RemoveLimit bounds the removal of a machine that is no worker, or no longer.
+// RemoveLimit bounds the removal of a machine on a stage.
 const RemoveLimit = 2 * time.Minute
 
-// Stage is where a pool's machines run that are no workers.
+// Stage is where those of a pool's machines run that are not workers.
 type Stage struct {
 	// Pool is the pool's name, and WorkersDir holds its workers' directories.
 	Pool, WorkersDir string
@@ -57,5 +57,9 @@ func (s Stage) Run(ctx context.Context, purpose string, run func(Place) error) (
 func (s Stage) remove(ctx context.Context, id, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, RemoveLimit)
 	defer cancel()
-	return errors.Join(s.Destroy(ctx, id), s.Network.Release(ctx, id), os.RemoveAll(dir))
+	return teardown.Steps{
+		Machine:   []teardown.Step{s.Destroy},
+		Lease:     []teardown.Step{s.Network.Release},
+		Directory: func(string) error { return os.RemoveAll(dir) },
+	}.Run(ctx, id)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // leases are those that there are, by worker; Acquire fails with refusal.
@@ -74,7 +75,15 @@ func TestRunLeavesNothing(t *testing.T) {
 
 func TestWhatCannotBeRemovedIsSaid(t *testing.T) {
 	stuck := errors.New("it does not end")
-	s := Stage{Pool: "p", WorkersDir: t.TempDir(), Network: network.None{}, Destroy: func(context.Context, string) error { return stuck }}
+	s := Stage{
+		Pool: "p", WorkersDir: t.TempDir(), Network: network.None{},
+		Destroy: func(context.Context, string) error { return stuck },
+	}
 	err := s.Run(t.Context(), "image", func(Place) error { panic("an earlier one is still there") })
 	require.ErrorIs(t, err, stuck)
+
+	dir := filepath.Join(s.WorkersDir, workerid.Derived("p", "image"))
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	require.ErrorIs(t, s.Run(t.Context(), "image", func(Place) error { panic("it is still there") }), stuck)
+	require.DirExists(t, dir, "the next process finds the machine by it")
 }

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/hostmemory"
 )
 
 // size is what a worker gets: what was asked for, or its share of the host.
@@ -13,7 +14,7 @@ func (b *Backend) size(asked backend.Size) (backend.Size, error) {
 		asked.CPUs = cpuShare(runtime.NumCPU(), b.workers())
 	}
 	if b.options.AutoMemory {
-		total, err := hostMemory()
+		total, err := hostmemory.Total()
 		if err != nil {
 			return asked, fmt.Errorf("tart.memory \"auto\": %w", err)
 		}

@@ -30,8 +30,15 @@ func (p *path) UnmarshalText(text []byte) error {
 }
 
 // load returns the settings that the flags name.
-func (c configuration) load() (config.Config, config.RunnerSettings, error) {
-	loaded, settings, err := c.read()
+func (c configuration) load() (loaded config.Config, settings config.RunnerSettings, err error) {
+	switch {
+	case c.Config != "":
+		loaded, settings, err = config.Load(string(c.Config), c.Runner)
+	case c.Runner != "":
+		err = usageError{errors.New("--runner names an entry of a file: add --config FILE")}
+	default:
+		loaded = config.Default()
+	}
 	if err != nil || (c.Backend == "" && c.StateDir == "") {
 		return loaded, settings, err
 	}
@@ -47,14 +54,4 @@ func (c configuration) load() (config.Config, config.RunnerSettings, error) {
 		return config.Config{}, config.RunnerSettings{}, usageError{err}
 	}
 	return changed, settings, nil
-}
-
-func (c configuration) read() (config.Config, config.RunnerSettings, error) {
-	if c.Config != "" {
-		return config.Load(string(c.Config), c.Runner)
-	}
-	if c.Runner != "" {
-		return config.Config{}, config.RunnerSettings{}, usageError{errors.New("--runner names an entry of a file: add --config FILE")}
-	}
-	return config.Default(), config.RunnerSettings{}, nil
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 )
 
 type doctorCommand struct {
@@ -20,29 +20,25 @@ type diagnosis struct {
 }
 
 // Run prints every finding, and fails when something is missing.
-func (c doctorCommand) Run(ctx context.Context, s *streams) error {
+func (c doctorCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
 	}
-	name, findings, err := provider.Check(ctx, settings, s.log)
+	name, findings, err := h.Check(ctx, settings, s.log)
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		err = s.document(diagnosis{name, findings})
 	} else {
-		printDiagnosis(s, name, findings)
+		fmt.Fprintf(s.out, "backend %s\n", name)
+		for _, finding := range findings {
+			fmt.Fprintln(s.out, finding)
+		}
 	}
-	if err == nil && provider.Missing(findings) != nil {
+	if err == nil && host.Missing(findings) != nil {
 		err = errSilent
 	}
 	return err
-}
-
-func printDiagnosis(s *streams, name string, findings []doctor.Finding) {
-	fmt.Fprintf(s.out, "backend %s\n", name)
-	for _, finding := range findings {
-		fmt.Fprintln(s.out, finding)
-	}
 }

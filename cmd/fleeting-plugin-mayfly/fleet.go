@@ -37,7 +37,7 @@ type fleet struct {
 	records *store.Store
 	log     hclog.Logger
 
-	// ctx ends with the caller's, and when there is no hope for the jobs.
+	// ctx ends with the caller's, and when abandon says that no job will run.
 	ctx     context.Context
 	abandon context.CancelCauseFunc
 }
@@ -58,7 +58,9 @@ func startFleet(ctx context.Context, c config.Config, user string, instances int
 	if err != nil {
 		return nil, err
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "try", Level: hclog.Info, Output: withoutTimestamps{stderr}, IndependentLevels: true})
+	log := hclog.New(&hclog.LoggerOptions{
+		Name: "try", Level: hclog.Info, Output: withoutTimestamps{stderr}, IndependentLevels: true,
+	})
 	plugin, err := fleeting.RunPlugin(self, settings, fleeting.WithPluginLogger(log))
 	if err != nil {
 		return nil, fmt.Errorf("starting the plugin: %w", err)
@@ -72,8 +74,9 @@ func startFleet(ctx context.Context, c config.Config, user string, instances int
 	return f, nil
 }
 
-// scale starts the runner's loop. Its own log is about scaling, and it takes
-// its end for an error: what matters to a person, watched tells.
+// scale starts the runner's loop. Its own log is left out: it is about scaling,
+// and calls the end of the loop an error. What a person needs to know, watched
+// tells.
 func (f *fleet) scale(user string, instances int) error {
 	ctx, cancel := context.WithTimeout(f.ctx, initLimit)
 	defer cancel()
@@ -106,8 +109,8 @@ func (f *fleet) stop() {
 	f.plugin.Kill()
 }
 
-// run runs a script on a worker of its own. An error says that it did not come
-// to that; what became of the script is in the job.
+// run runs a script on a worker of its own. An error says that the script was not
+// run to its end; how it ended is in the job.
 func (f *fleet) run(key, script string) (*job, error) {
 	acquisition, err := f.scaler.Acquire(f.ctx, key)
 	if err != nil {
@@ -129,8 +132,8 @@ func (f *fleet) run(key, script string) (*job, error) {
 	return j, j.run(f.ctx, info, script)
 }
 
-// run runs the script as the runner would. A connection that breaks is the
-// job's own misfortune; an error says that it was not given the time.
+// run runs the script as the runner would. A connection that breaks fails the
+// job; an error says that ctx ended first.
 func (j *job) run(ctx context.Context, info fleetingprovider.ConnectInfo, script string) error {
 	var stdout, stderr bytes.Buffer
 	began := time.Now()

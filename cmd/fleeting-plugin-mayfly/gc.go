@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"os"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 )
 
 type gcCommand struct {
 	configuration
-	DryRun    bool `help:"Only say what is left over."`
+	DryRun    bool `help:"Only say what there is."`
 	Suspended bool `help:"Remove suspended workers too, which wait for their plugin."`
 	JSON      bool `help:"Print one JSON document."`
 }
 
 // Run sweeps the pools that no plugin process serves. A pool that could not be
 // swept fails the command, after the others were.
-func (c gcCommand) Run(ctx context.Context, s *streams) error {
+func (c gcCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	if !c.DryRun {
 		sweepSocketDirs(os.TempDir()) // which are of no pool
 	}
-	swept, err := provider.Sweep(ctx, settings, provider.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log)
+	swept, err := h.Sweep(ctx, settings, host.Sweeping{Remove: !c.DryRun, Suspended: c.Suspended}, s.log)
 	if swept == nil {
 		return err
 	}
@@ -42,12 +42,12 @@ func (c gcCommand) Run(ctx context.Context, s *streams) error {
 	return err
 }
 
-func printSwept(s *streams, pool provider.Swept) {
+func printSwept(s *streams, pool host.Swept) {
 	if pool.Held {
 		fmt.Fprintf(s.out, "pool %s: in use, left alone\n", pool.Pool)
 		return
 	}
-	did := "left over"
+	did := "orphan"
 	if pool.Removed {
 		did = "removed"
 	}
@@ -58,6 +58,6 @@ func printSwept(s *streams, pool provider.Swept) {
 		fmt.Fprintf(s.out, "pool %s: kept: suspended worker %s\n", pool.Pool, id)
 	}
 	if len(pool.LeftOver) == 0 {
-		fmt.Fprintf(s.out, "pool %s: nothing left over\n", pool.Pool)
+		fmt.Fprintf(s.out, "pool %s: no orphans\n", pool.Pool)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 )
 
 type imageCommands struct {
@@ -23,12 +23,12 @@ type imageCommands struct {
 type imageBuildCommand struct{ configuration }
 
 // Run builds with visible progress, and prints the digest.
-func (c imageBuildCommand) Run(ctx context.Context, s *streams) error {
+func (c imageBuildCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, runner, err := c.load()
 	if err != nil {
 		return err
 	}
-	golden, _, err := provider.BuildImage(ctx, settings, runner.Username, newProgress(s.err).report, s.log)
+	golden, _, err := h.BuildImage(ctx, settings, runner.Username, newProgress(s.err).report, s.log)
 	if err != nil {
 		return err
 	}
@@ -51,12 +51,12 @@ type listedImage struct {
 }
 
 // Run lists all images, and then says which could not be read.
-func (c imageListCommand) Run(s *streams) error {
+func (c imageListCommand) Run(s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
 	}
-	images, damaged := provider.Images(settings)
+	images, damaged := h.Images(settings.ImagesDir()).List()
 	listed := make([]listedImage, len(images))
 	for i, golden := range images {
 		bytes, err := bytesOnDisk(golden.Dir)

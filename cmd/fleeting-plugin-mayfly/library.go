@@ -7,6 +7,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/wiring"
 )
 
 // version is set when a release is built.
@@ -20,7 +21,7 @@ func versionInfo() plugin.VersionInfo {
 func useLibrary(args ...string) {
 	os.Args = append(os.Args[:1:1], args...)
 	info := versionInfo()
-	plugin.Main(provider.New(info), info)
+	plugin.Main(provider.New(info, wiring.Host()), info)
 }
 
 type versionCommand struct{}

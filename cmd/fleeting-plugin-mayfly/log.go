@@ -20,8 +20,8 @@ func (w withoutTimestamps) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// withoutTime leaves out when something was logged: who reads it has just seen
-// it come.
+// withoutTime leaves out when something was logged: a person who reads it sees it
+// appear.
 func withoutTime(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey {
 		return slog.Attr{}
@@ -29,9 +29,9 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// withoutRepeats passes each line on once. A command may put its parts together
-// several times, and each finds out anew that there is no KVM. A logger calls it
-// by one goroutine at a time.
+// withoutRepeats passes each line on once: a command may choose a backend several
+// times, and log each time that there is no KVM. A logger calls it by one
+// goroutine at a time.
 type withoutRepeats struct {
 	to   io.Writer
 	said map[string]bool

@@ -3,8 +3,8 @@
 // with it; people use its other commands, which `--help` lists. In a worker's
 // guest the same binary is the agent.
 //
-// This package is wiring and command line only: what a command does lives in
-// package provider and below.
+// This package is command line and process life only: what a command does on a
+// host is in package host, what the runner asks for in package provider.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/wiring"
 )
 
 // Exit codes beside 0 for success.
@@ -30,23 +31,18 @@ const (
 )
 
 func main() {
-	switch argument(1) {
-	case "guest": // before anything that a guest has no use for
-		os.Exit(guest())
-	case "-version", "--version": // as the fleeting library has them
-		useLibrary("version")
-		return
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "guest": // before anything that a guest has no use for
+			os.Exit(guest())
+		case "-version", "--version": // as the fleeting library has them
+			useLibrary("version")
+			return
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
-
-func argument(n int) string {
-	if len(os.Args) > n {
-		return os.Args[n]
-	}
-	return ""
 }
 
 // run is the program for everyone but the guest.
@@ -60,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(newStreams(stdout, stderr)),
+		kong.Bind(newStreams(stdout, stderr), wiring.Host()),
 	)
 	command, err := parser.Parse(args)
 	if helped {

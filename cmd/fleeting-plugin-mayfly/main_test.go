@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/wiring"
 )
 
 func TestReportPrintsTheErrorBesideASilentOne(t *testing.T) {
@@ -56,7 +57,7 @@ func TestLogSaysEachThingOnce(t *testing.T) {
 func TestListTellsBuildsFromWorkersAndMakesNothing(t *testing.T) {
 	c := config.Default()
 	c.StateDir = filepath.Join(t.TempDir(), "state")
-	listed, err := listWorkers(c)
+	listed, err := listWorkers(wiring.Host(), c)
 	require.NoError(t, err)
 	require.Empty(t, listed)
 	require.NoDirExists(t, c.StateDir)
@@ -69,7 +70,7 @@ func TestListTellsBuildsFromWorkersAndMakesNothing(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(records.Dir("default-aaaaaaaa"), ".worker.json1"), nil, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(records.Dir("default-bbbbbbbb"), "console.log"), nil, 0o600))
-	listed, err = listWorkers(c)
+	listed, err = listWorkers(wiring.Host(), c)
 	require.NoError(t, err)
 	require.Len(t, listed, 2)
 	require.Equal(t, "creating", listed[0].State)
@@ -84,7 +85,8 @@ func TestClockThatWasSetBackMakesNoNegativeAge(t *testing.T) {
 		require.NoError(t, err)
 	}
 	later := time.Now().Add(time.Hour)
-	require.NoError(t, records.Save(store.Record{ID: "default-aaaaaaaa", CreatedAt: later, ReadyAt: later.Add(-time.Minute)}))
+	record := store.Record{ID: "default-aaaaaaaa", CreatedAt: later, ReadyAt: later.Add(-time.Minute)}
+	require.NoError(t, records.Save(record))
 	require.NoError(t, os.Chtimes(records.Dir("default-bbbbbbbb"), later, later))
 	for _, id := range []string{"default-aaaaaaaa", "default-bbbbbbbb"} {
 		worker, ok := describeWorker(records, id)

@@ -62,7 +62,7 @@ func (o *outcome) add(jobs []*job) {
 	}
 }
 
-// good says whether all jobs succeeded, and nothing is left over.
+// good says whether all jobs succeeded, and left no orphans.
 func (o *outcome) good() bool {
 	for _, j := range o.Jobs {
 		if j.ExitCode != 0 {
@@ -89,10 +89,10 @@ func (o *outcome) table(to io.Writer) error {
 	fmt.Fprintf(to, "\n%d of %d jobs ran, in %.1fs, on %s\n", len(o.Jobs), o.wanted, o.seconds, o.machines())
 	fmt.Fprintf(to, "image %s, built in %.0fs\n", o.Image.Digest, o.Image.BuiltSeconds)
 	if len(o.LeftOver) > 0 {
-		fmt.Fprintf(to, "left over:\n  %s\n", strings.Join(o.LeftOver, "\n  "))
+		fmt.Fprintf(to, "orphans:\n  %s\n", strings.Join(o.LeftOver, "\n  "))
 		return nil
 	}
-	_, err := fmt.Fprintln(to, "nothing is left over")
+	_, err := fmt.Fprintln(to, "no orphans are left")
 	return err
 }
 

@@ -14,13 +14,13 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// stateBuilding is no worker's state: an image is made there.
+// stateBuilding is the state of a directory in which an image is made.
 const stateBuilding = "building"
 
 type psCommand struct {
@@ -47,26 +47,33 @@ type listedWorker struct {
 	DeniedPackets *uint64 `json:"denied_packets,omitempty"`
 }
 
-// Run lists the workers that have a directory, running or not.
-func (c psCommand) Run(ctx context.Context, s *streams) error {
+// Run lists the workers that have a directory, running or not, from outside the
+// plugin processes that serve their pools.
+func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, _, err := c.load()
 	if err != nil {
 		return err
 	}
-	workers, err := listWorkers(settings)
+	workers, err := listWorkers(h, settings)
 	if err != nil {
 		return err
 	}
-	addMemory(ctx, settings, s.log, workers)
-	addDenied(ctx, settings, s.log, workers)
+	memory := func(c config.Config) (map[string]backend.Memory, error) { return h.Memory(ctx, c, s.log) }
+	for i, memory := range eachPool(settings, s.log, "the memory of workers", workers, memory) {
+		workers[i].PSSBytes, workers[i].PrivateBytes = memory.PSS, memory.Private
+	}
+	denied := func(c config.Config) (map[string]uint64, error) { return h.Denied(ctx, c, s.log) }
+	for i, packets := range eachPool(settings, s.log, "what workers were denied", workers, denied) {
+		workers[i].DeniedPackets = &packets
+	}
 	if c.JSON {
 		return s.document(workers)
 	}
 	return printWorkers(s, workers)
 }
 
-func listWorkers(c config.Config) ([]listedWorker, error) {
-	pools, err := provider.PoolNames(c)
+func listWorkers(h *host.Host, c config.Config) ([]listedWorker, error) {
+	pools, err := h.PoolNames(c)
 	if err != nil {
 		return nil, err
 	}
@@ -89,25 +96,6 @@ func listWorkers(c config.Config) ([]listedWorker, error) {
 		}
 	}
 	return workers, nil
-}
-
-// addMemory asks for it from outside the plugin processes, as all of ps.
-func addMemory(ctx context.Context, c config.Config, log *slog.Logger, workers []listedWorker) {
-	used := eachPool(c, log, "the memory of workers", workers, func(c config.Config) (map[string]backend.Memory, error) {
-		return provider.Memory(ctx, c, log)
-	})
-	for i, memory := range used {
-		workers[i].PSSBytes, workers[i].PrivateBytes = memory.PSS, memory.Private
-	}
-}
-
-func addDenied(ctx context.Context, c config.Config, log *slog.Logger, workers []listedWorker) {
-	denied := eachPool(c, log, "what workers were denied", workers, func(c config.Config) (map[string]uint64, error) {
-		return provider.Denied(ctx, c, log)
-	})
-	for i, packets := range denied {
-		workers[i].DeniedPackets = &packets
-	}
 }
 
 // eachPool asks once for every pool of the workers, and returns what is known by
@@ -176,7 +164,7 @@ func readySeconds(record store.Record) float64 {
 	return secondsBetween(record.CreatedAt, record.ReadyAt)
 }
 
-// secondsBetween is nothing where the clock was set back in between.
+// secondsBetween is 0 where the clock was set back in between.
 func secondsBetween(began, ended time.Time) float64 { return max(0, ended.Sub(began).Seconds()) }
 
 func printWorkers(s *streams, workers []listedWorker) error {

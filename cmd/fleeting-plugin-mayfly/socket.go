@@ -27,16 +27,16 @@ const (
 	socketDirPrefix = "mayfly-socket-"
 	// longestSocket is a name as the library gives it.
 	longestSocket = "plugin4294967295"
-	// socketDirTries bounds how often plugins that start together get in each
-	// other's way.
+	// socketDirTries bounds how often a plugin makes a directory again that others
+	// have removed, which started at the same time.
 	socketDirTries = 10
 )
 
-// socketDir is where the library puts the socket on which the runner speaks
-// with us. It removes that at its own end only: what a plugin process leaves
-// that is killed, or ends because the runner died, nothing would tell apart from
-// the sockets of other plugins. So that the next start can, the directory is
-// ours, and locked for as long as this process lives, however it ends.
+// socketDir is where the library puts the socket on which the runner speaks with
+// the plugin. The directory is ours, and locked for as long as this process lives,
+// so that the next start can tell an orphan: the library removes the socket only
+// when it ends in order, and the socket of a plugin process that was killed, or
+// whose runner died, looks like any other plugin's.
 type socketDir struct {
 	path string
 	lock *os.File // a garbage collector that closed it would unlock it
@@ -45,8 +45,9 @@ type socketDir struct {
 // ownSocketDir has the library use a directory of our own, and removes those of
 // plugin processes that are gone. The plugin serves without one too.
 func ownSocketDir(log hclog.Logger) socketDir {
-	if os.Getenv(protocolsVariable) == "" || os.Getenv(socketDirVariable) != "" || os.Getenv(socketGroupVariable) != "" {
-		return socketDir{} // started by hand, or the client has chosen
+	byHand := os.Getenv(protocolsVariable) == ""
+	if byHand || os.Getenv(socketDirVariable) != "" || os.Getenv(socketGroupVariable) != "" {
+		return socketDir{} // which a client may have chosen
 	}
 	sweepSocketDirs(os.TempDir())
 	dir, err := makeSocketDir(os.TempDir())
@@ -59,8 +60,8 @@ func ownSocketDir(log hclog.Logger) socketDir {
 	return dir
 }
 
-// makeSocketDir makes a directory in base and locks it. Another start may sweep
-// it away in between.
+// makeSocketDir makes a directory in base and locks it. Another start may remove it
+// in between.
 func makeSocketDir(base string) (socketDir, error) {
 	for range socketDirTries {
 		path, err := os.MkdirTemp(base, socketDirPrefix)
@@ -68,7 +69,8 @@ func makeSocketDir(base string) (socketDir, error) {
 			return socketDir{}, err
 		}
 		if most := len(unix.RawSockaddrUnix{}.Path) - 1; len(filepath.Join(path, longestSocket)) > most {
-			return socketDir{}, errors.Join(fmt.Errorf("%s leaves no room for the path of a socket, at most %d bytes", path, most), os.Remove(path))
+			err := fmt.Errorf("%s leaves no room for the path of a socket, at most %d bytes", path, most)
+			return socketDir{}, errors.Join(err, os.Remove(path))
 		}
 		lock, err := lockDir(path)
 		if lock != nil {
@@ -82,8 +84,7 @@ func makeSocketDir(base string) (socketDir, error) {
 	return socketDir{}, fmt.Errorf("%s: other plugins swept it away %d times", base, socketDirTries)
 }
 
-// remove removes the directory with what is in it, if there is one. The sockets
-// serve nobody any more.
+// remove removes the directory, if there is one, with the sockets in it.
 func (d socketDir) remove(log hclog.Logger) {
 	if d.lock == nil {
 		return
@@ -98,19 +99,15 @@ func (d socketDir) remove(log hclog.Logger) {
 func sweepSocketDirs(base string) {
 	entries, _ := os.ReadDir(base)
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), socketDirPrefix) {
-			sweepSocketDir(filepath.Join(base, entry.Name()))
+		path := filepath.Join(base, entry.Name())
+		if !strings.HasPrefix(entry.Name(), socketDirPrefix) {
+			continue
+		}
+		if lock, err := lockDir(path); lock != nil && err == nil {
+			_ = removeSockets(path)
+			lock.Close()
 		}
 	}
-}
-
-func sweepSocketDir(path string) {
-	lock, err := lockDir(path)
-	if lock == nil || err != nil {
-		return
-	}
-	defer lock.Close()
-	_ = removeSockets(path)
 }
 
 // removeSockets removes a directory that holds nothing but sockets: anything

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -37,13 +38,13 @@ func (c tryCommand) Validate() error {
 	return nil
 }
 
-// Run builds the image, runs the jobs, and looks at what is left over.
-func (c tryCommand) Run(ctx context.Context, s *streams) error {
+// Run builds the image, runs the jobs, and looks for orphans.
+func (c tryCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	settings, runner, err := c.load()
 	if err != nil {
 		return err
 	}
-	outcome, err := c.try(ctx, s, settings, runner.Username)
+	outcome, err := c.try(ctx, s, h, settings, runner.Username)
 	if outcome == nil {
 		return err
 	}
@@ -53,9 +54,11 @@ func (c tryCommand) Run(ctx context.Context, s *streams) error {
 // try builds the image in this process, where a mistake in it ends the command
 // at once, and makes the template; the plugin then finds both. The outcome is nil when
 // it did not come to running jobs; otherwise an error says why not all ran.
-func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config, user string) (*outcome, error) {
+func (c tryCommand) try(
+	ctx context.Context, s *streams, h *host.Host, settings config.Config, user string,
+) (*outcome, error) {
 	progress := newProgress(s.err).report
-	golden, backend, err := provider.BuildImage(ctx, settings, user, progress, s.log)
+	golden, backend, err := h.BuildImage(ctx, settings, user, progress, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,24 +66,26 @@ func (c tryCommand) try(ctx context.Context, s *streams, settings config.Config,
 	if err != nil {
 		return nil, err
 	}
-	if err := provider.PrepareTemplate(ctx, settings, golden, progress, s.log); err != nil {
+	if err := h.PrepareTemplate(ctx, settings, golden, progress, s.log); err != nil {
 		s.log.Warn("no template: workers are clones, which take longer", "error", err)
 	}
 	result := newOutcome(backend, golden)
 	began := time.Now()
 	err = c.runJobs(ctx, s, settings, user, result)
 	result.seconds = time.Since(began).Seconds()
-	_, result.reason = provider.Acceleration(settings, s.log)
+	_, result.reason = h.Acceleration(settings, s.log)
 
 	// Even when interrupted, and above all then.
-	left, leftErr := provider.Leftovers(context.WithoutCancel(ctx), settings)
+	left, leftErr := h.Orphans(context.WithoutCancel(ctx), settings)
 	result.LeftOver = left
 	return result, errors.Join(err, leftErr)
 }
 
 // runJobs starts the plugin, runs all jobs at once as far as there is room for
 // their workers, and ends the plugin.
-func (c tryCommand) runJobs(ctx context.Context, s *streams, settings config.Config, user string, result *outcome) error {
+func (c tryCommand) runJobs(
+	ctx context.Context, s *streams, settings config.Config, user string, result *outcome,
+) error {
 	late := fmt.Errorf("not all jobs were done within %s", tryLimit)
 	ctx, cancel := context.WithTimeoutCause(ctx, tryLimit, late)
 	defer cancel()
@@ -96,17 +101,7 @@ func (c tryCommand) runJobs(ctx context.Context, s *streams, settings config.Con
 	}
 	jobs.Wait()
 	result.add(results)
-	return firstOf(errs)
-}
-
-// firstOf is one error of many that most likely have one reason.
-func firstOf(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...) // most likely they have one reason
 }
 
 func (c tryCommand) script() string {

@@ -8,14 +8,15 @@ import (
 	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 )
 
-// A runner tries for ever. A person who tries the plugin out wants to know
-// after so many workers in a row that failed, or calls that did.
+// How many workers in a row, or calls of Update, may fail before try gives up. A
+// runner would go on.
 const (
 	maxFailedWorkers = 3
 	maxFailedUpdates = 10
 )
 
-// watched is an instance group that gives up when nothing comes of it.
+// watched is an instance group that calls abandon when workers or calls fail
+// again and again.
 type watched struct {
 	fleetingprovider.InstanceGroup
 	abandon context.CancelCauseFunc
@@ -73,7 +74,8 @@ func (w *watched) see(id string, state fleetingprovider.State) {
 		}
 		delete(w.coming, id)
 		if w.failedWorkers++; w.failedWorkers >= maxFailedWorkers {
-			w.abandon(fmt.Errorf("%d workers in a row failed before they were ready; the log above says why", w.failedWorkers))
+			w.abandon(fmt.Errorf("%d workers in a row failed before they were ready; the log above says why",
+				w.failedWorkers))
 		}
 	}
 }

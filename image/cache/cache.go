@@ -51,24 +51,10 @@ func (c *Cache) Get(digest string) (image.Golden, bool, error) {
 		err = damage(golden)
 	}
 	if err != nil {
-		return image.Golden{}, false, Damaged{dir, err}
+		return image.Golden{}, false, image.Damaged{Dir: dir, Reason: err}
 	}
 	return golden, true, nil
 }
-
-// Damaged is the error of an image that cannot be used. Only a user may remove
-// it.
-type Damaged struct {
-	Dir    string
-	Reason error
-}
-
-// Error says what is wrong and how to mend it.
-func (d Damaged) Error() string {
-	return fmt.Sprintf("golden image %s: %v; remove that directory to have it built again", d.Dir, d.Reason)
-}
-
-func (d Damaged) Unwrap() error { return d.Reason }
 
 // damage finds a file of an image that is missing or has another size than at
 // first, or a tree that is missing or empty. Contents are not read.
@@ -160,10 +146,10 @@ func WriteNote(dir, name string, note any) error {
 func ReadNote(dir, name string, note any) error {
 	text, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
-		return Damaged{dir, err}
+		return image.Damaged{Dir: dir, Reason: err}
 	}
 	if err := json.Unmarshal(text, note); err != nil {
-		return Damaged{dir, fmt.Errorf("reading %s: %w", filepath.Join(dir, name), err)}
+		return image.Damaged{Dir: dir, Reason: fmt.Errorf("reading %s: %w", filepath.Join(dir, name), err)}
 	}
 	return nil
 }

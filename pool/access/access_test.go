@@ -207,7 +207,8 @@ func (d *door) serve(conn net.Conn) {
 	if err != nil {
 		panic(err)
 	}
-	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	config := &ssh.ServerConfig{}
+	config.PublicKeyCallback = func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		allowed, _, _, _, err := ssh.ParseAuthorizedKey([]byte(d.identity.AuthorizedKey))
 		if err != nil || string(allowed.Marshal()) != string(key.Marshal()) {
 			if tries := d.tries.Add(1); d.refused != nil {
@@ -216,7 +217,7 @@ func (d *door) serve(conn net.Conn) {
 			return nil, errors.New("not this key")
 		}
 		return nil, nil
-	}}
+	}
 	config.AddHostKey(host)
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {

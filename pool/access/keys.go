@@ -1,5 +1,5 @@
-// Package access is the way into a worker: it makes the keys, and finds out
-// when they open the door. Giving them to the guest is the backend's business,
+// Package access is the way into a worker: it makes the keys, and logs in until
+// the worker accepts them. Giving them to the guest is the backend's business,
 // and running jobs is the runner's.
 package access
 
@@ -34,20 +34,15 @@ func (SSH) New(id, user string) (guest.Identity, pool.Key, error) {
 	if err != nil {
 		return guest.Identity{}, "", fmt.Errorf("making the key of user %s: %w", user, err)
 	}
+	var machineID [16]byte // see machine-id(5)
+	rand.Read(machineID[:])
 	identity := guest.Identity{
 		Hostname:      id,
-		MachineID:     newMachineID(),
+		MachineID:     hex.EncodeToString(machineID[:]),
 		HostKey:       host.Private,
 		HostKeyPublic: host.Public,
 		User:          user,
 		AuthorizedKey: client.Public,
 	}
 	return identity, pool.Key(client.Private), nil
-}
-
-// newMachineID makes a machine id in the form of machine-id(5).
-func newMachineID() string {
-	var id [16]byte
-	rand.Read(id[:])
-	return hex.EncodeToString(id[:])
 }

@@ -86,7 +86,9 @@ func clientConfig(identity guest.Identity, key pool.Key) (*ssh.ClientConfig, err
 
 // try logs in once. When that fails it also says how long to wait before the
 // next time.
-func (s SSH) try(ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig, timeout time.Duration) (pause time.Duration, err error) {
+func (s SSH) try(
+	ctx context.Context, addr netip.AddrPort, config *ssh.ClientConfig, timeout time.Duration,
+) (pause time.Duration, err error) {
 	dial := s.dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext

@@ -18,9 +18,8 @@ import (
 var ErrHeld = errors.New("pool is held by another plugin process")
 
 // Lock makes this process the owner of the pool, and tries until ctx ends. The
-// kernel drops the lock when the process dies, however it dies, and no child
-// process inherits it. Nobody owns a pool that never was locked, and who only
-// looks does not change that.
+// kernel drops the lock when the process ends, and no child process inherits it. A
+// store from Look makes no lock file: a pool without one has no owner.
 func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 	path, flags := filepath.Join(s.dir, LockFile), os.O_RDWR // close-on-exec, as all that os opens
 	if !s.looking {
@@ -44,7 +43,11 @@ func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 func (s *Store) hold(ctx context.Context, file *os.File) error {
 	err := filelock.Wait(ctx, file)
 	if err == nil {
-		signLock(file)
+		// Whoever finds it locked reads our pid. A full disk does not keep us from
+		// the pool: what is removed from it may make room.
+		if file.Truncate(0) == nil {
+			_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		}
 		return nil
 	}
 	if ctx.Err() == nil {
@@ -52,15 +55,6 @@ func (s *Store) hold(ctx context.Context, file *os.File) error {
 	}
 	return fmt.Errorf("%w: %s holds %s; stop it, or give this runner a pool of its own with plugin_config.pool: %w",
 		ErrHeld, holder(file), s.dir, context.Cause(ctx))
-}
-
-// signLock writes our pid into the lock file, for the error message of whoever
-// finds it locked. A disk without room for that does not keep us from the pool:
-// to remove what was left in it may be what makes room.
-func signLock(file *os.File) {
-	if file.Truncate(0) == nil {
-		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
 }
 
 // holder names the process that holds the lock, as far as the file tells.

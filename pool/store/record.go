@@ -24,7 +24,7 @@ type Record struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
 	State   string `json:"state"`
-	// Reason says why a worker is on its way out.
+	// Reason says why a worker is being deleted.
 	Reason string `json:"reason,omitempty"`
 	// How and Acceleration are the backend's words for how the worker was made
 	// and what it runs on.

@@ -112,7 +112,7 @@ func (s *Store) Remove(id string) error {
 // came from, leads out of the directory of workers.
 func checkID(id string) error {
 	if id == "." || !filepath.IsLocal(id) || filepath.Base(id) != id {
-		return fmt.Errorf("%q is no worker id", id)
+		return fmt.Errorf("%q is not a valid worker id", id)
 	}
 	return nil
 }

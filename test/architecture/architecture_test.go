@@ -11,6 +11,7 @@ var checks = map[string]func([]file) []string{
 	"imports stay in their rooms":      badImports,
 	"only the wiring names a backend":  namedBackends,
 	"every package has a comment":      undocumented,
+	"an alias means one package":       ambiguousAliases,
 	"packages are named for something": vaguelyNamed,
 	"programs are in the table":        unlistedPrograms,
 	"lists of the kernel are repeated": bareDumps,
@@ -116,15 +117,36 @@ func TestImports(t *testing.T) {
 		{path: "pool/pool_test.go", imports: "!go.uber.org/goleak"},
 		{path: "pool/pool_test.go", imports: "backend/synthetic"},
 		{path: "pool/store/store.go", imports: "pool", bad: true},
-		{path: "provider/wired/wired.go", imports: "backend/qemu", bad: true},
+		{path: "wiring/elsewhere/elsewhere.go", imports: "backend/qemu", bad: true},
 		{path: "provider/provider.go", imports: "pool"},
 		{path: "provider/provider.go", imports: "backend/qemu", bad: true},
 		{path: "provider/provider.go", imports: "network/island", bad: true},
-		{path: "provider/wire.go", imports: "backend/qemu"},
-		{path: "provider/wire_linux.go", imports: "network/island"},
-		{path: "provider/wire.go", imports: "cmd/fleeting-plugin-mayfly", bad: true},
+		{path: "provider/provider.go", imports: "host"},
+		{path: "provider/provider.go", imports: "pool/store", bad: true},
+		{path: "provider/provider.go", imports: "wiring", bad: true},
+		{path: "provider/provider_test.go", imports: "backend/synthetic"},
 		{path: "provider/config/config.go", imports: "backend/qemu", bad: true},
+		{path: "provider/config/config.go", imports: "provider", bad: true},
+		{path: "provider/config/config.go", imports: "host", bad: true},
+		{path: "host/host.go", imports: "pool/store"},
+		{path: "host/host.go", imports: "provider/config"},
+		{path: "host/host.go", imports: "provider", bad: true},
+		{path: "host/host.go", imports: "wiring", bad: true},
+		{path: "host/host.go", imports: "image/cache", bad: true},
+		{path: "host/host.go", imports: "network/island", bad: true},
+		{path: "host/host_linux.go", imports: "backend/qemu", bad: true},
+		{path: "host/host_test.go", imports: "image/cache"},
+		{path: "host/host_test.go", imports: "wiring", bad: true},
+		{path: "pool/pool.go", imports: "host", bad: true},
+		{path: "backend/qemu/qemu_test.go", imports: "wiring", bad: true},
+		{path: "wiring/wiring.go", imports: "backend/qemu"},
+		{path: "wiring/wiring_linux.go", imports: "network/island"},
+		{path: "wiring/wiring.go", imports: "host"},
+		{path: "wiring/wiring.go", imports: "provider", bad: true},
+		{path: "wiring/wiring.go", imports: "cmd/fleeting-plugin-mayfly", bad: true},
 		{path: "cmd/fleeting-plugin-mayfly/main.go", imports: "provider"},
+		{path: "cmd/fleeting-plugin-mayfly/main.go", imports: "wiring"},
+		{path: "cmd/fleeting-plugin-mayfly/main.go", imports: "pool/access", bad: true},
 		{path: "cmd/fleeting-plugin-mayfly/main.go", imports: "backend/qemu", bad: true},
 		{path: "templates/templates.go", imports: "image", bad: true},
 		{path: "templates/templates.go", imports: "provider/config", bad: true},
@@ -156,8 +178,8 @@ func TestNamedBackends(t *testing.T) {
 		{path: "provider/provider.go", code: `// vm-bhyve cannot`, bad: true},
 		{path: "pool/pool.go", code: `func (p *Pool) restart() { start(); p.Start(); START() }`},
 		{path: "pool/pool_test.go", code: `const name = "qemu"`},
-		{path: "provider/wire.go", code: `case "qemu":`},
-		{path: "provider/wire_linux.go", code: `case "nspawn":`},
+		{path: "host/check.go", code: `case "nspawn":`, bad: true},
+		{path: "wiring/wiring.go", code: `case "qemu":`},
 		{path: "provider/config/config.go", code: `const QEMU = "qemu"`},
 		{path: "backend/qemu/qemu.go", code: `const name = "qemu"`},
 	}
@@ -211,6 +233,37 @@ func TestUnlistedPrograms(t *testing.T) {
 			}
 			f := file{path: c.path, text: fmt.Sprintf("package x\n\nimport %s %q\n\nvar _ = %s\n", name, other, c.code)}
 			if bad := unlistedPrograms([]file{f}); (len(bad) > 0) != c.bad {
+				t.Errorf("found %q, want a violation: %v", bad, c.bad)
+			}
+		})
+	}
+}
+
+func TestAmbiguousAliases(t *testing.T) {
+	importing := func(path, imports string) file {
+		f, err := parseFile(path, "package x\nimport "+imports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	cases := map[string]struct {
+		imports []string
+		bad     bool
+	}{
+		"none":                 {[]string{`"example.org/a"`, `"example.org/b/a"`}, false},
+		"the same twice":       {[]string{`x "example.org/a"`, `x "example.org/a"`}, false},
+		"two":                  {[]string{`x "example.org/a"`, `x "example.org/b"`}, true},
+		"another's own name":   {[]string{`a "example.org/b"`, `"example.org/a"`}, true},
+		"imported for effects": {[]string{`_ "example.org/a"`, `_ "example.org/b"`}, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var files []file
+			for _, imports := range c.imports {
+				files = append(files, importing("pool/pool.go", imports))
+			}
+			if bad := ambiguousAliases(files); (len(bad) > 0) != c.bad {
 				t.Errorf("found %q, want a violation: %v", bad, c.bad)
 			}
 		})

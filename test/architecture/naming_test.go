@@ -13,18 +13,52 @@ import (
 // of "start".
 var backendName = regexp.MustCompile(`(?i:qemu|nspawn|bhyve|cloud-?hypervisor)|\b[Tt]art\b|[a-z]Tart|\b[Tt]art[A-Z]`)
 
-// namedBackends returns every place in pool and provider that names a
+// namedBackends returns every place in pool, host and provider that names a
 // backend. The wiring and the configuration may, and so may tests.
 func namedBackends(files []file) []string {
 	var bad []string
 	for _, f := range files {
-		above := withinAny(f.dir(), []string{"pool/...", "provider/..."})
-		if !above || f.test || f.room() == wiring || f.dir() == "provider/config" {
+		above := withinAny(f.dir(), []string{"host", "pool/...", "provider"})
+		if !above || f.test {
 			continue
 		}
 		for i, line := range strings.Split(f.text, "\n") {
 			if name := backendName.FindString(line); name != "" {
 				bad = append(bad, fmt.Sprintf("%s:%d names the backend %q: what only some backends can do is an optional interface", f.path, i+1, name))
+			}
+		}
+	}
+	return bad
+}
+
+// ambiguousAliases returns every file that gives a package a name by which other
+// files import another package.
+func ambiguousAliases(files []file) []string {
+	meanings := map[string][]string{}
+	note := func(name, imported string) {
+		if name != "_" && name != "." && !slices.Contains(meanings[name], imported) {
+			meanings[name] = append(meanings[name], imported)
+		}
+	}
+	for _, f := range files {
+		for name, imported := range f.aliases {
+			note(name, imported)
+		}
+	}
+	for _, f := range files {
+		aliased := slices.Collect(maps.Values(f.aliases))
+		for _, imported := range f.imports {
+			if name := path.Base(imported); meanings[name] != nil && !slices.Contains(aliased, imported) {
+				note(name, imported)
+			}
+		}
+	}
+	var bad []string
+	for _, f := range files {
+		for name := range f.aliases {
+			if len(meanings[name]) > 1 {
+				all := strings.Join(meanings[name], " ")
+				bad = append(bad, fmt.Sprintf("%s: the alias %s means one of %s", f.path, name, all))
 			}
 		}
 	}

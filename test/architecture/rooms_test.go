@@ -27,7 +27,8 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
 // They import nothing of this module, but for doctor, which looks programs up.
-var ground = []string{"doctor", "filelock", "lines", "phase", "programs", "sshkey", "workerid"}
+var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
+	"teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -40,11 +41,13 @@ var rooms = []room{
 	// The ground floor.
 	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
 	{pattern: "filelock"},
+	{pattern: "hostmemory"},
 	{pattern: "lines", stdOnly: true},
 	{pattern: "phase", stdOnly: true},
 	{pattern: "programs", stdOnly: true},
 	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
 	{pattern: "sshkey"},
+	{pattern: "teardown", stdOnly: true},
 	{pattern: "workerid", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.
 	{pattern: "cloudinit", imports: []string{"guest", "image", "network"}, stdOnly: true},
@@ -87,10 +90,15 @@ var rooms = []room{
 	// A backend builds images, and starts processes.
 	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild")...)...)},
 
-	// What is on top, and the wiring.
-	{pattern: "provider/wire", imports: []string{"backend/...", "cloudinit", "guest/...", "image/...", "network/...", "pool/...", "provider/...", "templates"}},
-	{pattern: "provider/...", imports: union(contracts, "pool/...", "provider/...", "templates")},
-	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "licenses", "pool/...", "provider/...", "templates")},
+	// What is on top: what is done on a host, the plugin and the commands.
+	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in
+	{pattern: "host", imports: union(contracts, "pool", "pool/store", "provider/config")},
+	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
+	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
+		"provider", "provider/config", "wiring")},
+	// The only room that knows the implementations.
+	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "image/...", "network/...", "pool/...",
+		"provider/config"}},
 	{pattern: "licenses/..."},
 	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
 	// The way that others make workers is put together from parts.
@@ -102,10 +110,6 @@ var rooms = []room{
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},
 }
 
-// wiring is the room of the provider/wire files, the only ones that import
-// implementations. It is a room although it is not a folder.
-const wiring = "provider/wire"
-
 // forTests are backends that every test may import besides what its room may.
 var forTests = []string{"backend/backendtest", "backend/process", "backend/synthetic"}
 
@@ -114,7 +118,7 @@ var forTests = []string{"backend/backendtest", "backend/process", "backend/synth
 func badImports(files []file) []string {
 	var bad []string
 	for _, f := range files {
-		i := slices.IndexFunc(rooms, func(r room) bool { return within(f.room(), r.pattern) })
+		i := slices.IndexFunc(rooms, func(r room) bool { return within(f.dir(), r.pattern) })
 		if i < 0 {
 			bad = append(bad, fmt.Sprintf("%s has no room: add its folder to the table in test/architecture", f.path))
 			continue
@@ -148,8 +152,8 @@ func refusedInTest(to string, r room) string {
 	switch {
 	case withinAny(to, forTests), withinAny(to, r.tests):
 		return ""
-	case withinAny(to, []string{"cmd/...", "provider/..."}):
-		return "nothing below the provider knows it, not even in tests"
+	case withinAny(to, []string{"cmd/...", "host", "provider/...", "wiring"}):
+		return "nothing below it knows it, not even in tests"
 	case strings.HasPrefix(to, "backend/"):
 		return "a test uses its own backend or one of " + strings.Join(forTests, " ")
 	}
@@ -174,14 +178,6 @@ func withinAny(dir string, patterns []string) bool {
 
 func union(list []string, more ...string) []string {
 	return append(slices.Clone(list), more...)
-}
-
-// room is the folder that decides what the file may import.
-func (f file) room() string {
-	if path.Dir(f.path) == path.Dir(wiring) && strings.HasPrefix(f.path, wiring) && !f.test {
-		return wiring
-	}
-	return f.dir()
 }
 
 func (f file) dir() string { return path.Dir(f.path) }

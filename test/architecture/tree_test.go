@@ -23,6 +23,8 @@ type file struct {
 	name    string // of the package
 	doc     string // the package comment, if it is in this file
 	imports []string
+	// aliases are the names that the file gives to what it imports.
+	aliases map[string]string
 	text    string
 	test    bool
 }
@@ -79,9 +81,14 @@ func parseFile(path, text string) (file, error) {
 		doc:  syntax.Doc.Text(),
 		text: text,
 		test: strings.HasSuffix(path, "_test.go"),
+
+		aliases: map[string]string{},
 	}
 	for _, spec := range syntax.Imports {
 		f.imports = append(f.imports, importPath(spec))
+		if spec.Name != nil {
+			f.aliases[spec.Name.Name] = importPath(spec)
+		}
 	}
 	return f, nil
 }

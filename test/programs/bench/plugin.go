@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	fleeting "gitlab.com/gitlab-org/fleeting/fleeting/provider"
+	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -108,7 +108,7 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 
 // awaitSpares waits until the stock is full.
 func (p *plugin) awaitSpares(ctx context.Context) error {
-	return p.process.Await(ctx, func(map[string]fleeting.State) (bool, error) {
+	return p.process.Await(ctx, func(map[string]fleetingprovider.State) (bool, error) {
 		ids, err := p.records.List()
 		if err != nil {
 			return false, err
@@ -125,10 +125,10 @@ func (p *plugin) awaitSpares(ctx context.Context) error {
 
 // remove asks for the end of all workers until none is reported any more.
 func (p *plugin) remove(ctx context.Context) error {
-	return p.process.Await(ctx, func(states map[string]fleeting.State) (bool, error) {
+	return p.process.Await(ctx, func(states map[string]fleetingprovider.State) (bool, error) {
 		var ids []string
 		for id, state := range states {
-			if state == fleeting.StateRunning || state == fleeting.StateCreating {
+			if state == fleetingprovider.StateRunning || state == fleetingprovider.StateCreating {
 				ids = append(ids, id)
 			}
 		}

@@ -1,0 +1,123 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
+)
+
+// sharer is a network that puts more on the host than its leases.
+type sharer interface {
+	// Shared names what all leases of the pool share and what is there.
+	Shared(context.Context) ([]string, error)
+}
+
+// orphans are what exists of one pool that no process serves. All but shared are
+// ids of workers. Suspended are those that the pool's next plugin process takes
+// over; nothing of them is in the other lists.
+type orphans struct {
+	machines, leases, directories []string
+	suspended                     []string
+	shared                        []string
+}
+
+// Orphans lists what exists on this host of a pool that no plugin process serves
+// any more: machines, leases, worker directories, and what they shared. It only
+// looks.
+func (h *Host) Orphans(ctx context.Context, c config.Config) ([]string, error) {
+	candidates, err := h.candidates(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	found, err := findOrphans(ctx, c, candidates)
+	return found.list(), err
+}
+
+// findOrphans asks every backend that may have served the pool. What one of them
+// cannot tell does not hide what the others found.
+func findOrphans(ctx context.Context, c config.Config, candidates []Assembly) (orphans, error) {
+	var found orphans
+	var errs []error
+	for _, a := range candidates {
+		machines, err := a.Backend.Find(ctx)
+		for _, machine := range machines {
+			found.machines = append(found.machines, machine.ID())
+		}
+		leases, leaseErr := a.Network.Find(ctx)
+		found.leases = append(found.leases, leases...)
+		errs = append(errs, err, leaseErr)
+		if network, ok := a.Network.(sharer); ok {
+			shared, err := network.Shared(ctx)
+			found.shared = append(found.shared, shared...)
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, found.addDirectories(c))
+	for _, list := range []*[]string{&found.leases, &found.shared} { // backends may share a kind of network
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	for _, list := range []*[]string{&found.machines, &found.leases, &found.directories} {
+		*list = slices.DeleteFunc(*list, func(id string) bool { return slices.Contains(found.suspended, id) })
+	}
+	if err := errors.Join(errs...); err != nil {
+		return found, fmt.Errorf("looking for orphans of pool %q: %w", c.Pool, err)
+	}
+	return found, nil
+}
+
+func (o *orphans) addDirectories(c config.Config) error {
+	records, err := store.Look(c.PoolDir())
+	if err != nil {
+		return err
+	}
+	o.directories, err = records.List()
+	for _, id := range o.directories {
+		if record, err := records.Load(id); err == nil && pool.State(record.State) == pool.Suspended {
+			o.suspended = append(o.suspended, id)
+		}
+	}
+	return err
+}
+
+// list is for people. It is never nil, so that it is a list in JSON too.
+func (o orphans) list() []string {
+	lines := []string{}
+	for _, kind := range []struct {
+		name  string
+		found []string
+	}{{"machine", o.machines}, {"lease", o.leases}, {"worker directory", o.directories}} {
+		for _, id := range kind.found {
+			lines = append(lines, kind.name+" "+id)
+		}
+	}
+	return append(lines, o.shared...)
+}
+
+// remove removes what was found, by every backend that may have made it.
+func (o orphans) remove(ctx context.Context, records *store.Store, candidates []Assembly) error {
+	steps := teardown.Steps{Directory: records.Remove}
+	for _, a := range candidates {
+		steps.Machine = append(steps.Machine, a.Backend.Destroy)
+		steps.Lease = append(steps.Lease, a.Network.Release)
+	}
+	workers := slices.Concat(o.machines, o.leases, o.directories)
+	slices.Sort(workers)
+	var errs []error
+	for _, id := range slices.Compact(workers) {
+		errs = append(errs, steps.Run(ctx, id))
+	}
+	if len(o.shared) > 0 {
+		for _, a := range candidates {
+			errs = append(errs, a.Network.Close(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}

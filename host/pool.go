@@ -1,0 +1,141 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
+)
+
+// undoTimeout bounds the undoing of what failed. The caller is told of the failure
+// only after that.
+const undoTimeout = 10 * time.Second
+
+// Pool is a pool that this process serves.
+type Pool struct {
+	*pool.Pool
+	// Backend is the name of the backend that makes its workers.
+	Backend string
+
+	host   *Host
+	unlock func() error
+}
+
+// OpenPool takes the directory of the configuration's pool, for which it waits
+// so long, removes what an earlier process left there, and starts to build the
+// golden image in the background, for jobs that log in as user. When it fails,
+// nothing is left of the attempt.
+//
+// All that outlives OpenPool runs on the pool's own contexts: ctx may end then.
+func (h *Host) OpenPool(
+	ctx context.Context, c config.Config, user string, wait time.Duration, log *slog.Logger,
+) (*Pool, error) {
+	a, err := h.choose(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	recipe, err := recipeOf(c, user)
+	if err != nil {
+		return nil, err
+	}
+	recipe.Form = a.Form
+	records, unlock, err := take(ctx, c, store.Open, wait)
+	if err != nil {
+		return nil, err
+	}
+	all, err := h.everyone(c, log)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	p := &Pool{Backend: a.Name, host: h, unlock: unlock, Pool: pool.New(pool.Config{
+		Name: c.Pool, Recipe: recipe,
+		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
+		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
+		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
+	}, pool.Parts{
+		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log,
+		Orphans: othersOrphans(ctx, all, a.Name, log),
+	})}
+	if err := p.Open(ctx); err != nil {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		return nil, errors.Join(err, p.Close(undo))
+	}
+	return p, nil
+}
+
+// Close closes the pool, and lets go of its directory only when nothing is left
+// in it. Otherwise the lock ends with this process, so that no two processes work
+// on the same workers.
+func (p *Pool) Close(ctx context.Context) error {
+	if err := p.Pool.Close(ctx); err != nil {
+		p.host.mu.Lock()
+		defer p.host.mu.Unlock()
+		p.host.kept = append(p.host.kept, p.unlock)
+		return err
+	}
+	return p.unlock()
+}
+
+// othersOrphans finds the pool's machines that other backends have made, one of
+// which served the pool before. The pool that opens now asks its own backend
+// only, and would take away leases and directories under machines that run.
+//
+// A backend that cannot say what it has made, such as one whose tool is another
+// program on this system, does not hide what the others have made.
+func othersOrphans(ctx context.Context, all []Assembly, served string, log *slog.Logger) map[string]teardown.Steps {
+	found := make(map[string]teardown.Steps)
+	for _, a := range all {
+		if a.Name == served {
+			continue
+		}
+		machines, err := a.Backend.Find(ctx)
+		if err != nil {
+			log.Warn("looking for orphans of another backend", "backend", a.Name, "err", err)
+		}
+		for _, m := range machines {
+			log.Warn("removing an orphan of another backend", "backend", a.Name, "worker", m.ID())
+			steps := found[m.ID()]
+			found[m.ID()] = teardown.Steps{
+				Machine: append(steps.Machine, a.asFormer(a.Backend.Destroy)),
+				Lease:   append(steps.Lease, a.asFormer(a.Network.Release)),
+			}
+		}
+	}
+	return found
+}
+
+// asFormer has the error of a step say that it is not of the backend that serves
+// the pool now.
+func (a Assembly) asFormer(step teardown.Step) teardown.Step {
+	return func(ctx context.Context, id string) error {
+		if err := step(ctx, id); err != nil {
+			return fmt.Errorf("by backend %q, which served the pool before "+
+				"(`doctor --backend %s` says what it lacks): %w", a.Name, a.Name, err)
+		}
+		return nil
+	}
+}
+
+// take opens a pool's directory and takes its lock, for which it waits so long.
+func take(
+	ctx context.Context, c config.Config, open func(dir string) (*store.Store, error), wait time.Duration,
+) (records *store.Store, unlock func() error, err error) {
+	records, err = open(c.PoolDir())
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("waited for it for %s", wait))
+	defer cancel()
+	unlock, err = records.Lock(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("pool %q: %w", c.Pool, err)
+	}
+	return records, unlock, nil
+}

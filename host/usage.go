@@ -1,0 +1,62 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// Memory says what the machines of a pool take of the host's memory, by
+// worker, as far as the backends that may have made them can tell. It only
+// looks. What one backend cannot tell does not hide what the others found.
+func (h *Host) Memory(ctx context.Context, c config.Config, log *slog.Logger) (map[string]backend.Memory, error) {
+	candidates, err := h.candidates(c, log)
+	if err != nil {
+		return nil, err
+	}
+	used := make(map[string]backend.Memory)
+	var errs []error
+	for _, a := range candidates {
+		metered, ok := a.Backend.(backend.Metered)
+		if !ok {
+			continue
+		}
+		found, err := metered.Memory(ctx)
+		maps.Copy(used, found)
+		errs = append(errs, err)
+	}
+	return used, errors.Join(errs...)
+}
+
+// Denied says how many packets the policy of the network has denied each worker
+// of a pool, by worker, if it counts them. It only looks.
+func (h *Host) Denied(ctx context.Context, c config.Config, log *slog.Logger) (map[string]uint64, error) {
+	candidates, err := h.candidates(c, log)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range candidates {
+		if denier, ok := a.Network.(network.Denier); ok {
+			return denier.Denied(ctx) // a pool has one network, whatever its backend is
+		}
+	}
+	return nil, nil
+}
+
+// Acceleration says how fast the machines of a backend run on this host, and
+// why, as far as that is known without a probe.
+func (h *Host) Acceleration(c config.Config, log *slog.Logger) (name, reason string) {
+	candidates, err := h.candidates(c, log)
+	if err != nil {
+		return "", ""
+	}
+	if accelerated, ok := candidates[0].Backend.(backend.Accelerated); ok {
+		return accelerated.Acceleration()
+	}
+	return "", ""
+}

@@ -1,0 +1,48 @@
+// Package teardown is the order in which a worker is removed: its machine, its
+// lease, its directory. What these are, how long one try may take, and when
+// there is another, is for whoever removes a worker to say.
+package teardown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Step removes one thing of the worker with an id. It is idempotent: there may
+// be nothing to remove, or half of it.
+type Step func(ctx context.Context, id string) error
+
+// Steps are how a worker is removed.
+type Steps struct {
+	// Machine ends the worker's machine, and Lease removes its place on the
+	// network: one step each for every backend and every network that may have
+	// made one.
+	Machine, Lease []Step
+	// Directory removes the worker's directory.
+	Directory func(id string) error
+}
+
+// Run takes every step, also after one that failed: a machine that cannot be
+// destroyed is better off the network. The directory goes last, and only when
+// nothing else is left, because its name is what the rest is found by.
+func (s Steps) Run(ctx context.Context, id string) error {
+	err := errors.Join(
+		each(ctx, id, "destroying the machine", s.Machine),
+		each(ctx, id, "releasing the lease", s.Lease),
+	)
+	if err != nil {
+		return err
+	}
+	return s.Directory(id)
+}
+
+func each(ctx context.Context, id, doing string, steps []Step) error {
+	var failed []error
+	for _, step := range steps {
+		if err := step(ctx, id); err != nil {
+			failed = append(failed, fmt.Errorf("%s of %s: %w", doing, id, err))
+		}
+	}
+	return errors.Join(failed...)
+}

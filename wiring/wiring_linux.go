@@ -1,0 +1,66 @@
+package wiring
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+// system is what only some systems have.
+func system() *host.Host {
+	return &host.Host{CanReflink: canReflink, Backends: []host.Builder{
+		{Name: config.BackendQEMU, Automatic: true, Build: buildQEMU},
+		{Name: config.BackendCloudHypervisor, Automatic: true, Build: buildCloudHypervisor},
+		// Never automatic: that jobs share the host's kernel is for people to say.
+		{Name: config.BackendNspawn, Build: buildNspawn},
+		// The tools of these two are for other systems.
+		{Name: config.BackendTart, Build: buildTart},
+		{Name: config.BackendBhyve, Build: buildBhyve},
+		{Name: config.BackendSynthetic, Build: buildSynthetic},
+	}}
+}
+
+// islands are the options of a pool's network.
+func islands(c config.Config, log *slog.Logger) island.Options {
+	return island.Options{
+		PoolDir: c.PoolDir(), Pool: c.Pool, AddressDir: c.AddressDir(),
+		Subnet: c.Network.Subnet, Policy: c.Network.Policy, Log: log,
+	}
+}
+
+func buildQEMU(c config.Config, log *slog.Logger) (host.Assembly, error) {
+	leases, err := island.New(islands(c, log))
+	if err != nil {
+		return host.Assembly{}, err
+	}
+	return host.Assembly{
+		Backend: qemu.New(qemu.Options{
+			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
+			ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
+			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory,
+			// The pool's own: machines of two pools share no memory.
+			TemplatesDir: filepath.Join(c.PoolDir(), "templates"),
+			Source:       c.Image.Source.Kind, Network: leases, Log: log,
+		}),
+		Network: leases,
+		Access:  access.SSH{},
+		Root:    true,
+	}, nil
+}
+
+func canReflink(dir string) bool {
+	source := filepath.Join(dir, "source")
+	if err := disk.Create(source, 1<<16); err != nil {
+		return false
+	}
+	method, err := disk.Clone(context.Background(), source, filepath.Join(dir, "clone"))
+	return err == nil && method == disk.Reflink
+}
