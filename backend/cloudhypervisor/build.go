@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -25,7 +25,7 @@ var errFirmware = errors.New(`an image that comes as a whole disk is booted by f
 
 // Build makes the golden image unless it is there, from whichever backend.
 func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
-	maker := booting.Maker{ImagesDir: b.options.ImagesDir, StateDir: b.options.StateDir, Stage: b.stage(), Boot: b.bootDraft}
+	maker := vmm.Maker{ImagesDir: b.options.ImagesDir, StateDir: b.options.StateDir, Stage: b.stage(), Boot: b.bootDraft}
 	return maker.Build(ctx, recipe, progress)
 }
 
@@ -35,11 +35,11 @@ func (b *Backend) stage() stage.Stage {
 }
 
 // bootDraft boots the draft of an image, and waits until it is off.
-func (b *Backend) bootDraft(ctx context.Context, d booting.Draft, talk func(context.Context, net.Conn) error) error {
+func (b *Backend) bootDraft(ctx context.Context, d vmm.Draft, talk func(context.Context, net.Conn) error) error {
 	if d.Root == "" {
 		return errFirmware
 	}
-	if err := b.needKVM(ctx, booting.ProbeKernel(d.Golden)); err != nil {
+	if err := b.needKVM(ctx, vmm.ProbeKernel(d.Golden)); err != nil {
 		return err
 	}
 	m, err := b.launch(d.ID, d.Dir, d.Lease.Namespace, d.Console)
@@ -53,10 +53,10 @@ func (b *Backend) bootDraft(ctx context.Context, d booting.Draft, talk func(cont
 	return m.awaitPowerOff(ctx)
 }
 
-func draftSpec(d booting.Draft) machineSpec {
+func draftSpec(d vmm.Draft) machineSpec {
 	return machineSpec{
 		CPUs: d.CPUs, Memory: d.Memory,
-		Kernel: d.Golden.Kernel(), Initrd: d.Golden.Initrd(), Root: d.Root, KernelArguments: booting.KernelArguments,
+		Kernel: d.Golden.Kernel(), Initrd: d.Golden.Initrd(), Root: d.Root, KernelArguments: vmm.KernelArguments,
 		Disk: d.Golden.Disk(), Format: "raw", Seed: d.Seed, Console: d.Console,
 		Vsock: vsockPath(d.Dir), Saved: savedPath(d.Dir), Readable: readable(),
 	}

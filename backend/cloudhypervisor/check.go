@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -32,7 +32,7 @@ const install = "install the static binary of a release from v53 on, from the pr
 // Check looks for the programs and devices that machines need, and boots a
 // kernel with KVM, if there is a kernel to boot.
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
-	findings := append([]doctor.Finding{b.checkBinary(ctx)}, booting.Check(b.options.Source)...)
+	findings := append([]doctor.Finding{b.checkBinary(ctx)}, vmm.Check(b.options.Source)...)
 	if b.options.Source != image.Debootstrap {
 		findings = append(findings, doctor.Finding{Level: doctor.Warning, What: "image.source", Detail: errFirmware.Error(),
 			Mend: `leave image.source at "debootstrap", or build the image with the backend "qemu"`})
@@ -97,7 +97,7 @@ func (b *Backend) checkKVM(ctx context.Context) doctor.Finding {
 	finding := doctor.Finding{Level: doctor.Missing, What: "KVM",
 		Mend: "use a machine with hardware virtualisation and a /dev/kvm of the host's own (modprobe kvm_intel or kvm_amd); " +
 			"nested ones must boot a stock kernel. Without KVM only the backend \"qemu\" runs machines"}
-	kernel := booting.AnyKernel(b.options.ImagesDir)
+	kernel := vmm.AnyKernel(b.options.ImagesDir)
 	if kernel == "" {
 		finding.Level, finding.Detail = doctor.Warning, "not known before the first image is built: there is no kernel to boot for a probe"
 		finding.Mend = "run `fleeting-plugin-mayfly image build`, then doctor again"

@@ -43,7 +43,7 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 func TestWithoutKVMNothingHangs(t *testing.T) {
 	w := newWorld(t, "nokvm")
 	t.Setenv(fake.Fails, "probe")
-	w.prober.Memory = filepath.Join(t.TempDir(), "answer")
+	w.prober.AnswerFile = filepath.Join(t.TempDir(), "answer")
 	kernel := filepath.Join(t.TempDir(), image.KernelFile)
 	require.NoError(t, os.WriteFile(kernel, nil, 0o600))
 	_, err := w.Start(t.Context(), image.Golden{Dir: filepath.Dir(kernel)}, backend.Spec{ID: "nokvm-aaaaaaaa", Dir: t.TempDir(), Size: size()})

@@ -12,9 +12,9 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -75,7 +75,7 @@ func New(options Options) *Backend {
 		options: options,
 		prober: kvm.Prober{
 			Binary: options.Binary, Arguments: probeArguments,
-			Memory: filepath.Join(options.StateDir, "acceleration-cloudhypervisor.json"), Log: options.Log,
+			AnswerFile: filepath.Join(options.StateDir, "acceleration-cloudhypervisor.json"), Log: options.Log,
 		},
 		templates: template.Shelf{Dir: options.TemplatesDir},
 		tag:       process.Tag{Option: "--log-file", WorkersDir: options.WorkersDir, Suffix: "/" + logFile},

@@ -5,8 +5,8 @@ package cloudhypervisor
 import (
 	"path/filepath"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
@@ -62,7 +62,7 @@ func (s machineSpec) config() api.VmConfig {
 		Memory: s.memory(),
 		Payload: api.Payload{
 			Kernel: s.Kernel, Initramfs: s.Initrd,
-			Cmdline: booting.KernelCommandLine(s.Root, false, s.KernelArguments...),
+			Cmdline: vmm.KernelCommandLine(s.Root, false, s.KernelArguments...),
 		},
 		Disks:          s.disks(),
 		Net:            []api.Net{{ID: netDevice, TAP: network.TAP, MAC: network.GuestMAC, RateLimiter: limit(s.Limits.NetworkBandwidth, 0)}},

@@ -9,10 +9,10 @@ import (
 	"strconv"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
@@ -59,7 +59,7 @@ func arguments(log string) []string {
 // probeArguments boot a kernel with KVM, up to its panic.
 func probeArguments(kernel, console string) []string {
 	return []string{
-		"--kernel", kernel, "--cmdline", "console=" + booting.ConsoleDevice() + " panic=-1",
+		"--kernel", kernel, "--cmdline", "console=" + vmm.ConsoleDevice() + " panic=-1",
 		"--cpus", "boot=1", "--memory", "size=256M",
 		"--serial", "file=" + console, "--console", "off",
 	}

@@ -20,8 +20,8 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
@@ -171,7 +171,7 @@ func TestADraftIsBootedAndPowersItselfOff(t *testing.T) {
 	golden := w.opened(t)
 	t.Setenv(fake.Requests, requestsFile())
 	require.NoError(t, os.RemoveAll(requestsFile()))
-	draft := booting.Draft{CPUs: 1, Memory: size().Memory, Golden: image.Golden{Dir: t.TempDir()}, Root: golden.Root}
+	draft := vmm.Draft{CPUs: 1, Memory: size().Memory, Golden: image.Golden{Dir: t.TempDir()}, Root: golden.Root}
 	draft.Seed, draft.Console = filepath.Join(draft.Golden.Dir, "seed"), filepath.Join(draft.Golden.Dir, "console")
 	require.NoError(t, disk.SparseCopy(t.Context(), golden.Disk(), draft.Golden.Disk()))
 	require.NoError(t, os.Link(golden.Kernel(), draft.Golden.Kernel()))

@@ -15,9 +15,9 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -103,7 +103,7 @@ func (s machineSpec) arguments() []string {
 	}
 	if s.Kernel != "" {
 		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append",
-			booting.KernelCommandLine(s.Root, s.Accel == kvm.TCG, s.KernelArguments...))
+			vmm.KernelCommandLine(s.Root, s.Accel == kvm.TCG, s.KernelArguments...))
 	}
 	if s.Network {
 		args = append(args,
@@ -139,7 +139,7 @@ func probeArguments(kernel, console string) []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", machineType() + ",accel=kvm", "-cpu", "host", "-m", "256",
-		"-kernel", kernel, "-append", "console=" + booting.ConsoleDevice() + " panic=-1",
+		"-kernel", kernel, "-append", "console=" + vmm.ConsoleDevice() + " panic=-1",
 		"-serial", "file:" + console,
 	}
 }

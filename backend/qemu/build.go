@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -21,7 +21,7 @@ const powerOffLimit = 3 * time.Minute
 
 // Build makes the golden image unless it is there.
 func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
-	maker := booting.Maker{ImagesDir: b.options.ImagesDir, StateDir: b.options.StateDir, Stage: b.stage(), Boot: b.bootDraft}
+	maker := vmm.Maker{ImagesDir: b.options.ImagesDir, StateDir: b.options.StateDir, Stage: b.stage(), Boot: b.bootDraft}
 	return maker.Build(ctx, recipe, progress)
 }
 
@@ -31,8 +31,8 @@ func (b *Backend) stage() stage.Stage {
 }
 
 // bootDraft boots the draft of an image, and waits until it is off.
-func (b *Backend) bootDraft(ctx context.Context, d booting.Draft, talk func(context.Context, net.Conn) error) error {
-	acceleration, err := b.acceleration(ctx, booting.ProbeKernel(d.Golden))
+func (b *Backend) bootDraft(ctx context.Context, d vmm.Draft, talk func(context.Context, net.Conn) error) error {
+	acceleration, err := b.acceleration(ctx, vmm.ProbeKernel(d.Golden))
 	if err != nil {
 		return err
 	}
@@ -46,11 +46,11 @@ func (b *Backend) bootDraft(ctx context.Context, d booting.Draft, talk func(cont
 	return m.awaitPowerOff(ctx)
 }
 
-func draftSpec(d booting.Draft, accel string) machineSpec {
+func draftSpec(d vmm.Draft, accel string) machineSpec {
 	spec := machineSpec{
 		Accel: accel, CPUs: d.CPUs, Memory: d.Memory,
 		Disk: d.Golden.Disk(), Format: "raw", Seed: d.Seed, Console: d.Console, Network: true,
-		KernelArguments: booting.KernelArguments,
+		KernelArguments: vmm.KernelArguments,
 	}
 	if d.Root != "" {
 		spec.Kernel, spec.Initrd, spec.Root = d.Golden.Kernel(), d.Golden.Initrd(), d.Root

@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
@@ -17,7 +17,7 @@ import (
 // Check looks for the programs and devices that machines need, and boots a
 // kernel with KVM, if there is a kernel to boot.
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
-	findings := append([]doctor.Finding{b.checkQEMU(ctx)}, booting.Check(b.options.Source)...)
+	findings := append([]doctor.Finding{b.checkQEMU(ctx)}, vmm.Check(b.options.Source)...)
 	return append(findings, b.checkAcceleration(ctx))
 }
 
@@ -37,7 +37,7 @@ func (b *Backend) checkQEMU(ctx context.Context) doctor.Finding {
 func (b *Backend) checkAcceleration(ctx context.Context) doctor.Finding {
 	finding := doctor.Finding{Level: doctor.Warning, What: "acceleration",
 		Mend: "use a machine with hardware virtualisation and a /dev/kvm of the host's own; nested ones must boot a stock kernel"}
-	kernel := booting.AnyKernel(b.options.ImagesDir)
+	kernel := vmm.AnyKernel(b.options.ImagesDir)
 	if kernel == "" {
 		finding.Detail = "not known before the first image is built: there is no kernel to boot for a probe"
 		finding.Mend = "run `fleeting-plugin-mayfly image build`, then doctor again"

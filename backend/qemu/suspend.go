@@ -15,7 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 

@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"

@@ -33,7 +33,7 @@ var ground = []string{"doctor", "filelock", "lines", "phase", "programs", "sshke
 var imageParts = []string{"image/disk", "image/initrd"}
 
 // machineParts are what backends of virtual machines are made with.
-var machineParts = []string{"backend/bootlog", "backend/booting", "backend/kvm", "backend/template"}
+var machineParts = []string{"backend/bootlog", "backend/vmm/..."}
 
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
@@ -81,9 +81,7 @@ var rooms = []room{
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
 	// What backends of virtual machines have in common.
 	{pattern: "backend/bootlog"},
-	{pattern: "backend/kvm", imports: []string{"backend/process"}},
-	{pattern: "backend/template", imports: contracts},
-	{pattern: "backend/booting", imports: union(contracts, "backend/bootlog", "backend/stage", "image/cache", "image/draft", "image/prebuild")},
+	{pattern: "backend/vmm/...", imports: union(contracts, union(imageParts, "backend/bootlog", "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild")...)},
 	// A backend builds images, and starts processes.
 	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild")...)...)},
 

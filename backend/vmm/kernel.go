@@ -1,4 +1,6 @@
-package booting
+//go:build linux
+
+package vmm
 
 import (
 	"os"
