@@ -3,19 +3,13 @@
 package vmm
 
 import (
-	"context"
-	"errors"
-	"io"
-	"net"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -33,50 +27,26 @@ func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
 		Source: image.Source{Kind: image.Local, Location: blank}, User: "mayfly", Disk: 1 << 20, Agent: agent,
 		Run: []string{"echo first", "echo the reason; exit 7"},
 	}
-	var destroyed []string
-	workers := filepath.Join(state, "workers")
-	maker := Maker{
+	driver := &played{}
+	b := New(driver, Options{
+		Pool: "p", WorkersDir: filepath.Join(state, "workers"),
 		ImagesDir: filepath.Join(state, "images"), StateDir: state,
-		Stage: stage.Stage{Pool: "p", WorkersDir: workers, Network: network.None{}, Destroy: func(_ context.Context, id string) error {
-			destroyed = append(destroyed, id)
-			return nil
-		}},
-		Boot: func(ctx context.Context, d Draft, talk func(context.Context, net.Conn) error) error {
-			require.NoError(t, os.WriteFile(d.Console, []byte("what the console said\n"), 0o600))
-			host, inside := net.Pipe()
-			go playAgent(inside)
-			return errors.Join(talk(ctx, host), host.Close())
-		},
-	}
-	_, err := maker.Build(t.Context(), recipe, func(string, string) {})
-	for _, want := range []string{"step 2 of 2", "image.run[1]", "exit code 7", "the reason", "last lines of the console", "what the console said"} {
+		Network: network.None{}, Log: slog.New(slog.DiscardHandler),
+	})
+	_, err := b.Build(t.Context(), recipe, func(string, string) {})
+	for _, want := range []string{
+		"step 2 of 2", "image.run[1]", "exit code 7", "the reason", "last lines of the console", "what the console said",
+	} {
 		require.ErrorContains(t, err, want)
 	}
-	require.Len(t, destroyed, 2, "before and after")
+	require.Contains(t, driver.noted(), "launch, boot, ")
+	require.Empty(t, b.machines)
+	machines, err := b.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, machines)
 	for _, pattern := range []string{"images/[0-9a-f]*", "images/.building-*", "workers/*"} {
 		left, err := filepath.Glob(filepath.Join(state, pattern))
 		require.NoError(t, err)
 		require.Empty(t, left)
-	}
-}
-
-// playAgent answers as the agent of a guest does in which the step fails that
-// says so.
-func playAgent(conn net.Conn) {
-	for requests := guest.NewReader(conn); ; {
-		var request guest.Request
-		if err := requests.Read(&request); errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
-			return
-		}
-		answer := guest.Event{Version: guest.Version, ID: request.ID, Done: true}
-		switch {
-		case strings.Contains(request.Command, "cloud-init/result.json"):
-			answer.Output = []byte(`{"v1":{"errors":[]}}`)
-		case strings.Contains(request.Command, "exit 7"):
-			answer.Output, answer.Exit = []byte("the reason\n"), 7
-		}
-		if guest.Write(conn, answer) != nil {
-			return
-		}
 	}
 }
