@@ -1,8 +1,8 @@
 // Package backend is the contract for ways of running workers. Each way is a
-// sub-package. Others are what several of them need: process/ starts and finds
-// child processes, stage/ is where images are prebuilt, booting/, kvm/, template/
-// and bootlog/ are for virtual machines. backendtest/ is the suite that every
-// backend passes.
+// sub-package; vmm/ is the one for virtual machines, with qemu/ and
+// cloudhypervisor/ for drivers. Others are what several of them need: process/
+// starts and finds child processes, stage/ is where images are prebuilt, bootlog/
+// keeps logs short. backendtest/ is the suite that every backend passes.
 package backend
 
 import (

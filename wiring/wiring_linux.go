@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
@@ -37,16 +38,22 @@ func islands(c config.Config, log *slog.Logger) island.Options {
 }
 
 func buildQEMU(c config.Config, log *slog.Logger) (host.Assembly, error) {
+	return buildMachines(qemu.Driver{}, c, log)
+}
+
+// buildMachines is the backend of virtual machines that the driver runs.
+func buildMachines(driver vmm.Driver, c config.Config, log *slog.Logger) (host.Assembly, error) {
 	leases, err := island.New(islands(c, log))
 	if err != nil {
 		return host.Assembly{}, err
 	}
 	return host.Assembly{
-		Backend: qemu.New(qemu.Options{
+		Backend: vmm.New(driver, vmm.Options{
 			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
 			ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
 			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory,
-			// The pool's own: machines of two pools share no memory.
+			// The pool's own: machines of two pools share no memory. A pool has one
+			// template, whoever runs it.
 			TemplatesDir: filepath.Join(c.PoolDir(), "templates"),
 			Source:       c.Image.Source.Kind, Network: leases, Log: log,
 		}),

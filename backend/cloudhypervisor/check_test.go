@@ -33,9 +33,11 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 		t.Setenv(fake.Release, release)
 		require.Equal(t, want, found()["cloud-hypervisor"].Level, release)
 	}
-	w.options.Binary = filepath.Join(t.TempDir(), "none")
+	w.driver.Binary = filepath.Join(t.TempDir(), "none")
+	w.Backend = w.again()
 	require.Equal(t, doctor.Missing, found()["none"].Level)
 	w.options.Source = image.HTTPS
+	w.Backend = w.again()
 	require.Equal(t, doctor.Warning, found()["image.source"].Level)
 }
 
@@ -43,7 +45,8 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 func TestWithoutKVMNothingHangs(t *testing.T) {
 	w := newWorld(t, "nokvm")
 	t.Setenv(fake.Fails, "probe")
-	w.prober.Memory = filepath.Join(t.TempDir(), "answer")
+	w.options.StateDir = t.TempDir() // no answer is known there
+	w.Backend = w.again()
 	kernel := filepath.Join(t.TempDir(), image.KernelFile)
 	require.NoError(t, os.WriteFile(kernel, nil, 0o600))
 	_, err := w.Start(t.Context(), image.Golden{Dir: filepath.Dir(kernel)}, backend.Spec{ID: "nokvm-aaaaaaaa", Dir: t.TempDir(), Size: size()})

@@ -3,213 +3,145 @@
 package cloudhypervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
-	"sync"
+	"os/exec"
+	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
+
+// Driver runs machines with Cloud Hypervisor.
+type Driver struct {
+	// Binary is Cloud Hypervisor's; empty means defaultBinary.
+	Binary string
+	// Limits hold for every machine but an image's draft.
+	Limits Limits
+}
+
+var (
+	_ vmm.Driver   = Driver{}
+	_ vmm.Forkable = Driver{}
 )
 
 // defaultBinary is looked for in PATH.
 const defaultBinary = "cloud-hypervisor"
 
-// Options are what the backend needs from its surroundings.
-type Options struct {
-	// Pool is the pool's name. WorkersDir holds the directories of its workers;
-	// by its path machines of this pool are told from others.
-	Pool, WorkersDir string
-	// ImagesDir holds the golden images, StateDir what all pools share.
-	ImagesDir, StateDir string
-	// Source is the kind of source that images are built from: it decides
-	// which programs the host must have.
-	Source string
-	// Network gives the image build a lease of its own.
-	Network network.Network
-	// Fork says whether workers are forked from a template. TemplatesDir holds
-	// the pool's; ShareMemory lets forks share its pages until they write.
-	Fork, ShareMemory bool
-	TemplatesDir      string
-	// Limits hold for every worker.
-	Limits Limits
-	// Binary is Cloud Hypervisor's; empty means defaultBinary.
-	Binary string
-	Log    *slog.Logger
-}
-
-// Backend runs workers as Cloud Hypervisor machines.
-type Backend struct {
-	options   Options
-	prober    kvm.Prober
-	templates template.Shelf
-	tag       process.Tag
-
-	mu       sync.Mutex
-	machines map[string]*machine
-}
-
-var (
-	_ backend.Backend     = (*Backend)(nil)
-	_ backend.Forker      = (*Backend)(nil)
-	_ backend.Suspender   = (*Backend)(nil)
-	_ backend.Console     = (*Backend)(nil)
-	_ backend.Accelerated = (*Backend)(nil)
-	_ backend.Metered     = (*Backend)(nil)
+// Versions that can do more than those before.
+const (
+	// leastVersion is the first that lets a disk's type and what it reads
+	// through to be given.
+	leastVersion = 51
+	// forkVersion is the first whose snapshots are forked.
+	forkVersion = 53
+	// copyOnWriteVersion is the first that maps a snapshot's memory in place of
+	// copying it.
+	copyOnWriteVersion = 54
 )
 
-// New returns the backend of one pool. It touches nothing.
-func New(options Options) *Backend {
-	if options.Binary == "" {
-		options.Binary = defaultBinary
+// install says where the binary comes from: distributions do not have it.
+const install = "install the static binary of a release from v53 on, from the project's own page, as " + defaultBinary +
+	" in PATH, or set plugin_config.cloud_hypervisor.binary"
+
+// errFirmware says why an image that comes as a whole disk is not built here.
+var errFirmware = errors.New("an image that comes as a whole disk is booted by firmware once, " +
+	`and this backend has none: build it once with plugin_config.backend = "qemu" ` +
+	"(fleeting-plugin-mayfly image build), which both backends then use")
+
+func (d Driver) binary() string { return cmp.Or(d.Binary, defaultBinary) }
+
+// Traits are Cloud Hypervisor's. It keeps parts of an overlay in its memory, so
+// that the disks of templates and forks are whole. A fork has its template's
+// limits.
+func (d Driver) Traits() vmm.Traits {
+	traits := vmm.Traits{
+		Name: "Cloud Hypervisor", Binary: d.binary(),
+		Tag:            process.Tag{Option: "--log-file", Suffix: "/" + logFile},
+		ProbeArguments: probeArguments, AnswerFile: "acceleration-cloudhypervisor.json",
+		WholeDisks: true,
+		Sockets:    []string{apiSocket, vsockDir}, Logs: []string{outputFile, logFile},
 	}
-	return &Backend{
-		options: options,
-		prober: kvm.Prober{
-			Binary: options.Binary, Arguments: probeArguments,
-			Memory: filepath.Join(options.StateDir, "acceleration-cloudhypervisor.json"), Log: options.Log,
-		},
-		templates: template.Shelf{Dir: options.TemplatesDir},
-		tag:       process.Tag{Option: "--log-file", WorkersDir: options.WorkersDir, Suffix: "/" + logFile},
-		machines:  map[string]*machine{},
+	if d.Limits != (Limits{}) {
+		traits.TemplateExtra = fmt.Sprintf("%+v", d.Limits)
 	}
+	return traits
 }
 
-// Start forks a worker from the template; where there is none, or it is broken,
-// it boots a clone.
-func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
-	if err := b.needKVM(ctx, golden.Kernel()); err != nil {
-		return nil, err
-	}
-	if t, ok := b.template(golden, spec.Size); ok {
-		m, err := b.fork(ctx, t, golden, spec)
-		if err == nil {
-			b.templates.Worked()
-			return m, nil
-		}
-		if ctx.Err() != nil {
-			return nil, err
-		}
-		b.options.Log.Warn("booting a clone in place of a fork", "worker", spec.ID, "error", errors.Join(err, b.templates.Failed(t)))
-	}
-	return b.clone(ctx, golden, spec)
+// CanFork asks the binary for its version.
+func (d Driver) CanFork(ctx context.Context) (bool, error) {
+	version, err := d.version(ctx)
+	return version.AtLeast(forkVersion), err
 }
 
-// clone clones the golden disk, boots it and gives it the worker's identity.
-func (b *Backend) clone(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
-	path := filepath.Join(spec.Dir, diskFile)
-	method, err := disk.Clone(ctx, golden.Disk(), path)
+func (d Driver) version(ctx context.Context) (api.Version, error) {
+	out, err := exec.CommandContext(ctx, d.binary(), "--version").Output()
 	if err != nil {
-		return nil, fmt.Errorf("cloning the golden disk for %s: %w", spec.ID, err)
+		return api.Version{}, fmt.Errorf("asking %s for its version: %w", d.binary(), err)
 	}
-	console := b.ConsolePath(spec.Dir)
-	m, err := b.launch(spec.ID, spec.Dir, spec.Lease.Namespace, console)
-	if err != nil {
-		return nil, err
-	}
-	m.address = spec.Lease.SSH()
-	b.keep(m)
-	config := machineSpec{
-		CPUs: spec.CPUs, Memory: spec.Memory,
-		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
-		Disk: path, Format: method.Format(), Console: console,
-		Vsock: vsockPath(spec.Dir), Saved: savedPath(spec.Dir),
-		Readable: readable(golden.Dir), Limits: b.options.Limits,
-	}
-	if err := m.explain(m.boot(ctx, config, spec)); err != nil {
-		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(console))
-	}
-	return m, nil
+	line, _, _ := strings.Cut(string(out), "\n")
+	return api.ParseVersion(strings.TrimSpace(line))
 }
 
-func (m *machine) boot(ctx context.Context, config machineSpec, spec backend.Spec) error {
-	ctx, cancel := backend.WhileRunning(ctx, m)
-	defer cancel()
-	if err := m.start(ctx, config); err != nil {
-		return err
+// Check looks for the binary, and for what confines it.
+func (d Driver) Check(ctx context.Context, options vmm.Options) []doctor.Finding {
+	findings := []doctor.Finding{d.checkBinary(ctx, options.Fork), checkLandlock(), checkSetpriv()}
+	if options.Source != image.Debootstrap {
+		findings = append(findings, doctor.Finding{
+			Level: doctor.Warning, What: "image.source", Detail: errFirmware.Error(),
+			Mend: `leave image.source at "debootstrap", or build the image with the backend "qemu"`,
+		})
 	}
-	return m.tell(ctx, rekey(spec.Identity))
+	return findings
 }
 
-// start makes the process a machine that runs.
-func (m *machine) start(ctx context.Context, config machineSpec) error {
-	if err := m.api.Create(ctx, config.config()); err != nil {
-		return err
+func (d Driver) checkBinary(ctx context.Context, fork bool) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: d.binary()}
+	version, err := d.version(ctx)
+	switch {
+	case err != nil:
+		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), install
+	case !version.AtLeast(leastVersion):
+		finding.Level, finding.Mend = doctor.Missing, install
+		finding.Detail = fmt.Sprintf("%s is too old: v%d is needed, and v%d for forks",
+			version, leastVersion, forkVersion)
+	case !version.AtLeast(forkVersion) && fork:
+		finding.Level, finding.Mend = doctor.Warning, install
+		finding.Detail = fmt.Sprintf("%s forks no machines: every worker boots until it is v%d", version, forkVersion)
+	default:
+		finding.Detail = version.String()
 	}
-	return m.api.Boot(ctx)
+	return finding
 }
 
-// Find looks at the host's processes.
-func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
-	running, err := b.tag.Find("")
-	if err != nil {
-		return nil, err
+// checkLandlock asks the kernel, since machines confine themselves with it.
+func checkLandlock() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: "landlock"}
+	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
+	if errno != 0 {
+		finding.Level, finding.Detail = doctor.Missing, fmt.Sprintf("this kernel has no Landlock: %v", errno)
+		finding.Mend = "boot a kernel from 5.13 on that was built with it, " +
+			"and with landlock in the list of its parameter lsm="
+		return finding
 	}
-	machines := make([]backend.Machine, len(running))
-	for i, found := range running {
-		machines[i] = &machine{
-			id: found.Worker, dir: filepath.Join(b.options.WorkersDir, found.Worker), process: found.Process, how: backend.Clone,
-		}
-	}
-	return machines, nil
+	finding.Detail = fmt.Sprintf("version %d of its interface", abi)
+	return finding
 }
 
-// Destroy ends the worker's machine, whether or not this process started it.
-func (b *Backend) Destroy(ctx context.Context, id string) error {
-	if known := b.forget(id); known != nil {
-		return known.stop(ctx)
+func checkSetpriv() doctor.Finding {
+	finding := doctor.FindProgram("setpriv")
+	if finding.Level != doctor.OK {
+		finding.Level, finding.Detail = doctor.Warning, finding.Detail+": machines keep the capabilities of root"
+		return finding
 	}
-	return b.tag.Kill(ctx, id)
-}
-
-// forget returns the machine that this process has of a worker, if any, and
-// has it no more.
-func (b *Backend) forget(id string) *machine {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	known := b.machines[id]
-	delete(b.machines, id)
-	return known
-}
-
-func (b *Backend) keep(m *machine) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.machines[m.id] = m
-}
-
-// Memory looks at the host's processes.
-func (b *Backend) Memory(context.Context) (map[string]backend.Memory, error) { return b.tag.Memory() }
-
-// ConsolePath is the boot log of a worker.
-func (b *Backend) ConsolePath(dir string) string { return filepath.Join(dir, consoleFile) }
-
-// Acceleration is empty until a first machine, or one of an earlier process,
-// has asked for it.
-func (b *Backend) Acceleration() (name, reason string) {
-	known := b.prober.Answer()
-	return known.Name, known.Reason
-}
-
-// needKVM fails where machines would hang.
-func (b *Backend) needKVM(ctx context.Context, kernel string) error {
-	if kernel == "" {
-		return nil // nothing to try before the first image is there
-	}
-	found, err := b.prober.Acceleration(ctx, kernel)
-	if err != nil {
-		return err
-	}
-	if found.Name != kvm.KVM {
-		return fmt.Errorf("machines need KVM here: %s", found.Reason)
-	}
-	return nil
+	finding.Detail += ": machines run without capabilities"
+	return finding
 }

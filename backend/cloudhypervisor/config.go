@@ -3,10 +3,11 @@
 package cloudhypervisor
 
 import (
+	"os"
 	"path/filepath"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
@@ -31,27 +32,34 @@ type Limits struct {
 
 // machineSpec is all that decides a machine's configuration.
 type machineSpec struct {
-	CPUs   int
-	Memory int64 // bytes
-	// MemoryFile becomes the memory's content, for a template.
-	MemoryFile string
-
-	Kernel, Initrd, Root string
-	// KernelArguments come after the constant ones.
-	KernelArguments []string
-
-	Disk   string
-	Format string // of the disk: raw or qcow2
-	// Seed is a read-only volume for cloud-init; empty in workers.
-	Seed    string
-	Console string
+	vmm.Spec
 	// Vsock is the path of a socket that is not there yet, alone in its
-	// directory. Saved is a directory for a snapshot.
-	Vsock, Saved string
+	// directory.
+	Vsock string
 	// Readable are more paths that the machine may read: those of the files
 	// that its disk reads through to among them.
 	Readable []string
 	Limits   Limits
+}
+
+// tunFlags is a file that Cloud Hypervisor reads if it is there: that of a
+// device of the same name in the network namespace that /sys was mounted in.
+const tunFlags = "/sys/class/net/" + network.TAP + "/tun_flags"
+
+// own adds to the machine's spec what is Cloud Hypervisor's own, and of this
+// host. An image's draft has no limits.
+func (m *machine) own() machineSpec {
+	spec := machineSpec{Spec: m.spec, Vsock: vsockPath(m.dir)}
+	if m.spec.Seed == "" {
+		spec.Limits = m.driver.Limits
+	}
+	if m.spec.Backing != "" {
+		spec.Readable = append(spec.Readable, m.spec.Backing)
+	}
+	if _, err := os.Stat(tunFlags); err == nil {
+		spec.Readable = append(spec.Readable, tunFlags)
+	}
+	return spec
 }
 
 // config is the machine as Cloud Hypervisor is told. The image type of a disk
@@ -62,10 +70,13 @@ func (s machineSpec) config() api.VmConfig {
 		Memory: s.memory(),
 		Payload: api.Payload{
 			Kernel: s.Kernel, Initramfs: s.Initrd,
-			Cmdline: booting.KernelCommandLine(s.Root, false, s.KernelArguments...),
+			Cmdline: s.KernelCommandLine(),
 		},
-		Disks:          s.disks(),
-		Net:            []api.Net{{ID: netDevice, TAP: network.TAP, MAC: network.GuestMAC, RateLimiter: limit(s.Limits.NetworkBandwidth, 0)}},
+		Disks: s.disks(),
+		Net: []api.Net{{
+			ID: netDevice, TAP: network.TAP, MAC: network.GuestMAC,
+			RateLimiter: limit(s.Limits.NetworkBandwidth, 0),
+		}},
 		RNG:            api.RNG{Source: "/dev/urandom"},
 		Balloon:        s.balloon(),
 		Serial:         api.Console{Mode: api.ConsoleFile, File: s.Console},
@@ -78,7 +89,7 @@ func (s machineSpec) config() api.VmConfig {
 }
 
 func (s machineSpec) memory() api.Memory {
-	if s.MemoryFile == "" {
+	if s.MemoryUse == vmm.NoFile {
 		return api.Memory{Size: s.Memory}
 	}
 	return api.Memory{Zones: []api.MemoryZone{{ID: memoryZone, Size: s.Memory, File: s.MemoryFile, Shared: true}}}
@@ -88,14 +99,17 @@ func (s machineSpec) memory() api.Memory {
 // a file has none: Cloud Hypervisor would punch holes into that file, which
 // the forks of a template all read.
 func (s machineSpec) balloon() *api.Balloon {
-	if s.MemoryFile != "" {
+	if s.MemoryUse != vmm.NoFile {
 		return nil
 	}
 	return &api.Balloon{DeflateOnOOM: true, FreePageReporting: true}
 }
 
 func (s machineSpec) disks() []api.Disk {
-	root := api.Disk{ID: rootDisk, Path: s.Disk, ImageType: api.Raw, RateLimiter: limit(s.Limits.DiskBandwidth, s.Limits.DiskOperations)}
+	root := api.Disk{
+		ID: rootDisk, Path: s.Disk, ImageType: api.Raw,
+		RateLimiter: limit(s.Limits.DiskBandwidth, s.Limits.DiskOperations),
+	}
 	if s.Format == "qcow2" {
 		root.ImageType, root.BackingFiles = api.Qcow2, true
 	}
@@ -111,7 +125,7 @@ func (s machineSpec) disks() []api.Disk {
 func (s machineSpec) rules() []api.LandlockRule {
 	rules := []api.LandlockRule{
 		{Path: filepath.Dir(s.Vsock), Access: "rw"},
-		{Path: s.Saved, Access: "rw"},
+		{Path: s.State, Access: "rw"},
 	}
 	for _, path := range s.Readable {
 		rules = append(rules, api.LandlockRule{Path: path, Access: "r"})

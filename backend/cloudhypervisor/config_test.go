@@ -14,17 +14,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func worker() machineSpec {
-	return machineSpec{
+	return machineSpec{Vsock: "/w/run/agent", Spec: vmm.Spec{
 		CPUs: 2, Memory: 5 << 30,
 		Kernel: "/images/d/kernel", Initrd: "/images/d/initrd", Root: "root=/dev/vda",
-		Disk: "/w/disk", Format: "raw", Console: "/w/console.log", Vsock: "/w/run/agent", Saved: "/w/saved",
-	}
+		Disk: "/w/disk", Format: "raw", Console: "/w/console.log", State: "/w/state",
+	}}
 }
 
 // specs are all kinds of machines.
@@ -34,7 +35,7 @@ func specs() map[string]machineSpec {
 	prebuild := worker()
 	prebuild.Seed, prebuild.KernelArguments = "/images/d/seed.iso", []string{"ds=nocloud"}
 	template := worker()
-	template.MemoryFile, template.Saved = "/t/memory", "/t/state"
+	template.MemoryFile, template.MemoryUse, template.State = "/t/memory", vmm.Written, "/t/state"
 	limited := worker()
 	limited.Limits = Limits{DiskBandwidth: 200 << 20, DiskOperations: 5000, NetworkBandwidth: 100 << 20}
 	return map[string]machineSpec{
@@ -80,7 +81,7 @@ func TestRequestsAreAsTheAPIDocumentHasThem(t *testing.T) {
 		require.ErrorContains(t, fake.CheckBody("vm.create", wrong), "unknown field `pvpannic`", name)
 	}
 	require.NoError(t, fake.CheckBody("vm.snapshot", []byte(encode(t, api.SnapshotConfig{DestinationURL: "file:///t/state"}))))
-	restore := api.RestoreConfig{SourceURL: "file:///w/saved", MemoryRestoreMode: api.Copy, Resume: true}
+	restore := api.RestoreConfig{SourceURL: "file:///w/state", MemoryRestoreMode: api.Copy, Resume: true}
 	require.NoError(t, fake.CheckBody("vm.restore", []byte(encode(t, restore))))
 }
 
@@ -109,8 +110,9 @@ func TestAForkIsPlaced(t *testing.T) {
 }
 
 func TestTheLogsPathIsATag(t *testing.T) {
-	b := New(Options{WorkersDir: "/var/lib/mayfly/pools/default/workers"})
-	id, ours := b.tag.ID(append([]string{"cloud-hypervisor"}, arguments(b.tag.Value("default-abcdefgh"))...))
+	tag := Driver{}.Traits().Tag
+	tag.WorkersDir = "/var/lib/mayfly/pools/default/workers"
+	id, ours := tag.ID(append([]string{"cloud-hypervisor"}, arguments(tag.Value("default-abcdefgh"))...))
 	require.True(t, ours)
 	require.Equal(t, "default-abcdefgh", id)
 }

@@ -1,6 +1,6 @@
-// Package cloudhypervisor runs workers as Cloud Hypervisor machines on Linux
-// with KVM: virtio, direct kernel boot, an agent reached by vsock, forks by
+// Package cloudhypervisor is the driver of backend/vmm for Cloud Hypervisor on
+// Linux with KVM: virtio, direct kernel boot, an agent reached by vsock, forks by
 // snapshot and restore. Its API is in api/.
-// It owns the machines' processes and their disks' formats; leases, records
-// and readiness are the pool's.
+// It makes the program's configurations and snapshots. What is done with
+// machines, and in which order, is decided in backend/vmm.
 package cloudhypervisor

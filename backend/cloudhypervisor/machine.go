@@ -3,78 +3,158 @@
 package cloudhypervisor
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
+// Names of Cloud Hypervisor's own files, in a machine's directory.
 const (
-	// endDelay is how long the end of a process may be known after the end of
-	// its connections: an instant, but on a host that is too busy.
-	endDelay = 2 * time.Second
-	// grace is how long a guest may take to end after its power button was
-	// pressed. It ran one job, and nothing of it is kept.
-	grace = time.Second
-	// killLimit bounds the end of a machine that its guest has ended already.
-	killLimit = 30 * time.Second
+	// logFile is what Cloud Hypervisor logs, outputFile what it prints.
+	logFile    = "vmm.log"
+	outputFile = "vmm.out"
+	apiSocket  = "api.sock"
+	// vsockDir has nothing but the vsock socket in it: the machine may make
+	// and remove files there.
+	vsockDir = "run"
 )
+
+func vsockPath(dir string) string { return filepath.Join(dir, vsockDir, "agent") }
+
+// Descriptors that a machine inherits: a socket that listens already, so that
+// nobody has to wait until it has opened one, and the end of a pipe.
+const (
+	apiFD   = 3
+	eventFD = 4
+)
+
+// guestShutDown is what we say of a guest that powered itself off.
+const guestShutDown = "the guest shut down"
+
+// killLimit bounds the end of a machine that its guest has ended already.
+const killLimit = 30 * time.Second
 
 // machine is a Cloud Hypervisor process.
 type machine struct {
-	id      string
+	driver  Driver
 	dir     string
-	address netip.AddrPort
-	how     string
+	spec    vmm.Spec
 	process *process.Process
 	api     *api.Client
 	// heard is closed when the last event has been read.
 	heard chan struct{}
 	// lastWords is the event that explains the end of the machine.
 	lastWords atomic.Pointer[string]
-	// inUse says that the guest has its identity, and so may have had a job.
-	inUse atomic.Bool
 }
 
-var _ backend.Machine = (*machine)(nil)
+var (
+	_ vmm.Monitor     = (*machine)(nil)
+	_ vmm.PowerButton = (*machine)(nil)
+)
 
-func (m *machine) ID() string              { return m.id }
-func (m *machine) Address() netip.AddrPort { return m.address }
-func (m *machine) How() string             { return m.how }
-func (m *machine) Done() <-chan struct{}   { return m.process.Done() }
-
-func (m *machine) Err() error {
-	err := m.process.Err()
-	if err == nil {
-		return nil
+// arguments are the command line of a process that waits to be told over its
+// API what to run. The log's path is its tag as well.
+func arguments(log string) []string {
+	return []string{
+		"--api-socket", "fd=" + strconv.Itoa(apiFD),
+		"--event-monitor", "fd=" + strconv.Itoa(eventFD),
+		"--seccomp", "true",
+		"--log-file", log,
 	}
-	return fmt.Errorf("%w: Cloud Hypervisor %w%s", guest.ErrGone, err, m.explanation())
 }
 
-// explanation is the event that ended the machine, or else what Cloud
-// Hypervisor printed or logged last.
-func (m *machine) explanation() string {
-	if words := m.lastWords.Load(); words != nil {
-		return ": " + *words
+// probeArguments boot a kernel with KVM, up to its panic.
+func probeArguments(kernel, console string) []string {
+	return []string{
+		"--kernel", kernel, "--cmdline", vmm.ProbeCommandLine(),
+		"--cpus", "boot=1", "--memory", "size=256M",
+		"--serial", "file=" + console, "--console", "off",
 	}
-	for _, file := range []string{outputFile, logFile} {
-		if line := bootlog.LastLine(filepath.Join(m.dir, file)); line != "" {
-			return line
+}
+
+// unprivileged is a command without capabilities: everything that a machine
+// needs belongs to root, and its network device is there already.
+func unprivileged(c process.Command) process.Command {
+	setpriv, err := programs.Find("setpriv")
+	if err != nil {
+		return c // Check says so
+	}
+	options := []string{"--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--", c.Path}
+	c.Path, c.Arguments = setpriv, append(options, c.Arguments...)
+	return c
+}
+
+// Launch starts a process that is no machine yet.
+func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
+	if spec.Kernel == "" {
+		return nil, errFirmware
+	}
+	for _, dir := range []string{filepath.Join(place.Dir, vsockDir), spec.State} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("preparing the machine of %s: %w", place.ID, err)
 		}
 	}
-	return ""
+	socket, err := process.Listen(filepath.Join(place.Dir, apiSocket))
+	if err != nil {
+		return nil, err
+	}
+	defer socket.Close()
+	events, said, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("a pipe for events: %w", err)
+	}
+	defer said.Close()
+	child, err := place.Start(unprivileged(process.Command{
+		Path: d.binary(), Arguments: arguments(place.Tag),
+		Files: []*os.File{socket, said}, Output: filepath.Join(place.Dir, outputFile), // apiFD, eventFD
+	}))
+	if err != nil {
+		_ = events.Close()
+		return nil, err
+	}
+	m := &machine{
+		driver: d, dir: place.Dir, spec: spec, process: child,
+		api: api.New(filepath.Join(place.Dir, apiSocket)), heard: make(chan struct{}),
+	}
+	go m.listen(events)
+	return m, nil
 }
+
+// Process is Cloud Hypervisor.
+func (m *machine) Process() *process.Process { return m.process }
+
+// Boot makes the process a machine that runs.
+func (m *machine) Boot(ctx context.Context) error {
+	if m.spec.MemoryUse == vmm.Written {
+		if err := disk.Create(m.spec.MemoryFile, m.spec.Memory); err != nil {
+			return fmt.Errorf("a file for the memory: %w", err)
+		}
+	}
+	if err := m.api.Create(ctx, m.own().config()); err != nil {
+		return err
+	}
+	return m.api.Boot(ctx)
+}
+
+// Agent waits until the agent listens.
+func (m *machine) Agent(ctx context.Context) (net.Conn, error) {
+	return guest.DialVsock(ctx, vsockPath(m.dir))
+}
+
+// PressPowerButton asks the guest to end.
+func (m *machine) PressPowerButton(ctx context.Context) error { return m.api.PowerButton(ctx) }
 
 // listen follows the events until the machine has ended.
 func (m *machine) listen(events *os.File) {
@@ -90,7 +170,7 @@ func (m *machine) note(event api.Event) {
 	explanations := map[string]string{
 		api.Panicked:  "the guest's kernel panicked",
 		api.Rebooting: "the guest rebooted",
-		api.Shutdown:  "the guest shut down",
+		api.Shutdown:  guestShutDown,
 	}
 	words, ends := explanations[event.String()]
 	if !ends {
@@ -106,68 +186,14 @@ func (m *machine) note(event api.Event) {
 	}
 }
 
-// explain prefers the end of the machine to what that end brought about, such
-// as a connection that broke. Who called it off does not wait for another reason.
-func (m *machine) explain(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) && m.process.Err() == nil {
-		return err
+// End is the first event that explains an end.
+func (m *machine) End() (words string, poweredOff bool) {
+	said := m.lastWords.Load()
+	if said == nil {
+		return "", false
 	}
-	limited, cancel := context.WithTimeout(context.Background(), endDelay)
-	defer cancel()
-	select {
-	case <-m.Done():
-		m.awaitEvents(limited)
-	case <-limited.Done():
-	}
-	return cmp.Or(m.Err(), err)
+	return *said, *said == guestShutDown
 }
 
-// awaitEvents waits until what an ended machine said has been read.
-func (m *machine) awaitEvents(ctx context.Context) {
-	select {
-	case <-m.heard:
-	case <-ctx.Done():
-	}
-}
-
-// tell tells the agent what to do first, as soon as it listens.
-func (m *machine) tell(ctx context.Context, first func(*guest.Client, context.Context) error) error {
-	agent, err := guest.DialVsock(ctx, vsockPath(m.dir))
-	if err != nil {
-		return err
-	}
-	defer agent.Close()
-	if err := first(guest.NewClient(agent), ctx); err != nil {
-		return err
-	}
-	m.inUse.Store(true)
-	return nil
-}
-
-// rekey gives a guest its identity.
-func rekey(identity guest.Identity) func(*guest.Client, context.Context) error {
-	return func(agent *guest.Client, ctx context.Context) error { return agent.Rekey(ctx, identity) }
-}
-
-// stop lets a guest that was in use end in order, though not for long, and then
-// ends the process.
-func (m *machine) stop(ctx context.Context) error {
-	if m.inUse.Load() && m.process.Err() == nil {
-		limited, cancel := context.WithTimeout(ctx, grace)
-		defer cancel()
-		if m.api.PowerButton(limited) == nil {
-			select {
-			case <-m.Done():
-			case <-limited.Done():
-			}
-		}
-	}
-	return m.process.Kill(ctx)
-}
-
-// poweredOff tells an orderly end from a panic, or a process that was killed:
-// only the disk of the first is whole.
-func (m *machine) poweredOff() bool {
-	words := m.lastWords.Load()
-	return errors.Is(m.process.Err(), process.ErrSucceeded) && words != nil && *words == "the guest shut down"
-}
+// Heard is closed when the last event was read.
+func (m *machine) Heard() <-chan struct{} { return m.heard }

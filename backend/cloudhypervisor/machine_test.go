@@ -7,8 +7,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,8 +20,10 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
@@ -57,10 +59,15 @@ func size() backend.Size { return backend.Size{CPUs: 1, Memory: 512 << 20} }
 // world is a backend with a real network, in the sandbox's namespace, and the
 // stand-in for Cloud Hypervisor with QEMU behind it.
 type world struct {
-	*Backend
+	*vmm.Backend
+	driver  Driver
+	options vmm.Options
 	dir     string
 	network *island.Island
 }
+
+// again is the backend without memory, as after a restart of the plugin.
+func (w world) again() *vmm.Backend { return vmm.New(w.driver, w.options) }
 
 func newWorld(t testing.TB, name string) world {
 	t.Helper()
@@ -81,17 +88,20 @@ func newWorld(t testing.TB, name string) world {
 		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	return world{newBackend(name, dir, net), dir, net}
-}
-
-func newBackend(name, dir string, net *island.Island) *Backend {
-	return New(Options{
+	w := world{driver: Driver{Binary: filepath.Join(stateDir, "cloud-hypervisor")}, dir: dir, network: net, options: vmm.Options{
 		Pool: name, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
 		// One template serves all tests: each takes a boot.
 		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(stateDir, "templates"),
 		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
-		Binary: filepath.Join(stateDir, "cloud-hypervisor"),
-	})
+	}}
+	w.Backend = w.again()
+	return w
+}
+
+func (w world) tag() process.Tag {
+	tag := w.driver.Traits().Tag
+	tag.WorkersDir = w.options.WorkersDir
+	return tag
 }
 
 // opened is a world whose network is open, with the golden image.
@@ -127,7 +137,7 @@ func TestConformance(t *testing.T) {
 func (w world) harness(t *testing.T, name string) backendtest.Harness {
 	return backendtest.Harness{
 		Backend: w.Backend,
-		Again:   func(*testing.T) backend.Backend { return newBackend(name, w.dir, w.network) },
+		Again:   func(*testing.T) backend.Backend { return w.again() },
 		Kill:    func(t *testing.T, id string) { killFromOutside(t, w, id) },
 		Fill:    sandbox.Fill,
 		Name:    name, Dir: w.dir, Network: w.network,
@@ -138,7 +148,7 @@ func (w world) harness(t *testing.T, name string) backendtest.Harness {
 
 func killFromOutside(t *testing.T, w world, id string) {
 	t.Helper()
-	found, err := w.tag.Find(id)
+	found, err := w.tag().Find(id)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -171,23 +181,42 @@ func TestADraftIsBootedAndPowersItselfOff(t *testing.T) {
 	golden := w.opened(t)
 	t.Setenv(fake.Requests, requestsFile())
 	require.NoError(t, os.RemoveAll(requestsFile()))
-	draft := booting.Draft{CPUs: 1, Memory: size().Memory, Golden: image.Golden{Dir: t.TempDir()}, Root: golden.Root}
-	draft.Seed, draft.Console = filepath.Join(draft.Golden.Dir, "seed"), filepath.Join(draft.Golden.Dir, "console")
-	require.NoError(t, disk.SparseCopy(t.Context(), golden.Disk(), draft.Golden.Disk()))
-	require.NoError(t, os.Link(golden.Kernel(), draft.Golden.Kernel()))
-	require.NoError(t, os.Link(golden.Initrd(), draft.Golden.Initrd()))
-	require.NoError(t, disk.Create(draft.Seed, 1<<20))
+	draft := image.Golden{Dir: t.TempDir()}
+	spec := vmm.Spec{
+		Accel: kvm.KVM, CPUs: 1, Memory: size().Memory, Kernel: draft.Kernel(), Initrd: draft.Initrd(), Root: golden.Root,
+		Disk: draft.Disk(), Format: "raw", Seed: filepath.Join(draft.Dir, "seed"), Console: filepath.Join(draft.Dir, "console"), Network: true,
+	}
+	require.NoError(t, disk.SparseCopy(t.Context(), golden.Disk(), draft.Disk()))
+	require.NoError(t, os.Link(golden.Kernel(), draft.Kernel()))
+	require.NoError(t, os.Link(golden.Initrd(), draft.Initrd()))
+	require.NoError(t, disk.Create(spec.Seed, 1<<20))
 
 	var said bytes.Buffer
-	require.NoError(t, w.stage().Run(t.Context(), "draft", func(at stage.Place) error {
-		draft.Place = at
-		return w.bootDraft(t.Context(), draft, func(ctx context.Context, conn net.Conn) error {
-			agent := guest.NewClient(conn)
-			if err := agent.Run(ctx, "cat /etc/mayfly-step", &said); err != nil {
-				return err
-			}
-			return agent.PowerOff(ctx)
-		})
+	place := stage.Stage{Pool: w.options.Pool, WorkersDir: w.options.WorkersDir, Network: w.network, Destroy: w.Destroy}
+	require.NoError(t, place.Run(t.Context(), "draft", func(at stage.Place) error {
+		spec.State = filepath.Join(at.Dir, "state")
+		m, err := w.driver.Launch(vmm.Place{ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: w.tag().Value(at.ID)}, spec)
+		if err != nil {
+			return err
+		}
+		if err := m.Boot(t.Context()); err != nil {
+			return err
+		}
+		conn, err := m.Agent(t.Context())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		agent := guest.NewClient(conn)
+		if err := errors.Join(agent.Run(t.Context(), "cat /etc/mayfly-step", &said), agent.PowerOff(t.Context())); err != nil {
+			return err
+		}
+		<-m.Process().Done()
+		<-m.Heard()
+		require.ErrorIs(t, m.Process().Err(), process.ErrSucceeded)
+		_, poweredOff := m.End()
+		require.True(t, poweredOff)
+		return nil
 	}))
 	require.Equal(t, "a: b\n", said.String())
 	requireOnlyGoodRequests(t, "vm.create", "vm.boot")
@@ -209,7 +238,7 @@ func (w world) start(t *testing.T, golden image.Golden, end string) (s started, 
 	lease, err := w.network.Acquire(t.Context(), id)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		require.NoError(t, w.tag.Kill(context.Background(), id))
+		require.NoError(t, w.tag().Kill(context.Background(), id))
 		require.NoError(t, w.network.Release(context.Background(), id))
 		require.NoError(t, os.RemoveAll(dir))
 	})
@@ -232,6 +261,7 @@ func (s started) ready(ctx context.Context) error {
 func TestAMachineTellsWhyItEnded(t *testing.T) {
 	w := newWorld(t, "ends")
 	w.options.Fork = false
+	w.Backend = w.again()
 	golden := w.opened(t)
 	for what, want := range map[string]string{
 		"panic":     "the guest's kernel panicked",

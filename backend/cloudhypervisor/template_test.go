@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 )
 
@@ -33,20 +35,20 @@ func TestSuspendedForkGoesOn(t *testing.T) {
 		require.ErrorContains(t, w.Resumable(dir), "nothing was saved")
 		require.NoError(t, w.Suspend(t.Context(), old.ID()))
 		<-old.Done()
-		w.Backend = newBackend(w.options.Pool, w.dir, w.network)
+		w.Backend = w.again()
 		require.NoError(t, w.Resumable(dir))
 		s.Machine, err = w.Resume(t.Context(), backend.Spec{ID: old.ID(), Dir: dir, Lease: s.spec.Lease})
 		require.NoError(t, err)
 		require.Equal(t, backend.Fork, s.How())
 		require.Equal(t, old.Address(), s.Address())
 		require.NoError(t, s.ready(t.Context()))
-		left, err := os.ReadDir(savedPath(dir))
+		left, err := os.ReadDir(filepath.Join(dir, "state"))
 		require.NoError(t, err)
 		require.Empty(t, left, "what was saved is of the past now")
 	}
 	require.ErrorContains(t, w.Suspend(t.Context(), "suspend-unknown1"), "no machine of this process")
 
-	file := filepath.Join(dir, suspendedFile)
+	file := filepath.Join(dir, "suspended.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"platform": {"binary": "/another"}}`), 0o600))
 	require.ErrorContains(t, w.Resumable(dir), "another program")
 }
@@ -56,17 +58,20 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	w := newWorld(t, "broken")
 	golden := w.opened(t)
 	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
-	good, ok := w.template(golden, size())
+	basis, err := template.NewBasis(golden, size(), kvm.KVM, w.driver.binary())
+	require.NoError(t, err)
+	good, ok := (&template.Shelf{Dir: w.options.TemplatesDir}).Load(basis)
 	require.True(t, ok)
 	require.NoFileExists(t, filepath.Join(good.State(), "memory-ranges"), "the memory is in a file of its own")
 
 	w.options.ShareMemory = false
+	w.Backend = w.again()
 	m, err := w.start(t, golden, "aaaaaaaa")
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, m.How())
 	maps, err := exec.Command("sh", "-c", "cat /proc/*/maps 2>/dev/null | grep -F "+stateDir+" || true").Output()
 	require.NoError(t, err)
-	require.Contains(t, string(maps), filepath.Join(w.dir, "workers", m.ID(), memoryFile))
+	require.Contains(t, string(maps), filepath.Join(w.dir, "workers", m.ID(), "memory"))
 	require.NotContains(t, string(maps), good.Memory(), "no page is shared")
 	requireNoCapabilities(t, w, m.ID())
 
@@ -78,6 +83,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	require.ErrorContains(t, m.Err(), "Cloud Hypervisor")
 
 	w.options.Fork = false
+	w.Backend = w.again()
 	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
@@ -86,7 +92,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 // to the TAP device without any.
 func requireNoCapabilities(t *testing.T, w world, id string) {
 	t.Helper()
-	found, err := w.tag.Find(id)
+	found, err := w.tag().Find(id)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", found[0].PID))

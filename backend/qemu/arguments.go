@@ -7,8 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/booting"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -23,66 +22,24 @@ const (
 // networkName is what QEMU calls a machine's end of its TAP device.
 const networkName = "net"
 
-// memoryUse says how a machine uses the file that its memory is in.
-type memoryUse string
-
-const (
-	// noFile is memory that is in no file.
-	noFile memoryUse = ""
-	// written: the machine's memory becomes the file's content; a template's.
-	written memoryUse = "on"
-	// forked: pages are the file's until the machine writes to them.
-	forked memoryUse = "off"
-	// unforked is memory in no file for a machine that was a fork: it goes by
-	// the same name, so that what the fork saved fits.
-	unforked memoryUse = "unforked"
-)
-
-// machineSpec is all that decides QEMU's command line.
-type machineSpec struct {
-	// Name is the tag by which the process is found again.
-	Name   string
-	Accel  string // kvm.KVM or kvm.TCG
-	CPUs   int
-	Memory int64 // bytes
-	// Kernel, Initrd and Root are booted directly; without a kernel the disk's
-	// own boot loader is.
-	Kernel, Initrd, Root string
-
-	Disk    string
-	Format  string // of the disk: raw or qcow2
-	Console string
-	// Seed is a read-only volume for cloud-init; empty in workers.
-	Seed string
-	// MemoryFile holds the machine's memory, as MemoryUse says.
-	MemoryFile string
-	MemoryUse  memoryUse
-	// Incoming has the machine wait for a state to be restored.
-	Incoming bool
-	// Network says whether there is a TAP device to attach to.
-	Network bool
-	// KernelArguments come after the constant ones.
-	KernelArguments []string
-}
-
 // arguments is QEMU's command line. Workers live for one job, so their disks
 // need not survive a crash of the host: nothing is flushed. On a full host disk
 // the guest is told of the error; QEMU would rather stop it, and its job would
 // hang.
-func (s machineSpec) arguments() []string {
+func arguments(tag string, s vmm.Spec) []string {
 	args := []string{
-		"-name", s.Name,
+		"-name", tag,
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", s.machine(),
-		"-cpu", s.cpu(),
+		"-machine", machineOption(s),
+		"-cpu", processorModel(s.Accel),
 		"-smp", strconv.Itoa(s.CPUs),
 		"-m", strconv.FormatInt(s.Memory>>20, 10),
 		"-chardev", "file,id=console,append=on,path=" + escape(s.Console),
 		"-serial", "chardev:console",
 		"-device", "virtio-rng-pci",
-		"-blockdev", fmt.Sprintf("driver=file,node-name=root-file,filename=%s,cache.no-flush=on,discard=unmap", escape(s.Disk)),
+		"-blockdev", "driver=file,node-name=root-file,filename=" + escape(s.Disk) + ",cache.no-flush=on,discard=unmap",
 		"-blockdev", fmt.Sprintf("driver=%s,node-name=root,file=root-file,cache.no-flush=on,discard=unmap", s.Format),
 		"-device", "virtio-blk-pci,drive=root,werror=report,rerror=report",
 		"-device", "virtio-serial-pci",
@@ -92,18 +49,17 @@ func (s machineSpec) arguments() []string {
 		"-mon", "chardev=qmp,mode=control",
 	}
 	switch s.MemoryUse {
-	case written, forked:
+	case vmm.Written, vmm.Forked:
 		args = append(args, "-object", fmt.Sprintf("memory-backend-file,id=memory,size=%d,mem-path=%s,share=%s",
 			s.Memory, escape(s.MemoryFile), s.MemoryUse))
-	case unforked:
+	case vmm.Unforked: // by the same name, so that what the fork saved fits
 		args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=memory,size=%d", s.Memory))
 	}
 	if s.Incoming {
 		args = append(args, "-incoming", "defer")
 	}
 	if s.Kernel != "" {
-		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append",
-			booting.KernelCommandLine(s.Root, s.Accel == kvm.TCG, s.KernelArguments...))
+		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.KernelCommandLine())
 	}
 	if s.Network {
 		args = append(args,
@@ -119,19 +75,12 @@ func (s machineSpec) arguments() []string {
 	return args
 }
 
-func (s machineSpec) machine() string {
-	machine := machineType() + ",accel=" + s.Accel
-	if s.MemoryUse != noFile {
-		machine += ",memory-backend=memory"
+func machineOption(s vmm.Spec) string {
+	option := machineType() + ",accel=" + s.Accel
+	if s.MemoryUse != vmm.NoFile {
+		option += ",memory-backend=memory"
 	}
-	return machine
-}
-
-func (s machineSpec) cpu() string {
-	if s.Accel == kvm.KVM {
-		return "host"
-	}
-	return emulatedProcessor()
+	return option
 }
 
 // probeArguments boot a kernel with KVM, up to its panic.
@@ -139,7 +88,7 @@ func probeArguments(kernel, console string) []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", machineType() + ",accel=kvm", "-cpu", "host", "-m", "256",
-		"-kernel", kernel, "-append", "console=" + booting.ConsoleDevice() + " panic=-1",
+		"-kernel", kernel, "-append", vmm.ProbeCommandLine(),
 		"-serial", "file:" + console,
 	}
 }

@@ -12,14 +12,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func worker() machineSpec {
-	return machineSpec{
-		Name: "mayfly:/var/lib/mayfly/pools/default/workers/default-abcdefgh", Accel: kvm.KVM, CPUs: 2, Memory: 2 << 30,
+const tag = "mayfly:/var/lib/mayfly/pools/default/workers/default-abcdefgh"
+
+func worker() vmm.Spec {
+	return vmm.Spec{
+		Accel: kvm.KVM, CPUs: 2, Memory: 2 << 30,
 		Kernel: "/images/d/kernel", Initrd: "/images/d/initrd", Root: "root=/dev/vda",
 		Disk: "/w/disk.raw", Format: "raw", Console: "/w/console.log", Network: true,
 	}
@@ -36,17 +39,17 @@ func TestArguments(t *testing.T) {
 	firmware := prebuild
 	firmware.Kernel, firmware.Initrd, firmware.Root = "", "", ""
 	template := emulated
-	template.MemoryFile, template.MemoryUse = "/t/memory", written
+	template.MemoryFile, template.MemoryUse = "/t/memory", vmm.Written
 	fork := template
-	fork.MemoryUse, fork.Incoming = forked, true
+	fork.MemoryUse, fork.Incoming = vmm.Forked, true
 	resumed := fork
-	resumed.MemoryUse, resumed.MemoryFile = unforked, ""
-	for name, spec := range map[string]machineSpec{
+	resumed.MemoryUse, resumed.MemoryFile = vmm.Unforked, ""
+	for name, spec := range map[string]vmm.Spec{
 		"template": template, "fork": fork, "resumed-fork": resumed,
 		"kvm-reflink": worker(), "tcg-overlay": emulated, "prebuild": prebuild, "prebuild-firmware": firmware,
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name+".txt", onePerLine(spec.arguments()))
+			golden(t, name+".txt", onePerLine(arguments(tag, spec)))
 		})
 	}
 }

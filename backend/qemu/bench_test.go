@@ -17,6 +17,7 @@ func BenchmarkReady(b *testing.B) {
 	for _, how := range []string{backend.Clone, backend.Fork} {
 		b.Run(how, func(b *testing.B) {
 			f.options.Fork = how == backend.Fork
+			f.Backend = f.again()
 			for b.Loop() {
 				w, err := f.start(b, 0)
 				require.NoError(b, err)

@@ -13,23 +13,25 @@ const (
 	sink    = "sink"
 )
 
-// cutOff has QEMU throw away every packet from the machine and to it. The guest
+// CutOff has QEMU throw away every packet from the machine and to it. The guest
 // sees a network all the same: that of a template is set up before there is an
 // identity, and no fork has to do it again.
-func (m *machine) cutOff(ctx context.Context) error {
+func (m *machine) CutOff(ctx context.Context) error {
 	null := map[string]any{"id": sink, "backend": map[string]any{"type": "null", "data": map[string]any{}}}
 	if err := m.qmp.Execute(ctx, "chardev-add", null, nil); err != nil {
 		return fmt.Errorf("cutting the machine off its network: %w", err)
 	}
-	cut := map[string]any{"qom-type": "filter-redirector", "id": cutName, "netdev": networkName, "queue": "all", "outdev": sink}
+	cut := map[string]any{
+		"qom-type": "filter-redirector", "id": cutName, "netdev": networkName, "queue": "all", "outdev": sink,
+	}
 	if err := m.qmp.Execute(ctx, "object-add", cut, nil); err != nil {
 		return fmt.Errorf("cutting the machine off its network: %w", err)
 	}
 	return nil
 }
 
-// connect undoes cutOff.
-func (m *machine) connect(ctx context.Context) error {
+// Connect undoes CutOff.
+func (m *machine) Connect(ctx context.Context) error {
 	if err := m.qmp.Execute(ctx, "object-del", map[string]any{"id": cutName}, nil); err != nil {
 		return fmt.Errorf("connecting the machine to its network: %w", err)
 	}

@@ -36,6 +36,7 @@ func TestCloudImage(t *testing.T) {
 	sandbox.Need(t, "qemu-img", "mmdebstrap", "mkfs.ext4", "grub-mkimage")
 	f := forks{world: newWorld(t, "cloudimg"), size: forkSize}
 	f.options.Fork = false // a clone is what this is about
+	f.Backend = f.again()
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 

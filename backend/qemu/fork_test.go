@@ -5,8 +5,10 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -24,7 +26,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -48,7 +51,8 @@ const tenMinutesOld = "date -s '10 minutes ago'\n"
 func newForks(t testing.TB, name string) forks {
 	t.Helper()
 	f := forks{world: newWorld(t, name), size: forkSize}
-	f.forkLimit = testrun.Patience(t) // by emulation ten at once take their time
+	f.options.ForkLimit = testrun.Patience(t) // by emulation ten at once take their time
+	f.Backend = f.again()
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 	var err error
@@ -61,21 +65,24 @@ func newForks(t testing.TB, name string) forks {
 // sharedTemplate is the one that all tests share.
 func (f forks) sharedTemplate(t testing.TB) template.Template {
 	t.Helper()
-	acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
+	acceleration, _ := f.Acceleration()
+	basis, err := template.NewBasis(f.golden, f.size, acceleration, f.driver.binary())
 	require.NoError(t, err)
-	made, ok := f.template(f.golden, f.size, acceleration)
+	made, ok := f.shelf().Load(basis)
 	require.True(t, ok)
 	return made
 }
+
+func (f forks) shelf() *template.Shelf { return &template.Shelf{Dir: f.options.TemplatesDir} }
 
 // ownTemplate gives the backend a copy of the template that it may spoil.
 func (f *forks) ownTemplate(t testing.TB) template.Template {
 	t.Helper()
 	common := f.sharedTemplate(t)
 	f.options.TemplatesDir = filepath.Join(f.dir, "templates")
-	f.templates.Dir = f.options.TemplatesDir
-	require.NoError(t, os.MkdirAll(f.templates.Dir, 0o700))
-	out, err := exec.Command("cp", "-a", "--sparse=always", common.Dir, f.templates.Dir).CombinedOutput()
+	f.Backend = f.again()
+	require.NoError(t, os.MkdirAll(f.options.TemplatesDir, 0o700))
+	out, err := exec.Command("cp", "-a", "--sparse=always", common.Dir, f.options.TemplatesDir).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return f.sharedTemplate(t)
 }
@@ -85,36 +92,57 @@ func (f *forks) ownTemplate(t testing.TB) template.Template {
 func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
 	t.Helper()
 	altered := f.ownTemplate(t)
-	saved := filepath.Join(altered.Dir, "saved")
-	state, err := os.Create(saved)
-	require.NoError(t, err)
-	defer state.Close()
-	spec := templateSpec(altered, f.golden)
-	spec.MemoryUse, spec.Incoming = written, true
-	require.NoError(t, f.stage().Run(t.Context(), "altering "+f.options.Pool, func(at stage.Place) error {
-		spec.Console = filepath.Join(at.Dir, consoleFile)
-		m, err := f.launch(at.ID, at.Dir, at.Lease.Namespace, spec)
+	spec := vmm.Spec{
+		Accel: altered.Basis.Accel, CPUs: f.size.CPUs, Memory: f.size.Memory,
+		Kernel: f.golden.Kernel(), Initrd: f.golden.Initrd(), Root: f.golden.Root,
+		Disk: altered.Disk(), Format: altered.Format, MemoryFile: altered.Memory(), MemoryUse: vmm.Written,
+		State: filepath.Join(altered.Dir, "saved"), Incoming: true, Network: true,
+	}
+	at := stage.Stage{Pool: f.options.Pool, WorkersDir: f.options.WorkersDir, Network: f.network, Destroy: f.Destroy}
+	require.NoError(t, at.Run(t.Context(), "altering "+f.options.Pool, func(at stage.Place) error {
+		spec.Console = filepath.Join(at.Dir, "console.log")
+		m, err := f.driver.Launch(vmm.Place{ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: f.tag().Value(at.ID)}, spec)
 		if err != nil {
 			return err
 		}
-		if err := m.restore(t.Context(), altered.State()); err != nil {
-			return err
-		}
-		err = m.goOn(t.Context(), func(agent *guest.Client, ctx context.Context) error {
-			return agent.Run(ctx, script, io.Discard)
-		})
-		if err != nil {
-			return err
-		}
-		ctx, cancel := backend.WhileRunning(t.Context(), m)
+		ctx, cancel := whileRunning(t.Context(), m)
 		defer cancel()
-		if err := m.migrate(ctx, save, state); err != nil {
+		if err := m.Restore(ctx, altered.State()); err != nil {
 			return err
 		}
-		return m.quit(ctx)
+		if err := running(ctx, m, func(agent *guest.Client) error { return agent.Run(ctx, script, io.Discard) }); err != nil {
+			return err
+		}
+		return m.Save(ctx)
 	}))
-	require.NoError(t, os.Rename(saved, altered.State()))
+	require.NoError(t, os.Rename(spec.State, altered.State()))
 	return altered
+}
+
+// whileRunning is ctx, ended as well when the machine ends.
+func whileRunning(ctx context.Context, m vmm.Monitor) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-m.Process().Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// running lets a restored machine run, and speaks with its agent.
+func running(ctx context.Context, m vmm.Monitor, talk func(*guest.Client) error) error {
+	if err := m.Continue(ctx); err != nil {
+		return err
+	}
+	agent, err := m.Agent(ctx)
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	return talk(guest.NewClient(agent))
 }
 
 // spec is that of a worker with a directory and a lease, which the end of the
@@ -134,7 +162,7 @@ func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
 
 // begin starts a worker and waits until it is ready.
 func (f forks) begin(ctx context.Context, spec backend.Spec, key pool.Key) (backendtest.Worker, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.forkLimit)
+	ctx, cancel := context.WithTimeout(ctx, f.options.ForkLimit)
 	defer cancel()
 	m, err := f.Start(ctx, f.golden, spec)
 	if err != nil {
@@ -230,13 +258,14 @@ func clockError(w backendtest.Worker) (time.Duration, error) {
 func TestForksWithMemoryOfTheirOwn(t *testing.T) {
 	f := newForks(t, "unshared")
 	f.options.ShareMemory = false
+	f.Backend = f.again()
 	w, err := f.start(t, 0)
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, w.How())
-	m := w.Machine.(*machine)
+	m := f.driver.of(w.ID())
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", m.process.PID))
 	require.NoError(t, err)
-	require.Contains(t, string(maps), filepath.Join(m.dir, memoryFile))
+	require.Contains(t, string(maps), filepath.Join(m.dir, "memory"))
 	require.NotContains(t, string(maps), f.options.TemplatesDir)
 }
 
@@ -245,10 +274,8 @@ func TestForksWithMemoryOfTheirOwn(t *testing.T) {
 func TestBrokenTemplatesMeanClones(t *testing.T) {
 	f := newForks(t, "broken2")
 	good := f.ownTemplate(t)
-	acceleration, err := f.acceleration(t.Context(), f.golden.Kernel())
-	require.NoError(t, err)
-	_, ok := f.template(f.golden, backend.Size{CPUs: 2, Memory: f.size.Memory}, acceleration)
-	require.False(t, ok, "a template of another size must not be used")
+	otherSize := backend.Size{CPUs: 2, Memory: f.size.Memory}
+	require.False(t, f.Stockable(t.Context(), f.golden, otherSize), "a template of another size must not be used")
 
 	state, err := os.ReadFile(good.State())
 	require.NoError(t, err)
@@ -267,10 +294,10 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	for _, w := range workers {
 		require.Equal(t, backend.Clone, w.How())
 	}
-	_, ok = f.template(f.golden, f.size, acceleration)
-	require.False(t, ok, "a broken template must not be used again")
+	require.False(t, f.Stockable(t.Context(), f.golden, f.size), "a broken template must not be used again")
 
 	f.options.Fork = false
+	f.Backend = f.again()
 	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, func(string, string) {}))
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
@@ -290,6 +317,25 @@ while [ $(date +%%s) -lt $((began + 300)) ]; do sleep 0.1; done
 systemctl stop --no-block mayfly-agent; kill -9 $agent; %s' </dev/null >/dev/null 2>&1 &
 until [ -e /run/looking ]; do sleep 0.1; done`
 
+// forksOnly boots no clone, and keeps what there is when it should.
+type forksOnly struct {
+	*recorder
+	left []string
+}
+
+var errNoClone = errors.New("no clone is booted here")
+
+func (d *forksOnly) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
+	if spec.Incoming {
+		return d.recorder.Launch(place, spec)
+	}
+	entries, err := os.ReadDir(place.Dir)
+	for _, entry := range entries {
+		d.left = append(d.left, entry.Name())
+	}
+	return nil, errors.Join(errNoClone, err)
+}
+
 // TestForksFailClosed has agents that come to grief in the middle of a rekey.
 func TestForksFailClosed(t *testing.T) {
 	const soon = 15 * time.Second
@@ -306,18 +352,21 @@ func TestForksFailClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newForks(t, "closed-"+name)
-			template := f.alteredTemplate(t, test.script)
-			f.forkLimit = test.limit
+			f.alteredTemplate(t, test.script)
+			f.options.ForkLimit = test.limit
+			var said bytes.Buffer
+			f.options.Log = slog.New(slog.NewTextHandler(&said, nil))
+			driver := &forksOnly{recorder: f.driver}
+			f.Backend = vmm.New(driver, f.options)
 
 			spec, _ := f.spec(t, 0)
-			_, err := f.fork(t.Context(), template, f.golden, spec)
-			require.ErrorContains(t, err, test.want)
+			_, err := f.Start(t.Context(), f.golden, spec)
+			require.ErrorIs(t, err, errNoClone)
+			require.Contains(t, said.String(), test.want)
+			require.Equal(t, []string{"disk"}, driver.left, "nothing but what a clone begins with")
 			machines, err := f.Find(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, machines)
-			left, err := os.ReadDir(spec.Dir)
-			require.NoError(t, err)
-			require.Empty(t, left)
 		})
 	}
 }
@@ -327,23 +376,25 @@ func TestForksFailClosed(t *testing.T) {
 func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
 	f := newForks(t, "cable")
 	spec, _ := f.spec(t, 0)
-	m, err := f.restoreFork(t.Context(), f.sharedTemplate(t), f.golden, spec)
-	require.NoError(t, err)
+	require.NoError(t, f.Stock(t.Context(), f.golden, spec))
+	m := f.driver.of(spec.ID)
+	ctx, cancel := whileRunning(t.Context(), m)
+	defer cancel()
 	knock := func(limit time.Duration) error {
-		conn, err := net.DialTimeout("tcp", m.Address().String(), limit)
+		conn, err := net.DialTimeout("tcp", spec.Lease.SSH().String(), limit)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return err
 	}
-	require.NoError(t, m.goOn(t.Context(), func(agent *guest.Client, ctx context.Context) error {
+	require.NoError(t, running(ctx, m, func(agent *guest.Client) error {
 		if err := agent.Run(ctx, "ip -4 route get 192.0.2.1 2>&1 | grep 'via 198.18.0.1'", io.Discard); err != nil {
 			return fmt.Errorf("its network is not set up: %w", err)
 		}
 		var silence net.Error
 		require.ErrorAs(t, knock(3*time.Second), &silence)
 		require.True(t, silence.Timeout(), silence)
-		if err := m.connect(ctx); err != nil {
+		if err := m.Connect(ctx); err != nil {
 			return err
 		}
 		require.ErrorIs(t, knock(testrun.Patience(t)), unix.ECONNREFUSED)
@@ -354,7 +405,7 @@ func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
 func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	f := newForks(t, "cancelled")
 	f.ownTemplate(t)
-	require.NoError(t, f.templates.Clear())
+	require.NoError(t, f.shelf().Clear())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)

@@ -2,7 +2,11 @@
 
 package qemu
 
-import "runtime"
+import (
+	"runtime"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+)
 
 // binaryName is QEMU's system emulator for this host's processor.
 func binaryName() string {
@@ -19,11 +23,15 @@ func machineType() string {
 	return "q35"
 }
 
-// emulatedProcessor has all that QEMU can emulate. The way in which arm64 signs
-// pointers is left to QEMU (pauth-impdef, from QEMU 5.2): that of the
-// architecture takes more than half of a boot.
-func emulatedProcessor() string {
-	if runtime.GOARCH == "arm64" {
+// processorModel is the host's with KVM, and by emulation all that QEMU can
+// emulate. The way in which arm64 signs pointers is left to QEMU then
+// (pauth-impdef, from QEMU 5.2): that of the architecture takes more than half
+// of a boot.
+func processorModel(acceleration string) string {
+	switch {
+	case acceleration == kvm.KVM:
+		return "host"
+	case runtime.GOARCH == "arm64":
 		return "max,pauth-impdef=on"
 	}
 	return "max"

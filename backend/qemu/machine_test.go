@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
@@ -32,12 +34,41 @@ func templatesDir() string { return filepath.Join(stateDir, "templates") }
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Directory(&stateDir))) }
 
+// recorder is the driver, and knows what it has launched last for each worker.
+type recorder struct {
+	Driver
+	mu       sync.Mutex
+	launched map[string]*machine
+}
+
+func (r *recorder) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
+	m, err := r.Driver.Launch(place, spec)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.launched[place.ID] = m.(*machine)
+	return m, nil
+}
+
+func (r *recorder) of(id string) *machine {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.launched[id]
+}
+
 // world is a backend with a real network, in the sandbox's namespace.
 type world struct {
-	*Backend
+	*vmm.Backend
+	driver  *recorder
+	options vmm.Options
 	dir     string
 	network *island.Island
 }
+
+// again is the backend without memory, as after a restart of the plugin.
+func (w *world) again() *vmm.Backend { return vmm.New(w.driver, w.options) }
 
 func newWorld(t testing.TB, pool string) world {
 	t.Helper()
@@ -49,16 +80,14 @@ func newWorld(t testing.TB, pool string) world {
 		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	return world{newBackend(pool, dir, net), dir, net}
-}
-
-func newBackend(pool, dir string, net *island.Island) *Backend {
-	return New(Options{
+	w := world{driver: &recorder{launched: map[string]*machine{}}, dir: dir, network: net, options: vmm.Options{
 		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
 		// One template serves all tests: each takes a boot.
 		Fork: true, ShareMemory: true, TemplatesDir: templatesDir(),
 		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
-	})
+	}}
+	w.Backend = w.again()
+	return w
 }
 
 // TestConformance has workers that are forks, since those take no boot; clones
@@ -76,13 +105,19 @@ func harness(t *testing.T, pool string) backendtest.Harness {
 	w := newWorld(t, pool)
 	return backendtest.Harness{
 		Backend: w.Backend,
-		Again:   func(*testing.T) backend.Backend { return newBackend(pool, w.dir, w.network) },
-		Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag.Value(id)) },
+		Again:   func(*testing.T) backend.Backend { return w.again() },
+		Kill:    func(t *testing.T, id string) { killFromOutside(t, w.tag().Value(id)) },
 		Fill:    sandbox.Fill,
 		Name:    pool, Dir: w.dir, Network: w.network,
 		Recipe: testrun.Golden(t, imagesDir()), CPUs: forkSize.CPUs, Memory: forkSize.Memory,
 		Patience: testrun.Patience(t),
 	}
+}
+
+func (w *world) tag() process.Tag {
+	tag := w.driver.Traits().Tag
+	tag.WorkersDir = w.options.WorkersDir
+	return tag
 }
 
 func killFromOutside(t *testing.T, tag string) {
@@ -154,15 +189,4 @@ func TestMachineThatCannotStartSaysWhy(t *testing.T) {
 	require.ErrorIs(t, err, guest.ErrGone)
 	require.ErrorContains(t, err, "kernel")
 	require.NoError(t, w.Destroy(t.Context(), "broken-aaaaaaaa"))
-}
-
-// Its end calls off what waits for it, in the same words as whoever stops us.
-func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
-	child, err := process.Start(process.Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull})
-	require.NoError(t, err)
-	m := &machine{process: child}
-	require.Equal(t, context.Canceled, m.explain(context.Canceled))
-	require.NoError(t, child.Kill(t.Context()))
-	<-m.Done()
-	require.ErrorIs(t, m.explain(context.Canceled), guest.ErrGone)
 }

@@ -5,21 +5,75 @@ package qemu
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"os"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
 )
 
 // QMP's commands for migrations.
 const (
-	save    = "migrate"
-	restore = "migrate-incoming"
+	migrateOut = "migrate"
+	migrateIn  = "migrate-incoming"
 )
 
-// migrate saves the machine's state to a file, or restores it from one,
-// whichever the command says. Memory that lies in a file is left out: that file
-// is there already.
+// Save saves the machine's state to a file, and ends QEMU. The limit on how fast
+// that goes is for migrations over a network.
+func (m *machine) Save(ctx context.Context) error {
+	state, err := os.OpenFile(m.spec.State, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	unlimited := map[string]any{"max-bandwidth": int64(math.MaxInt64)}
+	if err := m.qmp.Execute(ctx, "migrate-set-parameters", unlimited, nil); err != nil {
+		return err
+	}
+	if err := m.migrate(ctx, migrateOut, state); err != nil {
+		return err
+	}
+	return m.quit(ctx)
+}
+
+// quit ends QEMU in order, so that its disk is whole. Its end may be known
+// before its answer.
+func (m *machine) quit(ctx context.Context) error {
+	err := m.qmp.Execute(ctx, "quit", nil, nil)
+	if err != nil && !errors.Is(err, qmp.ErrClosed) && !errors.Is(err, process.ErrSucceeded) {
+		return err
+	}
+	<-ctx.Done() // ends with the machine
+	if err := m.process.Err(); !errors.Is(err, process.ErrSucceeded) {
+		return fmt.Errorf("saving the machine: QEMU %w", errors.Join(err, context.Cause(ctx)))
+	}
+	return nil
+}
+
+// Restore reaches the machine, which waits for its state, and restores that from
+// a file.
+func (m *machine) Restore(ctx context.Context, path string) error {
+	state, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	if err := m.reach(ctx); err != nil {
+		return err
+	}
+	if err := m.migrate(ctx, migrateIn, state); err != nil || path != m.spec.State {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// Continue lets the machine's processors run.
+func (m *machine) Continue(ctx context.Context) error { return m.qmp.Execute(ctx, "cont", nil, nil) }
+
+// migrate saves or restores the machine's state, whichever the command says.
+// Memory that lies in a file is left out: that file is there already.
 func (m *machine) migrate(ctx context.Context, command string, state *os.File) error {
 	type capability struct {
 		Name  string `json:"capability"`
@@ -29,7 +83,7 @@ func (m *machine) migrate(ctx context.Context, command string, state *os.File) e
 	if err := m.qmp.Execute(ctx, "migrate-set-capabilities", capabilities, nil); err != nil {
 		return err
 	}
-	if command == save {
+	if command == migrateOut {
 		if err := m.qmp.Execute(ctx, "stop", nil, nil); err != nil {
 			return err
 		}
@@ -55,7 +109,7 @@ func (m *machine) migrate(ctx context.Context, command string, state *os.File) e
 // noteMigration tells migrate about the end of a migration.
 func (m *machine) noteMigration(event qmp.Event) {
 	var data struct{ Status string }
-	if event.Name != "MIGRATION" || json.Unmarshal(event.Data, &data) != nil {
+	if json.Unmarshal(event.Data, &data) != nil {
 		return
 	}
 	switch data.Status {

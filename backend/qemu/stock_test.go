@@ -24,33 +24,32 @@ func TestStock(t *testing.T) {
 	}{
 		{"as it should be", func(string) {}, backend.Fork},
 		{"killed", func(id string) {
-			waiting := f.stock[id].machine
-			killFromOutside(t, f.tag.Value(id))
-			<-waiting.Done() // the backend knows a moment after the kernel
+			waiting := f.driver.of(id)
+			killFromOutside(t, f.tag().Value(id))
+			<-waiting.process.Done() // the backend knows a moment after the kernel
 		}, backend.Fork},
-		{"without a template", func(string) { require.NoError(t, f.templates.Clear()) }, backend.Clone},
+		{"without a template", func(string) { require.NoError(t, f.shelf().Clear()) }, backend.Clone},
 	} {
 		spec, key := f.spec(t, n)
 		identity := spec.Identity
 		spec.Identity.HostKey = "" // it has none yet
 		require.NoError(t, f.Stock(t.Context(), f.golden, spec), test.what)
-		waiting := f.stock[spec.ID].machine
+		waiting := f.driver.of(spec.ID)
 		test.spoil(spec.ID)
 		spec.Identity = identity
 		w, err := f.begin(t.Context(), spec, key)
 		require.NoError(t, err, test.what)
 		require.Equal(t, test.how, w.How(), test.what)
-		require.Equal(t, n == 0, w.Machine == waiting, test.what)
+		require.Equal(t, n == 0, f.driver.of(w.ID()) == waiting, test.what)
 	}
-	require.Empty(t, f.stock)
 	spec, _ := f.spec(t, 9)
 	require.ErrorContains(t, f.Stock(t.Context(), f.golden, spec), "no template")
 
-	f.templates.Dir, f.options.TemplatesDir = templatesDir(), templatesDir()
+	f.options.TemplatesDir = templatesDir()
+	f.Backend = f.again()
 	require.NoError(t, f.Stock(t.Context(), f.golden, spec))
 	found, err := f.Find(t.Context())
 	require.NoError(t, err)
 	require.Len(t, found, 4)
 	require.NoError(t, f.Destroy(t.Context(), spec.ID))
-	require.Empty(t, f.stock)
 }

@@ -15,6 +15,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
@@ -35,24 +36,24 @@ func (f *forks) putAwayAndBringBack(t *testing.T, w *backendtest.Worker) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testrun.Patience(t))
 	defer cancel()
-	old := w.Machine.(*machine)
+	old, dir := w.Machine, filepath.Join(f.options.WorkersDir, w.ID())
 	require.NoError(t, f.Suspend(ctx, w.ID()))
 	<-old.Done()
 	machines, err := f.Find(ctx)
 	require.NoError(t, err)
 	require.Empty(t, machines, "a suspended machine takes no memory")
 
-	f.Backend = New(f.options)
-	require.NoError(t, f.Resumable(old.dir))
+	f.Backend = f.again()
+	require.NoError(t, f.Resumable(dir))
 	require.NoError(t, f.network.Park(ctx, w.ID()))
 	lease, err := f.network.Unpark(ctx, w.ID())
 	require.NoError(t, err)
-	w.Machine, err = f.Resume(ctx, backend.Spec{ID: w.ID(), Dir: old.dir, Lease: lease})
+	w.Machine, err = f.Resume(ctx, backend.Spec{ID: w.ID(), Dir: dir, Lease: lease})
 	require.NoError(t, err)
 	require.Equal(t, old.Address(), w.Address())
 	require.Equal(t, old.How(), w.How())
-	require.Error(t, f.Resumable(old.dir), "what was saved is of the past now")
-	require.NoFileExists(t, filepath.Join(old.dir, stateFile))
+	require.Error(t, f.Resumable(dir), "what was saved is of the past now")
+	require.NoFileExists(t, filepath.Join(dir, "state"))
 }
 
 func TestSuspendedWorkerGoesOnWhereItWas(t *testing.T) {
@@ -69,7 +70,7 @@ func TestSuspendedWorkerGoesOnWhereItWas(t *testing.T) {
 	for round := range suspendRounds {
 		f.putAwayAndBringBack(t, &w)
 		if round == 0 {
-			require.NoError(t, f.templates.Clear(), "it depends on no template any more")
+			require.NoError(t, f.shelf().Clear(), "it depends on no template any more")
 		}
 		if round%10 > 0 && round != suspendRounds-1 {
 			continue
@@ -104,6 +105,7 @@ func (f *forks) counted(t *testing.T, w backendtest.Worker, pid string) int {
 func TestSuspendedClone(t *testing.T) {
 	f := newForks(t, "suspend2")
 	f.options.Fork = false
+	f.Backend = f.again()
 	w, err := f.start(t, 0)
 	require.NoError(t, err)
 	require.Equal(t, backend.Clone, w.How())
@@ -112,7 +114,7 @@ func TestSuspendedClone(t *testing.T) {
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	dir := w.Machine.(*machine).dir
+	dir := filepath.Join(f.options.WorkersDir, w.ID())
 	require.ErrorIs(t, f.Suspend(ended, w.ID()), context.Canceled)
 	require.ErrorContains(t, f.Resumable(dir), "nothing was saved")
 	require.NoError(t, f.Destroy(t.Context(), w.ID()))
@@ -120,12 +122,12 @@ func TestSuspendedClone(t *testing.T) {
 }
 
 func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
-	b := New(Options{Pool: "p", WorkersDir: t.TempDir(), Binary: "true"})
+	b := vmm.New(Driver{Binary: "true"}, vmm.Options{Pool: "p", WorkersDir: t.TempDir()})
 	dir := t.TempDir()
 	require.ErrorContains(t, b.Resumable(dir), "nothing was saved")
-	file := filepath.Join(dir, suspendedFile)
+	file := filepath.Join(dir, "suspended.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"spec": {}, "platform": {"binary": "/another"}}`), 0o600))
 	require.ErrorContains(t, b.Resumable(dir), "another program")
 	require.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
-	require.ErrorContains(t, b.Resumable(dir), suspendedFile)
+	require.ErrorContains(t, b.Resumable(dir), "suspended.json")
 }

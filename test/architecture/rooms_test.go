@@ -33,8 +33,12 @@ var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "pro
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
 
-// machineParts are what backends of virtual machines are made with.
-var machineParts = []string{"backend/bootlog", "backend/booting", "backend/kvm", "backend/template"}
+// builders are what a backend that boots its own images builds them with.
+var builders = []string{"backend/bootlog", "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild"}
+
+// driver is what a driver of virtual machines may import: the flow calls it, and
+// it calls nothing of the flow's surroundings.
+var driver = []string{"backend/process", "backend/vmm/...", "image/disk"}
 
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
@@ -82,13 +86,15 @@ var rooms = []room{
 	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/foreigntool", "guest/remote", "image/cache")},
 	{pattern: "backend/bhyve", imports: union(contracts, "backend/foreigntool", "backend/stage", "guest/remote", "image/source")},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
-	// What backends of virtual machines have in common.
 	{pattern: "backend/bootlog"},
-	{pattern: "backend/kvm", imports: []string{"backend/process"}},
-	{pattern: "backend/template", imports: contracts},
-	{pattern: "backend/booting", imports: union(contracts, "backend/bootlog", "backend/stage", "image/cache", "image/draft", "image/prebuild")},
+	// The one flow of virtual machines knows no driver. Drivers' tests start machines without it.
+	{pattern: "backend/vmm/kvm", imports: []string{"backend/process"}},
+	{pattern: "backend/vmm/template", imports: contracts},
+	{pattern: "backend/vmm", imports: union(contracts, union(builders, "image/disk")...)},
+	{pattern: "backend/qemu/...", imports: union(contracts, driver...), tests: []string{"backend/stage"}},
+	{pattern: "backend/cloudhypervisor/...", imports: union(contracts, driver...), tests: []string{"backend/stage"}},
 	// A backend builds images, and starts processes.
-	{pattern: "backend/...", imports: union(contracts, union(imageParts, union(machineParts, "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild")...)...)},
+	{pattern: "backend/...", imports: union(contracts, builders...)},
 
 	// What is on top: what is done on a host, the plugin and the commands.
 	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in

@@ -57,12 +57,16 @@ func (c *Client) Boot(ctx context.Context) error { return c.call(ctx, "vm.boot",
 // Pause stops the machine's processors; it must be running.
 func (c *Client) Pause(ctx context.Context) error { return c.call(ctx, "vm.pause", nil) }
 
+// Resume lets the processors run of a machine that was paused, or restored.
+func (c *Client) Resume(ctx context.Context) error { return c.call(ctx, "vm.resume", nil) }
+
 // Snapshot saves the paused machine to a directory that exists.
 func (c *Client) Snapshot(ctx context.Context, dir string) error {
 	return c.call(ctx, "vm.snapshot", SnapshotConfig{DestinationURL: "file://" + dir})
 }
 
-// Restore makes a machine from a snapshot, in place of Create and Boot.
+// Restore makes a machine from a snapshot, in place of Create and Boot. It is
+// paused, unless the restore says otherwise.
 func (c *Client) Restore(ctx context.Context, restore RestoreConfig) error {
 	return c.call(ctx, "vm.restore", restore)
 }

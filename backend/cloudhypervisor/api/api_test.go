@@ -40,6 +40,7 @@ func TestCalls(t *testing.T) {
 	}{
 		"vm.boot":         {client.Boot, ""},
 		"vm.pause":        {client.Pause, ""},
+		"vm.resume":       {client.Resume, ""},
 		"vm.power-button": {client.PowerButton, ""},
 		"vmm.shutdown":    {client.ShutDown, ""},
 		"vm.snapshot":     {func(ctx context.Context) error { return client.Snapshot(ctx, "/t") }, `{"destination_url":"file:///t"}`},

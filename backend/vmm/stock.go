@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package vmm
 
 import (
 	"context"
@@ -8,31 +8,31 @@ import (
 	"fmt"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
 // Stockable says whether there is a template to fork from.
 func (b *Backend) Stockable(ctx context.Context, golden image.Golden, size backend.Size) bool {
-	acceleration, err := b.acceleration(ctx, golden.Kernel())
+	accel, err := b.acceleration(ctx, golden.Kernel())
 	if err != nil {
 		return false
 	}
-	_, ok := b.template(golden, size, acceleration)
+	_, ok := b.template(golden, size, accel)
 	return ok
 }
 
 // Stock makes a fork that is restored and does not run yet.
 func (b *Backend) Stock(ctx context.Context, golden image.Golden, spec backend.Spec) error {
-	acceleration, err := b.acceleration(ctx, golden.Kernel())
+	accel, err := b.acceleration(ctx, golden.Kernel())
 	if err != nil {
 		return err
 	}
-	t, ok := b.template(golden, spec.Size, acceleration)
+	t, ok := b.template(golden, spec.Size, accel)
 	if !ok {
 		return fmt.Errorf("stocking %s: there is no template", spec.ID)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, b.forkLimit, fmt.Errorf("not done within %s", b.forkLimit))
+	ctx, cancel := b.withForkLimit(ctx)
 	defer cancel()
 	m, err := b.restoreFork(ctx, t, golden, spec)
 	if err != nil {
@@ -65,5 +65,5 @@ func (b *Backend) fromStock(ctx context.Context, t template.Template, id string)
 	if s.machine.Err() == nil && s.template == t.Basis.Key() {
 		return s.machine, nil
 	}
-	return nil, errors.Join(s.machine.agent.Close(), b.Destroy(ctx, id), removeMachineFiles(s.machine.dir))
+	return nil, errors.Join(b.Destroy(ctx, id), b.traits.removeFiles(s.machine.dir))
 }

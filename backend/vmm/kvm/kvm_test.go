@@ -57,7 +57,7 @@ func TestRefusalIsLookedAtAgain(t *testing.T) {
 	script, quiet := filepath.Join(dir, "vmm"), filepath.Join(dir, "quiet")
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\ntest -e "+quiet+" && echo 'Kernel panic' >>$2\n"), 0o755))
 	p := &Prober{
-		Binary: script, EndsByItself: true, Memory: filepath.Join(dir, "memory"), Log: slog.New(slog.DiscardHandler),
+		Binary: script, EndsByItself: true, AnswerFile: filepath.Join(dir, "answer"), Log: slog.New(slog.DiscardHandler),
 		Arguments: func(kernel, console string) []string { return []string{kernel, console} },
 	}
 	name := func() string {
@@ -73,7 +73,7 @@ func TestRefusalIsLookedAtAgain(t *testing.T) {
 	require.Equal(t, TCG, name(), "nobody waits")
 	require.Eventually(t, func() bool { return name() == KVM }, time.Minute, 5*time.Millisecond)
 
-	other := &Prober{Memory: p.Memory}
+	other := &Prober{AnswerFile: p.AnswerFile}
 	require.Equal(t, KVM, other.Answer().Name)
 	p.known.At = p.known.At.Add(-refusalStands)
 	require.Equal(t, KVM, name())

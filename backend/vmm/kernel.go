@@ -1,4 +1,6 @@
-package booting
+//go:build linux
+
+package vmm
 
 import (
 	"os"
@@ -6,47 +8,51 @@ import (
 	"runtime"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 )
 
-// ConsoleDevice is the guest's serial port, as its kernel names it.
-func ConsoleDevice() string {
+// consoleDevice is the guest's serial port, as its kernel names it.
+func consoleDevice() string {
 	if runtime.GOARCH == "arm64" {
 		return "ttyAMA0"
 	}
 	return "ttyS0"
 }
 
-// KernelCommandLine is what the kernel of a golden image is told. Root says
-// where its root file system is. A guest that is emulated is told more.
-func KernelCommandLine(root string, emulated bool, more ...string) string {
+// ProbeCommandLine is what a kernel is told that is only to show that it boots:
+// it ends at once after its panic.
+func ProbeCommandLine() string { return "console=" + consoleDevice() + " panic=-1" }
+
+// KernelCommandLine is what the machine's kernel is told.
+func (s Spec) KernelCommandLine() string {
 	words := []string{
-		"console=" + ConsoleDevice(), root, "rw",
+		"console=" + consoleDevice(), s.Root, "rw",
 		"quiet", "loglevel=3", "systemd.show_status=false",
 		"panic=-1", "fsck.mode=skip", "net.ifnames=0", "random.trust_cpu=on",
 	}
-	if emulated {
+	if s.Accel == kvm.TCG {
 		// Without hardware help these cost far more than they give: the guest
 		// is no side-channel risk beyond its own process.
 		words = append(words, "mitigations=off", "nokaslr", "tsc=reliable", "no_timer_check")
 	}
-	return strings.Join(append(words, more...), " ")
+	return strings.Join(append(words, s.KernelArguments...), " ")
 }
 
-// ProbeKernel is a kernel to try a machine with, while an image is being made:
+// probeKernel is a kernel to try a machine with, while an image is being made:
 // the image's own, or else one of the host's. What matters is that it is a
 // real one.
-func ProbeKernel(golden image.Golden) string {
+func probeKernel(golden image.Golden) string {
 	if _, err := os.Stat(golden.Kernel()); err == nil {
 		return golden.Kernel()
 	}
 	return hostKernel()
 }
 
-// AnyKernel is a kernel to try a machine with: that of some image, or else one
+// anyKernel is a kernel to try a machine with: that of some image, or else one
 // of the host's. It is empty when there is none.
-func AnyKernel(imagesDir string) string {
+func anyKernel(imagesDir string) string {
 	images, _ := cache.New(imagesDir).List() // none is as good as unreadable ones
 	for _, golden := range images {
 		return golden.Kernel()

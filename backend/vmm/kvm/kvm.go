@@ -1,3 +1,5 @@
+//go:build linux
+
 package kvm
 
 import (
@@ -42,9 +44,10 @@ type Prober struct {
 	// EndsByItself says whether the binary ends after the kernel's panic, and
 	// must do so without an error.
 	EndsByItself bool
-	// Memory is a file that keeps the answer until the next boot of the host.
-	Memory string
-	Log    *slog.Logger
+	// AnswerFile is the path of a file that keeps the answer until the next boot of the
+	// host.
+	AnswerFile string
+	Log        *slog.Logger
 
 	mu    sync.Mutex
 	known *remembered
@@ -166,7 +169,7 @@ func (p *Prober) circumstances(kernel string) (remembered, error) {
 
 func (p *Prober) recall() (remembered, bool) {
 	var r remembered
-	text, err := os.ReadFile(p.Memory)
+	text, err := os.ReadFile(p.AnswerFile)
 	if err != nil || json.Unmarshal(text, &r) != nil {
 		return remembered{}, false
 	}
@@ -178,10 +181,10 @@ func (p *Prober) remember(r remembered) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(p.Memory), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.AnswerFile), 0o700); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(p.Memory, append(text, '\n'), 0o644); err != nil {
+	if err := renameio.WriteFile(p.AnswerFile, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("keeping the result of the KVM probe: %w", err)
 	}
 	return nil

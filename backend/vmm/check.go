@@ -1,0 +1,62 @@
+//go:build linux
+
+package vmm
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// Check looks for the programs and devices that machines need, and boots a
+// kernel with KVM, if there is a kernel to boot.
+func (b *Backend) Check(ctx context.Context) []doctor.Finding {
+	findings := append(b.driver.Check(ctx, b.options), doctor.FindProgram("qemu-img"))
+	if b.options.Source == image.Debootstrap {
+		findings = append(findings,
+			doctor.FindProgram("mmdebstrap"),
+			doctor.FindProgram("mkfs.ext4"))
+	}
+	return append(findings, checkTUN(), b.checkAcceleration(ctx))
+}
+
+func checkTUN() doctor.Finding {
+	device, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return doctor.Finding{Level: doctor.Missing, What: "/dev/net/tun", Detail: err.Error(),
+			Mend: "run as root, and load the module: modprobe tun"}
+	}
+	_ = device.Close()
+	return doctor.Finding{Level: doctor.OK, What: "/dev/net/tun", Detail: "opens"}
+}
+
+// checkAcceleration boots a kernel unless one was booted since the host was.
+func (b *Backend) checkAcceleration(ctx context.Context) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.Warning, What: "acceleration",
+		Mend: "use a machine with hardware virtualisation and a /dev/kvm of the host's own " +
+			"(modprobe kvm_intel or kvm_amd); nested ones must boot a stock kernel"}
+	kernel := anyKernel(b.options.ImagesDir)
+	if kernel == "" {
+		finding.Detail = "not known before the first image is built: there is no kernel to boot for a probe"
+		finding.Mend = "run `fleeting-plugin-mayfly image build`, then doctor again"
+		return finding
+	}
+	if !b.traits.Emulates {
+		finding.Level = doctor.Missing
+		finding.Mend += `. Without KVM only the backend "qemu" runs machines`
+	}
+	found, err := b.prober.Acceleration(ctx, kernel)
+	if err != nil {
+		finding.Detail = err.Error()
+		return finding
+	}
+	finding.Detail = fmt.Sprintf("%s: %s", found.Name, found.Reason)
+	if found.Name == kvm.KVM {
+		finding.Level, finding.Mend = doctor.OK, ""
+	}
+	return finding
+}

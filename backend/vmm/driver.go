@@ -1,0 +1,157 @@
+//go:build linux
+
+package vmm
+
+import (
+	"context"
+	"net"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+)
+
+// Driver knows one program that runs virtual machines. It is to this package
+// what a driver is to database/sql.
+type Driver interface {
+	// Traits are the same at every call.
+	Traits() Traits
+	// Check says what this host has and lacks for the program itself. What all
+	// drivers need is checked here.
+	Check(ctx context.Context, options Options) []doctor.Finding
+	// Launch starts the program. It does not wait for it, and the machine does
+	// not run yet.
+	Launch(place Place, spec Spec) (Monitor, error)
+}
+
+// Monitor is a started program and its one machine. Where a method fails, the
+// machine is destroyed. The context of each ends with the program.
+type Monitor interface {
+	// Process is the program's.
+	Process() *process.Process
+	// Boot lets the machine boot.
+	Boot(ctx context.Context) error
+	// Restore gives the machine a saved state: that of its template, which
+	// stays, or the one in Spec.State, which is used up and removed. It does not
+	// run yet.
+	Restore(ctx context.Context, state string) error
+	// Continue lets a restored machine run.
+	Continue(ctx context.Context) error
+	// Agent opens the line to the guest's agent, once for each Boot and Restore;
+	// the caller closes it.
+	Agent(ctx context.Context) (net.Conn, error)
+	// Save stops the machine, saves it to Spec.State and ends the program, in
+	// such a way that the disk fits what was saved. Memory that lies in a file
+	// as Written stays there.
+	Save(ctx context.Context) error
+	// End is what the program said about the machine's end, if anything, and
+	// whether the guest powered itself off in order.
+	End() (words string, poweredOff bool)
+	// Heard is closed when the program has ended and all that it said was read.
+	Heard() <-chan struct{}
+}
+
+// Cable is a Monitor that can keep a running machine off its network without the
+// guest's notice. Templates are saved, and forks run, cut off.
+type Cable interface {
+	CutOff(ctx context.Context) error
+	// Connect undoes CutOff.
+	Connect(ctx context.Context) error
+}
+
+// PowerButton is a Monitor that can ask a guest to end in order.
+type PowerButton interface {
+	PressPowerButton(ctx context.Context) error
+}
+
+// Forkable is a Driver whose program cannot be forked in every version.
+type Forkable interface {
+	CanFork(ctx context.Context) (bool, error)
+}
+
+// Traits are what the flow has to know of a program.
+type Traits struct {
+	// Name is the program's in messages; Binary is found in PATH.
+	Name, Binary string
+	// Tag is the option that every process of the program carries, complete but
+	// for WorkersDir.
+	Tag process.Tag
+	// Emulates says that machines run without KVM as well.
+	Emulates bool
+	// ProbeArguments have the program boot a kernel with KVM, up to the panic
+	// that a missing root device brings; ProbeEnds says that it ends after it.
+	ProbeArguments func(kernel, console string) []string
+	ProbeEnds      bool
+	// AnswerFile is the name of the file that keeps the probe's answer.
+	AnswerFile string
+	// WholeDisks says that a saved machine must not have an overlay for a disk.
+	WholeDisks bool
+	// TemplateExtra is what templates depend on besides, in words.
+	TemplateExtra string
+	// Sockets and Logs are names in a machine's directory: what the program's
+	// start must not find there, and the files it writes to. The first log that
+	// is not empty explains an end of which the program said nothing.
+	Sockets, Logs []string
+}
+
+// Place is where a machine lives.
+type Place struct {
+	// ID is its worker's id, and Dir its directory.
+	ID, Dir string
+	// Namespace is the path of its network namespace.
+	Namespace string
+	// Tag is the value of the option in Traits.Tag.
+	Tag string
+}
+
+// Start starts the program of a machine, with what the place decides.
+func (p Place) Start(c process.Command) (*process.Process, error) {
+	c.Namespace = p.Namespace
+	return process.Start(process.InScope(c, "mayfly-"+p.ID))
+}
+
+// MemoryUse says how a machine uses the file that its memory is in.
+type MemoryUse string
+
+// The values are in the files of suspended machines.
+const (
+	// NoFile is memory that is in no file.
+	NoFile MemoryUse = ""
+	// Written: the machine's memory becomes the file's content; a template's.
+	Written MemoryUse = "on"
+	// Forked: pages are the file's until the machine writes to them.
+	Forked MemoryUse = "off"
+	// Unforked is memory in no file for a machine that was a fork.
+	Unforked MemoryUse = "unforked"
+)
+
+// Spec is all that decides a machine. Each driver says it in its program's words.
+// The file of a suspended machine holds it.
+type Spec struct {
+	Accel  string // kvm.KVM or kvm.TCG
+	CPUs   int
+	Memory int64 // bytes
+	// Kernel, Initrd and Root are booted directly; without a kernel the disk's
+	// own boot loader is.
+	Kernel, Initrd, Root string
+	// KernelArguments come after the constant ones.
+	KernelArguments []string
+
+	Disk   string
+	Format string // of the disk: raw or qcow2
+	// Backing is a directory of files that the disk may read through to; empty
+	// when the disk is whole.
+	Backing string
+	Console string
+	// Seed is a read-only volume for cloud-init; empty in workers.
+	Seed string
+	// MemoryFile holds the machine's memory, as MemoryUse says.
+	MemoryFile string
+	MemoryUse  MemoryUse
+	// State is the path that the machine is saved to. The driver decides whether
+	// a file is there or a directory.
+	State string
+	// Incoming has the machine wait for a state to be restored.
+	Incoming bool
+	// Network says whether there is a TAP device to attach to.
+	Network bool
+}

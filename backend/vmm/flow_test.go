@@ -1,0 +1,156 @@
+//go:build linux
+
+package vmm
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
+)
+
+// start starts a worker, and returns the parts of its start.
+func (b *bench) start(t *testing.T, spec backend.Spec) (m backend.Machine, parts []string) {
+	t.Helper()
+	ctx := phase.With(t.Context(), func(part string) { parts = append(parts, part) })
+	m, err := b.Start(ctx, b.golden, spec)
+	require.NoError(t, err)
+	return m, parts
+}
+
+func TestAForkIsConnectedWhenItHasItsIdentity(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.prepare(t)
+	m, parts := b.start(t, b.spec(t, "fork"))
+	require.Equal(t, backend.Fork, m.How())
+	require.Equal(t, "launch, restore, cut off, continue, rekey, connect", b.driver.noted())
+	require.Equal(t, []string{phase.Disk, phase.Process, phase.Restore, phase.Continue, phase.Identity}, parts)
+}
+
+func TestWithoutATemplateACloneIsBooted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	m, parts := b.start(t, b.spec(t, "clon"))
+	require.Equal(t, backend.Clone, m.How())
+	require.Equal(t, "launch, boot, rekey", b.driver.noted())
+	require.Equal(t, []string{phase.Disk, phase.Process, phase.Identity}, parts)
+}
+
+// TestAFailedForkIsUndone fails at every step: a clone is booted in the same
+// directory, which would find a socket there otherwise.
+func TestAFailedForkIsUndone(t *testing.T) {
+	for call, want := range map[string]string{
+		"launch":   "launch",
+		"restore":  "launch, restore",
+		"cut off":  "launch, restore, cut off",
+		"continue": "launch, restore, cut off, continue",
+		"rekey":    "launch, restore, cut off, continue, rekey",
+		"connect":  "launch, restore, cut off, continue, rekey, connect",
+	} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.prepare(t)
+			template, ok := b.template(b.golden, b.size, kvm.TCG)
+			require.True(t, ok)
+			b.driver.fails = call
+			spec := b.spec(t, "fail")
+			_, err := b.fork(t.Context(), template, b.golden, spec)
+			require.ErrorContains(t, err, "forking "+spec.ID+" from its template: ")
+			require.ErrorContains(t, err, call+" fails")
+			require.Equal(t, want, b.driver.noted())
+			require.Empty(t, files(t, spec.Dir))
+			require.Empty(t, b.machines)
+		})
+	}
+}
+
+func TestAForkFromStockNeedsOnlyItsIdentity(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.prepare(t)
+	require.True(t, b.Stockable(t.Context(), b.golden, b.size))
+	spec := b.spec(t, "stoc")
+	require.NoError(t, b.Stock(t.Context(), b.golden, spec))
+	require.Equal(t, "launch, restore, cut off", b.driver.noted())
+	m, parts := b.start(t, spec)
+	require.Equal(t, backend.Fork, m.How())
+	require.Equal(t, "continue, rekey, connect", b.driver.noted())
+	require.Equal(t, []string{phase.Continue, phase.Identity}, parts)
+
+	unwanted := b.spec(t, "unwa")
+	require.NoError(t, b.Stock(t.Context(), b.golden, unwanted))
+	require.Len(t, b.stock, 1)
+	require.NoError(t, b.Destroy(t.Context(), unwanted.ID))
+	require.Empty(t, b.stock)
+
+	late := b.spec(t, "late")
+	require.NoError(t, b.Stock(t.Context(), b.golden, late))
+	require.NoError(t, b.templates.Clear())
+	b.driver.noted()
+	m, _ = b.start(t, late)
+	require.Equal(t, backend.Clone, m.How(), "its template is gone")
+	require.Equal(t, "launch, boot, rekey", b.driver.noted())
+	require.Empty(t, b.stock)
+}
+
+// TestASuspendedForkIsResumedByAnother has a backend without memory resume it.
+func TestASuspendedForkIsResumedByAnother(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.options.ShareMemory = false
+	b.driver.wholeDisks = true
+	b.traits = b.driver.Traits()
+	require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, func(_, _ string) {}))
+	template, ok := b.template(b.golden, b.size, kvm.TCG)
+	require.True(t, ok)
+	require.Equal(t, "raw", template.Format, "its disk is whole")
+	require.NoError(t, os.WriteFile(template.Memory(), []byte("memory"), 0o600))
+	spec := b.spec(t, "susp")
+	old, _ := b.start(t, spec)
+	require.FileExists(t, filepath.Join(spec.Dir, memoryFile))
+	b.driver.noted()
+
+	require.ErrorContains(t, b.Resumable(spec.Dir), "nothing was saved")
+	require.NoError(t, b.Suspend(t.Context(), spec.ID))
+	<-old.Done()
+	saved := []string{"console.log", "disk", "shell.log", "socket", "state", "suspended.json"}
+	require.Equal(t, saved, files(t, spec.Dir))
+	require.ErrorContains(t, b.Suspend(t.Context(), spec.ID), "no machine of this process")
+
+	b.Backend = b.again()
+	require.NoError(t, b.Resumable(spec.Dir))
+	m, err := b.Resume(t.Context(), spec)
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, m.How())
+	require.Equal(t, "save, launch, restore, continue, wake", b.driver.noted(), "it was never off the network")
+	resumed := b.machines[spec.ID].spec
+	require.Equal(t, Unforked, resumed.MemoryUse)
+	require.Empty(t, resumed.MemoryFile)
+	require.Equal(t, []string{"console.log", "disk", "shell.log", "socket"}, files(t, spec.Dir))
+
+	b.driver.fails = "save"
+	require.ErrorContains(t, b.Suspend(t.Context(), spec.ID), "save fails")
+	require.Error(t, b.Resumable(spec.Dir))
+}
+
+// Its end calls off what waits for it, in the same words as whoever stops us.
+func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
+	stopped := process.Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull}
+	child, err := process.Start(stopped)
+	require.NoError(t, err)
+	m := &machine{process: child, monitor: &playedMachine{child: child}}
+	require.Equal(t, context.Canceled, m.explain(context.Canceled))
+	require.NoError(t, child.Kill(t.Context()))
+	<-m.Done()
+	require.ErrorIs(t, m.explain(context.Canceled), guest.ErrGone)
+}

@@ -1,0 +1,173 @@
+//go:build linux
+
+package vmm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+)
+
+// Names of the files of a machine, in the worker's directory; its driver's are
+// in Traits.
+const (
+	consoleFile = "console.log"
+	diskFile    = "disk"
+	memoryFile  = "memory"
+	// baseFile is the worker's own name for the template's disk, and stateFile
+	// what the machine was saved to.
+	baseFile  = "base"
+	stateFile = "state"
+)
+
+const (
+	// endDelay is how long the end of a process may be known after the end of
+	// its connections: an instant, but on a host that is too busy.
+	endDelay = 2 * time.Second
+	// grace is how long a guest may take to end after its power button was
+	// pressed. It ran one job, and nothing of it is kept.
+	grace = time.Second
+)
+
+// in is the machine with the files that it has in a worker's directory.
+func (s Spec) in(dir string) Spec {
+	s.Disk = filepath.Join(dir, diskFile)
+	s.Console = filepath.Join(dir, consoleFile)
+	s.State = filepath.Join(dir, stateFile)
+	return s
+}
+
+// machine is a process of the monitor's program.
+type machine struct {
+	id, dir string
+	address netip.AddrPort
+	how     string
+	spec    Spec
+	traits  Traits
+	process *process.Process
+	// monitor is nil for a machine that an earlier plugin process started.
+	monitor Monitor
+	// inUse says that the guest has its identity, and so may have had a job.
+	inUse atomic.Bool
+}
+
+var _ backend.Machine = (*machine)(nil)
+
+func (m *machine) ID() string              { return m.id }
+func (m *machine) Address() netip.AddrPort { return m.address }
+func (m *machine) How() string             { return m.how }
+func (m *machine) Done() <-chan struct{}   { return m.process.Done() }
+
+func (m *machine) Err() error {
+	err := m.process.Err()
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s %w%s", guest.ErrGone, m.traits.Name, err, m.lastWords())
+}
+
+// lastWords is what the program said about the machine's end, or else the end of
+// its logs.
+func (m *machine) lastWords() string {
+	if m.monitor != nil {
+		if words, _ := m.monitor.End(); words != "" {
+			return ": " + words
+		}
+	}
+	for _, name := range m.traits.Logs {
+		if line := bootlog.LastLine(filepath.Join(m.dir, name)); line != "" {
+			return line
+		}
+	}
+	return ""
+}
+
+// boot lets the machine boot, and talks to the agent as soon as it can be
+// reached.
+func (m *machine) boot(ctx context.Context, talk func(context.Context, *guest.Client) error) error {
+	running, cancel := backend.WhileRunning(ctx, m)
+	defer cancel()
+	err := m.monitor.Boot(running)
+	if err == nil {
+		err = m.talk(running, talk)
+	}
+	return m.explain(err)
+}
+
+func (m *machine) talk(ctx context.Context, talk func(context.Context, *guest.Client) error) error {
+	agent, err := m.monitor.Agent(ctx)
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	return talk(ctx, guest.NewClient(agent))
+}
+
+func (m *machine) save(ctx context.Context) error {
+	ctx, cancel := backend.WhileRunning(ctx, m)
+	defer cancel()
+	return m.monitor.Save(ctx)
+}
+
+// explain prefers the end of the machine to what that end brought about, such
+// as a connection that broke. Who called it off does not wait for another reason.
+func (m *machine) explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) && m.process.Err() == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endDelay)
+	defer cancel()
+	_ = m.awaitEnd(ctx) // one that goes on has nothing to explain
+	return cmp.Or(m.Err(), err)
+}
+
+// awaitEnd waits until the machine has ended, and all that was said of it is
+// read.
+func (m *machine) awaitEnd(ctx context.Context) error {
+	for _, end := range []<-chan struct{}{m.Done(), m.monitor.Heard()} {
+		select {
+		case <-end:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// stop ends the process. A guest that was in use may end in order before, where
+// it has a power button, though it is not waited for long.
+func (m *machine) stop(ctx context.Context) error {
+	if button, ok := m.monitor.(PowerButton); ok && m.inUse.Load() && m.process.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, grace)
+		defer cancel()
+		if button.PressPowerButton(limited) == nil {
+			select {
+			case <-m.Done():
+			case <-limited.Done():
+			}
+		}
+	}
+	return m.process.Kill(ctx)
+}
+
+// removeFiles leaves what the pool keeps in a worker's directory.
+func (t Traits) removeFiles(dir string) error {
+	var failed []error
+	for _, names := range [][]string{{consoleFile, diskFile, baseFile, memoryFile, stateFile}, t.Sockets, t.Logs} {
+		for _, name := range names {
+			failed = append(failed, os.RemoveAll(filepath.Join(dir, name)))
+		}
+	}
+	return errors.Join(failed...)
+}

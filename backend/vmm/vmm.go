@@ -1,0 +1,255 @@
+//go:build linux
+
+package vmm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
+)
+
+// Options are what the backend needs from its surroundings.
+type Options struct {
+	// Pool is the pool's name. WorkersDir holds the directories of its workers;
+	// by its path machines of this pool are told from others.
+	Pool, WorkersDir string
+	// ImagesDir holds the golden images, StateDir what all pools share.
+	ImagesDir, StateDir string
+	// Source is the kind of source that images are built from: it decides
+	// which programs the host must have.
+	Source string
+	// Network gives the image build a lease of its own.
+	Network network.Network
+	// Fork says whether workers are forked from a template. TemplatesDir holds
+	// the pool's; ShareMemory lets forks share its pages until they write.
+	Fork, ShareMemory bool
+	TemplatesDir      string
+	// ForkLimit bounds a fork up to its new identity; 0 means one minute. It
+	// takes well under a second where nothing else runs.
+	ForkLimit time.Duration
+	Log       *slog.Logger
+}
+
+// Backend runs workers as virtual machines.
+type Backend struct {
+	options   Options
+	driver    Driver
+	traits    Traits
+	tag       process.Tag
+	prober    kvm.Prober
+	templates template.Shelf
+	say       sync.Once
+
+	mu       sync.Mutex
+	machines map[string]*machine
+	stock    map[string]stocked
+}
+
+var (
+	_ backend.Backend     = (*Backend)(nil)
+	_ backend.Forker      = (*Backend)(nil)
+	_ backend.Stocker     = (*Backend)(nil)
+	_ backend.Suspender   = (*Backend)(nil)
+	_ backend.Console     = (*Backend)(nil)
+	_ backend.Accelerated = (*Backend)(nil)
+	_ backend.Metered     = (*Backend)(nil)
+)
+
+// New returns the backend of one pool. It touches nothing.
+func New(driver Driver, options Options) *Backend {
+	options.ForkLimit = cmp.Or(options.ForkLimit, time.Minute)
+	traits := driver.Traits()
+	tag := traits.Tag
+	tag.WorkersDir = options.WorkersDir
+	return &Backend{
+		options: options, driver: driver, traits: traits, tag: tag,
+		prober: kvm.Prober{
+			Binary: traits.Binary, Arguments: traits.ProbeArguments, EndsByItself: traits.ProbeEnds,
+			AnswerFile: filepath.Join(options.StateDir, traits.AnswerFile), Log: options.Log,
+		},
+		templates: template.Shelf{Dir: options.TemplatesDir},
+		machines:  map[string]*machine{}, stock: map[string]stocked{},
+	}
+}
+
+// Start forks a worker from the template; where there is none, or it is broken,
+// it boots a clone.
+func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
+	accel, err := b.acceleration(ctx, golden.Kernel())
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := b.template(golden, spec.Size, accel); ok {
+		m, err := b.fork(ctx, t, golden, spec)
+		if err == nil {
+			b.templates.Worked()
+			return m, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		err = errors.Join(err, b.templates.Failed(t))
+		b.options.Log.Warn("booting a clone in place of a fork", "worker", spec.ID, "error", err)
+	}
+	if _, err := b.fromStock(ctx, template.Template{}, spec.ID); err != nil { // of a template that is gone
+		return nil, err
+	}
+	return b.clone(ctx, golden, spec, accel)
+}
+
+// clone clones the golden disk, boots it and gives it the worker's identity.
+func (b *Backend) clone(
+	ctx context.Context, golden image.Golden, spec backend.Spec, accel string,
+) (backend.Machine, error) {
+	clone := Spec{
+		Accel: accel, CPUs: spec.CPUs, Memory: spec.Memory,
+		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
+		Backing: golden.Dir, Network: true,
+	}.in(spec.Dir)
+	method, err := disk.Clone(ctx, golden.Disk(), clone.Disk)
+	if err != nil {
+		return nil, fmt.Errorf("cloning the golden disk for %s: %w", spec.ID, err)
+	}
+	clone.Format = method.Format()
+	phase.Ended(ctx, phase.Disk)
+	m, err := b.launch(placeOf(spec), clone)
+	if err != nil {
+		return nil, err
+	}
+	phase.Ended(ctx, phase.Process)
+	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error { return agent.Rekey(ctx, spec.Identity) })
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(clone.Console))
+	}
+	m.inUse.Store(true)
+	phase.Ended(ctx, phase.Identity)
+	return m, nil
+}
+
+// Find looks at the host's processes.
+func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
+	running, err := b.tag.Find("")
+	if err != nil {
+		return nil, err
+	}
+	machines := make([]backend.Machine, len(running))
+	for i, found := range running {
+		dir := filepath.Join(b.options.WorkersDir, found.Worker)
+		machines[i] = &machine{id: found.Worker, dir: dir, how: backend.Clone, traits: b.traits, process: found.Process}
+	}
+	return machines, nil
+}
+
+// Destroy ends the worker's machine, whether or not this process started it.
+func (b *Backend) Destroy(ctx context.Context, id string) error {
+	if known := b.forget(id); known != nil {
+		return known.stop(ctx)
+	}
+	return b.tag.Kill(ctx, id)
+}
+
+// launch starts the program of a machine, which is ours from then on.
+func (b *Backend) launch(at stage.Place, spec Spec) (*machine, error) {
+	place := Place{ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: b.tag.Value(at.ID)}
+	monitor, err := b.driver.Launch(place, spec)
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{
+		id: at.ID, dir: at.Dir, address: at.Lease.SSH(), how: backend.Clone, spec: spec,
+		traits: b.traits, process: monitor.Process(), monitor: monitor,
+	}
+	b.keep(m)
+	logs := []string{spec.Console}
+	for _, name := range b.traits.Logs {
+		logs = append(logs, filepath.Join(at.Dir, name))
+	}
+	go bootlog.Bound(m.Done(), logs...)
+	return m, nil
+}
+
+// placeOf is the place that a worker has.
+func placeOf(spec backend.Spec) stage.Place {
+	return stage.Place{ID: spec.ID, Dir: spec.Dir, Lease: spec.Lease}
+}
+
+// stage is where machines run that are no workers.
+func (b *Backend) stage() stage.Stage {
+	o := b.options
+	return stage.Stage{Pool: o.Pool, WorkersDir: o.WorkersDir, Network: o.Network, Destroy: b.Destroy}
+}
+
+// forget returns the machine that this process has of a worker, if any, and
+// has it no more.
+func (b *Backend) forget(id string) *machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.machines[id]
+	delete(b.machines, id)
+	delete(b.stock, id)
+	return known
+}
+
+func (b *Backend) keep(m *machine) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.machines[m.id] = m
+}
+
+// Memory looks at the host's processes. Pages of the template that no fork has
+// written to are in the PSS of each fork by its share, and in Private only as
+// long as there is a single fork.
+func (b *Backend) Memory(context.Context) (map[string]backend.Memory, error) { return b.tag.Memory() }
+
+// ConsolePath is the boot log of a worker.
+func (b *Backend) ConsolePath(dir string) string { return filepath.Join(dir, consoleFile) }
+
+// Acceleration is empty until a first machine, or one of an earlier process,
+// has asked for it.
+func (b *Backend) Acceleration() (name, reason string) {
+	known := b.prober.Answer()
+	return known.Name, known.Reason
+}
+
+// acceleration is what machines run with, and says so once in the log. It fails
+// where they need KVM and would hang.
+func (b *Backend) acceleration(ctx context.Context, kernel string) (name string, err error) {
+	switch { // before the first image is built there may be no kernel to probe KVM with
+	case kernel == "" && b.traits.Emulates:
+		return kvm.TCG, nil
+	case kernel == "":
+		return kvm.KVM, nil
+	}
+	known, err := b.prober.Acceleration(ctx, kernel)
+	if err != nil {
+		return "", err
+	}
+	if known.Name != kvm.KVM && !b.traits.Emulates {
+		return "", fmt.Errorf("machines need KVM here: %s", known.Reason)
+	}
+	b.say.Do(func() {
+		level, message := slog.LevelInfo, "machines run with KVM"
+		if known.Name == kvm.TCG {
+			level, message = slog.LevelWarn, "machines run by emulation, which is several times slower than KVM"
+		}
+		b.options.Log.Log(ctx, level, message, "reason", known.Reason)
+	})
+	return known.Name, nil
+}
