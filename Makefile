@@ -40,10 +40,10 @@ demo: build ## Build a golden image and run three jobs on fresh machines (STATE_
 	$(PROGRAM) try $(state) --jobs $(DEMO_JOBS) -- '$(DEMO_SCRIPT)'
 
 test: packages ## Run every test: unit, integration, end to end
-	go run ./test/suite
+	go run ./test/programs/suite
 
 test-quick: packages ## Run what needs no emulated machine, in minutes: before each commit
-	go run ./test/suite -quick
+	go run ./test/programs/suite -quick
 
 runner: build ## Run a real gitlab-runner with the plugin against a played GitLab (GITLAB_RUNNER, SCENARIOS, STATE_DIR)
 	scripts/install-packages run

@@ -17,7 +17,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/foreigntool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakeguest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 // bin is a directory with the fakes, first in PATH.

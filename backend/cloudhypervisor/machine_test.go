@@ -31,8 +31,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	fake "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // stateDir is what the tests share. It is new for each run.

@@ -11,7 +11,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 func TestConformance(t *testing.T) {

@@ -21,8 +21,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/initrd"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // grubDir holds the parts of GRUB for machines with a BIOS.

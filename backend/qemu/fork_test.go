@@ -32,7 +32,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // forks is a world with a template.

@@ -22,8 +22,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // stateDir is what the tests share. It is new for each run.

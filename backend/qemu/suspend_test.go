@@ -16,7 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // suspendRounds is how often a worker is put away and brought back.

@@ -24,7 +24,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 // played is a driver whose machines are shells that wait for their end. It

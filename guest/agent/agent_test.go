@@ -25,7 +25,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 // recorder is a kernel that writes down what is done to it, in order.

@@ -12,7 +12,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 // newGuestLink puts the test into a network namespace with the device that every

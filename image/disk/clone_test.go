@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 func TestCloneIsAnOverlayWhereBlocksCannotBeShared(t *testing.T) {

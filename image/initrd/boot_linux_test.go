@@ -14,9 +14,9 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/initrd"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, func() func() { return func() {} })) }

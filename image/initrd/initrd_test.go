@@ -14,7 +14,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 // staticELF is the smallest binary that counts as static: a header without

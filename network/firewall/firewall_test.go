@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")

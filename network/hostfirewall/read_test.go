@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 // emptyNamespace is where a test has nft, and more, to itself.

@@ -17,7 +17,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 // hostFirewall is one that drops what passes through the host.

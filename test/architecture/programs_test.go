@@ -16,15 +16,15 @@ import (
 // name: which arguments these are, from the first to the last. Fields of
 // structures are naming, too.
 var naming = map[string]struct{ first, last int }{
-	"os/exec.Command":                         {0, 0},
-	"os/exec.CommandContext":                  {1, 1},
-	module + "/doctor.FindProgram":            {0, 0},
-	module + "/programs.Find":                 {0, 0},
-	module + "/programs.Remedy":               {0, 0},
-	module + "/test/need.Programs":            {1, many},
-	module + "/test/sandbox.Need":             {1, many},
-	module + "/test/sandbox.EmptyNamespace":   {1, many},
-	module + "/backend/process.Command{Path}": {},
+	"os/exec.Command":                               {0, 0},
+	"os/exec.CommandContext":                        {1, 1},
+	module + "/doctor.FindProgram":                  {0, 0},
+	module + "/programs.Find":                       {0, 0},
+	module + "/programs.Remedy":                     {0, 0},
+	module + "/test/harness/need.Programs":          {1, many},
+	module + "/test/harness/sandbox.Need":           {1, many},
+	module + "/test/harness/sandbox.EmptyNamespace": {1, many},
+	module + "/backend/process.Command{Path}":       {},
 }
 
 const many = 1 << 10

@@ -112,7 +112,7 @@ var rooms = []room{
 	// A program that looks at the host with no help of ours, and listens in a namespace.
 	{pattern: "test/programs/gitlab/prove", imports: []string{"backend/process", "network/island", "network/netlinkdump", "pool/...", "test/..."}},
 	// It ends the machines that a test has left which hung.
-	{pattern: "test/sandbox", imports: []string{"backend/process", "test/..."}},
+	{pattern: "test/harness/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, func() func() { return func() {} })) }

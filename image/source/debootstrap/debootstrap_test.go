@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 func TestMmdebstrapArguments(t *testing.T) {

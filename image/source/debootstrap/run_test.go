@@ -18,7 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 // stub puts a script in the place of mmdebstrap.

@@ -17,8 +17,8 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/programs/bench/report"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
 )
 
 // What each worker gets: enough for a job, and small enough for eight on a

@@ -15,7 +15,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 func main() {

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, func() func() { return func() {} })) }

@@ -16,7 +16,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // The kinds of things that the program makes on a host.

@@ -10,16 +10,16 @@ import (
 )
 
 func TestCheapPackagesComeBeforeLongOnes(t *testing.T) {
-	got := order([]string{module + "backend", module + "backend/qemu", module + "network/island", module + "test/machines", module + "test/testrun", module + "workerid"})
+	got := order([]string{module + "backend", module + "backend/qemu", module + "network/island", module + "test/e2e/machines", module + "test/harness/testrun", module + "workerid"})
 	require.Equal(t, []string{
-		module + "test/testrun", module + "backend", module + "workerid",
-		module + "backend/qemu", module + "test/machines", module + "network/island",
+		module + "test/harness/testrun", module + "backend", module + "workerid",
+		module + "backend/qemu", module + "test/e2e/machines", module + "network/island",
 	}, got)
 }
 
 func TestNamedPackagesAreThere(t *testing.T) {
 	for _, name := range append([]string{first}, long...) {
-		entries, err := os.ReadDir("../../" + name)
+		entries, err := os.ReadDir("../../../" + name)
 		require.NoError(t, err)
 		require.NotEmpty(t, entries)
 	}

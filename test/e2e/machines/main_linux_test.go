@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 const (

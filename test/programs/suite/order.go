@@ -8,12 +8,12 @@ import (
 const module = "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/"
 
 // first makes what others wait for, while cheap packages run beside it.
-const first = "test/testrun"
+const first = "test/harness/testrun"
 
 // long are the packages that take most of the time, the longest first: two of
 // them run side by side until the end.
 var long = []string{
-	"backend/qemu", "test/machines", "backend/cloudhypervisor", "backend/nspawn", "image/initrd", "network/island",
+	"backend/qemu", "test/e2e/machines", "backend/cloudhypervisor", "backend/nspawn", "image/initrd", "network/island",
 }
 
 // order has cheap packages run before long ones, so that most mistakes show

@@ -11,7 +11,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // A machine that ends while it runs is reported and removed, although nobody

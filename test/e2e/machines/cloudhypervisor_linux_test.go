@@ -10,7 +10,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/fakecloudhypervisor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 // TestTryOnCloudHypervisor has the stand-in for Cloud Hypervisor in PATH, and

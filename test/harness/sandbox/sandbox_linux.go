@@ -19,8 +19,8 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // outside is set inside the sandbox: the path of the network namespace that

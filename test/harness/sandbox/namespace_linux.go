@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 // EmptyNamespace moves a test into a network namespace of its own, where nothing

@@ -18,7 +18,7 @@ import (
 	"strings"
 	"syscall"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // timeout only ends a package that hangs, on the slowest machine too.
