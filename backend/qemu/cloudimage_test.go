@@ -34,7 +34,7 @@ const grubDir = "/usr/lib/grub/i386-pc"
 // kernel directly. The image is made here, since none can be downloaded.
 func TestCloudImage(t *testing.T) {
 	sandbox.Need(t, "qemu-img", "mmdebstrap", "mkfs.ext4", "grub-mkimage")
-	f := forks{world: newWorld(t, "cloudimg"), size: forkSize}
+	f := forks{world: newWorld(t, "cloudimg"), size: forkSize, patience: testrun.Patience(t)}
 	f.options.Fork = false // a clone is what this is about
 	f.Backend = f.again()
 	require.NoError(t, f.network.Open(t.Context()))

@@ -40,6 +40,8 @@ type forks struct {
 	world
 	golden image.Golden
 	size   backend.Size
+	// patience bounds the start of a worker.
+	patience time.Duration
 }
 
 // forkSize is that of the template that all tests share.
@@ -50,8 +52,8 @@ const tenMinutesOld = "date -s '10 minutes ago'\n"
 
 func newForks(t testing.TB, name string) forks {
 	t.Helper()
-	f := forks{world: newWorld(t, name), size: forkSize}
-	f.options.ForkLimit = testrun.Patience(t) // by emulation ten at once take their time
+	f := forks{world: newWorld(t, name), size: forkSize, patience: testrun.Patience(t)}
+	f.options.ForkLimit = f.patience // by emulation ten at once take their time
 	f.Backend = f.again()
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
@@ -162,7 +164,7 @@ func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
 
 // begin starts a worker and waits until it is ready.
 func (f forks) begin(ctx context.Context, spec backend.Spec, key pool.Key) (backendtest.Worker, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.options.ForkLimit)
+	ctx, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	m, err := f.Start(ctx, f.golden, spec)
 	if err != nil {
