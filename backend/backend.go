@@ -1,8 +1,9 @@
 // Package backend is the contract for ways of running workers. Each way is a
-// sub-package; vmm/ is the one for virtual machines, with qemu/ and
+// sub-package; vmm/ is the one for virtual machines on Linux, with qemu/ and
 // cloudhypervisor/ for drivers. Others are what several of them need: process/
 // starts and finds child processes, stage/ is where images are prebuilt, bootlog/
-// keeps logs short. backendtest/ is the suite that every backend passes.
+// keeps logs short, foreigntool/ is for machines that a tool of others keeps.
+// backendtest/ is the suite that every backend passes.
 package backend
 
 import (

@@ -18,7 +18,7 @@ import (
 // images for minutes. It does not block in flock, which could not be cancelled.
 const (
 	shortestPoll = 2 * time.Millisecond
-	longestPoll  = 50 * time.Millisecond
+	longestPoll  = 10 * time.Millisecond
 )
 
 // Lock is a lock that is held. The kernel drops it with the process, however

@@ -71,7 +71,6 @@ type Images interface {
 	// List returns all images that can be used. The error joins one image.Damaged
 	// for each of the others.
 	List() ([]image.Golden, error)
-	// Orphans lists what killed builds have left, and removes it if it is told
-	// to.
+	// Orphans lists those of killed builds, and removes them if it is told to.
 	Orphans(remove bool) ([]string, error)
 }

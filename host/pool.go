@@ -28,7 +28,7 @@ type Pool struct {
 }
 
 // OpenPool takes the directory of the configuration's pool, for which it waits
-// so long, removes what an earlier process left there, and starts to build the
+// so long, removes the orphans of an earlier process, and starts to build the
 // golden image in the background, for jobs that log in as user. When it fails,
 // nothing is left of the attempt.
 //

@@ -17,7 +17,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
-// sweepWait is how long a sweep waits for a pool's lock: one try.
+// sweepWait is how long a sweep waits for a pool's lock: a plugin process that
+// serves the pool holds it for as long as it lives.
 const sweepWait = 50 * time.Millisecond
 
 // Swept is what a sweep found of one pool.

@@ -9,8 +9,8 @@ import (
 // Shutdown reaps every worker and lets go of the pool. When ctx ends first, as
 // it does with a runner that dies meanwhile, the work goes on, and Reap waits
 // for its end; what is not done when the process ends, the next Init on the pool
-// does. It may be called again, and before or beside Init, and does nothing then
-// that is not to be done.
+// does. It may be called again, and before or beside Init: it does what there is
+// to do then.
 //
 // It reaps in any case. Whether the runner was told to keep its instances does
 // not reach us, and a worker asked for in its last moment gets no Decrease.

@@ -1,6 +1,5 @@
-// Package templates holds the files that a user may read, copy or override,
-// embedded in the binary. What fills them in or checks them lives with those
-// who use them.
+// Package templates holds the files that a user may read and copy, embedded in
+// the binary. What fills them in or checks them lives with those who use them.
 package templates
 
 import _ "embed"

@@ -37,8 +37,8 @@ const defaultBinary = "cloud-hypervisor"
 
 // Versions that can do more than those before.
 const (
-	// leastVersion is the first that lets a disk's type and what it reads
-	// through to be given.
+	// leastVersion is the first in which a disk's type, and what it reads
+	// through to, can be given.
 	leastVersion = 51
 	// forkVersion is the first whose snapshots are forked.
 	forkVersion = 53

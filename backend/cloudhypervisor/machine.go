@@ -96,7 +96,7 @@ func unprivileged(c process.Command) process.Command {
 	return c
 }
 
-// Launch starts a process that is no machine yet.
+// Launch starts a process that is not a machine yet.
 func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
 	if spec.Kernel == "" {
 		return nil, errFirmware

@@ -57,7 +57,7 @@ func once(t testing.TB, name string, makeIt func() error) string {
 func size() backend.Size { return backend.Size{CPUs: 1, Memory: 512 << 20} }
 
 // world is a backend with a real network, in the sandbox's namespace, and the
-// stand-in for Cloud Hypervisor with QEMU behind it.
+// fake of Cloud Hypervisor with QEMU behind it.
 type world struct {
 	*vmm.Backend
 	driver  Driver

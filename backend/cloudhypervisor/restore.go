@@ -42,8 +42,8 @@ func (m *machine) Save(ctx context.Context) error {
 	return m.changeSnapshot(m.spec.State, "", nil)
 }
 
-// shutDown ends the machine in order. Its end may be known before its answer,
-// and then there is none.
+// shutDown ends the machine in order. It may end before it has answered, and then
+// there is no answer.
 func (m *machine) shutDown(ctx context.Context) error {
 	asked := m.api.ShutDown(ctx)
 	if asked != nil {

@@ -16,7 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 )
 
-// The stand-in always answers; here a shell is the machine, and what answers for
+// The fake always answers; here a shell is the machine, and what answers for
 // it does not.
 func TestShutDownWithoutAnAnswer(t *testing.T) {
 	for name, script := range map[string]string{"in order": "read end <&3", "not in order": "read end <&3; exit 3", "never": "kill -STOP $$"} {

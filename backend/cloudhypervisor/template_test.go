@@ -88,7 +88,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
 
-// requireNoCapabilities also looks at QEMU behind the stand-in, which attaches
+// requireNoCapabilities also looks at QEMU behind the fake, which attaches
 // to the TAP device without any.
 func requireNoCapabilities(t *testing.T, w world, id string) {
 	t.Helper()

@@ -102,8 +102,8 @@ func (i Images[N]) Note(golden image.Golden) (note N, err error) {
 	return note, err
 }
 
-// Seal takes a guest that boots, from its first login to a golden one that has
-// agreed to power off. It fails when the machine ends before.
+// Seal logs in to a guest that boots for the first time, makes it golden, and asks
+// it to power off. It fails when the machine ends before.
 func (p Prebuild) Seal(ctx context.Context, m backend.Machine, locate remote.Locate, first remote.Login) (Note, error) {
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()

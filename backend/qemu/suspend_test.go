@@ -4,6 +4,7 @@ package qemu
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
@@ -128,6 +130,12 @@ func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
 	file := filepath.Join(dir, "suspended.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"spec": {}, "platform": {"binary": "/another"}}`), 0o600))
 	require.ErrorContains(t, b.Resumable(dir), "another program")
+	here, err := template.NewPlatform("tcg", "true")
+	require.NoError(t, err)
+	old, err := json.Marshal(map[string]any{"how": "fork", "platform": here})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, old, 0o600))
+	require.ErrorContains(t, b.Resumable(dir), "earlier version")
 	require.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
 	require.ErrorContains(t, b.Resumable(dir), "suspended.json")
 }

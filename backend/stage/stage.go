@@ -19,7 +19,7 @@ import (
 // RemoveLimit bounds the removal of a machine on a stage.
 const RemoveLimit = 2 * time.Minute
 
-// Stage is where those of a pool's machines run that are not workers.
+// Stage is where a pool's machines run that are not workers.
 type Stage struct {
 	// Pool is the pool's name, and WorkersDir holds its workers' directories.
 	Pool, WorkersDir string

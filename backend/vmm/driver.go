@@ -124,8 +124,8 @@ const (
 	Unforked MemoryUse = "unforked"
 )
 
-// Spec is all that decides a machine. Each driver says it in its program's words.
-// The file of a suspended machine holds it.
+// Spec is all that decides a machine, but for a driver's own settings. Each driver
+// says it in its program's words. The file of a suspended machine holds it.
 type Spec struct {
 	Accel  string // kvm.KVM or kvm.TCG
 	CPUs   int

@@ -32,8 +32,8 @@ const (
 )
 
 const (
-	// endDelay is how long the end of a process may be known after the end of
-	// its connections: an instant, but on a host that is too busy.
+	// endDelay is how much later than the end of its connections the end of a
+	// process may become known: an instant, unless the host is too busy.
 	endDelay = 2 * time.Second
 	// grace is how long a guest may take to end after its power button was
 	// pressed. It ran one job, and nothing of it is kept.
@@ -121,7 +121,8 @@ func (m *machine) save(ctx context.Context) error {
 }
 
 // explain prefers the end of the machine to what that end brought about, such
-// as a connection that broke. Who called it off does not wait for another reason.
+// as a connection that broke. What was called off
+// has its reason, and is not waited for.
 func (m *machine) explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) && m.process.Err() == nil {
 		return err

@@ -129,7 +129,13 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 	if err := json.Unmarshal(text, &saved); err != nil {
 		return saved, fmt.Errorf("%s: %w", suspendedFile, err)
 	}
-	return saved, saved.Platform.FitsHere(b.traits.Binary)
+	if err := saved.Platform.FitsHere(b.traits.Binary); err != nil {
+		return saved, err
+	}
+	if saved.Spec.Disk == "" {
+		return saved, fmt.Errorf("%s was written by an earlier version of the plugin, and does not say what the machine is", suspendedFile)
+	}
+	return saved, nil
 }
 
 // syncAll has a file, or all of a directory, survive a crash of the host.

@@ -190,14 +190,14 @@ func placeOf(spec backend.Spec) stage.Place {
 	return stage.Place{ID: spec.ID, Dir: spec.Dir, Lease: spec.Lease}
 }
 
-// stage is where machines run that are no workers.
+// stage is where machines run that are not workers.
 func (b *Backend) stage() stage.Stage {
 	o := b.options
 	return stage.Stage{Pool: o.Pool, WorkersDir: o.WorkersDir, Network: o.Network, Destroy: b.Destroy}
 }
 
-// forget returns the machine that this process has of a worker, if any, and
-// has it no more.
+// forget returns the machine that this process knows of a worker, if any, and
+// drops it.
 func (b *Backend) forget(id string) *machine {
 	b.mu.Lock()
 	defer b.mu.Unlock()

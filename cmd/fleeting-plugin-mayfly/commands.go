@@ -17,7 +17,7 @@ type commands struct {
 	Doctor    doctorCommand    `cmd:"" help:"Check what this host has and lacks, and say how to mend it."`
 	Image     imageCommands    `cmd:"" help:"Golden images."`
 	Ps        psCommand        `cmd:"" help:"List the workers of all pools."`
-	Gc        gcCommand        `cmd:"" help:"Remove orphans: what plugin processes that are gone have left."`
+	Gc        gcCommand        `cmd:"" help:"Remove orphans: what killed plugin processes have left."`
 	Config    configCommands   `cmd:"" help:"The runner's configuration."`
 	Licenses  licensesCommand  `cmd:"" help:"Print our licence and those of all that is built in."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`

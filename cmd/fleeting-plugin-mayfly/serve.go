@@ -27,7 +27,7 @@ var parent = os.Getppid()
 
 type serveCommand struct{}
 
-// Run serves the plugin until the runner hangs up or dies. By hand it fails,
+// Run serves the plugin until the runner closes the connection or dies. By hand it fails,
 // with the library's explanation of what a plugin is.
 func (serveCommand) Run(h *host.Host) error {
 	// Made before the library puts pipes in the place of stdout and stderr,

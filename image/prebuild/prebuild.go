@@ -1,7 +1,8 @@
 // Package prebuild turns a booted machine into a golden disk: it waits for
 // cloud-init, runs the user's steps, checks that jobs will find what they
-// need, and has the disk sealed. It talks to the guest's agent; booting the
-// machine, and the files of the image, are its caller's.
+// need, and has the disk sealed; or does as much for a tree that is not booted. It
+// talks to the guest's agent; booting the machine, and the files of the image, are
+// its caller's.
 package prebuild
 
 import (

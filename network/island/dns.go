@@ -70,8 +70,8 @@ func (i *Island) resolvers() []netip.Addr {
 // stub on a loopback address.
 var resolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 
-// hostResolvers returns the resolvers that the first of the files names that
-// names one of the outside world, else those on loopback addresses.
+// hostResolvers returns the resolvers of the first file that names one which is not
+// on a loopback address, else those that are.
 func hostResolvers(files []string) []netip.Addr {
 	var loopback []netip.Addr
 	for _, file := range files {

@@ -196,8 +196,8 @@ func linkTo(to netip.Prefix) (string, error) {
 	return link.Attrs().Name, nil
 }
 
-// routedLinks returns the links, but for those of workers, that the host has
-// routes by to parts of networks. It reads all routes, so it is asked once for
+// routedLinks returns the links by which the host reaches parts of the networks,
+// without those of workers. It reads all routes, so it is asked once for
 // all networks, and only when there are any.
 func routedLinks(family int, networks []netip.Prefix) ([]string, error) {
 	if len(networks) == 0 {

@@ -95,8 +95,8 @@ func (i *Island) Open(context.Context) error {
 	return i.logDeniedByHost()
 }
 
-// Close removes the pool's rules. When no pool of the host has a lease any
-// more, the interfaces that forwarded nothing before do so no longer.
+// Close removes the pool's rules. When no pool of the host has a lease any more,
+// the interfaces that did not forward before stop forwarding.
 func (i *Island) Close(context.Context) error {
 	return errors.Join(i.services.end(ofHost), firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
 }

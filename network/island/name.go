@@ -17,9 +17,8 @@ const scopeLength = 5
 var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // naming translates between a pool's worker ids and names in the kernel. These
-// are derived and never random, so that whatever a crash leaves behind can be
-// traced to its worker: a namespace and its host link are both called
-// mf<scope><key>, which with 15 bytes is all that the kernel takes.
+// are derived and never random, so that every orphan can be traced to its worker:
+// a namespace and its host link are both called mf<scope><key>, which with 15 bytes is all that the kernel takes.
 type naming struct{ pool, scope string }
 
 func newNaming(pool, poolDir string) naming {

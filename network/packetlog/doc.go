@@ -1,3 +1,3 @@
 // Package packetlog reads the packets that rules of nftables log to a group. Which
-// rules do is not known here, nor what is made of the packets.
+// rules log, and what is made of the packets, is not known here.
 package packetlog

@@ -35,8 +35,8 @@ func networkSection(c *Config) section {
 		about: "For the backends on Linux; Tart and vm-bhyve bring networks of their own.",
 		keys: []key{
 			{name: "subnet", value: text(&n.Subnet, parseSubnet), fallback: `"10.210.0.0/16"`, kind: "CIDR",
-				about: "the workers' addresses on this host, a /29 or larger. Three addresses of it are no " +
-					"machine's, and one is left to the machine that an image or a template is made of, with " +
+				about: "the workers' addresses on this host, a /29 or larger. Three addresses of it go to " +
+					"no machine, and one is left to the machine that an image or a template is made of, with " +
 					"`fork.spares` another to a spare that is being made. Pools may share one",
 				refused: "IPv6; bits set after the prefix; smaller than /29; overlapping 198.18.0.0/30, which " +
 					"guests have inside. When the pool is opened: overlapping a route of the host"},
@@ -78,9 +78,9 @@ func networkSection(c *Config) section {
 				about:   "bits per second of each worker, in each direction",
 				refused: `below "1mbit", above "100gbit"; sizes such as "100MiB"`},
 			{name: "connections", value: whole(&n.Connections, checkConnections), fallback: `4096`,
-				about: "connections out that a worker has at once; 0 is no limit", refused: "negative; above 1000000"},
+				about: "connections out that a worker has at once; 0 means no limit", refused: "negative; above 1000000"},
 			{name: "connection_rate", value: whole(&n.ConnectionRate, checkConnections), fallback: `500`,
-				about:   "connections out that a worker opens in a second; 0 is no limit",
+				about:   "connections out that a worker opens in a second; 0 means no limit",
 				refused: "negative; above 1000000"},
 			{name: "log_denied", value: boolean(&n.LogDenied), fallback: `false`, example: `true`,
 				about: "log the packets that a worker is denied, with its id"},

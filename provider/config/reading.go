@@ -87,7 +87,7 @@ func (r *reading) top(data []byte) table {
 	return all
 }
 
-// find notes the value of every key, and refuses keys that there are not.
+// find notes the value of every key, and refuses keys that do not exist.
 func (r *reading) find(all table, sections []section) {
 	tables, known := make([]table, len(sections)), make([][]string, len(sections))
 	for i, s := range sections {

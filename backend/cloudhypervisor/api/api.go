@@ -57,7 +57,7 @@ func (c *Client) Boot(ctx context.Context) error { return c.call(ctx, "vm.boot",
 // Pause stops the machine's processors; it must be running.
 func (c *Client) Pause(ctx context.Context) error { return c.call(ctx, "vm.pause", nil) }
 
-// Resume lets the processors run of a machine that was paused, or restored.
+// Resume lets a machine run that was paused, or restored.
 func (c *Client) Resume(ctx context.Context) error { return c.call(ctx, "vm.resume", nil) }
 
 // Snapshot saves the paused machine to a directory that exists.

@@ -94,7 +94,7 @@ func (s *Shelf) make(ctx context.Context, wanted Basis, save func(context.Contex
 	return errors.Join(os.RemoveAll(final), os.Rename(work, final)) // one that is there was discarded
 }
 
-// Clear removes all templates, and what killed makers left.
+// Clear removes all templates, and the orphans of killed makers.
 func (s *Shelf) Clear() error { return s.remove("") }
 
 func (s *Shelf) remove(except string) error {

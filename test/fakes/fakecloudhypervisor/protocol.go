@@ -70,7 +70,7 @@ func (c call) refusal(in state) error {
 	return errNotBooted
 }
 
-// machine is the body of vm.create of vm.create, and the config.json of a snapshot.
+// machine is the body of vm.create, and the config.json of a snapshot.
 var machine = object{
 	"payload": required{object{"kernel": text{}, "initramfs": text{}, "cmdline": text{}}},
 	"cpus":    object{"boot_vcpus": required{atLeast(1)}, "max_vcpus": required{atLeast(1)}},

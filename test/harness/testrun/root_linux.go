@@ -18,8 +18,9 @@ func Root(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	disk := image.Golden{Dir: built(t)}.Disk()
-	const script = `cd "$1" && mkdir below memory root && mount -o loop,ro,noload "$2" below && mount -t tmpfs none memory &&
-		mkdir memory/upper memory/work && mount -t overlay -o lowerdir=below,upperdir=memory/upper,workdir=memory/work none root`
+	const script = `cd "$1" && mkdir below memory root
+		mount -o loop,ro,noload "$2" below && mount -t tmpfs none memory && mkdir memory/upper memory/work &&
+		mount -t overlay -o lowerdir=below,upperdir=memory/upper,workdir=memory/work none root`
 	out, err := exec.Command("sh", "-c", script, "sh", dir, disk).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Cleanup(func() {

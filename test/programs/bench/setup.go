@@ -186,25 +186,25 @@ func (s *stage) lookAt(p *plugin, w worker) error {
 	return err
 }
 
-// sweep removes what is left when the methods have removed theirs, which is an
-// error if it is anything, and then the directories of the pools.
+// sweep removes orphans, each of which is an error because the methods remove all
+// of theirs, and then the directories of the pools.
 func sweep(ctx context.Context, binary string, c config.Config) error {
 	command := exec.CommandContext(ctx, binary, "gc", "--state-dir", c.StateDir, "--json")
 	text, err := command.Output()
 	if err != nil {
-		return fmt.Errorf("looking for what is left over: %w", err)
+		return fmt.Errorf("looking for orphans: %w", err)
 	}
 	var pools []struct {
 		Pool     string   `json:"pool"`
 		LeftOver []string `json:"left_over"`
 	}
 	if err := json.Unmarshal(text, &pools); err != nil {
-		return fmt.Errorf("looking for what is left over: %w", err)
+		return fmt.Errorf("looking for orphans: %w", err)
 	}
 	var left []error
 	for _, pool := range pools {
 		for _, what := range pool.LeftOver {
-			left = append(left, fmt.Errorf("pool %s: was left over, and is removed now: %s", pool.Pool, what))
+			left = append(left, fmt.Errorf("pool %s: an orphan, removed now: %s", pool.Pool, what))
 		}
 	}
 	for _, c.Pool = range poolOf {

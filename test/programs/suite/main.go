@@ -67,7 +67,8 @@ func run(quick bool) (code int, err error) {
 
 // list returns the packages of the module that have tests.
 func list() ([]string, error) {
-	text, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}", "./...").Output()
+	const haveTests = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}"
+	text, err := exec.Command("go", "list", "-f", haveTests, "./...").Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing the packages: %w", err)
 	}
@@ -78,7 +79,8 @@ func list() ([]string, error) {
 // file as well.
 func arguments(packages []string, quick bool, events string) []string {
 	arguments := []string{
-		"tool", "gotestsum", "--format", "pkgname-and-test-fails", "--hide-summary", "skipped", "--jsonfile", events, "--",
+		"tool", "gotestsum", "--format", "pkgname-and-test-fails", "--hide-summary", "skipped", "--jsonfile", events,
+		"--",
 		"-race", "-count=1", "-p", "2", "-timeout", timeout,
 	}
 	if quick {

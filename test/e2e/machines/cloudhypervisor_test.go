@@ -1,3 +1,5 @@
+//go:build linux
+
 package machines
 
 import (
@@ -13,7 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
-// TestTryOnCloudHypervisor has the stand-in for Cloud Hypervisor in PATH, and
+// TestTryOnCloudHypervisor has the fake of Cloud Hypervisor in PATH, and
 // runs on the golden image that QEMU's prebuild made.
 func TestTryOnCloudHypervisor(t *testing.T) {
 	sandbox.Need(t, "setpriv")

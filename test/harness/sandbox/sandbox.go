@@ -1,3 +1,5 @@
+//go:build linux
+
 package sandbox
 
 import (
@@ -30,8 +32,8 @@ const outside = "MAYFLY_SANDBOX_OUTSIDE"
 // Main runs the tests inside the sandbox and returns the exit code for
 // os.Exit. Without root it runs them as they are; tests that call Need then
 // skip. setUp makes what the tests of the package share, and returns what removes
-// it; what all packages share is package testrun's. Machines that are left in the
-// package's directory are ended, also after a test that hung.
+// it; what all packages share is package testrun's. Orphans in the package's
+// directory are ended, also after a test that hung.
 //
 // Two programs run outside all the same, because only the machine's own network
 // reaches the package mirror and the module proxy: mmdebstrap and go.
@@ -55,7 +57,7 @@ func Main(m *testing.M, setUp func() (tearDown func())) int {
 	}
 	code := Inside(tests)
 	if err := endProcesses(testrun.Directory()); err != nil {
-		fmt.Fprintln(os.Stderr, "ending what the tests have left:", err)
+		fmt.Fprintln(os.Stderr, "ending orphans of the tests:", err)
 		return 1
 	}
 	return code
@@ -66,7 +68,9 @@ const endLimit = time.Minute
 
 // endProcesses kills the processes whose arguments name a directory.
 func endProcesses(dir string) error {
-	found, err := process.Find(func(arguments []string) bool { return strings.Contains(strings.Join(arguments, " "), dir) })
+	found, err := process.Find(func(arguments []string) bool {
+		return strings.Contains(strings.Join(arguments, " "), dir)
+	})
 	if err != nil {
 		return err
 	}
@@ -159,7 +163,7 @@ func prepare() (tools string, err error) {
 // by scripts of their names. It leaves one out that is not there: tests that
 // want it say so.
 func runOutside(names ...string) (tools string, err error) {
-	if tools, err = os.MkdirTemp("", "mf-tools-"); err != nil {
+	if tools, err = os.MkdirTemp(testrun.Directory(), "tools-"); err != nil {
 		return "", err
 	}
 	for _, program := range names {
