@@ -24,7 +24,9 @@ func buildTart(c config.Config, _ *slog.Logger) (host.Assembly, error) {
 	}
 	return remotely(tart.New(tart.Options{
 		Options: toolOptions(c, c.Tart.User, c.Tart.Password), Home: c.TartHome(), MaxWorkers: c.Host.MaxWorkers,
-		Registry: tart.Registry{Always: c.Tart.Pull == "always", Insecure: c.Tart.Insecure, Concurrency: c.Tart.Concurrency},
+		Registry: tart.Registry{
+			Always: c.Tart.Pull == "always", Insecure: c.Tart.Insecure, Concurrency: c.Tart.Concurrency,
+		},
 		Settings: tart.Settings{
 			Dirs: c.Tart.Dirs, Disks: c.Tart.Disks, RootDisk: c.Tart.RootDisk,
 			Network: c.Tart.Network, Bridged: c.Tart.Bridged,

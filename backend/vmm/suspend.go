@@ -133,7 +133,8 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 		return saved, err
 	}
 	if saved.Spec.Disk == "" {
-		return saved, fmt.Errorf("%s was written by an earlier version of the plugin, and does not say what the machine is", suspendedFile)
+		return saved, fmt.Errorf("%s is of an earlier version of the plugin: it does not say what the machine is",
+			suspendedFile)
 	}
 	return saved, nil
 }

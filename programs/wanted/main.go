@@ -41,7 +41,8 @@ func missing(arguments []string, arch string, there func(programs.Program) bool)
 			}
 		}
 		if !asked {
-			return nil, fmt.Errorf("%q is neither a use (%s, %s) nor a program that is in a package", argument, programs.Run, programs.Test)
+			return nil, fmt.Errorf("%q is neither a use (%s, %s) nor a program that is in a package",
+				argument, programs.Run, programs.Test)
 		}
 	}
 	return packages, nil

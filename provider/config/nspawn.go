@@ -10,7 +10,7 @@ type Nspawn struct {
 func nspawnSection(c *Config) section {
 	return section{name: "nspawn", about: `For the backend "nspawn".`, keys: []key{
 		{name: "private_users", value: boolean(&c.Nspawn.PrivateUsers), fallback: `true`,
-			about: "root in a container is an unused user on this host. `false`: it is root, held back only by what it may " +
-				"not call. The two have different images"},
+			about: "root in a container is an unused user on this host. `false`: it is root, held back only by what it " +
+				"may not call. The two have different images"},
 	}}
 }
