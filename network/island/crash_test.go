@@ -47,6 +47,9 @@ func TestWhatAKilledProcessLeavesIsRemovedAtTheNextStart(t *testing.T) {
 
 // The other pool has a state directory of its own.
 func TestWhatAKilledProcessLeavesIsRemovedBesideAnotherPool(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills a process at every step, which takes half a minute")
+	}
 	internet := newInternet(t)
 	serve(t, internet, public+":80")
 	foreign := newForeign(t)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 // Steps are the steps of the golden image. A configuration that asks for them
@@ -61,6 +62,7 @@ func Golden(t testing.TB, imagesDir string) image.Recipe {
 // built is the golden image's directory. The program itself builds it.
 func built(t testing.TB) string {
 	t.Helper()
+	need.Programs(t, "mmdebstrap") // so that a short run never builds it
 	state := filepath.Join(dir(t), "state")
 	digestFile := filepath.Join(dir(t), "digest")
 	once(t, digestFile, func() error {

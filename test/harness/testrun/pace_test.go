@@ -5,9 +5,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 func TestPaceIsTheTimeOfTheBoot(t *testing.T) {
+	need.Programs(t, "mmdebstrap")
 	t.Setenv(Variable, t.TempDir())
 	const progress = "  0.0s  == packages\n 41.5s  == boot\n 41.6s  something\n100.0s  == cloud-init\n103.7s  == step 1 of 2\n103.9s  == step 2 of 2\n"
 	require.NoError(t, notePace(dir(t), progress))
