@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -83,10 +84,12 @@ func arguments(packages []string, quick bool, events string) []string {
 		"--",
 		"-race", "-count=1", "-p", "2", "-timeout", timeout,
 	}
-	if quick {
+	ordered := order(packages)
+	if quick { // nothing is shared then, and what takes longest begins first
 		arguments = append(arguments, "-short")
+		slices.Reverse(ordered)
 	}
-	return append(arguments, order(packages)...)
+	return append(arguments, ordered...)
 }
 
 func execute(program string, arguments ...string) (code int, err error) {

@@ -17,6 +17,16 @@ func TestCheapPackagesComeBeforeLongOnes(t *testing.T) {
 	}, got)
 }
 
+func TestQuickRunBeginsWithWhatTakesLongest(t *testing.T) {
+	packages := []string{module + "backend", module + "network/island"}
+	quick := arguments(packages, true, "events")
+	require.Contains(t, quick, "-short")
+	require.Equal(t, []string{module + "network/island", module + "backend"}, quick[len(quick)-2:])
+	whole := arguments(packages, false, "events")
+	require.NotContains(t, whole, "-short")
+	require.Equal(t, packages, whole[len(whole)-2:])
+}
+
 func TestNamedPackagesAreThere(t *testing.T) {
 	for _, name := range append([]string{first}, long...) {
 		entries, err := os.ReadDir("../../../" + name)
