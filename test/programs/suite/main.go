@@ -5,7 +5,7 @@
 //
 //	suite          every test
 //	suite -quick   what needs neither an emulated machine nor a system made from
-//	               packages
+//	               packages; long packages come first then
 package main
 
 import (
