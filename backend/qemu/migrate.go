@@ -39,10 +39,10 @@ func (m *machine) Save(ctx context.Context) error {
 }
 
 // quit ends QEMU in order, so that its disk is whole. Its end may be known
-// before its answer.
+// before its answer, by the connection or by ctx: only how it ended counts then.
 func (m *machine) quit(ctx context.Context) error {
-	err := m.qmp.Execute(ctx, "quit", nil, nil)
-	if err != nil && !errors.Is(err, qmp.ErrClosed) && !errors.Is(err, process.ErrSucceeded) {
+	var refused *qmp.Error
+	if err := m.qmp.Execute(ctx, "quit", nil, nil); errors.As(err, &refused) {
 		return err
 	}
 	<-ctx.Done() // ends with the machine
