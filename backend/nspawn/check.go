@@ -12,7 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"

@@ -61,7 +61,7 @@ func TestSupervisorsAreToldFromOthers(t *testing.T) {
 		require.False(t, ours, foreign)
 	}
 	elsewhere := New(Options{WorkersDir: "/other/pools/p/workers"})
-	require.NotEqual(t, b.unit("p-aaaaaaaa"), elsewhere.unit("p-aaaaaaaa"), "pools of one name in two state directories")
+	require.NotEqual(t, b.units.Name("p-aaaaaaaa"), elsewhere.units.Name("p-aaaaaaaa"), "pools of one name in two state directories")
 }
 
 func TestVersions(t *testing.T) {

@@ -117,7 +117,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 			require.NoError(t, next.Destroy(t.Context(), w.ID()))
 			require.Empty(t, sleepers(t))
 			require.NoDirExists(t, next.directory(w.ID()))
-			groups, err := next.groups()
+			groups, err := next.units.Find()
 			require.NoError(t, err)
 			require.Empty(t, groups)
 		})

@@ -9,12 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
@@ -80,36 +79,26 @@ func (b *Backend) launch(c container) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	hierarchies, err := cgroup.Hierarchies()
-	if err != nil {
-		return nil, err
-	}
+	limits := cgroup.Limits{Memory: c.size.Memory, CPUs: c.size.CPUs, PIDs: mostProcesses}
 	spec := commandSpec{Version: version, Mount: c.mount, Name: c.id, Form: c.form, Command: c.command}
 	if !process.Systemd() {
-		limits := cgroup.Limits{Memory: c.size.Memory, CPUs: c.size.CPUs, PIDs: mostProcesses}
-		if spec.Join, err = b.group(hierarchies, c.id).Make(limits); err != nil {
+		entries, err := b.units.Make(c.id, limits)
+		if err != nil {
 			return nil, err
+		}
+		for _, entry := range entries {
+			spec.Join = append(spec.Join, entry.Processes())
 		}
 	}
 	command := process.Command{
 		Path: "unshare", Arguments: spec.arguments(), Namespace: c.namespace, Input: c.input, Output: c.console,
 	}
-	child, err := process.Start(process.InScope(command, b.unit(c.id), properties(c.size)...))
+	child, err := process.Start(process.InScope(command, b.units.Name(c.id), append(limits.Properties(), "Delegate=yes")...))
 	if err != nil {
 		return nil, err
 	}
 	go bootlog.Bound(child.Done(), c.console)
 	return &machine{id: c.id, console: c.console, process: child}, nil
-}
-
-// properties are the limits as properties of a systemd unit.
-func properties(size backend.Size) []string {
-	return []string{
-		"Delegate=yes",
-		"MemoryMax=" + strconv.FormatInt(size.Memory, 10), "MemorySwapMax=0",
-		"CPUQuota=" + strconv.Itoa(size.CPUs*100) + "%",
-		"TasksMax=" + strconv.Itoa(mostProcesses),
-	}
 }
 
 // The wait for SSH tries anew after dialTimeout: a packet that is sent before the

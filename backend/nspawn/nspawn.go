@@ -12,7 +12,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -41,7 +40,8 @@ type Backend struct {
 	options Options
 	version func() (int, error)
 	// tag finds our supervisors, and the shells that become one, by --directory.
-	tag process.Tag
+	tag   process.Tag
+	units process.Units
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -57,6 +57,7 @@ func New(options Options) *Backend {
 	return &Backend{
 		options: options, version: sync.OnceValues(nspawnVersion),
 		tag:      process.Tag{Option: directoryOption, WorkersDir: options.WorkersDir, Suffix: "/" + rootDir},
+		units:    process.Units{WorkersDir: options.WorkersDir},
 		machines: map[string]*machine{},
 	}
 }
@@ -107,7 +108,7 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := b.groups()
+	groups, err := b.units.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -146,27 +147,10 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.endGroup(ctx, id); err != nil {
+	if err := b.units.End(ctx, id); err != nil {
 		return err
 	}
 	return tree.Remove(b.directory(id))
-}
-
-// endGroup ends what is left in the worker's control group, and the group.
-func (b *Backend) endGroup(ctx context.Context, id string) error {
-	hierarchies, err := cgroup.Hierarchies()
-	if err != nil {
-		return err
-	}
-	group := b.group(hierarchies, id)
-	if process.Systemd() {
-		return group.EndScope(ctx)
-	}
-	if err := group.End(ctx); err != nil {
-		return err
-	}
-	cgroup.RemoveSlice(hierarchies, process.Slice)
-	return nil
 }
 
 // ConsolePath is the boot log of a worker.

@@ -10,17 +10,31 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/claim"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
-func newBook(t *testing.T, subnet string) *Book {
-	t.Helper()
-	book, err := New(t.TempDir(), netip.MustParsePrefix(subnet))
-	require.NoError(t, err)
-	return book
+// testBook is a book whose directory the test knows.
+type testBook struct {
+	*Book
+	dir string
 }
 
-func take(t *testing.T, book *Book, owner string) string {
+func newBook(t *testing.T, subnet string) testBook {
+	t.Helper()
+	return bookIn(t, t.TempDir(), subnet)
+}
+
+func bookIn(t *testing.T, dir, subnet string) testBook {
+	t.Helper()
+	book, err := New(dir, netip.MustParsePrefix(subnet))
+	require.NoError(t, err)
+	return testBook{book, dir}
+}
+
+func (b testBook) lockFile() string { return filepath.Join(b.dir, "lock") }
+
+func take(t *testing.T, book testBook, owner string) string {
 	t.Helper()
 	addr, err := book.Take(t.Context(), owner)
 	require.NoError(t, err)
@@ -28,7 +42,7 @@ func take(t *testing.T, book *Book, owner string) string {
 }
 
 // give gives back all that the owner has.
-func give(t *testing.T, book *Book, owner string) {
+func give(t *testing.T, book testBook, owner string) {
 	t.Helper()
 	held, err := book.Held(owner)
 	require.NoError(t, err)
@@ -36,8 +50,7 @@ func give(t *testing.T, book *Book, owner string) {
 }
 
 func TestLookingMakesNothing(t *testing.T) {
-	book, err := New(filepath.Join(t.TempDir(), "addresses"), netip.MustParsePrefix("10.9.0.0/29"))
-	require.NoError(t, err)
+	book := bookIn(t, filepath.Join(t.TempDir(), "addresses"), "10.9.0.0/29")
 	give(t, book, "p/a")
 	owners, err := book.Owners()
 	require.NoError(t, err)
@@ -58,7 +71,7 @@ func TestTakeGoesRoundAndNeverGivesReservedAddresses(t *testing.T) {
 		require.Equal(t, want, take(t, book, "p/"+want))
 	}
 	_, err := book.Take(t.Context(), "p/more")
-	require.ErrorIs(t, err, errFull)
+	require.ErrorIs(t, err, claim.ErrNoneLeft)
 
 	give(t, book, "p/10.9.0.4")
 	require.Equal(t, "10.9.0.4", take(t, book, "p/more"))
@@ -112,14 +125,13 @@ func TestFileThatACrashLeftEmptyIsFree(t *testing.T) {
 
 func TestTornMemoryStartsAnew(t *testing.T) {
 	book := newBook(t, "10.9.0.0/24")
-	require.NoError(t, os.WriteFile(book.memory(), []byte("10.9."), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(book.dir, "last-10.9.0.0-24"), []byte("10.9."), 0o600))
 	require.Equal(t, "10.9.0.2", take(t, book, "p/a"))
 }
 
 func TestSubnetsInOneDirectory(t *testing.T) {
 	first := newBook(t, "10.9.0.0/24")
-	second, err := New(first.dir, netip.MustParsePrefix("10.8.0.0/24"))
-	require.NoError(t, err)
+	second := bookIn(t, first.dir, "10.8.0.0/24")
 	take(t, first, "p/a")
 	require.Equal(t, "10.8.0.2", take(t, second, "q/a"))
 

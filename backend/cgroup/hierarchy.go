@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// The controllers that limit containers.
+// The controllers that limit machines.
 const (
 	Memory = "memory"
 	CPU    = "cpu"
@@ -49,19 +49,21 @@ func Hierarchies() ([]Hierarchy, error) {
 	return found, nil
 }
 
-// parse reads proc_pid_mountinfo(5); a tree that is mounted twice counts once.
+// parse reads proc_pid_mountinfo(5); a tree that is mounted twice counts once, and
+// one that is read-only, as in many containers, is of no use.
 func parse(mountinfo string) []Hierarchy {
 	var found []Hierarchy
 	seen := map[string]bool{}
 	for line := range strings.Lines(mountinfo) {
 		mount, super, ok := strings.Cut(line, " - ")
 		fields, kind := strings.Fields(mount), strings.Fields(super)
-		const device, point, options = 2, 4, 2
-		if !ok || len(fields) <= point || len(kind) <= options || seen[fields[device]] {
+		const device, point, flags, options = 2, 4, 5, 2
+		if !ok || len(fields) <= flags || len(kind) <= options || seen[fields[device]] {
 			continue
 		}
 		settings := strings.Split(kind[options], ",")
-		if kind[0] != "cgroup" && kind[0] != "cgroup2" || slices.Contains(settings, "cpuset") {
+		if kind[0] != "cgroup" && kind[0] != "cgroup2" || slices.Contains(settings, "cpuset") ||
+			slices.Contains(strings.Split(fields[flags], ","), "ro") {
 			continue
 		}
 		seen[fields[device]] = true
@@ -74,7 +76,7 @@ func parse(mountinfo string) []Hierarchy {
 	return found
 }
 
-// limiters are those of the controllers that limit containers.
+// limiters are those of the controllers that limit machines.
 func limiters(controllers []string) []string {
 	return slices.DeleteFunc(slices.Clone(controllers), func(c string) bool { return !slices.Contains(limiting, c) })
 }

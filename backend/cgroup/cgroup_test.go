@@ -15,10 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
-
-func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, func() func() { return func() {} })) }
 
 func TestHierarchiesOfAHost(t *testing.T) {
 	const hybrid = `30 29 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
@@ -29,6 +27,7 @@ func TestHierarchiesOfAHost(t *testing.T) {
 35 29 0:27 / /again/memory rw - cgroup cgroup rw,memory
 36 29 0:31 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
 37 29 8:1 / / rw - ext4 /dev/sda1 rw
+38 29 0:32 / /sys/fs/cgroup/blkio ro,nosuid - cgroup cgroup rw,blkio
 `
 	got := parse(hybrid)
 	require.Equal(t, []Hierarchy{
@@ -49,15 +48,19 @@ func slice() string { return fmt.Sprintf("mayfly-test-%d.slice", os.Getpid()) }
 // enter starts a shell in a new group.
 func enter(t *testing.T, limits Limits, script string) (Group, *exec.Cmd) {
 	t.Helper()
-	sandbox.Need(t)
+	need.Root(t)
 	hierarchies, err := Hierarchies()
 	require.NoError(t, err)
 	if len(hierarchies) == 0 {
 		t.Skip("no control groups are mounted")
 	}
 	g := New(hierarchies, slice(), strings.ToLower(t.Name()))
-	join, err := g.Make(limits)
+	entries, err := g.Make(limits)
 	require.NoError(t, err)
+	var join []string
+	for _, entry := range entries {
+		join = append(join, entry.Processes())
+	}
 	t.Cleanup(func() {
 		end(t, g)
 		RemoveSlice(hierarchies, slice())
@@ -80,7 +83,7 @@ func end(t *testing.T, g Group) {
 
 func needs(t *testing.T, controller string) {
 	t.Helper()
-	sandbox.Need(t)
+	need.Root(t)
 	hierarchies, err := Hierarchies()
 	require.NoError(t, err)
 	for _, lacking := range Lacking(hierarchies) {

@@ -29,7 +29,7 @@ func New(hierarchies []Hierarchy, slice, name string) Group {
 	return Group{hierarchies, slice, name}
 }
 
-// inner is the group below the one with the limits in which the container begins.
+// inner is the group below the one with the limits in which the machine begins.
 // A container whose root is the host's could write to the group that it begins
 // in, but not to one above.
 const inner = "machine"
@@ -43,9 +43,24 @@ type Limits struct {
 
 func (g Group) dir(h Hierarchy) string { return filepath.Join(h.Dir, g.slice, g.name) }
 
-// Make makes the group with its limits, and returns the files to which a
-// process writes its pid to be in it. What is there already stays.
-func (g Group) Make(limits Limits) (join []string, err error) {
+// Entry is where a process enters a group in one hierarchy.
+type Entry struct {
+	// Dir is the group's directory.
+	Dir string
+	// Unified is version 2.
+	Unified bool
+}
+
+// Processes is the file to which a process writes its pid to be in the group.
+func (e Entry) Processes() string { return filepath.Join(e.Dir, "cgroup.procs") }
+
+// EnterThread moves one thread of this process into a group of version 1. The
+// processes that it starts are born there.
+func (e Entry) EnterThread(tid int) error { return write(filepath.Join(e.Dir, "tasks"), strconv.Itoa(tid)) }
+
+// Make makes the group with its limits, and returns where a process enters it.
+// What is there already stays.
+func (g Group) Make(limits Limits) (entries []Entry, err error) {
 	for _, h := range g.hierarchies {
 		if err := g.makeIn(h); err != nil {
 			return nil, fmt.Errorf("making control group %s: %w", g.name, err)
@@ -53,9 +68,9 @@ func (g Group) Make(limits Limits) (join []string, err error) {
 		if err := g.limit(h, limits); err != nil {
 			return nil, fmt.Errorf("limiting control group %s: %w", g.name, err)
 		}
-		join = append(join, filepath.Join(g.dir(h), inner, "cgroup.procs"))
+		entries = append(entries, Entry{filepath.Join(g.dir(h), inner), h.Unified})
 	}
-	return join, nil
+	return entries, nil
 }
 
 // makeTries bounds how often making a group is tried again when another process
@@ -253,5 +268,15 @@ func List(hierarchies []Hierarchy, slice string) ([]string, error) {
 func RemoveSlice(hierarchies []Hierarchy, slice string) {
 	for _, h := range hierarchies {
 		_ = unix.Rmdir(filepath.Join(h.Dir, slice))
+	}
+}
+
+// Properties are the limits as properties of a systemd unit, see
+// systemd.resource-control(5).
+func (l Limits) Properties() []string {
+	return []string{
+		"MemoryMax=" + strconv.FormatInt(l.Memory, 10), "MemorySwapMax=0",
+		"CPUQuota=" + strconv.Itoa(l.CPUs*100) + "%",
+		"TasksMax=" + strconv.Itoa(l.PIDs),
 	}
 }

@@ -1,0 +1,208 @@
+// Package claim keeps who has what of a limited stock, such as addresses, in a
+// directory that all pools of a host share: one small file for each claim, its
+// name what is claimed, its content the owner. Several processes may use the
+// directory at once. What is claimed, and whether the kernel agrees, is its
+// users' business.
+package claim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+)
+
+// ErrNoneLeft says that all of the stock is claimed.
+var ErrNoneLeft = errors.New("every one is taken")
+
+// patience bounds the wait for the lock where the caller gives no context. A
+// holder needs milliseconds, more on a busy disk; one that needs longer than this
+// is stopped or stuck.
+const patience = time.Minute
+
+// Stock is what a book gives out. The names of all stocks in one directory differ.
+type Stock struct {
+	// Name is part of a file's name: that of the file with the name given last.
+	Name string
+	// Size is how many there are.
+	Size int
+	// After is the next of the stock, and its first after the last one and after
+	// what is not of the stock.
+	After func(name string) string
+	// Valid tells the names of any stock of this kind from other files.
+	Valid func(name string) bool
+	// Busy, if there is such a function, says that one is in use although nobody has
+	// claimed it here.
+	Busy func(name string) bool
+}
+
+// Book is the list of claims. It keeps nothing in memory: all of it is in the
+// directory, and every change is made under a lock there that the kernel releases
+// when its holder dies.
+type Book struct {
+	dir   string
+	stock Stock
+}
+
+// New returns the book in dir. The first Take makes the directory; until then
+// nothing is claimed.
+func New(dir string, stock Stock) *Book { return &Book{dir, stock} }
+
+// Take gives the owner the next free one after the one given last, so that what
+// was just given back rests before somebody else has it. An owner that takes
+// twice holds two.
+func (b *Book) Take(ctx context.Context, owner string) (string, error) {
+	if owner == "" {
+		return "", errors.New("owner is empty")
+	}
+	if err := ctx.Err(); err != nil { // a lock that is free does not look at it
+		return "", err
+	}
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return "", fmt.Errorf("making the directory of claims: %w", err)
+	}
+	lock, err := filelock.Acquire(ctx, b.lockFile())
+	if err != nil {
+		return "", err
+	}
+	defer lock.Release()
+
+	name := b.last()
+	for range b.stock.Size {
+		name = b.stock.After(name)
+		if b.stock.Busy != nil && b.stock.Busy(name) {
+			continue
+		}
+		taken, err := b.claim(name, owner)
+		if err != nil {
+			return "", err
+		}
+		if taken {
+			return name, b.remember(name)
+		}
+	}
+	return "", ErrNoneLeft
+}
+
+// Give gives back those of the names, as Held returns them, that are still the
+// owner's. It is idempotent.
+func (b *Book) Give(owner string, held []string) error {
+	if len(held) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	lock, err := filelock.Acquire(ctx, b.lockFile())
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+
+	var errs []error
+	for _, name := range held {
+		now, err := b.owner(name)
+		if err == nil && now == owner {
+			err = os.Remove(b.path(name))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Held returns what the owner has, in order, of every stock in the directory.
+func (b *Book) Held(owner string) ([]string, error) {
+	owners, err := b.Owners()
+	if err != nil {
+		return nil, err
+	}
+	var held []string
+	for name, o := range owners {
+		if o == owner {
+			held = append(held, name)
+		}
+	}
+	slices.Sort(held)
+	return held, nil
+}
+
+// Owners returns who has what, of every stock in the directory. It takes no lock,
+// so that nobody waits while it reads a file for each claim: what is taken or
+// given back meanwhile may be in it or not.
+func (b *Book) Owners() (map[string]string, error) {
+	entries, err := os.ReadDir(b.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing claims: %w", err)
+	}
+	owners := make(map[string]string)
+	for _, entry := range entries {
+		if !b.stock.Valid(entry.Name()) {
+			continue // the lock, or a memory of what was given last
+		}
+		owner, err := b.owner(entry.Name())
+		if err != nil {
+			return nil, err
+		}
+		if owner != "" {
+			owners[entry.Name()] = owner
+		}
+	}
+	return owners, nil
+}
+
+// owner returns who has claimed it, and nobody when it is free.
+func (b *Book) owner(name string) (string, error) {
+	text, err := os.ReadFile(b.path(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading who has %s: %w", name, err)
+	}
+	return string(text), nil
+}
+
+// claim writes the owner's name to the file unless somebody has claimed it. An
+// empty file is what a crash between making and writing it leaves, and means that
+// it is free. Nothing is synced: a power cut ends what claims are for too.
+func (b *Book) claim(name, owner string) (bool, error) {
+	f, err := os.OpenFile(b.path(name), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("taking %s: %w", name, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, fmt.Errorf("taking %s: %w", name, err)
+	}
+	if info.Size() > 0 {
+		return false, nil
+	}
+	if _, err := f.WriteString(owner); err != nil {
+		return false, fmt.Errorf("taking %s for %s: %w", name, owner, errors.Join(err, os.Remove(f.Name())))
+	}
+	return true, nil
+}
+
+// last returns what was given last; nothing when that is not known, after which
+// the first of the stock comes.
+func (b *Book) last() string {
+	text, _ := os.ReadFile(b.memory())
+	return string(text)
+}
+
+func (b *Book) remember(name string) error {
+	if err := os.WriteFile(b.memory(), []byte(name), 0o600); err != nil {
+		return fmt.Errorf("noting %s as given last: %w", name, err)
+	}
+	return nil
+}
+
+func (b *Book) lockFile() string { return filepath.Join(b.dir, "lock") }
+
+// memory is the file that names what was given last of this stock.
+func (b *Book) memory() string { return filepath.Join(b.dir, "last-"+b.stock.Name) }
+
+func (b *Book) path(name string) string { return filepath.Join(b.dir, name) }
