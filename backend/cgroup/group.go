@@ -36,7 +36,7 @@ const inner = "machine"
 
 // Limits are what all in a group may take together.
 type Limits struct {
-	Memory int64 // bytes
+	Memory int64 // bytes; 0 is no limit
 	CPUs   int
 	PIDs   int
 }
@@ -56,7 +56,9 @@ func (e Entry) Processes() string { return filepath.Join(e.Dir, "cgroup.procs") 
 
 // EnterThread moves one thread of this process into a group of version 1. The
 // processes that it starts are born there.
-func (e Entry) EnterThread(tid int) error { return write(filepath.Join(e.Dir, "tasks"), strconv.Itoa(tid)) }
+func (e Entry) EnterThread(tid int) error {
+	return write(filepath.Join(e.Dir, "tasks"), strconv.Itoa(tid))
+}
 
 // Make makes the group with its limits, and returns where a process enters it.
 // What is there already stays.
@@ -119,6 +121,9 @@ func (g Group) limit(h Hierarchy, l Limits) error {
 			CPU:    {{"cpu.max", quota + " " + strconv.Itoa(period)}},
 			PIDs:   {{"pids.max", pids}},
 		}
+	}
+	if l.Memory == 0 {
+		delete(settings, Memory)
 	}
 	for _, controller := range h.Controllers {
 		for _, setting := range settings[controller] {
@@ -274,8 +279,12 @@ func RemoveSlice(hierarchies []Hierarchy, slice string) {
 // Properties are the limits as properties of a systemd unit, see
 // systemd.resource-control(5).
 func (l Limits) Properties() []string {
+	memory := "infinity"
+	if l.Memory > 0 {
+		memory = strconv.FormatInt(l.Memory, 10)
+	}
 	return []string{
-		"MemoryMax=" + strconv.FormatInt(l.Memory, 10), "MemorySwapMax=0",
+		"MemoryMax=" + memory, "MemorySwapMax=0",
 		"CPUQuota=" + strconv.Itoa(l.CPUs*100) + "%",
 		"TasksMax=" + strconv.Itoa(l.PIDs),
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
@@ -37,7 +36,7 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	}
 	return append(findings,
 		doctor.FindProgram("unshare"), doctor.FindProgram("mount"),
-		b.checkCopies(ctx), checkGroups(), b.checkUsers())
+		b.checkCopies(ctx), process.CheckGroups(), b.checkUsers())
 }
 
 func (b *Backend) checkNspawn() doctor.Finding {
@@ -118,32 +117,6 @@ func tryOverlay(ctx context.Context, dir string) error {
 		return fmt.Errorf("an overlay cannot be mounted below %s: %w: %s", dir, err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-func checkGroups() doctor.Finding {
-	finding := doctor.Finding{Level: doctor.OK, What: "control groups"}
-	hierarchies, err := cgroup.Hierarchies()
-	switch {
-	case err != nil:
-		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), "mount /proc"
-		return finding
-	case len(hierarchies) == 0:
-		finding.Level = doctor.Missing
-		finding.Detail = "none are mounted, and without one a container cannot be ended for sure"
-		finding.Mend = "mount -t cgroup2 none /sys/fs/cgroup"
-		return finding
-	}
-	if lacking := cgroup.Lacking(hierarchies); len(lacking) > 0 {
-		finding.Level, finding.Detail = doctor.Warning, "workers have no limit on "+strings.Join(lacking, ", ")
-		finding.Mend = "boot the host with the unified hierarchy (systemd.unified_cgroup_hierarchy=1) " +
-			"and with cgroup_enable=memory"
-		return finding
-	}
-	finding.Detail = "memory, processors and processes of workers are limited"
-	if process.Systemd() {
-		finding.Detail += ", by scopes of systemd"
-	}
-	return finding
 }
 
 func (b *Backend) checkUsers() doctor.Finding {

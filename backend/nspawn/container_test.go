@@ -17,6 +17,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -86,7 +87,7 @@ func TestContainersAreApartFromEachOtherAndFromTheHost(t *testing.T) {
 }
 
 func TestMemoryAndProcessesAreLimited(t *testing.T) {
-	if lacking := checkGroups(); lacking.Level != doctor.OK {
+	if lacking := process.CheckGroups(); lacking.Level != doctor.OK {
 		t.Skip(lacking)
 	}
 	p, recipe := newPool(t, ext4Dir, "limits")

@@ -5,6 +5,7 @@ package process
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"time"
 
@@ -91,10 +92,14 @@ func scopeProperties(limits cgroup.Limits, pid int) []systemd.Property {
 	property := func(name string, value any) systemd.Property {
 		return systemd.Property{Name: name, Value: dbus.MakeVariant(value)}
 	}
+	memory := uint64(limits.Memory)
+	if memory == 0 {
+		memory = math.MaxUint64
+	}
 	return []systemd.Property{
 		systemd.PropDescription(description), systemd.PropSlice(Slice), systemd.PropPids(uint32(pid)),
 		property("CollectMode", "inactive-or-failed"),
-		property("MemoryMax", uint64(limits.Memory)), property("MemorySwapMax", uint64(0)),
+		property("MemoryMax", memory), property("MemorySwapMax", uint64(0)),
 		property("CPUQuotaPerSecUSec", uint64(limits.CPUs)*uint64(time.Second/time.Microsecond)),
 		property("TasksMax", uint64(limits.PIDs)),
 	}

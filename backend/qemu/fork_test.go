@@ -25,7 +25,9 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -98,12 +100,15 @@ func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
 		Accel: altered.Basis.Accel, CPUs: f.size.CPUs, Memory: f.size.Memory,
 		Kernel: f.golden.Kernel(), Initrd: f.golden.Initrd(), Root: f.golden.Root,
 		Disk: altered.Disk(), Format: altered.Format, MemoryFile: altered.Memory(), MemoryUse: vmm.Written,
-		State: filepath.Join(altered.Dir, "saved"), Incoming: true, Network: true,
+		Backing: f.golden.Dir, State: filepath.Join(altered.Dir, "saved"), Incoming: true, Network: true,
 	}
 	at := stage.Stage{Pool: f.options.Pool, WorkersDir: f.options.WorkersDir, Network: f.network, Destroy: f.Destroy}
 	require.NoError(t, at.Run(t.Context(), "altering "+f.options.Pool, func(at stage.Place) error {
 		spec.Console = filepath.Join(at.Dir, "console.log")
-		m, err := f.driver.Launch(vmm.Place{ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: f.tag().Value(at.ID)}, spec)
+		m, err := f.driver.Launch(vmm.Place{
+			ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: f.tag().Value(at.ID),
+			User: user.First, Units: process.Units{WorkersDir: f.options.WorkersDir},
+		}, spec)
 		if err != nil {
 			return err
 		}

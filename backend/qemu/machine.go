@@ -60,10 +60,11 @@ func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
 		}
 		files = append(files, file)
 	}
+	readOnly := d.versions.of(d.binary()).mapsReadOnly()
 	child, err := place.Start(process.Command{
-		Path: d.binary(), Arguments: arguments(place.Tag, spec),
+		Path: d.binary(), Arguments: arguments(place.Tag, spec, readOnly),
 		Files: files, Output: filepath.Join(place.Dir, outputFile),
-	})
+	}, spec, spec.Files(place.Dir, readOnly))
 	if err != nil {
 		return nil, err
 	}

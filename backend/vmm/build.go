@@ -59,7 +59,7 @@ func (b *Backend) prebuild(
 		spec := draftSpec(recipe, golden).in(at.Dir)
 		spec.Accel, spec.Seed = accel, seed
 		spec.Disk, spec.Console = golden.Disk(), filepath.Join(golden.Dir, buildLog)
-		m, err := b.launch(at, spec)
+		m, err := b.launch(ctx, at, spec)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,10 @@ func (b *Backend) prebuild(
 		if err != nil {
 			return err
 		}
-		return m.awaitPowerOff(ctx)
+		if err := m.awaitPowerOff(ctx); err != nil {
+			return err
+		}
+		return b.reclaim(ctx, at.ID, spec.Disk, spec.Console)
 	})
 	return root, err
 }

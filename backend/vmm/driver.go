@@ -4,7 +4,9 @@ package vmm
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
@@ -101,12 +103,23 @@ type Place struct {
 	Namespace string
 	// Tag is the value of the option in Traits.Tag.
 	Tag string
+	// User is the user on the host that it runs as, and Units has its control group.
+	User  int
+	Units process.Units
 }
 
-// Start starts the program of a machine, with what the place decides.
-func (p Place) Start(c process.Command) (*process.Process, error) {
+// Start starts the program of a machine, confined to what the place decides and the
+// spec needs. The files are those of the spec, with what the driver adds.
+func (p Place) Start(c process.Command, s Spec, files Files) (*process.Process, error) {
+	if err := files.handTo(p.User); err != nil {
+		return nil, fmt.Errorf("giving the machine of %s its files: %w", p.ID, err)
+	}
 	c.Namespace = p.Namespace
-	return process.Start(process.InScope(c, "mayfly-"+p.ID))
+	c.Confinement = &process.Confinement{
+		User: p.User, Read: files.Read, Write: slices.Concat(files.Own, files.Opened), Devices: s.devices(),
+		Unit: p.Units.Name(p.ID), Limits: s.limits(),
+	}
+	return process.Start(c)
 }
 
 // MemoryUse says how a machine uses the file that its memory is in.

@@ -55,6 +55,7 @@ type machine struct {
 	how     string
 	spec    Spec
 	traits  Traits
+	// process is nil for an orphan whose process has ended: it can only be destroyed.
 	process *process.Process
 	// monitor is nil for a machine that an earlier plugin process started.
 	monitor Monitor
@@ -67,9 +68,21 @@ var _ backend.Machine = (*machine)(nil)
 func (m *machine) ID() string              { return m.id }
 func (m *machine) Address() netip.AddrPort { return m.address }
 func (m *machine) How() string             { return m.how }
-func (m *machine) Done() <-chan struct{}   { return m.process.Done() }
+
+// ended is a closed channel.
+var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+func (m *machine) Done() <-chan struct{} {
+	if m.process == nil {
+		return ended
+	}
+	return m.process.Done()
+}
 
 func (m *machine) Err() error {
+	if m.process == nil {
+		return fmt.Errorf("%w: %s has ended", guest.ErrGone, m.traits.Name)
+	}
 	err := m.process.Err()
 	if err == nil {
 		return nil

@@ -94,7 +94,7 @@ func (d *played) Launch(place Place, spec Spec) (Monitor, error) {
 	child, err := place.Start(process.Command{
 		Path: "/bin/sh", Arguments: []string{"-c", "read end <&3; exit 0", "tag", place.Tag},
 		Files: []*os.File{life}, Output: filepath.Join(place.Dir, "shell.log"),
-	})
+	}, spec, spec.Files(place.Dir, true))
 	if err != nil {
 		return nil, err
 	}
@@ -211,6 +211,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	need.Programs(t, "qemu-img")
+	need.Root(t)
 	dir := t.TempDir()
 	b := &bench{driver: &played{}, size: backend.Size{CPUs: 1, Memory: 1 << 20}, dir: dir}
 	b.golden = image.Golden{Dir: filepath.Join(dir, "golden"), Manifest: image.Manifest{Digest: "d"}}

@@ -36,19 +36,27 @@ func (b *Backend) Suspend(ctx context.Context, id string) error {
 	if m == nil || !m.inUse.Load() {
 		return fmt.Errorf("suspending %s: no machine of this process", id)
 	}
-	if err := m.suspend(ctx); err != nil {
+	if err := b.suspend(ctx, m); err != nil {
 		b.keep(m)
 		return fmt.Errorf("suspending %s: %w", id, m.explain(err))
 	}
 	return nil
 }
 
-func (m *machine) suspend(ctx context.Context) error {
+// suspend gives the machine's user back as well: without a process it needs none,
+// and its files are handed to another when it is resumed.
+func (b *Backend) suspend(ctx context.Context, m *machine) error {
 	platform, err := template.NewPlatform(m.spec.Accel, m.traits.Binary)
 	if err != nil {
 		return err
 	}
 	if err := m.save(ctx); err != nil {
+		return err
+	}
+	if err := b.reclaim(ctx, m.id, m.spec.State, m.spec.Disk); err != nil {
+		return err
+	}
+	if err := b.vacate(ctx, m.id); err != nil {
 		return err
 	}
 	// A fork's memory was saved whole, and is its own from then on.
@@ -95,7 +103,7 @@ func (b *Backend) resume(ctx context.Context, spec backend.Spec) (*machine, erro
 			return nil, err
 		}
 	}
-	m, err := b.launch(placeOf(spec), saved.Spec.in(spec.Dir))
+	m, err := b.launch(ctx, placeOf(spec), saved.Spec.in(spec.Dir))
 	if err != nil {
 		return nil, err
 	}

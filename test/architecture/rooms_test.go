@@ -26,15 +26,16 @@ type room struct {
 var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
-// They import nothing of this module, but for doctor, which looks programs up.
-var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
+// They import nothing of this module, but that doctor looks programs up, and claim
+// takes locks.
+var ground = []string{"claim", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
 	"teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
 
 // builders are what a backend that boots its own images builds them with.
-var builders = []string{"backend/bootlog", "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild"}
+var builders = []string{"backend/bootlog", "backend/cgroup", "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild"}
 
 // driver is what a driver of virtual machines may import: the flow calls it, and
 // it calls nothing of the flow's surroundings.
@@ -43,6 +44,7 @@ var driver = []string{"backend/process", "backend/vmm/...", "image/disk"}
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
 	// The ground floor.
+	{pattern: "claim", imports: []string{"filelock"}},
 	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
 	{pattern: "filelock"},
 	{pattern: "hostmemory"},
@@ -79,7 +81,10 @@ var rooms = []room{
 	// Sources become disks and seeds.
 	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source/...", "cloudinit/seed")...)},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
-	{pattern: "backend/process", imports: contracts},
+	{pattern: "backend/cgroup"},
+	{pattern: "backend/user", imports: []string{"image"}}, // whose ids of containers it keeps clear of
+	// What is started is put into a group, and found by the users that machines have.
+	{pattern: "backend/process", imports: union(contracts, "backend/cgroup", "backend/user")},
 	{pattern: "backend/stage", imports: contracts},
 	// Machines of a foreign tool, without our agent: they are prebuilt over SSH, and the tool imports the disks of images.
 	{pattern: "backend/foreigntool", imports: union(contracts, "backend/stage", "guest/remote", "image/cache")},
@@ -90,9 +95,10 @@ var rooms = []room{
 	// The one flow of virtual machines knows no driver. Drivers' tests start machines without it.
 	{pattern: "backend/vmm/kvm", imports: []string{"backend/process"}},
 	{pattern: "backend/vmm/template", imports: contracts},
-	{pattern: "backend/vmm", imports: union(contracts, union(builders, "image/disk")...)},
-	{pattern: "backend/qemu/...", imports: union(contracts, driver...), tests: []string{"backend/stage"}},
-	{pattern: "backend/cloudhypervisor/...", imports: union(contracts, driver...), tests: []string{"backend/stage"}},
+	{pattern: "backend/vmm", imports: union(contracts, union(builders, "backend/user", "image/disk")...)},
+	{pattern: "backend/qemu/...", imports: union(contracts, driver...), tests: []string{"backend/stage", "backend/user"}},
+	{pattern: "backend/cloudhypervisor/...", imports: union(contracts, driver...),
+		tests: []string{"backend/stage", "backend/user"}},
 	// A backend builds images, and starts processes.
 	{pattern: "backend/...", imports: union(contracts, builders...)},
 

@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
@@ -78,6 +80,16 @@ func TestOptionsThatTheRealProgramHasNotAreRefused(t *testing.T) {
 	require.Equal(t, 2, exit.ExitCode())
 }
 
+// nobody is the user that the program runs as when we are root.
+const nobody = 65534
+
+// TestPowerIsRefused starts it as we are.
+func TestPowerIsRefused(t *testing.T) {
+	out, err := exec.Command(binary(t), "--api-socket", "fd=0").CombinedOutput()
+	require.Error(t, err)
+	require.Regexp(t, "runs as root|could get new privileges", string(out))
+}
+
 // api is a running program and a way to call it.
 type api struct {
 	socket string
@@ -98,8 +110,11 @@ func start(t *testing.T) api {
 	events, err := os.Create(filepath.Join(dir, "events"))
 	require.NoError(t, err)
 	defer events.Close()
-	cmd := exec.Command(binary(t), "--api-socket", "fd=3", "--event-monitor", "fd=4",
-		"--log-file", filepath.Join(dir, "log"))
+	need.Programs(t, "setpriv")
+	cmd := exec.Command("setpriv", "--no-new-privs", binary(t), "--api-socket", "fd=3", "--event-monitor", "fd=4")
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
 	cmd.ExtraFiles = []*os.File{file, events}
 	require.NoError(t, cmd.Start())
 	go func() { a.done <- cmd.Wait() }()
