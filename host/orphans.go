@@ -60,7 +60,7 @@ func findOrphans(ctx context.Context, c config.Config, candidates []Assembly) (o
 		}
 	}
 	errs = append(errs, found.addDirectories(c))
-	for _, list := range []*[]string{&found.leases, &found.shared} { // backends may share a kind of network
+	for _, list := range []*[]string{&found.machines, &found.leases, &found.shared} { // backends may share a kind
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}

@@ -213,6 +213,9 @@ const wait = `read -r line <&9 && exec 9<&- && exec "$@"`
 // joinScope has the child wait until systemd has moved it into a scope.
 func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
 	const descriptor = 9
+	if _, err := exec.LookPath(cmd.Path); err != nil { // the shell would say so where nobody hears it
+		return joining{}, err
+	}
 	gate, open, err := os.Pipe()
 	if err != nil {
 		return joining{}, fmt.Errorf("a pipe to have the program wait: %w", err)
