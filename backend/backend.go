@@ -119,6 +119,14 @@ type Size struct {
 	Memory int64
 }
 
+// Costed is a backend whose machines take something else of the host than their
+// size.
+type Costed interface {
+	// Cost is what a machine of a size takes of the host at most, the program that
+	// runs it included.
+	Cost(size Size) Size
+}
+
 // Console is a backend that keeps the boot log of its machines.
 type Console interface {
 	// ConsolePath is the file that holds the boot log of the worker whose

@@ -108,7 +108,7 @@ func (h *Host) withPool(
 	if err != nil {
 		return err
 	}
-	if err := found.remove(ctx, records, all); err != nil {
+	if err := found.remove(ctx, c, records, all); err != nil {
 		return err
 	}
 	defer func() {

@@ -45,6 +45,10 @@ func (h *Host) OpenPool(
 		return nil, err
 	}
 	recipe.Form = a.Form
+	share, err := budgetOf(c)
+	if err != nil {
+		return nil, err
+	}
 	records, unlock, err := take(ctx, c, store.Open, wait)
 	if err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func (h *Host) OpenPool(
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
 	}, pool.Parts{
-		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log,
+		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Budget: share,
 		Orphans: othersOrphans(ctx, all, a.Name, log),
 	})}
 	if err := p.Open(ctx); err != nil {

@@ -90,7 +90,7 @@ func (h *Host) sweepPool(
 	}
 	result.LeftOver, result.Suspended = found.list(), append(result.Suspended, found.suspended...)
 	if err == nil && do.Remove {
-		err = found.remove(ctx, records, all)
+		err = found.remove(ctx, c, records, all)
 	}
 	if c.Pool == config.PoolImages {
 		names, imageErr := h.Images(c.ImagesDir()).Orphans(do.Remove) // after the machines that build them

@@ -32,6 +32,14 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
 	}
 	clock.lap(PhaseWaitImage)
+	record := store.Record{
+		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
+		ImageDigest: golden.Digest, User: p.config.Recipe.User,
+	}
+	if err := p.awaitBudget(ctx, p.cost(), record); err != nil {
+		return nil, err
+	}
+	clock.lap(PhaseWaitBudget)
 	began, err := p.starts.acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for a start slot: %w", err)
@@ -39,7 +47,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	defer p.starts.release()
 	clock.lap(PhaseWaitStart)
 
-	machine, record, err := p.start(ctx, w, golden, clock)
+	machine, record, err := p.start(ctx, w, golden, record, clock)
 	if err != nil {
 		if ctx.Err() == nil { // else it was cancelled, which says nothing about the next one
 			p.starts.failed(began)
@@ -57,15 +65,11 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 // start takes a worker from its golden image to ready, within the start
 // timeout.
 func (p *Pool) start(
-	ctx context.Context, w *worker, golden image.Golden, clock *stopwatch,
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (backend.Machine, store.Record, error) {
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
-	record := store.Record{
-		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
-		ImageDigest: golden.Digest, User: p.config.Recipe.User,
-	}
 	machine, err := p.startMachine(ctx, w, golden, &record, clock)
 	if err != nil {
 		return nil, record, because(ctx, err)

@@ -21,7 +21,7 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.network.Open(ctx); err != nil {
 		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
 	}
-	adopted, err := p.adopt()
+	adopted, err := p.adopt(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for suspended workers of pool %s: %w", p.config.Name, err)
 	}
@@ -45,8 +45,8 @@ func (p *Pool) buildGolden() {
 	})
 }
 
-// orphans lists every worker of which the store, the backend, another backend or
-// the network knows anything, except those that were adopted.
+// orphans lists every worker of which the store, the backend, another backend, the
+// network or the budget knows anything, except those that were adopted.
 func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, error) {
 	found := make(map[string]struct{})
 	recorded, err := p.store.List()
@@ -57,7 +57,11 @@ func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, 
 	if err != nil {
 		return nil, fmt.Errorf("finding leases: %w", err)
 	}
-	for _, id := range slices.Concat(recorded, leased) {
+	holding, err := p.budget.Find()
+	if err != nil {
+		return nil, fmt.Errorf("finding what workers hold of the host: %w", err)
+	}
+	for _, id := range slices.Concat(recorded, leased, holding) {
 		found[id] = struct{}{}
 	}
 	machines, err := p.backend.Find(ctx)

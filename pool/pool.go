@@ -54,6 +54,9 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
+	// Budget is what the workers of all pools of the host share; without one,
+	// nothing of this pool waits for room on the host.
+	Budget Budget
 	// Orphans are machines of the pool that another backend than Backend has made:
 	// how each is removed, by worker. The directories are the pool's.
 	Orphans map[string]teardown.Steps
@@ -82,6 +85,7 @@ type Pool struct {
 	access  Access
 	store   *store.Store
 	log     *slog.Logger
+	budget  Budget
 
 	// othersOrphans are those that the backend does not know.
 	othersOrphans map[string]teardown.Steps
@@ -117,6 +121,7 @@ func New(config Config, parts Parts) *Pool {
 		access:  parts.Access,
 		store:   parts.Store,
 		log:     parts.Log,
+		budget:  parts.Budget,
 
 		othersOrphans: parts.Orphans,
 
@@ -127,6 +132,9 @@ func New(config Config, parts Parts) *Pool {
 		reaping: reaping,
 		giveUp:  giveUp,
 		workers: make(map[string]*worker),
+	}
+	if p.budget == nil {
+		p.budget = unlimited{}
 	}
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p

@@ -90,6 +90,9 @@ func (p *Pool) suspend(ctx context.Context, w *worker) error {
 	if err := p.save(ctx, record); err != nil {
 		return fmt.Errorf("suspending %s: %w", w.id, err)
 	}
+	if err := p.budget.Hold(ctx, w.id, p.costSuspended()); err != nil {
+		return fmt.Errorf("suspending %s: %w", w.id, err)
+	}
 	p.move(w, Suspending, Suspended, nil, record)
 	p.log.Info("worker is suspended", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -120,19 +123,22 @@ func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.Canc
 	return beyond, func() { stop(); cancel() }
 }
 
-// awaitResume waits until a suspended worker is asked to run again, and for a
-// start slot, and resumes it. A worker that only waits when the pool closes stays
-// suspended.
+// awaitResume waits until a suspended worker is asked to run again, for room on
+// the host and for a start slot, and resumes it. A worker that only waits when the
+// pool closes stays suspended.
 func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, error) {
 	var began time.Time
 	var err error
 	select {
 	case <-w.toggle:
-		began, err = p.starts.acquire(ctx)
+		began, err = p.awaitStart(ctx, w)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	if err != nil { // ctx has ended
+	if err != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("resuming %s: %w", w.id, err)
+	}
+	if err != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if w.state != Deleting {
@@ -154,6 +160,15 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 	return machine, nil
 }
 
+// awaitStart waits for what a resumed worker takes of the host, and for a start
+// slot. As long as it waits the record says suspended, as nothing is used up yet.
+func (p *Pool) awaitStart(ctx context.Context, w *worker) (began time.Time, err error) {
+	if err := p.awaitBudget(ctx, p.cost(), w.record); err != nil {
+		return time.Time{}, err
+	}
+	return p.starts.acquire(ctx)
+}
+
 // resume takes a worker from suspended to ready. The record says so before
 // anything else, because what was saved is used up as soon as the machine runs.
 func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine, store.Record, error) {
@@ -161,7 +176,7 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
-	record.State = string(Resuming)
+	record.State, record.Reason = string(Resuming), ""
 	if err := p.store.Save(record); err != nil {
 		return nil, record, err
 	}
@@ -184,7 +199,7 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 
 // adopt takes over the workers that an earlier process suspended, and returns
 // their ids. One that cannot be resumed here is an orphan like any other.
-func (p *Pool) adopt() (map[string]bool, error) {
+func (p *Pool) adopt(ctx context.Context) (map[string]bool, error) {
 	ids, err := p.store.List()
 	if err != nil {
 		return nil, err
@@ -204,10 +219,14 @@ func (p *Pool) adopt() (map[string]bool, error) {
 			continue
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
+		// The last process may have been killed before or after it held less.
+		if err := p.budget.Hold(ctx, id, p.costSuspended()); err != nil {
+			return nil, err
+		}
 		p.mu.Lock()
-		ctx, w := p.newWorker(id, Suspended, record.CreatedAt)
+		life, w := p.newWorker(id, Suspended, record.CreatedAt)
 		w.record = record
-		p.running.Go(func() { p.live(ctx, w, p.awaitResume) })
+		p.running.Go(func() { p.live(life, w, p.awaitResume) })
 		p.mu.Unlock()
 		adopted[id] = true
 	}

@@ -23,9 +23,9 @@ func Host() *host.Host {
 	return h
 }
 
-func buildSynthetic(config.Config, *slog.Logger) (host.Assembly, error) {
+func buildSynthetic(c config.Config, _ *slog.Logger) (host.Assembly, error) {
 	return host.Assembly{
-		Backend: synthetic.New(synthetic.Options{}),
+		Backend: synthetic.New(synthetic.Options{Reserve: c.Synthetic.Reserve}),
 		Network: network.None{},
 		Access:  access.SSH{},
 	}, nil

@@ -98,7 +98,8 @@ var rooms = []room{
 
 	// What is on top: what is done on a host, the plugin and the commands.
 	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in
-	{pattern: "host", imports: union(contracts, "pool", "pool/store", "provider/config")},
+	{pattern: "host/budget", imports: []string{"pool"}},                  // what the pool asks for, done
+	{pattern: "host", imports: union(contracts, "host/budget", "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
 		"provider", "provider/config", "wiring")},
