@@ -36,7 +36,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
 		ImageDigest: golden.Digest, User: p.config.Recipe.User,
 	}
-	if err := p.awaitBudget(ctx, p.cost(), record); err != nil {
+	if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
 		return nil, err
 	}
 	clock.lap(PhaseWaitBudget)
@@ -97,6 +97,11 @@ func (p *Pool) startMachine(
 		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, err)
 	}
 	record.Address, record.How = machine.Address(), machine.How()
+	if record.How == backend.Clone { // a fork may have been expected
+		if err := p.budget.Raise(ctx, map[string]int64{spec.ID: p.cost().Memory}); err != nil {
+			return nil, err
+		}
+	}
 	if b, ok := p.backend.(backend.Accelerated); ok {
 		record.Acceleration, _ = b.Acceleration()
 	}

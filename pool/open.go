@@ -21,7 +21,7 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.network.Open(ctx); err != nil {
 		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
 	}
-	adopted, err := p.adopt(ctx)
+	adopted, err := p.adopt()
 	if err != nil {
 		return fmt.Errorf("looking for suspended workers of pool %s: %w", p.config.Name, err)
 	}
@@ -32,7 +32,8 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
-	if !p.spawn(p.buildGolden) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
+	p.rememberForks()
+	if !p.spawn(p.buildGolden) || !p.spawn(p.keepMeter) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
 		return ErrClosing
 	}
 	return nil

@@ -91,6 +91,7 @@ type Pool struct {
 	othersOrphans map[string]teardown.Steps
 
 	golden *golden
+	forks  pastForks
 	starts *starts
 	// demand says that spares may be wanted.
 	demand chan struct{}

@@ -131,7 +131,7 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 	p.mu.Lock()
 	id := p.newID()
 	p.mu.Unlock()
-	fits, err := p.budget.ReserveSpare(ctx, id, p.cost())
+	fits, err := p.budget.ReserveSpare(ctx, id, p.costOfStart(ctx, golden))
 	if err != nil {
 		return fmt.Errorf("making spare %s: %w", id, err)
 	}

@@ -90,9 +90,6 @@ func (p *Pool) suspend(ctx context.Context, w *worker) error {
 	if err := p.save(ctx, record); err != nil {
 		return fmt.Errorf("suspending %s: %w", w.id, err)
 	}
-	if err := p.budget.Hold(ctx, w.id, p.costSuspended()); err != nil {
-		return fmt.Errorf("suspending %s: %w", w.id, err)
-	}
 	p.move(w, Suspending, Suspended, nil, record)
 	p.log.Info("worker is suspended", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -106,6 +103,10 @@ func (p *Pool) save(ctx context.Context, record store.Record) error {
 		return err
 	}
 	if err := suspender.Park(ctx, record.ID); err != nil {
+		return err
+	}
+	// Whoever finds the record has no machine to look for any more, nor its memory.
+	if err := p.budget.Reserve(ctx, record.ID, p.costSuspended(), func(string) {}); err != nil {
 		return err
 	}
 	return p.store.Save(record)
@@ -199,7 +200,7 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 
 // adopt takes over the workers that an earlier process suspended, and returns
 // their ids. One that cannot be resumed here is an orphan like any other.
-func (p *Pool) adopt(ctx context.Context) (map[string]bool, error) {
+func (p *Pool) adopt() (map[string]bool, error) {
 	ids, err := p.store.List()
 	if err != nil {
 		return nil, err
@@ -219,14 +220,10 @@ func (p *Pool) adopt(ctx context.Context) (map[string]bool, error) {
 			continue
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
-		// The last process may have been killed before or after it held less.
-		if err := p.budget.Hold(ctx, id, p.costSuspended()); err != nil {
-			return nil, err
-		}
 		p.mu.Lock()
-		life, w := p.newWorker(id, Suspended, record.CreatedAt)
+		ctx, w := p.newWorker(id, Suspended, record.CreatedAt)
 		w.record = record
-		p.running.Go(func() { p.live(life, w, p.awaitResume) })
+		p.running.Go(func() { p.live(ctx, w, p.awaitResume) })
 		p.mu.Unlock()
 		adopted[id] = true
 	}

@@ -70,6 +70,7 @@ var (
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 	_ backend.Metered     = (*Backend)(nil)
+	_ backend.Costed      = (*Backend)(nil)
 )
 
 // New returns the backend of one pool. It touches nothing.
@@ -87,6 +88,16 @@ func New(driver Driver, options Options) *Backend {
 		templates: template.Shelf{Dir: options.TemplatesDir},
 		machines:  map[string]*machine{}, stock: map[string]stocked{},
 	}
+}
+
+// overhead is what the program that runs a machine takes beside the machine's
+// memory, in bytes: most of it is for emulated devices and translated code.
+const overhead = 128 << 20
+
+// Cost is what a machine takes that uses all of its memory.
+func (b *Backend) Cost(size backend.Size) backend.Size {
+	size.Memory += overhead
+	return size
 }
 
 // Start forks a worker from the template; where there is none, or it is broken,

@@ -1,7 +1,6 @@
 package budget
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,82 +8,97 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
-// book is a directory with a file for each worker that holds something, named by
-// its id. Whoever writes holds the budget's lock.
+// book is a directory with an empty file for each worker that holds something.
+// Its name is all that there is: ID,MEMORY,CPUS,DISK, in bytes where it is a size.
+// So the book is read by listing the directory, however many workers there are, and
+// a change is a rename, which nobody finds half done. Whoever writes holds the
+// budget's lock.
 type book struct{ dir string }
 
-// read returns what each worker holds. A file that cannot be understood, such as
-// one that a power cut emptied, holds nothing, but its worker is in the result:
-// teardown gives it back like any other.
-func (b book) read() (map[string]pool.Cost, error) {
+// page is what the book says of one worker.
+type page struct {
+	pool.Cost
+	name string
+}
+
+// read returns what each worker holds. A name that nobody wrote, but that begins with
+// the id of a worker, holds nothing, and is given back like any other.
+func (b book) read() (map[string]page, error) {
 	entries, err := os.ReadDir(b.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing what workers hold of the host: %w", err)
 	}
-	held := make(map[string]pool.Cost, len(entries))
+	held := make(map[string]page, len(entries))
 	for _, entry := range entries {
-		id := entry.Name()
-		if !workerid.Valid(id) {
-			continue // the beginning of a file that was never finished
+		if id, cost, ok := parseName(entry.Name()); ok {
+			held[id] = page{cost, entry.Name()}
 		}
-		text, err := os.ReadFile(filepath.Join(b.dir, id))
-		if errors.Is(err, fs.ErrNotExist) { // the reader has no lock
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading what %s holds of the host: %w", id, err)
-		}
-		held[id] = parseCost(text)
 	}
 	return held, nil
 }
 
-// parseCost reads a file of the book. Nobody holds less than nothing.
-func parseCost(text []byte) pool.Cost {
-	var cost pool.Cost
-	if err := json.Unmarshal(text, &cost); err != nil || cost.Memory < 0 || cost.CPUs < 0 || cost.Disk < 0 {
-		return pool.Cost{}
-	}
-	return cost
-}
-
-// write replaces the whole file at once, for those who read without the lock and
-// for a process that is killed meanwhile.
-func (b book) write(id string, cost pool.Cost) error {
+func (b book) write(held map[string]page, id string, cost pool.Cost) error {
 	if !workerid.Valid(id) {
 		return fmt.Errorf("%q is not a valid worker id", id)
 	}
-	text, err := json.Marshal(cost)
+	name := filepath.Join(b.dir, formatName(id, cost))
+	var err error
+	if before, ok := held[id]; ok {
+		err = os.Rename(filepath.Join(b.dir, before.name), name)
+	} else {
+		err = os.WriteFile(name, nil, 0o600)
+	}
 	if err != nil {
-		return fmt.Errorf("encoding what %s holds of the host: %w", id, err)
-	}
-	if err := os.WriteFile(b.unfinished(id), text, 0o600); err != nil {
-		return fmt.Errorf("writing what %s holds of the host: %w", id, errors.Join(err, os.Remove(b.unfinished(id))))
-	}
-	if err := os.Rename(b.unfinished(id), filepath.Join(b.dir, id)); err != nil {
 		return fmt.Errorf("writing what %s holds of the host: %w", id, err)
 	}
 	return nil
 }
 
-func (b book) remove(id string) error {
-	for _, path := range []string{filepath.Join(b.dir, id), b.unfinished(id)} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("giving back what %s holds of the host: %w", id, err)
-		}
+func (b book) remove(held map[string]page, id string) error {
+	page, ok := held[id]
+	if !ok {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(b.dir, page.name)); err != nil {
+		return fmt.Errorf("giving back what %s holds of the host: %w", id, err)
 	}
 	return nil
 }
 
-func (b book) unfinished(id string) string { return filepath.Join(b.dir, "."+id) }
+func formatName(id string, cost pool.Cost) string {
+	return fmt.Sprintf("%s,%d,%d,%d", id, cost.Memory, cost.CPUs, cost.Disk)
+}
+
+// parseName reads a name in the book; false says that no worker has it. Nobody holds
+// less than nothing.
+func parseName(name string) (id string, cost pool.Cost, ok bool) {
+	fields := strings.Split(name, ",")
+	if !workerid.Valid(fields[0]) {
+		return "", pool.Cost{}, false
+	}
+	var numbers [3]int64
+	for i := range numbers {
+		if len(fields) != 1+len(numbers) {
+			break
+		}
+		n, err := strconv.ParseInt(fields[1+i], 10, 64)
+		if err != nil || n < 0 {
+			return fields[0], pool.Cost{}, true
+		}
+		numbers[i] = n
+	}
+	return fields[0], pool.Cost{Memory: numbers[0], CPUs: int(numbers[1]), Disk: numbers[2]}, true
+}
 
 // ofPool are the ids of one pool, in order.
-func ofPool(held map[string]pool.Cost, name string) []string {
+func ofPool(held map[string]page, name string) []string {
 	ids := slices.Sorted(maps.Keys(held))
 	return slices.DeleteFunc(ids, func(id string) bool {
 		_, ok := workerid.Key(name, id)

@@ -10,6 +10,7 @@ package budget
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,7 +117,7 @@ func (b *Budget) try(ctx context.Context, id string, cost pool.Cost, mine **tick
 	}
 	switch {
 	case missing.kind == covered, missing.kind == "":
-		return lack{}, b.book.write(id, cost)
+		return lack{}, b.book.write(held, id, cost)
 	case *mine == nil:
 		if *mine, err = b.queue.draw(ctx, id); err != nil {
 			return lack{}, err
@@ -140,17 +141,29 @@ func (b *Budget) ReserveSpare(ctx context.Context, id string, cost pool.Cost) (f
 	if b.Waiting() || b.options.lacks(held, id, cost).kind != "" {
 		return false, nil
 	}
-	return true, b.book.write(id, cost)
+	return true, b.book.write(held, id, cost)
 }
 
-// Hold changes what a worker holds.
-func (b *Budget) Hold(ctx context.Context, id string, cost pool.Cost) error {
+// Raise has workers hold at least so much memory.
+func (b *Budget) Raise(ctx context.Context, memory map[string]int64) error {
+	// Most of the time none has grown, which is seen without the lock.
+	held, err := b.book.read()
+	if err != nil || len(grown(held, memory)) == 0 {
+		return err
+	}
 	unlock, err := b.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return b.book.write(id, cost)
+	if held, err = b.book.read(); err != nil {
+		return err
+	}
+	var errs []error
+	for id, cost := range grown(held, memory) {
+		errs = append(errs, b.book.write(held, id, cost))
+	}
+	return errors.Join(errs...)
 }
 
 // Waiting tells whether a worker of any pool waits.
@@ -170,7 +183,11 @@ func (b *Budget) Release(ctx context.Context, id string) error {
 	if _, err := b.queue.before(nil); err != nil {
 		return err
 	}
-	return b.book.remove(id)
+	held, err := b.book.read()
+	if err != nil {
+		return err
+	}
+	return b.book.remove(held, id)
 }
 
 // Find lists the workers of the pool that hold anything.

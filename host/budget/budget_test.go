@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -36,10 +38,25 @@ func reserve(t *testing.T, b *Budget, id string, cost pool.Cost) {
 
 // waiter is a worker that waits.
 type waiter struct {
-	reasons []string
-	err     error
-	done    chan struct{}
-	cancel  context.CancelCauseFunc
+	err    error
+	done   chan struct{}
+	cancel context.CancelCauseFunc
+
+	mu   sync.Mutex
+	told []string
+}
+
+func (w *waiter) tell(reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, reason)
+}
+
+// reasons are all that it was told up to now.
+func (w *waiter) reasons() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.told)
 }
 
 // await has a worker wait in the background, from this moment on.
@@ -48,7 +65,7 @@ func await(t *testing.T, b *Budget, id string, cost pool.Cost) *waiter {
 	w := &waiter{done: make(chan struct{}), cancel: cancel}
 	go func() {
 		defer close(w.done)
-		w.err = b.Reserve(ctx, id, cost, func(reason string) { w.reasons = append(w.reasons, reason) })
+		w.err = b.Reserve(ctx, id, cost, w.tell)
 	}()
 	synctest.Wait()
 	return w
@@ -79,7 +96,7 @@ func TestWhatDoesNotFitWaitsUntilItDoes(t *testing.T) {
 		require.False(t, second.got())
 		require.Equal(t, []string{
 			"waiting for memory of the host: the worker takes 4.0 GiB, and 1 workers hold 5.0 GiB of 8.0 GiB",
-		}, second.reasons)
+		}, second.reasons())
 		require.True(t, a.Waiting())
 
 		require.NoError(t, a.Release(t.Context(), "a-aaaaaaaa"))
@@ -103,7 +120,7 @@ func TestFirstComeFirstServedBetweenPools(t *testing.T) {
 		settle()
 		require.False(t, large.got())
 		require.False(t, small.got(), "it fits, but came later")
-		require.Contains(t, small.reasons[0], "behind other workers")
+		require.Contains(t, small.reasons()[0], "behind other workers")
 
 		require.NoError(t, a.Release(t.Context(), "a-aaaaaaaa"))
 		settle()
@@ -137,7 +154,7 @@ func TestWhoGivesUpLeavesNothingAndKeepsNobodyWaiting(t *testing.T) {
 }
 
 func TestWhatFitsNoHostFailsAtOnce(t *testing.T) {
-	a := of(t.TempDir(), "a")
+	a := of(filepath.Join(t.TempDir(), "budget"), "a")
 	err := a.Reserve(t.Context(), "a-aaaaaaaa", pool.Cost{Memory: 9 * gib, CPUs: 17}, silent)
 	require.ErrorContains(t, err, "9.0 GiB of memory, and this host gives away 8.0 GiB")
 	require.ErrorContains(t, err, "17 processors, and this host gives away 16")
@@ -149,7 +166,8 @@ func TestProcessorsAreWaitedForToo(t *testing.T) {
 		a := of(t.TempDir(), "a")
 		reserve(t, a, "a-aaaaaaaa", pool.Cost{CPUs: 10})
 		second := await(t, a, "a-bbbbbbbb", pool.Cost{CPUs: 7})
-		require.Contains(t, second.reasons[0], "waiting for processors of the host: the worker takes 7, and 1 workers hold 10 of 16")
+		require.Contains(t, second.reasons()[0],
+			"waiting for processors of the host: the worker takes 7, and 1 workers hold 10 of 16")
 		require.NoError(t, a.Release(t.Context(), "a-aaaaaaaa"))
 		settle()
 		require.True(t, second.got())
@@ -164,7 +182,7 @@ func TestClosedGateHoldsBackEverybodyAndSaysWhy(t *testing.T) {
 		first := await(t, a, "a-aaaaaaaa", memory(1))
 		reason.Store("it is fuller")
 		settle()
-		require.Equal(t, []string{"waiting for the host: it is full"}, first.reasons, "numbers change, the reason does not")
+		require.Equal(t, []string{"waiting for the host: it is full"}, first.reasons(), "numbers change, the reason does not")
 		fits, err := a.ReserveSpare(t.Context(), "a-bbbbbbbb", memory(1))
 		require.NoError(t, err)
 		require.False(t, fits)
@@ -182,9 +200,9 @@ func TestReasonIsToldAgainWhenItBecomesAnother(t *testing.T) {
 		second := await(t, a, "a-cccccccc", memory(7))
 		first.cancel(errors.New("enough"))
 		settle()
-		require.Len(t, second.reasons, 2)
-		require.Contains(t, second.reasons[0], "behind")
-		require.Contains(t, second.reasons[1], "the worker takes 7.0 GiB")
+		require.Len(t, second.reasons(), 2)
+		require.Contains(t, second.reasons()[0], "behind")
+		require.Contains(t, second.reasons()[1], "the worker takes 7.0 GiB")
 		second.cancel(errors.New("enough"))
 		settle()
 	})
@@ -211,18 +229,31 @@ func TestSparesNeverMakeAWorkerWait(t *testing.T) {
 	})
 }
 
-func TestHoldIsWhatItIs(t *testing.T) {
+func TestWorkersThatGrowHoldMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := of(t.TempDir(), "a")
 		reserve(t, a, "a-aaaaaaaa", memory(1))
-		require.NoError(t, a.Hold(t.Context(), "a-aaaaaaaa", memory(9)))
+		require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": 9 * gib, "a-gonegone": gib}))
+		require.Equal(t, []string{"a-aaaaaaaa"}, find(t, a), "what is gone stays gone")
+		require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": gib}))
 		waiting := await(t, a, "a-bbbbbbbb", memory(1))
-		require.False(t, waiting.got())
-		require.NoError(t, a.Hold(t.Context(), "a-aaaaaaaa", pool.Cost{Disk: 20 * gib})) // suspended
+		require.Contains(t, waiting.reasons()[0], "1 workers hold 9.0 GiB of 8.0 GiB")
+		waiting.cancel(errors.New("enough"))
+		settle()
+	})
+}
+
+func TestSuspendedWorkersHoldNoMemoryAndWaitForItAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := of(t.TempDir(), "a")
+		reserve(t, a, "a-aaaaaaaa", memory(5))
+		waiting := await(t, a, "a-bbbbbbbb", memory(4))
+		reserve(t, a, "a-aaaaaaaa", pool.Cost{Disk: 20 * gib}) // with somebody before it
+		require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": gib}), "a look at what it was")
 		settle()
 		require.True(t, waiting.got())
 
-		resumed := await(t, a, "a-aaaaaaaa", memory(8))
+		resumed := await(t, a, "a-aaaaaaaa", memory(5))
 		require.False(t, resumed.got())
 		require.NoError(t, a.Release(t.Context(), "a-bbbbbbbb"))
 		settle()
@@ -232,23 +263,49 @@ func TestHoldIsWhatItIs(t *testing.T) {
 
 func TestWhatCostsNothingAlwaysFits(t *testing.T) {
 	a := of(t.TempDir(), "a")
-	require.NoError(t, a.Hold(t.Context(), "a-aaaaaaaa", memory(9)))
+	reserve(t, a, "a-aaaaaaaa", memory(1))
+	require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": 9 * gib}))
 	reserve(t, a, "a-bbbbbbbb", pool.Cost{})
 }
 
-func TestFilesThatMeanNothingHoldNothingAndAreGivenBack(t *testing.T) {
-	a := of(t.TempDir(), "a")
-	reserve(t, a, "a-aaaaaaaa", memory(1))
-	file := filepath.Join(a.book.dir, "a-aaaaaaaa")
-	for _, text := range []string{"", `{"memory":`, `{"memory":-1}`, `{"memory":1e99}`, "[]"} {
-		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+func TestNamesThatMeanNothingHoldNothingAndAreGivenBack(t *testing.T) {
+	for _, rest := range []string{"", ",", ",1,2", ",1,2,3,4", ",-1,2,3", ",1e9,2,3", ",99999999999999999999,2,3", ",a,b,c"} {
+		a := of(t.TempDir(), "a")
+		reserve(t, a, "a-aaaaaaaa", memory(1))
 		held, err := a.book.read()
 		require.NoError(t, err)
-		require.Equal(t, map[string]pool.Cost{"a-aaaaaaaa": {}}, held)
+		file := filepath.Join(a.book.dir, held["a-aaaaaaaa"].name)
+		require.NoError(t, os.Rename(file, filepath.Join(a.book.dir, "a-aaaaaaaa"+rest)))
+		held, err = a.book.read()
+		require.NoError(t, err)
+		require.Equal(t, map[string]page{"a-aaaaaaaa": {name: "a-aaaaaaaa" + rest}}, held)
+		require.Equal(t, []string{"a-aaaaaaaa"}, find(t, a))
+		requireNothingLeft(t, a, "a-aaaaaaaa")
 	}
-	require.NoError(t, os.WriteFile(a.book.unfinished("a-aaaaaaaa"), nil, 0o600))
+}
+
+func TestWhatIsNoWorkersIsLeftAlone(t *testing.T) {
+	a := of(t.TempDir(), "a")
+	reserve(t, a, "a-aaaaaaaa", memory(1))
+	require.NoError(t, os.WriteFile(filepath.Join(a.book.dir, "lost+found"), nil, 0o600))
 	require.Equal(t, []string{"a-aaaaaaaa"}, find(t, a))
-	requireNothingLeft(t, a, "a-aaaaaaaa")
+}
+
+func FuzzParseName(f *testing.F) {
+	f.Add("a-aaaaaaaa,1,2,3")
+	f.Add("a-aaaaaaaa,-1,2,3")
+	f.Add("a-aaaaaaaa")
+	f.Fuzz(func(t *testing.T, name string) {
+		id, cost, ok := parseName(name)
+		if !ok {
+			return
+		}
+		require.GreaterOrEqual(t, min(cost.Memory, int64(cost.CPUs), cost.Disk), int64(0))
+		again, same, ok := parseName(formatName(id, cost))
+		require.True(t, ok)
+		require.Equal(t, id, again)
+		require.Equal(t, cost, same)
+	})
 }
 
 func TestLookingMakesNothing(t *testing.T) {

@@ -74,7 +74,7 @@ type lack struct{ kind, reason string }
 const covered = "covered"
 
 // lacks says what a worker lacks, were it the first in the queue.
-func (o Options) lacks(held map[string]pool.Cost, id string, cost pool.Cost) lack {
+func (o Options) lacks(held map[string]page, id string, cost pool.Cost) lack {
 	if now, holds := held[id]; holds && now.Memory >= cost.Memory && now.CPUs >= cost.CPUs {
 		return lack{kind: covered}
 	}
@@ -89,11 +89,11 @@ func (o Options) lacks(held map[string]pool.Cost, id string, cost pool.Cost) lac
 	}
 	switch {
 	case cost.Memory > 0 && cost.Memory > o.Limits.Memory-sum.Memory:
-		return lack{"memory", fmt.Sprintf("waiting for memory of the host: the worker takes %s, and %d workers hold %s of %s",
-			size(cost.Memory), workers, size(sum.Memory), size(o.Limits.Memory))}
+		return lack{"memory", fmt.Sprintf("waiting for memory of the host: the worker takes %s, and %d workers hold "+
+			"%s of %s", size(cost.Memory), workers, size(sum.Memory), size(o.Limits.Memory))}
 	case o.Limits.CPUs > 0 && cost.CPUs > o.Limits.CPUs-sum.CPUs:
-		return lack{"processors", fmt.Sprintf("waiting for processors of the host: the worker takes %d, and %d workers hold %d of %d",
-			cost.CPUs, workers, sum.CPUs, o.Limits.CPUs)}
+		return lack{"processors", fmt.Sprintf("waiting for processors of the host: the worker takes %d, and %d workers "+
+			"hold %d of %d", cost.CPUs, workers, sum.CPUs, o.Limits.CPUs)}
 	}
 	for _, gate := range o.Gates {
 		if reason := gate.Closed(); reason != "" {
@@ -101,6 +101,19 @@ func (o Options) lacks(held map[string]pool.Cost, id string, cost pool.Cost) lac
 		}
 	}
 	return lack{}
+}
+
+// grown is what workers hold from now on that take more memory than they hold. One
+// that holds none is suspended, or not ours.
+func grown(held map[string]page, memory map[string]int64) map[string]pool.Cost {
+	more := make(map[string]pool.Cost)
+	for id, bytes := range memory {
+		if now := held[id].Cost; now.Memory > 0 && now.Memory < bytes {
+			now.Memory = bytes
+			more[id] = now
+		}
+	}
+	return more
 }
 
 // behind is the lack of a worker that others are before. What it lacks itself
