@@ -127,6 +127,14 @@ type Costed interface {
 	Cost(size Size) Size
 }
 
+// CostOf is what a machine of a size takes of the host at most.
+func CostOf(b Backend, size Size) Size {
+	if costed, ok := b.(Costed); ok {
+		return costed.Cost(size)
+	}
+	return size
+}
+
 // Console is a backend that keeps the boot log of its machines.
 type Console interface {
 	// ConsolePath is the file that holds the boot log of the worker whose

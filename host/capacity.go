@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/hostmemory"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -21,12 +22,21 @@ const leastFree = 4 * gib
 
 // checkRoom looks at what workers take of the host. What the host does not tell
 // is left out.
-func checkRoom(c config.Config) (findings []doctor.Finding) {
+func checkRoom(c config.Config, b backend.Backend) (findings []doctor.Finding) {
 	if free, err := freeSpace(c.StateDir); err == nil {
 		findings = append(findings, checkSpace(c.StateDir, free))
 	}
-	if total, err := hostmemory.Total(); err == nil {
-		findings = append(findings, checkMemory(c, total))
+	total, err := hostmemory.Total()
+	if err != nil {
+		return findings
+	}
+	share, err := budgetOf(c)
+	if err != nil {
+		return findings
+	}
+	if held, err := share.Held(); err == nil {
+		finding := checkBudget(limitsOf(c, total), costOf(c, b), c.Host.MaxWorkers, held)
+		findings = append(findings, finding)
 	}
 	return findings
 }
@@ -50,24 +60,6 @@ func checkSpace(dir string, free int64) doctor.Finding {
 		finding.Level = doctor.Warning
 		finding.Mend = fmt.Sprintf("make room for %d GiB and what your jobs write, "+
 			"or set plugin_config.state_dir to a larger disk", leastFree/gib)
-	}
-	return finding
-}
-
-// checkMemory says how many machines the host's memory holds that use all of
-// theirs. Total is in bytes.
-func checkMemory(c config.Config, total int64) doctor.Finding {
-	machines := total / c.Machine.Memory
-	finding := doctor.Finding{Level: doctor.OK, What: "memory", Detail: fmt.Sprintf(
-		"the host's %.1f GiB hold %d machines that use all of their %.1f GiB",
-		inGiB(total), machines, inGiB(c.Machine.Memory))}
-	switch {
-	case machines < 1:
-		finding.Level, finding.Mend = doctor.Warning, "set plugin_config.machine.memory to less"
-	case int64(c.Host.MaxWorkers) > machines:
-		finding.Level = doctor.Warning
-		finding.Mend = fmt.Sprintf("set plugin_config.host.max_workers (%d) or machine.memory to less, "+
-			"unless jobs use only a part of it", c.Host.MaxWorkers)
 	}
 	return finding
 }

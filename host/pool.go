@@ -49,6 +49,9 @@ func (h *Host) OpenPool(
 	if err != nil {
 		return nil, err
 	}
+	if err := share.Limits().Never(costOf(c, a.Backend)); err != nil {
+		return nil, fmt.Errorf("pool %q: %w", c.Pool, err)
+	}
 	records, unlock, err := take(ctx, c, store.Open, wait)
 	if err != nil {
 		return nil, err

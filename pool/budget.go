@@ -71,10 +71,7 @@ func (p *Pool) awaitBudget(ctx context.Context, cost Cost, record store.Record) 
 
 // cost is what a worker takes of the host that uses all that it may.
 func (p *Pool) cost() Cost {
-	size := p.size()
-	if costed, ok := p.backend.(backend.Costed); ok {
-		size = costed.Cost(size)
-	}
+	size := backend.CostOf(p.backend, p.size())
 	return Cost{Memory: size.Memory, CPUs: size.CPUs, Disk: p.config.Recipe.Disk}
 }
 

@@ -105,3 +105,13 @@ func ofPool(held map[string]page, name string) []string {
 		return !ok
 	})
 }
+
+// poolsOf are the names of all pools.
+func poolsOf(held map[string]page) []string {
+	var names []string
+	for id := range held {
+		names = append(names, id[:len(id)-len("-")-workerid.KeyLength])
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

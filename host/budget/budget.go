@@ -72,7 +72,7 @@ func New(options Options) *Budget {
 
 // Reserve waits until the cost fits, first come, first served.
 func (b *Budget) Reserve(ctx context.Context, id string, cost pool.Cost, waits func(reason string)) error {
-	if err := b.options.Limits.never(cost); err != nil {
+	if err := b.options.Limits.Never(cost); err != nil {
 		return fmt.Errorf("reserving what %s takes of the host: %w", id, err)
 	}
 	var mine *ticket
@@ -197,6 +197,25 @@ func (b *Budget) Find() ([]string, error) {
 		return nil, err
 	}
 	return ofPool(held, b.options.Pool), nil
+}
+
+// Pools lists the pools whose workers hold anything.
+func (b *Budget) Pools() ([]string, error) {
+	held, err := b.book.read()
+	return poolsOf(held), err
+}
+
+// Limits are what the host gives away.
+func (b *Budget) Limits() Limits { return b.options.Limits }
+
+// Held is what workers of all pools hold, by their ids.
+func (b *Budget) Held() (map[string]pool.Cost, error) {
+	pages, err := b.book.read()
+	held := make(map[string]pool.Cost, len(pages))
+	for id, page := range pages {
+		held[id] = page.Cost
+	}
+	return held, err
 }
 
 func (b *Budget) lock(ctx context.Context) (unlock func(), err error) {

@@ -51,8 +51,8 @@ func (h Host) Limits() Limits {
 	}
 }
 
-// never is why a cost does not fit even on a host on which there is nothing else.
-func (l Limits) never(cost pool.Cost) error {
+// Never is why a cost does not fit even on a host on which there is nothing else.
+func (l Limits) Never(cost pool.Cost) error {
 	var errs []error
 	if cost.Memory > l.Memory {
 		errs = append(errs, fmt.Errorf("a worker takes %s of memory, and this host gives away %s in all: "+
