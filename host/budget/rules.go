@@ -45,10 +45,14 @@ func (h Host) Limits() Limits {
 		reserve = max(leastReserve, h.Memory/reserveDivisor)
 	}
 	memory := float64(max(0, h.Memory-reserve)) * h.MemoryOvercommit
-	return Limits{
-		Memory: int64(min(memory, math.MaxInt64/2)),
-		CPUs:   int(float64(h.CPUs) * h.CPUOvercommit),
+	limits := Limits{Memory: math.MaxInt64 / 2}
+	if memory < math.MaxInt64/2 {
+		limits.Memory = int64(memory)
 	}
+	if h.CPUOvercommit > 0 { // 0 would be no limit
+		limits.CPUs = max(1, int(float64(h.CPUs)*h.CPUOvercommit))
+	}
+	return limits
 }
 
 // Never is why a cost does not fit even on a host on which there is nothing else.
