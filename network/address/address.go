@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -49,7 +50,8 @@ func New(dir string, subnet netip.Prefix) (*Book, error) {
 // Take gives the owner the next free address after the one given last, so
 // that an address just given back rests before somebody else is found there.
 // An owner that finds its address unusable takes again: it holds both then, so
-// that nobody else is given the first.
+// that nobody else is given the first. After an error the owner holds no more than
+// before.
 func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	if owner == "" {
 		return netip.Addr{}, errors.New("taking an address: owner is empty")
@@ -58,7 +60,7 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), err)
 	}
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
-		return netip.Addr{}, fmt.Errorf("making the address directory: %w", err)
+		return netip.Addr{}, fmt.Errorf("making the address directory: %w", diskspace.Explain(b.dir, err))
 	}
 	lock, err := filelock.Acquire(ctx, b.lockFile())
 	if err != nil {
@@ -70,11 +72,14 @@ func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	for range b.subnet.Capacity() {
 		addr = b.subnet.After(addr)
 		taken, err := b.claim(addr, owner)
-		if err != nil {
-			return netip.Addr{}, err
+		if err == nil && taken {
+			if err = b.remember(addr); err == nil {
+				return addr, nil
+			}
+			err = errors.Join(err, os.Remove(b.path(addr)))
 		}
-		if taken {
-			return addr, b.remember(addr)
+		if err != nil {
+			return netip.Addr{}, diskspace.Explain(b.dir, err)
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), errFull)
@@ -185,12 +190,22 @@ func (b *Book) claim(addr netip.Addr, owner string) (bool, error) {
 // not known, after which the subnet's first one comes.
 func (b *Book) last() netip.Addr {
 	text, _ := os.ReadFile(b.memory())
-	addr, _ := netip.ParseAddr(string(text))
+	addr, _ := netip.ParseAddr(strings.TrimSpace(string(text)))
 	return addr
 }
 
+// memoryWidth is the length of the longest IPv4 address.
+const memoryWidth = len("255.255.255.255")
+
+// remember writes over what was there, which needs no room on a full disk: an
+// empty file would have the subnet begin anew. All notes have one length.
 func (b *Book) remember(addr netip.Addr) error {
-	if err := os.WriteFile(b.memory(), []byte(addr.String()), 0o600); err != nil {
+	file, err := os.OpenFile(b.memory(), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err == nil {
+		_, err = fmt.Fprintf(file, "%-*s\n", memoryWidth, addr)
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("noting %s as the address given last: %w", addr, err)
 	}
 	return nil

@@ -26,8 +26,9 @@ type room struct {
 var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
-// They import nothing of this module, but for doctor, which looks programs up.
-var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
+// They import nothing of this module, but for doctor, which looks programs up, and
+// for filelock, which says that there is no room for a lock's file.
+var ground = []string{"diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
 	"teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
@@ -43,8 +44,9 @@ var driver = []string{"backend/process", "backend/vmm/...", "image/disk"}
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
 	// The ground floor.
+	{pattern: "diskspace"},
 	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
-	{pattern: "filelock"},
+	{pattern: "filelock", imports: []string{"diskspace"}},
 	{pattern: "hostmemory"},
 	{pattern: "lines", stdOnly: true},
 	{pattern: "phase", stdOnly: true},
@@ -99,7 +101,8 @@ var rooms = []room{
 	// What is on top: what is done on a host, the plugin and the commands.
 	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in
 	{pattern: "host/budget", imports: []string{"pool"}},                  // what the pool asks for, done
-	{pattern: "host", imports: union(contracts, "host/budget", "pool", "pool/store", "provider/config")},
+	{pattern: "host/diskguard"},
+	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
 		"provider", "provider/config", "wiring")},
