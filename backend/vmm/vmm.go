@@ -18,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
@@ -113,7 +114,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 			b.templates.Worked()
 			return m, nil
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || diskspace.IsFull(err) { // which is not the template's fault, and a clone takes more
 			return nil, err
 		}
 		err = errors.Join(err, b.templates.Failed(t))
@@ -193,6 +194,9 @@ func (b *Backend) launch(at stage.Place, spec Spec) (*machine, error) {
 		logs = append(logs, filepath.Join(at.Dir, name))
 	}
 	go bootlog.Bound(m.Done(), logs...)
+	if reporter, ok := monitor.(DiskReporter); ok {
+		go m.noteDiskErrors(reporter, b.options.Log)
+	}
 	return m, nil
 }
 
