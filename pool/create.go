@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -27,7 +28,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 			return nil, err
 		}
 	}
-	golden, err := p.golden.wait(ctx)
+	golden, err := p.golden.waitTelling(ctx, func(reason string) { p.recordWait(w, reason) })
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
 	}
@@ -62,6 +63,16 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	return machine, nil
 }
 
+// recordWait writes into the record why a worker waits, for people who look at the
+// pool from outside.
+func (p *Pool) recordWait(w *worker, reason string) {
+	p.log.Info("worker waits", "worker", w.id, "reason", reason)
+	record := store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt, Reason: reason}
+	if err := p.store.Save(record); err != nil {
+		p.log.Warn("record is out of date", "worker", w.id, "err", err)
+	}
+}
+
 // start takes a worker from its golden image to ready, within the start
 // timeout.
 func (p *Pool) start(
@@ -94,7 +105,7 @@ func (p *Pool) startMachine(
 
 	machine, err := p.backend.Start(clock.parts(ctx, PhaseStart), golden, spec)
 	if err != nil {
-		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, err)
+		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, diskspace.Explain(spec.Dir, err))
 	}
 	record.Address, record.How = machine.Address(), machine.How()
 	if record.How == backend.Clone { // a fork may have been expected

@@ -57,6 +57,8 @@ type Parts struct {
 	// Budget is what the workers of all pools of the host share; without one,
 	// nothing of this pool waits for room on the host.
 	Budget Budget
+	// Disk keeps some of the host's disk free; without one, nothing waits for that.
+	Disk Disk
 	// Orphans are machines of the pool that another backend than Backend has made:
 	// how each is removed, by worker. The directories are the pool's.
 	Orphans map[string]teardown.Steps
@@ -86,6 +88,7 @@ type Pool struct {
 	store   *store.Store
 	log     *slog.Logger
 	budget  Budget
+	disk    Disk
 
 	// othersOrphans are those that the backend does not know.
 	othersOrphans map[string]teardown.Steps
@@ -123,6 +126,7 @@ func New(config Config, parts Parts) *Pool {
 		store:   parts.Store,
 		log:     parts.Log,
 		budget:  parts.Budget,
+		disk:    parts.Disk,
 
 		othersOrphans: parts.Orphans,
 
@@ -136,6 +140,9 @@ func New(config Config, parts Parts) *Pool {
 	}
 	if p.budget == nil {
 		p.budget = unlimited{}
+	}
+	if p.disk == nil {
+		p.disk = unguarded{}
 	}
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
