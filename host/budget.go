@@ -16,15 +16,15 @@ import (
 const scarceDivisor = 10
 
 // budgetOf is what the pool's workers share with those of all other pools of the
-// state directory.
-func budgetOf(c config.Config) (*budget.Budget, error) {
+// state directory. Gates hold back starts besides the kernel's word on memory.
+func budgetOf(c config.Config, gates ...budget.Gate) (*budget.Budget, error) {
 	total, err := hostmemory.Total()
 	if err != nil {
 		return nil, err
 	}
 	return budget.New(budget.Options{
 		Dir: c.BudgetDir(), Pool: c.Pool, Limits: limitsOf(c, total),
-		Gates: budget.Pressure(total / scarceDivisor),
+		Gates: append(gates, budget.Pressure(total/scarceDivisor)...),
 	}), nil
 }
 

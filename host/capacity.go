@@ -1,12 +1,7 @@
 package host
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
@@ -23,9 +18,6 @@ const leastFree = 4 * gib
 // checkRoom looks at what workers take of the host. What the host does not tell
 // is left out.
 func checkRoom(c config.Config, b backend.Backend) (findings []doctor.Finding) {
-	if free, err := freeSpace(c.StateDir); err == nil {
-		findings = append(findings, checkSpace(c.StateDir, free))
-	}
 	total, err := hostmemory.Total()
 	if err != nil {
 		return findings
@@ -50,11 +42,15 @@ func checkAddresses(c config.Config) doctor.Finding {
 		c.MaxWorkers(), c.Network.Subnet, c.Capacity())}
 }
 
-// checkSpace says whether the disk has room for images and workers. Free is in
-// bytes.
-func checkSpace(dir string, free int64) doctor.Finding {
+// checkSpace says whether the disk has room for images and workers. Free, and
+// freeable, which is what could be removed, are in bytes.
+func checkSpace(dir string, free, freeable int64) doctor.Finding {
 	finding := doctor.Finding{
 		Level: doctor.OK, What: "disk space", Detail: fmt.Sprintf("%.1f GiB are free where %s is", inGiB(free), dir),
+	}
+	if freeable > 0 {
+		finding.Detail += fmt.Sprintf("; %.1f GiB more could be freed of what nobody uses, "+
+			"which happens by itself below host.reserve_disk", inGiB(freeable))
 	}
 	if free < leastFree {
 		finding.Level = doctor.Warning
@@ -65,17 +61,3 @@ func checkSpace(dir string, free int64) doctor.Finding {
 }
 
 func inGiB(bytes int64) float64 { return float64(bytes) / gib }
-
-// freeSpace is what is left for users of the file system that a directory is on,
-// or would be, in bytes.
-func freeSpace(dir string) (int64, error) {
-	var s unix.Statfs_t
-	err := unix.Statfs(dir, &s)
-	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
-		return freeSpace(parent)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("asking for the space that is free at %s: %w", dir, err)
-	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
-}

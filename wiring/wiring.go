@@ -20,6 +20,7 @@ func Host() *host.Host {
 	h := system()
 	h.Images = func(dir string) host.Images { return cache.New(dir) }
 	h.AddressOwners = addressOwners
+	h.Leftovers = leftovers
 	return h
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
@@ -56,7 +57,7 @@ func (b book) write(held map[string]page, id string, cost pool.Cost) error {
 		err = os.WriteFile(name, nil, 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("writing what %s holds of the host: %w", id, err)
+		return fmt.Errorf("writing what %s holds of the host: %w", id, diskspace.Explain(b.dir, err))
 	}
 	return nil
 }
