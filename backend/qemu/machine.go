@@ -11,11 +11,10 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 )
 
 // Names of QEMU's own files, in a machine's directory.
@@ -146,16 +145,14 @@ func (m *machine) DiskErrors() <-chan error { return m.diskErrors }
 // noteDiskError tells of a write that failed. What QEMU cannot read is a fault of the
 // disk, and of no interest here.
 func (m *machine) noteDiskError(event qmp.Event) {
-	var data struct {
-		Operation, Reason string
-		NoSpace           bool
-	}
+	var data struct{ Operation, Reason string }
 	if json.Unmarshal(event.Data, &data) != nil || data.Operation != "write" {
 		return
 	}
 	err := fmt.Errorf("writing to %s: %s", m.spec.Disk, data.Reason)
-	if data.NoSpace {
-		err = fmt.Errorf("writing to %s: %w", m.spec.Disk, unix.ENOSPC)
+	// The field nospace is set for machines only that QEMU stops then.
+	if full := diskspace.Heard(data.Reason); full != nil {
+		err = fmt.Errorf("writing to %s: %w", m.spec.Disk, full)
 	}
 	select {
 	case m.diskErrors <- err:
