@@ -13,8 +13,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
@@ -56,7 +58,7 @@ func New(dir string, stock Stock) *Book { return &Book{dir, stock} }
 
 // Take gives the owner the next free one after the one given last, so that what
 // was just given back rests before somebody else has it. An owner that takes
-// twice holds two.
+// twice holds two; after an error it holds no more than before.
 func (b *Book) Take(ctx context.Context, owner string) (string, error) {
 	if owner == "" {
 		return "", errors.New("owner is empty")
@@ -65,7 +67,7 @@ func (b *Book) Take(ctx context.Context, owner string) (string, error) {
 		return "", err
 	}
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
-		return "", fmt.Errorf("making the directory of claims: %w", err)
+		return "", fmt.Errorf("making the directory of claims: %w", diskspace.Explain(b.dir, err))
 	}
 	lock, err := filelock.Acquire(ctx, b.lockFile())
 	if err != nil {
@@ -80,11 +82,14 @@ func (b *Book) Take(ctx context.Context, owner string) (string, error) {
 			continue
 		}
 		taken, err := b.claim(name, owner)
-		if err != nil {
-			return "", err
+		if err == nil && taken {
+			if err = b.remember(name); err == nil {
+				return name, nil
+			}
+			err = errors.Join(err, os.Remove(b.path(name)))
 		}
-		if taken {
-			return name, b.remember(name)
+		if err != nil {
+			return "", diskspace.Explain(b.dir, err)
 		}
 	}
 	return "", ErrNoneLeft
@@ -190,11 +195,21 @@ func (b *Book) claim(name, owner string) (bool, error) {
 // the first of the stock comes.
 func (b *Book) last() string {
 	text, _ := os.ReadFile(b.memory())
-	return string(text)
+	return strings.TrimSpace(string(text))
 }
 
+// noteWidth is at least the length of the longest name.
+const noteWidth = len("255.255.255.255")
+
+// remember writes over what was there, which needs no room on a full disk: an
+// empty file would have the stock begin anew. All notes have one length.
 func (b *Book) remember(name string) error {
-	if err := os.WriteFile(b.memory(), []byte(name), 0o600); err != nil {
+	file, err := os.OpenFile(b.memory(), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err == nil {
+		_, err = fmt.Fprintf(file, "%-*s\n", noteWidth, name)
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("noting %s as given last: %w", name, err)
 	}
 	return nil

@@ -31,7 +31,8 @@ func (h *Host) Check(
 		return "", nil, err
 	}
 	a, findings := checkAll(ctx, candidates)
-	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c.StateDir)}, checkRoom(c), h.checkImages(c))
+	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c.StateDir)}, h.checkDisk(c),
+		checkRoom(c, a.Backend), h.checkImages(c))
 	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
 	}

@@ -90,7 +90,7 @@ func (h *Host) sweepPool(
 	}
 	result.LeftOver, result.Suspended = found.list(), append(result.Suspended, found.suspended...)
 	if err == nil && do.Remove {
-		err = found.remove(ctx, records, all)
+		err = found.remove(ctx, c, records, all)
 	}
 	if c.Pool == config.PoolImages {
 		names, imageErr := h.Images(c.ImagesDir()).Orphans(do.Remove) // after the machines that build them
@@ -104,7 +104,8 @@ func (h *Host) sweepPool(
 }
 
 // PoolNames lists the pools below a state directory, in order: those that have
-// a directory, and those that lost theirs but still have addresses.
+// a directory, and those that lost theirs but still have addresses, or hold
+// anything of the host.
 func (h *Host) PoolNames(c config.Config) ([]string, error) {
 	names := make(map[string]struct{})
 	entries, err := os.ReadDir(filepath.Dir(c.PoolDir()))
@@ -115,6 +116,17 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		if entry.IsDir() {
 			names[entry.Name()] = struct{}{}
 		}
+	}
+	share, err := budgetOf(c)
+	if err != nil {
+		return nil, err
+	}
+	pools, err := share.Pools()
+	if err != nil {
+		return nil, err
+	}
+	for _, pool := range pools {
+		names[pool] = struct{}{}
 	}
 	owners, err := h.AddressOwners(c)
 	if err != nil {

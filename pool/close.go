@@ -22,6 +22,9 @@ func (p *Pool) Close(ctx context.Context) error {
 		defer p.mu.Unlock()
 		return fmt.Errorf("closing pool %s, %d workers are left: %w", p.config.Name, p.count(), context.Cause(ctx))
 	}
+	if err := p.golden.letGo(); err != nil {
+		return fmt.Errorf("letting go of the golden image of pool %s: %w", p.config.Name, err)
+	}
 	if err := p.network.Close(ctx); err != nil {
 		return fmt.Errorf("closing the network of pool %s: %w", p.config.Name, err)
 	}

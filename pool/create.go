@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -27,11 +28,19 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 			return nil, err
 		}
 	}
-	golden, err := p.golden.wait(ctx)
+	golden, err := p.golden.waitTelling(ctx, func(reason string) { p.recordWait(w, reason) })
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
 	}
 	clock.lap(PhaseWaitImage)
+	record := store.Record{
+		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
+		ImageDigest: golden.Digest, User: p.config.Recipe.User,
+	}
+	if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
+		return nil, err
+	}
+	clock.lap(PhaseWaitBudget)
 	began, err := p.starts.acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for a start slot: %w", err)
@@ -39,7 +48,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	defer p.starts.release()
 	clock.lap(PhaseWaitStart)
 
-	machine, record, err := p.start(ctx, w, golden, clock)
+	machine, record, err := p.start(ctx, w, golden, record, clock)
 	if err != nil {
 		if ctx.Err() == nil { // else it was cancelled, which says nothing about the next one
 			p.starts.failed(began)
@@ -54,18 +63,24 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	return machine, nil
 }
 
+// recordWait writes into the record why a worker waits, for people who look at the
+// pool from outside.
+func (p *Pool) recordWait(w *worker, reason string) {
+	p.log.Info("worker waits", "worker", w.id, "reason", reason)
+	record := store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt, Reason: reason}
+	if err := p.store.Save(record); err != nil {
+		p.log.Warn("record is out of date", "worker", w.id, "err", err)
+	}
+}
+
 // start takes a worker from its golden image to ready, within the start
 // timeout.
 func (p *Pool) start(
-	ctx context.Context, w *worker, golden image.Golden, clock *stopwatch,
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (backend.Machine, store.Record, error) {
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
-	record := store.Record{
-		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
-		ImageDigest: golden.Digest, User: p.config.Recipe.User,
-	}
 	machine, err := p.startMachine(ctx, w, golden, &record, clock)
 	if err != nil {
 		return nil, record, because(ctx, err)
@@ -90,9 +105,14 @@ func (p *Pool) startMachine(
 
 	machine, err := p.backend.Start(clock.parts(ctx, PhaseStart), golden, spec)
 	if err != nil {
-		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, err)
+		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, diskspace.Explain(spec.Dir, err))
 	}
 	record.Address, record.How = machine.Address(), machine.How()
+	if record.How == backend.Clone { // a fork may have been expected
+		if err := p.budget.Raise(ctx, map[string]int64{spec.ID: p.cost().Memory}); err != nil {
+			return nil, err
+		}
+	}
 	if b, ok := p.backend.(backend.Accelerated); ok {
 		record.Acceleration, _ = b.Acceleration()
 	}

@@ -25,6 +25,8 @@ type worker struct {
 	state  State
 	reason string
 	shown  bool // in Workers, as anything but deleted
+	// peak is the most memory that it was seen to take for itself, in bytes.
+	peak int64
 	// machine is there while it runs, record from the first time on. Only the
 	// worker's own goroutine changes them.
 	machine backend.Machine
@@ -57,6 +59,7 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 	if errors.Is(err, errKept) {
 		return
 	}
+	p.learn(w)
 	p.recordEnd(w.id, p.noteEnd(ctx, w, err))
 	if p.teardownAgain(w.id, p.teardown(w.id)) {
 		p.mu.Lock()

@@ -32,7 +32,8 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
-	if !p.spawn(p.buildGolden) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
+	p.rememberForks()
+	if !p.spawn(p.buildGolden) || !p.spawn(p.keepMeter) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
 		return ErrClosing
 	}
 	return nil
@@ -45,8 +46,8 @@ func (p *Pool) buildGolden() {
 	})
 }
 
-// orphans lists every worker of which the store, the backend, another backend or
-// the network knows anything, except those that were adopted.
+// orphans lists every worker of which the store, the backend, another backend, the
+// network or the budget knows anything, except those that were adopted.
 func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, error) {
 	found := make(map[string]struct{})
 	recorded, err := p.store.List()
@@ -57,7 +58,11 @@ func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, 
 	if err != nil {
 		return nil, fmt.Errorf("finding leases: %w", err)
 	}
-	for _, id := range slices.Concat(recorded, leased) {
+	holding, err := p.budget.Find()
+	if err != nil {
+		return nil, fmt.Errorf("finding what workers hold of the host: %w", err)
+	}
+	for _, id := range slices.Concat(recorded, leased, holding) {
 		found[id] = struct{}{}
 	}
 	machines, err := p.backend.Find(ctx)

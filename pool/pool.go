@@ -54,6 +54,11 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
+	// Budget is what the workers of all pools of the host share; without one,
+	// nothing of this pool waits for room on the host.
+	Budget Budget
+	// Disk keeps some of the host's disk free; without one, nothing waits for that.
+	Disk Disk
 	// Orphans are machines of the pool that another backend than Backend has made:
 	// how each is removed, by worker. The directories are the pool's.
 	Orphans map[string]teardown.Steps
@@ -82,11 +87,14 @@ type Pool struct {
 	access  Access
 	store   *store.Store
 	log     *slog.Logger
+	budget  Budget
+	disk    Disk
 
 	// othersOrphans are those that the backend does not know.
 	othersOrphans map[string]teardown.Steps
 
 	golden *golden
+	forks  pastForks
 	starts *starts
 	// demand says that spares may be wanted.
 	demand chan struct{}
@@ -117,6 +125,8 @@ func New(config Config, parts Parts) *Pool {
 		access:  parts.Access,
 		store:   parts.Store,
 		log:     parts.Log,
+		budget:  parts.Budget,
+		disk:    parts.Disk,
 
 		othersOrphans: parts.Orphans,
 
@@ -127,6 +137,12 @@ func New(config Config, parts Parts) *Pool {
 		reaping: reaping,
 		giveUp:  giveUp,
 		workers: make(map[string]*worker),
+	}
+	if p.budget == nil {
+		p.budget = unlimited{}
+	}
+	if p.disk == nil {
+		p.disk = unguarded{}
 	}
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p

@@ -23,6 +23,7 @@ func (p *Pool) teardown(id string) error {
 	return teardown.Steps{
 		Machine:   append(others.Machine, p.backend.Destroy),
 		Lease:     append(others.Lease, p.network.Release),
+		Budget:    []teardown.Step{p.budget.Release},
 		Directory: p.store.Remove,
 	}.Run(ctx, id)
 }

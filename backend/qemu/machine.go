@@ -14,6 +14,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 )
 
 // Names of QEMU's own files, in a machine's directory.
@@ -36,6 +37,8 @@ type machine struct {
 	qmp      *qmp.Client
 	agent    net.Conn
 	migrated chan string
+	// diskErrors gets the first failed write to the disk.
+	diskErrors chan error
 	// lastWords is what QMP said last about the end of the machine.
 	lastWords atomic.Pointer[string]
 }
@@ -43,6 +46,8 @@ type machine struct {
 var (
 	_ vmm.Monitor = (*machine)(nil)
 	_ vmm.Cable   = (*machine)(nil)
+
+	_ vmm.DiskReporter = (*machine)(nil)
 )
 
 // Launch starts QEMU with the sockets that it inherits.
@@ -68,7 +73,10 @@ func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &machine{dir: place.Dir, spec: spec, process: child, migrated: make(chan string, 1)}, nil
+	return &machine{
+		dir: place.Dir, spec: spec, process: child,
+		migrated: make(chan string, 1), diskErrors: make(chan error, 1),
+	}, nil
 }
 
 // Process is QEMU.
@@ -124,8 +132,32 @@ func (m *machine) note(event qmp.Event) {
 			words += " (" + data.Reason + ")"
 		}
 		m.lastWords.Store(&words)
+		if event.Name == "BLOCK_IO_ERROR" {
+			m.noteDiskError(event)
+		}
 	case "MIGRATION":
 		m.noteMigration(event)
+	}
+}
+
+// DiskErrors gets the first failed write to the disk.
+func (m *machine) DiskErrors() <-chan error { return m.diskErrors }
+
+// noteDiskError tells of a write that failed. What QEMU cannot read is a fault of the
+// disk, and of no interest here.
+func (m *machine) noteDiskError(event qmp.Event) {
+	var data struct{ Operation, Reason string }
+	if json.Unmarshal(event.Data, &data) != nil || data.Operation != "write" {
+		return
+	}
+	err := fmt.Errorf("writing to %s: %s", m.spec.Disk, data.Reason)
+	// The field nospace is set for machines only that QEMU stops then.
+	if full := diskspace.Heard(data.Reason); full != nil {
+		err = fmt.Errorf("writing to %s: %w", m.spec.Disk, full)
+	}
+	select {
+	case m.diskErrors <- err:
+	default: // the first is enough
 	}
 }
 

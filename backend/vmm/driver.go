@@ -43,7 +43,8 @@ type Monitor interface {
 	Agent(ctx context.Context) (net.Conn, error)
 	// Save stops the machine, saves it to Spec.State and ends the program, in
 	// such a way that the disk fits what was saved. Memory that lies in a file
-	// as Written stays there.
+	// as Written stays there. Where there was no room, it undoes what it can: an
+	// error that wraps backend.ErrRunsOn says that the machine is as it was.
 	Save(ctx context.Context) error
 	// End is what the program said about the machine's end, if anything, and
 	// whether the guest powered itself off in order.
@@ -58,6 +59,13 @@ type Cable interface {
 	CutOff(ctx context.Context) error
 	// Connect undoes CutOff.
 	Connect(ctx context.Context) error
+}
+
+// DiskReporter is a Monitor that hears of writes to the machine's disk that failed
+// on the host. The guest gets an I/O error, and knows no more.
+type DiskReporter interface {
+	// DiskErrors gets the first of them.
+	DiskErrors() <-chan error
 }
 
 // PowerButton is a Monitor that can ask a guest to end in order.

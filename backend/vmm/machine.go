@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
@@ -61,6 +63,8 @@ type machine struct {
 	monitor Monitor
 	// inUse says that the guest has its identity, and so may have had a job.
 	inUse atomic.Bool
+	// diskError is the first failed write to the machine's disk.
+	diskError atomic.Pointer[error]
 }
 
 var _ backend.Machine = (*machine)(nil)
@@ -87,7 +91,7 @@ func (m *machine) Err() error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %s %w%s", guest.ErrGone, m.traits.Name, err, m.lastWords())
+	return m.blameDisk(fmt.Errorf("%w: %s %w%s", guest.ErrGone, m.traits.Name, err, m.lastWords()))
 }
 
 // lastWords is what the program said about the machine's end, or else the end of
@@ -143,7 +147,34 @@ func (m *machine) explain(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endDelay)
 	defer cancel()
 	_ = m.awaitEnd(ctx) // one that goes on has nothing to explain
-	return cmp.Or(m.Err(), err)
+	return cmp.Or(m.Err(), m.blameDisk(err))
+}
+
+// noteDiskErrors remembers, and logs, that the host could not write to the disk of a
+// machine: its guest gets an I/O error, which does not name a reason.
+func (m *machine) noteDiskErrors(reporter DiskReporter, log *slog.Logger) {
+	var err error
+	select {
+	case err = <-reporter.DiskErrors():
+	case <-m.Done():
+		<-m.monitor.Heard() // what it said before its end
+		select {
+		case err = <-reporter.DiskErrors():
+		default:
+			return
+		}
+	}
+	err = diskspace.Explain(filepath.Dir(m.spec.Disk), err)
+	m.diskError.Store(&err)
+	log.Error("the disk of a machine cannot be written to: its guest gets I/O errors", "worker", m.id, "err", err)
+}
+
+// blameDisk puts a failed write to the machine's disk before what that brought about.
+func (m *machine) blameDisk(err error) error {
+	if failed := m.diskError.Load(); failed != nil && err != nil {
+		return fmt.Errorf("%w; then %w", *failed, err)
+	}
+	return err
 }
 
 // awaitEnd waits until the machine has ended, and all that was said of it is

@@ -15,6 +15,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
@@ -36,11 +37,15 @@ func (b *Backend) Suspend(ctx context.Context, id string) error {
 	if m == nil || !m.inUse.Load() {
 		return fmt.Errorf("suspending %s: no machine of this process", id)
 	}
-	if err := b.suspend(ctx, m); err != nil {
-		b.keep(m)
-		return fmt.Errorf("suspending %s: %w", id, m.explain(err))
+	err := b.suspend(ctx, m)
+	if err == nil {
+		return nil
 	}
-	return nil
+	b.keep(m)
+	if !errors.Is(err, backend.ErrRunsOn) {
+		err = m.explain(err)
+	}
+	return fmt.Errorf("suspending %s: %w", id, diskspace.Explain(m.dir, err))
 }
 
 // suspend gives the machine's user back as well: without a process it needs none,
@@ -50,6 +55,16 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 	if err != nil {
 		return err
 	}
+	// What needs room is written while the machine can still run on without.
+	text, err := json.MarshalIndent(suspended{How: m.how, Spec: m.spec.resumed(), Platform: platform}, "", "  ")
+	if err != nil {
+		return err
+	}
+	note, err := writeNote(m.dir, append(text, '\n'))
+	if err != nil {
+		return fmt.Errorf("%w: %w", backend.ErrRunsOn, err)
+	}
+	defer note.Cleanup() // after success nothing has its temporary name any more
 	if err := m.save(ctx); err != nil {
 		return err
 	}
@@ -66,12 +81,23 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 	if err := errors.Join(syncAll(m.spec.State), syncAll(m.spec.Disk)); err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(suspended{How: m.how, Spec: m.spec.resumed(), Platform: platform}, "", "  ")
+	return note.CloseAtomicallyReplace()
+}
+
+// writeNote writes suspendedFile under a temporary name.
+func writeNote(dir string, text []byte) (*renameio.PendingFile, error) {
+	note, err := renameio.NewPendingFile(filepath.Join(dir, suspendedFile),
+		renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	path := filepath.Join(m.dir, suspendedFile)
-	return renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.WithTempDir(m.dir))
+	if _, err = note.Write(text); err == nil {
+		err = note.Sync()
+	}
+	if err != nil {
+		return nil, errors.Join(err, note.Cleanup())
+	}
+	return note, nil
 }
 
 // resumed is the machine as it goes on after it was saved.

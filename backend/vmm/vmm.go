@@ -20,6 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
@@ -75,6 +76,7 @@ var (
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 	_ backend.Metered     = (*Backend)(nil)
+	_ backend.Costed      = (*Backend)(nil)
 )
 
 // New returns the backend of one pool. It touches nothing.
@@ -96,6 +98,16 @@ func New(driver Driver, options Options) *Backend {
 	}
 }
 
+// overhead is what the program that runs a machine takes beside the machine's
+// memory, in bytes: most of it is for emulated devices and translated code.
+const overhead = 128 << 20
+
+// Cost is what a machine takes that uses all of its memory.
+func (b *Backend) Cost(size backend.Size) backend.Size {
+	size.Memory += overhead
+	return size
+}
+
 // Start forks a worker from the template; where there is none, or it is broken,
 // it boots a clone.
 func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
@@ -109,7 +121,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 			b.templates.Worked()
 			return m, nil
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || diskspace.IsFull(err) { // which is not the template's fault, and a clone takes more
 			return nil, err
 		}
 		err = errors.Join(err, b.templates.Failed(t))
@@ -219,6 +231,9 @@ func (b *Backend) launch(ctx context.Context, at stage.Place, spec Spec) (*machi
 		logs = append(logs, filepath.Join(at.Dir, name))
 	}
 	go bootlog.Bound(m.Done(), logs...)
+	if reporter, ok := monitor.(DiskReporter); ok {
+		go m.noteDiskErrors(reporter, b.options.Log)
+	}
 	return m, nil
 }
 

@@ -1,7 +1,8 @@
 // Package cache keeps finished golden images, one directory for each digest.
 // It promises that what is found is whole, and that an image is built once,
-// however many processes ask for it. How an image is built, and when it may be
-// removed, is decided elsewhere.
+// however many processes ask for it. It lists the images that nobody uses, and
+// removes one for whoever wants its room. How an image is built, and when room is
+// wanted, is decided elsewhere.
 package cache
 
 import (
@@ -17,6 +18,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -136,7 +138,7 @@ func WriteNote(dir, name string, note any) error {
 		return fmt.Errorf("writing %s of an image: %w", name, err)
 	}
 	if err := renameio.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("writing %s of an image: %w", name, err)
+		return fmt.Errorf("writing %s of an image: %w", name, diskspace.Explain(dir, err))
 	}
 	return nil
 }

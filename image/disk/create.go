@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
@@ -70,7 +71,11 @@ func run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx) // rather than "signal: killed", which names no reason
 	}
-	if said := strings.TrimSpace(stderr.String()); said != "" {
+	said := strings.TrimSpace(stderr.String())
+	if full := diskspace.Heard(said); full != nil {
+		err = fmt.Errorf("%w: %w", err, full)
+	}
+	if said != "" {
 		return nil, fmt.Errorf("%s: %w: %s", name, err, said)
 	}
 	return nil, fmt.Errorf("%s: %w", name, err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -37,33 +38,36 @@ const attempts = 5
 
 // Fetch returns the path of the downloaded file. A download that was cut goes
 // on where it stopped, in this call or in a later one; a file with the wrong
-// digest is removed.
+// digest is removed, and so is what has come when the disk is full.
 func (h HTTPS) Fetch(ctx context.Context, from image.Source, output func(line string)) (string, error) {
 	if err := checkURL(from.Location); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the directory of downloads: %w", err)
+		return "", fmt.Errorf("making the directory of downloads: %w", diskspace.Explain(h.Dir, err))
 	}
 	path := filepath.Join(h.Dir, fileName(from))
-	lock, err := filelock.Acquire(ctx, path+".lock")
+	lock, err := filelock.Acquire(ctx, path+lockSuffix)
 	if err != nil {
 		return "", fmt.Errorf("waiting for another download of %s: %w", from.Location, err)
 	}
 	defer lock.Release()
 	if from.SHA256 != "" && verify(ctx, path, from.SHA256) == nil {
 		output("already downloaded: " + from.Location)
-		return path, nil
+		return path, touch(path)
 	}
 	if err := h.fetchLocked(ctx, from, path, output); err != nil {
-		return "", fmt.Errorf("downloading %s: %w", from.Location, err)
+		return "", fmt.Errorf("downloading %s: %w", from.Location, diskspace.Explain(h.Dir, err))
 	}
 	return path, nil
 }
 
 func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, output func(string)) error {
-	part := partial{path: path + ".part"}
+	part := partial{path: path + partSuffix}
 	if err := h.download(ctx, from, part, output); err != nil {
+		if diskspace.IsFull(err) { // what has come would keep the disk full
+			err = errors.Join(err, part.remove())
+		}
 		return err
 	}
 	if err := verify(ctx, part.path, from.SHA256); err != nil {
@@ -84,7 +88,7 @@ func (h HTTPS) download(ctx context.Context, from image.Source, into partial, ou
 	furthest := into.size()
 	for failures := 0; ; {
 		err := try.run(ctx)
-		if err == nil || ctx.Err() != nil || errors.As(err, new(finalError)) {
+		if err == nil || ctx.Err() != nil || errors.As(err, new(finalError)) || diskspace.IsFull(err) {
 			return errors.Join(err, ctx.Err())
 		}
 		if failures++; into.size() > furthest {
@@ -139,10 +143,10 @@ func checkURL(location string) error {
 // URL.
 func fileName(from image.Source) string {
 	if from.SHA256 != "" {
-		return "sha256-" + from.SHA256
+		return digestPrefix + from.SHA256
 	}
 	sum := sha256.Sum256([]byte(from.Location))
-	return "url-" + hex.EncodeToString(sum[:16])
+	return urlPrefix + hex.EncodeToString(sum[:16])
 }
 
 func positive(value, fallback time.Duration) time.Duration {

@@ -10,7 +10,7 @@ import (
 // far, and beside it a file with the validator of what it is a part of.
 type partial struct{ path string }
 
-func (p partial) validatorPath() string { return p.path + ".etag" }
+func (p partial) validatorPath() string { return p.path + etagSuffix }
 
 func (p partial) size() int64 {
 	info, err := os.Stat(p.path)

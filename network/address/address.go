@@ -46,7 +46,8 @@ func New(dir string, subnet netip.Prefix) (*Book, error) {
 // Take gives the owner the next free address after the one given last, so that
 // an address just given back rests before somebody else is found there.
 // An owner that finds its address unusable takes again: it holds both then, so
-// that nobody else is given the first.
+// that nobody else is given the first. After an error the owner holds no more than
+// before.
 func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
 	name, err := b.claims.Take(ctx, owner)
 	if err != nil {

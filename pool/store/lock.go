@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 )
 
@@ -30,7 +31,7 @@ func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 		return func() error { return nil }, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("locking the pool: %w", err)
+		return nil, fmt.Errorf("locking the pool: %w", diskspace.Explain(s.dir, err))
 	}
 	if err := s.hold(ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())

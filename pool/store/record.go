@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 )
 
 // RecordVersion is the version of Record that this program writes. Each older
@@ -62,7 +64,7 @@ func (s *Store) Save(record Record) error {
 	err = renameio.WriteFile(filepath.Join(dir, RecordFile), append(text, '\n'), 0o600,
 		renameio.WithStaticPermissions(0o600), renameio.WithTempDir(dir))
 	if err != nil {
-		return fmt.Errorf("writing the record of worker %s: %w", record.ID, err)
+		return fmt.Errorf("writing the record of worker %s: %w", record.ID, diskspace.Explain(dir, err))
 	}
 	return nil
 }

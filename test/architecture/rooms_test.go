@@ -26,9 +26,9 @@ type room struct {
 var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
-// They import nothing of this module, but that doctor looks programs up, and claim
-// takes locks.
-var ground = []string{"claim", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
+// They import nothing of this module, but that doctor looks programs up, claim takes
+// locks, and filelock says that there is no room for a lock's file.
+var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
 	"teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
@@ -44,9 +44,10 @@ var driver = []string{"backend/process", "backend/vmm/...", "image/disk"}
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
 	// The ground floor.
-	{pattern: "claim", imports: []string{"filelock"}},
+	{pattern: "claim", imports: []string{"diskspace", "filelock"}},
+	{pattern: "diskspace"},
 	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
-	{pattern: "filelock"},
+	{pattern: "filelock", imports: []string{"diskspace"}},
 	{pattern: "hostmemory"},
 	{pattern: "lines", stdOnly: true},
 	{pattern: "phase", stdOnly: true},
@@ -104,12 +105,14 @@ var rooms = []room{
 
 	// What is on top: what is done on a host, the plugin and the commands.
 	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in
-	{pattern: "host", imports: union(contracts, "pool", "pool/store", "provider/config")},
+	{pattern: "host/budget", imports: []string{"pool"}},                  // what the pool asks for, done
+	{pattern: "host/diskguard"},
+	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
 		"provider", "provider/config", "wiring")},
 	// The only room that knows the implementations.
-	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "image/...", "network/...", "pool/...",
+	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "host/diskguard", "image/...", "network/...", "pool/...",
 		"provider/config"}},
 	{pattern: "licenses/..."},
 	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
