@@ -210,7 +210,7 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
 	record.State, record.Reason = string(Resuming), ""
-	if err := p.store.Save(record); err != nil {
+	if err := p.saveWhenRoom(ctx, record); err != nil {
 		return nil, record, err
 	}
 	lease, err := suspender.Unpark(ctx, record.ID)

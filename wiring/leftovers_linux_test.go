@@ -79,7 +79,8 @@ func (h *house) template(pool, digest string) {
 // TestRoomIsMadeOfWhatNobodyUsesInOrder asks for all the room that there could be.
 func TestRoomIsMadeOfWhatNobodyUsesInOrder(t *testing.T) {
 	h := newHouse(t)
-	suspended, forked, served := h.image("suspended", time.Hour), h.image("forked", time.Hour), h.image("served", time.Hour)
+	suspended, forked := h.image("suspended", time.Hour), h.image("forked", time.Hour)
+	served := h.image("served", time.Hour)
 	older, old := h.image("older", 3*time.Hour), h.image("old", 2*time.Hour)
 	h.worker("gone", "gone-aaaaaaaa", suspended.Digest, "suspended") // a pool that no process serves
 	require.NoError(t, os.MkdirAll(filepath.Join(h.StateDir, "pools", "gone", "workers", "gone-bbbbbbbb"), 0o700))
@@ -124,7 +125,9 @@ func TestNoImageGoesWhileARecordCannotBeRead(t *testing.T) {
 	h.worker("p", "p-aaaaaaaa", "d", "suspended")
 	record := filepath.Join(h.StateDir, "pools", "p", "workers", "p-aaaaaaaa", store.RecordFile)
 	require.NoError(t, os.WriteFile(record, []byte(`{"version": 99}`), 0o600))
-	guard := diskguard.New(diskguard.Options{Dir: h.StateDir, Lists: leftovers(h.Config), Log: slog.New(slog.DiscardHandler)})
+	guard := diskguard.New(diskguard.Options{
+		Dir: h.StateDir, Lists: leftovers(h.Config), Log: slog.New(slog.DiscardHandler),
+	})
 	freeable, err := guard.Freeable()
 	require.ErrorIs(t, err, store.ErrNewer)
 	require.Zero(t, freeable)

@@ -49,7 +49,8 @@ func TestDiskFillerHarmsItself(t *testing.T) {
 	d := sandbox.NewDisk(t, 16<<20)
 	spec := vmm.Spec{
 		Accel: kvm.TCG, CPUs: 1, Memory: 128 << 20, Format: "raw",
-		Disk: filepath.Join(d.Dir, "disk"), Console: filepath.Join(d.Dir, "console.log"), State: filepath.Join(d.Dir, "state"),
+		Disk: filepath.Join(d.Dir, "disk"), State: filepath.Join(d.Dir, "state"),
+		Console: filepath.Join(d.Dir, "console.log"),
 	}
 	require.NoError(t, os.WriteFile(spec.Disk, filler(), 0o600))
 	require.NoError(t, os.Truncate(spec.Disk, 1<<30))

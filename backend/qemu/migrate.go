@@ -132,11 +132,10 @@ func (m *machine) whyNotMigrated(ctx context.Context, command, status string) er
 	if m.qmp.Execute(ctx, "query-migrate", nil, &answer) != nil || answer.Reason == "" {
 		return fmt.Errorf("QMP %s: %s", command, status)
 	}
-	err := fmt.Errorf("QMP %s: %s: %s", command, status, answer.Reason)
 	if full := diskspace.Heard(answer.Reason); full != nil {
-		return fmt.Errorf("%w (%w)", err, full)
+		return fmt.Errorf("QMP %s: %s: %w", command, status, full)
 	}
-	return err
+	return fmt.Errorf("QMP %s: %s: %s", command, status, answer.Reason)
 }
 
 // noteMigration tells migrate about the end of a migration.

@@ -3,6 +3,7 @@ package source
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,7 +48,8 @@ func TestDownloadsThatNobodyUsesMayGo(t *testing.T) {
 	h := HTTPS{Dir: t.TempDir()}
 	require.Empty(t, whats(t, HTTPS{Dir: filepath.Join(h.Dir, "missing")}.Unfinished))
 	long := time.Now().Add(-2 * rest)
-	for _, name := range []string{"sha256-a", "sha256-b.part", "sha256-b.part.etag", "sha256-c.part", "url-d", "url-e", "sha256-f", "else"} {
+	names := "sha256-a sha256-b.part sha256-b.part.etag sha256-c.part url-d url-e sha256-f else"
+	for _, name := range strings.Fields(names) {
 		path := filepath.Join(h.Dir, name)
 		require.NoError(t, os.WriteFile(path, []byte("content"), 0o600))
 		require.NoError(t, os.Chtimes(path, long, long))
@@ -56,7 +58,8 @@ func TestDownloadsThatNobodyUsesMayGo(t *testing.T) {
 	require.NoError(t, touch(filepath.Join(h.Dir, "sha256-f")))
 	lock, err := filelock.TryAcquire(filepath.Join(h.Dir, "sha256-c.lock"))
 	require.NoError(t, err)
-	require.Equal(t, []string{"unfinished download sha256-b.part", "download of unknown digest url-d"}, whats(t, h.Unfinished))
+	require.Equal(t,
+		[]string{"unfinished download sha256-b.part", "download of unknown digest url-d"}, whats(t, h.Unfinished))
 	require.Equal(t, []string{"download sha256-a"}, whats(t, h.Finished))
 
 	found, err := h.Unfinished()
