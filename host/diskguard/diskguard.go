@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
@@ -48,10 +49,14 @@ type Guard struct {
 	options Options
 	// wanted is there when Run is to make room.
 	wanted chan struct{}
+
+	mu sync.Mutex
+	// complaint is what the log said last that keeps the guard from making room.
+	complaint string
 }
 
 // New returns a guard. It touches nothing.
-func New(options Options) *Guard { return &Guard{options, make(chan struct{}, 1)} }
+func New(options Options) *Guard { return &Guard{options: options, wanted: make(chan struct{}, 1)} }
 
 // Closed says why nothing that fills the disk may begin now; nothing says that it may.
 // It is cheap, and has Run make room. Where nobody can tell how much is free, it is
@@ -132,10 +137,8 @@ func (g *Guard) missing() (*Short, error) {
 // unless another process does so now.
 func (g *Guard) makeRoom(ctx context.Context) {
 	lock, err := filelock.TryAcquireDirectory(g.options.Dir)
-	if err != nil {
-		g.options.Log.Warn("nothing is removed to make room", "err", err)
-	}
 	if lock == nil {
+		g.complain("nothing is removed to make room", err)
 		return
 	}
 	defer lock.Release()
@@ -144,32 +147,42 @@ func (g *Guard) makeRoom(ctx context.Context) {
 		return
 	}
 	wanted := missing.Reserve - missing.Free
+	var failed []error
 	for _, list := range g.options.Lists {
 		if wanted <= 0 {
-			return
+			break
 		}
 		leftovers, err := list()
-		if err != nil {
-			g.options.Log.Warn("not all that may be removed to make room is known", "err", err)
-		}
+		failed = append(failed, err)
 		for _, l := range leftovers {
-			if wanted > 0 && ctx.Err() == nil && g.remove(l) {
+			if wanted <= 0 || ctx.Err() != nil {
+				break
+			}
+			removed, err := l.Remove()
+			failed = append(failed, err)
+			if removed && err == nil {
 				wanted -= l.Bytes
+				g.options.Log.Warn("removed to make room, since nobody uses it",
+					"what", l.What, "size", diskspace.Size(l.Bytes))
 			}
 		}
 	}
+	g.complain("not all that may be removed to make room is known, or could be", errors.Join(failed...))
 }
 
-func (g *Guard) remove(l diskspace.Leftover) bool {
-	removed, err := l.Remove()
-	switch {
-	case err != nil:
-		g.options.Log.Warn("removing what nobody uses, to make room, failed", "what", l.What, "err", err)
-		return false
-	case removed:
-		g.options.Log.Warn("removed to make room, since nobody uses it", "what", l.What, "size", diskspace.Size(l.Bytes))
+// complain logs what keeps the guard from making room, once as long as it is the same:
+// it looks again every few seconds.
+func (g *Guard) complain(message string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	text := ""
+	if err != nil {
+		text = err.Error()
 	}
-	return removed
+	if text != g.complaint && err != nil {
+		g.options.Log.Warn(message, "err", err)
+	}
+	g.complaint = text
 }
 
 // Freeable is about how many bytes could be freed by removing all that nobody uses
