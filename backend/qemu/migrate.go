@@ -27,6 +27,9 @@ const (
 // that goes is for migrations over a network.
 func (m *machine) Save(ctx context.Context) error {
 	state, err := os.OpenFile(m.spec.State, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if diskspace.IsFull(err) {
+		return fmt.Errorf("%w: %w", backend.ErrRunsOn, err)
+	}
 	if err != nil {
 		return err
 	}
