@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -35,6 +37,7 @@ func (h *Host) Check(
 		checkRoom(c, a.Backend), h.checkImages(c))
 	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
+		findings = append(findings, checkShared(ctx, c, a)...)
 	}
 	return a.Name, findings, nil
 }
@@ -97,6 +100,37 @@ func (h *Host) tryDirectory(dir string) (tried string, reflink bool, err error) 
 	}
 	reflink = h.CanReflink != nil && h.CanReflink(work)
 	return dir, reflink, os.RemoveAll(work)
+}
+
+// checkShared looks for what workers of a pool share where a process serves the
+// pool, such as the host's rules around them. Without it they are cut off.
+func checkShared(ctx context.Context, c config.Config, a Assembly) []doctor.Finding {
+	network, ok := a.Network.(sharer)
+	if !ok {
+		return nil
+	}
+	_, unlock, err := take(ctx, c, store.Look, sweepWait)
+	if err == nil {
+		_ = unlock() // nobody serves it: there need be nothing
+		return nil
+	}
+	finding := doctor.Finding{Level: doctor.OK, What: "rules of the pool"}
+	shared, failed := network.Shared(ctx)
+	switch {
+	case !errors.Is(err, store.ErrHeld):
+		finding.Level, finding.Detail = doctor.Warning, err.Error()
+		finding.Mend = "run as the user that the plugin runs as"
+	case failed != nil:
+		finding.Level, finding.Detail = doctor.Warning, failed.Error()
+		finding.Mend = "run as root"
+	case len(shared) == 0:
+		finding.Level = doctor.Missing
+		finding.Detail = "a plugin process serves the pool, but the host has lost its rules: its workers are cut off"
+		finding.Mend = "the plugin puts them back by itself, and its log says why it cannot: else restart the runner"
+	default:
+		finding.Detail = "a plugin process serves the pool, and the host has its " + strings.Join(shared, ", ")
+	}
+	return []doctor.Finding{finding}
 }
 
 // Missing makes one error of all that a host lacks, with lines for each; it is

@@ -284,3 +284,38 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	require.Contains(t, findings[0].Detail, damaged+": its disk.raw is missing")
 	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
 }
+
+// shared is a network whose leases share what is said.
+type shared struct {
+	network.None
+	what []string
+}
+
+func (s shared) Shared(context.Context) ([]string, error) { return s.what, nil }
+
+func (shared) Check(context.Context) []doctor.Finding { return nil }
+
+func TestDoctorMissesTheRulesOfAPoolThatIsServed(t *testing.T) {
+	w := newWorld(t)
+	find := func(what ...string) []doctor.Finding {
+		return checkShared(t.Context(), w.config(), Assembly{Network: shared{what: what}})
+	}
+	require.Empty(t, find(), "nobody serves the pool")
+	records, err := store.Open(w.config().PoolDir())
+	require.NoError(t, err)
+	unlock, err := records.Lock(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, unlock()) })
+
+	require.Equal(t, doctor.OK, find("nftables table inet mayfly-abcde")[0].Level)
+	lost := find()[0]
+	require.Equal(t, doctor.Missing, lost.Level)
+	require.Contains(t, lost.Detail, "the host has lost its rules")
+	require.NotEmpty(t, lost.Mend)
+	require.Empty(t, checkShared(t.Context(), w.config(), Assembly{Network: network.None{}}))
+
+	w.assembly.Network = shared{}
+	_, findings, err := w.Check(t.Context(), w.config(), silent)
+	require.NoError(t, err)
+	require.Contains(t, findings, lost)
+}

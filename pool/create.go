@@ -158,11 +158,15 @@ func (p *Pool) lease(ctx context.Context, w *worker) (network.Lease, error) {
 	return p.network.Acquire(ctx, w.id)
 }
 
-// ready waits for SSH to answer, but not for a machine that has ended.
+// ready waits for SSH to answer, and for the rules around the worker to be in place,
+// but not for a machine that has ended.
 func (p *Pool) ready(ctx context.Context, machine backend.Machine, identity guest.Identity, key Key) error {
 	ctx, cancel := backend.WhileRunning(ctx, machine)
 	defer cancel()
 	err := p.access.Ready(ctx, machine.Address(), identity, key)
+	if guard, ok := p.network.(network.Guard); ok && err == nil {
+		err = guard.Await(ctx, machine.ID())
+	}
 	if gone := machine.Err(); gone != nil {
 		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), gone)
 	}

@@ -43,7 +43,7 @@ type world struct {
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// destroy, release, stock, suspend, park, unpark, resume or close.
+// await, destroy, release, stock, suspend, park, unpark, resume or close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {
@@ -291,6 +291,10 @@ func (w worldNetwork) Find(context.Context) ([]string, error) {
 	defer w.mu.Unlock()
 	return slices.AppendSeq(slices.Collect(maps.Keys(w.leases)), maps.Keys(w.parked)), nil
 }
+
+func (w worldNetwork) Await(ctx context.Context, id string) error { return w.meet(ctx, "await", id) }
+
+func (w worldNetwork) Unguarded(context.Context) (map[string]string, error) { return nil, nil }
 
 func (w worldNetwork) Close(ctx context.Context) error {
 	if err := w.meet(ctx, "close", ""); err != nil {

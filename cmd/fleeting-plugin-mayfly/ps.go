@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -45,6 +46,9 @@ type listedWorker struct {
 	// DeniedPackets is how many packets the network's policy has denied it; nil
 	// where nothing counts them.
 	DeniedPackets *uint64 `json:"denied_packets,omitempty"`
+	// MissingRules says which firewall rules around it are gone; empty where all are
+	// in place.
+	MissingRules string `json:"missing_rules,omitempty"`
 }
 
 // Run lists the workers that have a directory, running or not, from outside the
@@ -65,6 +69,12 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	denied := func(c config.Config) (map[string]uint64, error) { return h.Denied(ctx, c, s.log) }
 	for i, packets := range eachPool(settings, s.log, "what workers were denied", workers, denied) {
 		workers[i].DeniedPackets = &packets
+	}
+	unguarded := func(c config.Config) (map[string]string, error) { return h.Unguarded(ctx, c, s.log) }
+	for i, missing := range eachPool(settings, s.log, "whether workers have their rules", workers, unguarded) {
+		if workers[i].State == string(pool.Running) { // others may not have them yet, or no more
+			workers[i].MissingRules = missing
+		}
 	}
 	if c.JSON {
 		return s.document(workers)
@@ -167,6 +177,14 @@ func readySeconds(record store.Record) float64 {
 // secondsBetween is 0 where the clock was set back in between.
 func secondsBetween(began, ended time.Time) float64 { return max(0, ended.Sub(began).Seconds()) }
 
+// remark is why a worker ends, or what it lacks.
+func (w listedWorker) remark() string {
+	if w.MissingRules != "" {
+		return strings.TrimSpace("WITHOUT ITS RULES: " + w.MissingRules + " " + w.Reason)
+	}
+	return w.Reason
+}
+
 func printWorkers(s *streams, workers []listedWorker) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tDENIED\tADDRESS\tREASON")
@@ -185,7 +203,7 @@ func printWorkers(s *streams, workers []listedWorker) error {
 		}
 		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), w.Reason)
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), w.remark())
 	}
 	return table.Flush()
 }

@@ -70,13 +70,14 @@ var rooms = []room{
 	{pattern: "guest/...", imports: []string{"cloudinit", "guest", "image", "network"}},
 	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: []string{"network"}},
+	{pattern: "network/changes"},
 	{pattern: "network/firewall", imports: []string{"network", "network/netlinkdump"}},
 	{pattern: "network/hostfirewall", imports: []string{"network", "network/netlinkdump"}},
 	{pattern: "network/nameserver", imports: []string{"network"}},
 	{pattern: "network/netlinkdump"},
 	{pattern: "network/packetlog", imports: []string{"network"}},
 	// A lease has all of them.
-	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/firewall", "network/hostfirewall", "network/nameserver", "network/netlinkdump", "network/packetlog"}},
+	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/changes", "network/firewall", "network/hostfirewall", "network/nameserver", "network/netlinkdump", "network/packetlog"}},
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},
 	// Sources become disks and seeds.
