@@ -20,10 +20,9 @@ import (
 // namespace of ours. SYSTEMD_NSPAWN_TMPFS_TMP=0 keeps it from mounting a tmpfs on
 // /tmp, which would count as the container's memory; an image may still do so.
 const supervise = `while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift
-mkdir -p /run/systemd/nspawn
+[ -d /run/systemd/nspawn ] || mkdir -p /run/systemd/nspawn
 mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn
-mount --rbind /sys /sys
-mount -o remount,bind,ro /sys
+mount --rbind -o ro /sys /sys
 ` + mountAll + `
 export SYSTEMD_NSPAWN_TMPFS_TMP=0
 exec "$@"`

@@ -16,11 +16,15 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
-// small is the size of disks that tests fill.
-const small = 256 << 20
+// small is the size of disks that tests fill, and tiny that of disks which they fill
+// with files.
+const (
+	small = 256 << 20
+	tiny  = 64 << 20
+)
 
-// withSmallDisks is the golden image with a smaller disk.
-func withSmallDisks(t *testing.T, p *pool, recipe image.Recipe) image.Golden {
+// withDisks is the golden image with another disk.
+func withDisks(t *testing.T, p *pool, recipe image.Recipe, size int64) image.Golden {
 	t.Helper()
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
@@ -28,7 +32,7 @@ func withSmallDisks(t *testing.T, p *pool, recipe image.Recipe) image.Golden {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Symlink(golden.Tree(), filepath.Join(dir, image.TreeDir)))
-	golden.Dir, golden.Recipe.Disk = dir, small
+	golden.Dir, golden.Recipe.Disk = dir, size
 	require.NoError(t, makeDisk(t.Context(), golden))
 	return golden
 }
@@ -45,7 +49,7 @@ func TestWorkerThatFillsItsDiskHarmsItselfAlone(t *testing.T) {
 	for name, dir := range fileSystems {
 		t.Run(name, func(t *testing.T) {
 			p, recipe := newPool(t, dir, "filled")
-			golden := withSmallDisks(t, p, recipe)
+			golden := withDisks(t, p, recipe, small)
 			filler, other := p.startFrom(t, golden, "aaaaaaaa"), p.startFrom(t, golden, "bbbbbbbb")
 			out, err := filler.Run("sudo dd if=/dev/zero of=/fill bs=1M")
 			require.Error(t, err)
@@ -73,9 +77,8 @@ func TestWorkerThatFillsItsDiskHarmsItselfAlone(t *testing.T) {
 
 func TestWorkerThatMakesTooManyFilesHarmsItselfAlone(t *testing.T) {
 	p, recipe := newPool(t, ext4Dir, "inodes")
-	golden := withSmallDisks(t, p, recipe)
-	w := p.startFrom(t, golden, "aaaaaaaa")
-	out, err := w.Run("mkdir files && cd files && seq 1000000 | xargs touch")
+	w := p.startFrom(t, withDisks(t, p, recipe, tiny), "aaaaaaaa")
+	out, err := w.Run("mkdir files && cd files && seq 50000 | xargs -n 500 sh -c 'touch \"$@\" || exit 255' sh")
 	require.Error(t, err)
 	require.Contains(t, out, "No space left on device")
 }
@@ -98,7 +101,7 @@ func TestFullDiskIsGoneWithItsWorker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, recipe := newPool(t, btrfsDir, "gone")
-			golden := withSmallDisks(t, p, recipe)
+			golden := withDisks(t, p, recipe, small)
 			w := p.startFrom(t, golden, "aaaaaaaa")
 			_, err := w.Run("dd if=/dev/zero of=fill bs=1M")
 			require.Error(t, err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
@@ -73,7 +74,9 @@ func TestKilledPluginLeavesNoDisk(t *testing.T) {
 	require.NoError(t, err)
 	file := filepath.Join(p.dir, "workers", ids[0], diskFile)
 	require.Contains(t, loopDevices(t), file)
-	require.NoError(t, syscall.Kill(runner.PluginPID(t, p.state), syscall.SIGKILL))
+	pid := runner.PluginPID(t, p.state)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	require.Eventually(t, func() bool { return !runner.Alive(pid) }, patience, 10*time.Millisecond)
 	out, err := exec.CommandContext(t.Context(), s.binary, "gc", "--state-dir", p.state).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "machine "+ids[0])
