@@ -92,7 +92,7 @@ func (b *Backend) checkDisks(ctx context.Context) doctor.Finding {
 			Mend: "load the modules that are missing (modprobe -a loop ext4 overlay)"}
 	}
 	return doctor.Finding{Level: doctor.OK, What: "disks",
-		Detail: "machine.disk limits what a worker writes: its writes go to an ext4 file system of its own, on a loop device"}
+		Detail: "machine.disk limits what a worker writes: it has an ext4 file system of its own, on a loop device"}
 }
 
 func tryDisk(ctx context.Context, dir string) error {
@@ -103,14 +103,13 @@ func tryDisk(ctx context.Context, dir string) error {
 	defer os.RemoveAll(work)
 	golden := image.Golden{Dir: work, Manifest: image.Manifest{Recipe: image.Recipe{Disk: tryDiskSize}}}
 	worker := filepath.Join(work, "worker")
-	err = errors.Join(os.Mkdir(golden.Tree(), 0o700), os.Mkdir(worker, 0o700))
-	if err == nil {
-		err = makeDisk(ctx, golden)
+	if err := errors.Join(os.Mkdir(golden.Tree(), 0o700), os.Mkdir(worker, 0o700)); err != nil {
+		return err
 	}
-	if err == nil {
-		err = cloneTree(ctx, golden, worker)
+	if err := makeDisk(ctx, golden); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := cloneTree(ctx, golden, worker); err != nil {
 		return err
 	}
 	args := append([]string{"--mount", "--propagation", "private", "sh", "-euc", mountAll, "mayfly"},

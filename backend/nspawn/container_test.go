@@ -161,6 +161,7 @@ func TestContainerThatCannotStartSaysWhy(t *testing.T) {
 	passwd := filepath.Join(stateDir, "empty", "root/etc/passwd")
 	require.NoError(t, os.WriteFile(passwd, []byte("mayfly:x:1:1::/home/mayfly:/bin/sh\n"), 0o644))
 	empty := image.Golden{Dir: filepath.Join(stateDir, "empty"), Manifest: image.Manifest{Recipe: recipe}}
+	require.NoError(t, makeDisk(t.Context(), empty))
 	id := "broken-aaaaaaaa"
 	dir := filepath.Join(p.dir, "workers", id)
 	require.NoError(t, os.Mkdir(dir, 0o700))

@@ -118,8 +118,9 @@ func parseSource(text string) (image.Source, error) {
 	case strings.HasPrefix(text, "https://"):
 		return parseURL(text)
 	case strings.HasPrefix(text, "http://"):
+		source := image.Source{Kind: image.HTTPS, Location: text}
 		return image.Source{}, fmt.Errorf("%q could be changed on its way: "+
-			"use https://, or download it yourself and write its path", image.Source{Kind: image.HTTPS, Location: text}.Public())
+			"use https://, or download it yourself and write its path", source.Public())
 	case strings.HasPrefix(text, image.OCI+":"):
 		return parseReference(strings.TrimPrefix(text, image.OCI+":"))
 	case strings.HasPrefix(text, image.VM+":"):
