@@ -1,9 +1,12 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,17 +67,43 @@ func TestDirectoriesAreClosedToOthers(t *testing.T) {
 	c, err := config.Default().With(func(c *config.Config) { c.StateDir = state })
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o755)) // as an older version did
-	require.NoError(t, os.Chmod(state, 0o711))            // as somebody wants it
-	_, err = makeDirectories(c)
+	require.NoError(t, os.Chmod(state, 0o755))
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	_, err = makeDirectories(c, log)
 	require.NoError(t, err)
-	requireMode(t, 0o711, state)
+	requireMode(t, 0o700, state)
 	requireMode(t, 0o700, c.ImagesDir())
 	requireMode(t, 0o700, filepath.Dir(c.PoolDir()))
+	require.Contains(t, said.String(), "is closed to them now")
 
+	said.Reset()
 	c.StateDir = filepath.Join(state, "new")
-	_, err = makeDirectories(c)
+	_, err = makeDirectories(c, log)
 	require.NoError(t, err)
 	requireMode(t, 0o700, c.StateDir)
+	require.Empty(t, said.String())
+}
+
+// Somebody may have put it on a file system that others use as well.
+func TestStateDirectoryOfOthersIsLeftOpen(t *testing.T) {
+	for reason, share := range map[string]func(dir string) error{
+		"others may use files there": func(dir string) error { return os.Mkdir(filepath.Join(dir, "files"), 0o755) },
+		"others may write there":     func(dir string) error { return os.Chmod(dir, 0o775) },
+	} {
+		state := filepath.Join(shortDir(t), "state")
+		require.NoError(t, errors.Join(os.Mkdir(state, 0o755), os.Chmod(state, 0o755), share(state)))
+		info, err := os.Stat(state)
+		require.NoError(t, err)
+		c, err := config.Default().With(func(c *config.Config) { c.StateDir = state })
+		require.NoError(t, err)
+		var said bytes.Buffer
+		_, err = makeDirectories(c, slog.New(slog.NewTextHandler(&said, nil)))
+		require.NoError(t, err)
+		requireMode(t, info.Mode().Perm(), state)
+		requireMode(t, 0o700, filepath.Dir(c.PoolDir()))
+		require.Contains(t, said.String(), reason)
+	}
 }
 
 func TestHostThatLacksTheBackendIsLeftAsItWas(t *testing.T) {

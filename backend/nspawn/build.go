@@ -40,7 +40,7 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 
 func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) error {
 	golden := image.Golden{Dir: work, Manifest: image.Manifest{Recipe: recipe}}
-	if err := tree.Make(golden.Tree()); err != nil {
+	if err := os.Mkdir(golden.Tree(), 0o755); err != nil {
 		return err
 	}
 	if err := draft.Tree(ctx, recipe, golden, progress); err != nil {
@@ -57,6 +57,9 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 	})
 	if err != nil {
 		return fmt.Errorf("%w%s", err, bootlog.Tail(filepath.Join(work, buildLog)))
+	}
+	if err := makeDisk(ctx, golden); err != nil {
+		return err
 	}
 	return syncTree(golden.Tree())
 }
@@ -84,8 +87,8 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 	recipe := golden.Recipe
 	m, err := b.launch(container{
 		id: at.ID, namespace: at.Lease.Namespace, form: recipe.Form,
-		size:  backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
-		mount: bind(golden.Tree(), root), console: filepath.Join(golden.Dir, buildLog),
+		size:   backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
+		mounts: []mount{bind(golden.Tree(), root)}, console: filepath.Join(golden.Dir, buildLog),
 		command: []string{guest.AgentPath, "guest"}, input: theirs,
 	})
 	err = errors.Join(err, theirs.Close()) // the container has its own

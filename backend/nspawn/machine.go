@@ -65,7 +65,7 @@ type container struct {
 	id, namespace string
 	size          backend.Size
 	form          string
-	mount         mount
+	mounts        []mount
 	console       string
 	// command and input are for a container that is not booted.
 	command []string
@@ -80,7 +80,9 @@ func (b *Backend) launch(c container) (*machine, error) {
 		return nil, err
 	}
 	limits := cgroup.Limits{Memory: c.size.Memory, CPUs: c.size.CPUs, PIDs: mostProcesses}
-	spec := commandSpec{Version: version, Mount: c.mount, Name: c.id, Form: c.form, Command: c.command}
+	spec := commandSpec{
+		Version: version, Mounts: c.mounts, Name: c.id, Memory: c.size.Memory, Form: c.form, Command: c.command,
+	}
 	if !process.Systemd() {
 		entries, err := b.units.Make(c.id, limits)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -71,22 +70,21 @@ func Form(privateUsers bool) string {
 	return image.Tree
 }
 
-// Start makes a copy of the golden tree, writes the worker's identity into it
-// and boots it.
+// Start makes a copy of the golden tree that has the worker's identity, and boots
+// it.
 func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("starting the container of %s: %w", spec.ID, err)
 	}
-	root, err := cloneTree(golden, spec.Dir)
-	if err != nil {
+	if err := cloneTree(ctx, golden, spec.Dir); err != nil {
 		return nil, fmt.Errorf("cloning the golden tree for %s: %w", spec.ID, err)
 	}
-	if err := writeIdentity(root.writable, golden, spec.Identity); err != nil {
+	if err := writeIdentity(filepath.Join(spec.Dir, identityDir), golden, spec.Identity); err != nil {
 		return nil, fmt.Errorf("giving %s its identity: %w", spec.ID, err)
 	}
 	m, err := b.launch(container{
 		id: spec.ID, namespace: spec.Lease.Namespace, size: spec.Size, form: golden.Recipe.Form,
-		mount: root.mount, console: b.ConsolePath(spec.Dir),
+		mounts: mounts(golden, spec.Dir), console: b.ConsolePath(spec.Dir),
 	})
 	if err != nil {
 		return nil, err
@@ -126,9 +124,8 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 	return machines, nil
 }
 
-// Destroy ends the worker's container, whoever started it, and removes its
-// control group and its copy of the golden tree. Its mounts and its network
-// link end with its namespaces.
+// Destroy ends the worker's container, whoever started it, and removes its control
+// group. Its mounts, its loop device and its network link end with its namespaces.
 func (b *Backend) Destroy(ctx context.Context, id string) error {
 	b.mu.Lock()
 	known := b.machines[id]
@@ -138,19 +135,34 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 		return nil
 	}
 	// The supervisor is killed first: after its end nothing enters the group.
-	var err error
-	if known != nil {
-		err = known.process.Kill(ctx)
-	} else {
-		err = b.tag.Kill(ctx, id)
-	}
+	supervisors, err := b.supervisors(known, id)
 	if err != nil {
 		return err
+	}
+	dir := filepath.Dir(b.directory(id))
+	for _, supervisor := range supervisors {
+		_ = dropWrites(supervisor, dir) // it has ended, or has not mounted the disk: nothing to save time with
+		if err := supervisor.Kill(ctx); err != nil {
+			return err
+		}
 	}
 	if err := b.units.End(ctx, id); err != nil {
 		return err
 	}
-	return tree.Remove(b.directory(id))
+	return awaitDetached(ctx, filepath.Join(dir, diskFile))
+}
+
+// supervisors are the processes that lead to a worker's container: that of a machine
+// that we know, or those that are found.
+func (b *Backend) supervisors(known *machine, id string) (all []*process.Process, err error) {
+	if known != nil {
+		return []*process.Process{known.process}, nil
+	}
+	found, err := b.tag.Find(id)
+	for _, one := range found {
+		all = append(all, one.Process)
+	}
+	return all, err
 }
 
 // ConsolePath is the boot log of a worker.

@@ -40,24 +40,24 @@ const attempts = 5
 // on where it stopped, in this call or in a later one; a file with the wrong
 // digest is removed, and so is what has come when the disk is full.
 func (h HTTPS) Fetch(ctx context.Context, from image.Source, output func(line string)) (string, error) {
-	if err := checkURL(from.Location); err != nil {
+	if err := checkURL(from); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return "", fmt.Errorf("making the directory of downloads: %w", diskspace.Explain(h.Dir, err))
 	}
 	path := filepath.Join(h.Dir, fileName(from))
 	lock, err := filelock.Acquire(ctx, path+lockSuffix)
 	if err != nil {
-		return "", fmt.Errorf("waiting for another download of %s: %w", from.Location, err)
+		return "", fmt.Errorf("waiting for another download of %s: %w", from.Public(), err)
 	}
 	defer lock.Release()
 	if from.SHA256 != "" && verify(ctx, path, from.SHA256) == nil {
-		output("already downloaded: " + from.Location)
+		output("already downloaded: " + from.Public())
 		return path, touch(path)
 	}
 	if err := h.fetchLocked(ctx, from, path, output); err != nil {
-		return "", fmt.Errorf("downloading %s: %w", from.Location, diskspace.Explain(h.Dir, err))
+		return "", fmt.Errorf("downloading %s: %w", from.Public(), diskspace.Explain(h.Dir, err))
 	}
 	return path, nil
 }
@@ -120,7 +120,7 @@ func (h HTTPS) client() *http.Client {
 // onlyHTTPS refuses redirects to anything but https, as recipes are refused it.
 func onlyHTTPS(request *http.Request, via []*http.Request) error {
 	if request.URL.Scheme != "https" {
-		return finalError{fmt.Errorf("it redirects to %s, which is not https", request.URL.Redacted())}
+		return finalError{fmt.Errorf("it redirects to %s://%s, which is not https", request.URL.Scheme, request.URL.Host)}
 	}
 	if len(via) >= 10 {
 		return finalError{errors.New("it redirects more than ten times")}
@@ -128,13 +128,10 @@ func onlyHTTPS(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func checkURL(location string) error {
-	parsed, err := url.Parse(location)
-	if err != nil {
-		return fmt.Errorf("image source: %w", err)
-	}
-	if parsed.Scheme != "https" || parsed.Host == "" {
-		return fmt.Errorf("image source %s is not an https URL", parsed.Redacted())
+func checkURL(from image.Source) error {
+	parsed, err := url.Parse(from.Location)
+	if err != nil || parsed.Scheme != "https" || parsed.Host == "" {
+		return fmt.Errorf("image source is not an https URL: %s", from.Public())
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -268,6 +269,26 @@ func TestRedirects(t *testing.T) {
 	from.Location = strings.Replace(from.Location, "/cloud.qcow2", "/plain", 1)
 	_, err = fetcher.Fetch(t.Context(), from, quiet)
 	require.ErrorContains(t, err, "not https")
+}
+
+func TestSecretsOfAURLAreNotShown(t *testing.T) {
+	for name, server := range map[string]http.Handler{
+		"found":   &mirror{content: []byte("image")},
+		"missing": &mirror{status: http.StatusNotFound},
+		"redirected": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://us:secret@"+r.Host+"/?token=secret", http.StatusFound)
+		}),
+		"cut": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+	} {
+		fetcher, from := serve(t, server)
+		from.Location = strings.Replace(from.Location, "https://", "https://us:secret@", 1) + "?signature=secret"
+		var said []string
+		for range 2 { // the second finds what the first has downloaded
+			_, err := fetcher.Fetch(t.Context(), from, func(line string) { said = append(said, line) })
+			said = append(said, fmt.Sprint(err))
+		}
+		require.NotContains(t, strings.Join(said, "\n"), "secret", name)
+	}
 }
 
 func TestOnlyHTTPSIsTaken(t *testing.T) {

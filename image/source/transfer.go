@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func (t transfer) run(ctx context.Context) error {
 		return err
 	}
 	response, err := t.client.Do(request)
+	if failed := (&url.Error{}); errors.As(err, &failed) {
+		return failed.Err // without the URL, which may hold secrets
+	}
 	if err != nil {
 		return err
 	}
@@ -66,7 +70,7 @@ func (t transfer) run(ctx context.Context) error {
 func (t transfer) request(ctx context.Context) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.source.Location, nil)
 	if err != nil {
-		return nil, finalError{err}
+		return nil, finalError{errors.New("it is not a valid URL")}
 	}
 	request.Header.Set("Accept-Encoding", "identity") // the digest is that of the file, not of an encoding
 	have, validator := t.into.size(), t.into.validator()

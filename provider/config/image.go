@@ -118,8 +118,9 @@ func parseSource(text string) (image.Source, error) {
 	case strings.HasPrefix(text, "https://"):
 		return parseURL(text)
 	case strings.HasPrefix(text, "http://"):
+		source := image.Source{Kind: image.HTTPS, Location: text}
 		return image.Source{}, fmt.Errorf("%q could be changed on its way: "+
-			"use https://, or download it yourself and write its path", text)
+			"use https://, or download it yourself and write its path", source.Public())
 	case strings.HasPrefix(text, image.OCI+":"):
 		return parseReference(strings.TrimPrefix(text, image.OCI+":"))
 	case strings.HasPrefix(text, image.VM+":"):
@@ -133,12 +134,13 @@ func parseSource(text string) (image.Source, error) {
 }
 
 func parseURL(text string) (image.Source, error) {
+	source := image.Source{Kind: image.HTTPS, Location: text}
 	address, err := url.Parse(text)
 	if err != nil || address.Host == "" {
-		return image.Source{}, fmt.Errorf("%q is not a valid URL: "+
-			"write for instance \"https://example.org/debian.qcow2\"", text)
+		return image.Source{}, errors.New("not a valid URL, and not shown, for it may hold a password: " +
+			"write for instance \"https://example.org/debian.qcow2\"")
 	}
-	return image.Source{Kind: image.HTTPS, Location: text}, nil
+	return source, nil
 }
 
 func parseFile(path string) (image.Source, error) {

@@ -35,8 +35,8 @@ func machineSection(c *Config) section {
 				"whichever pool they are of: [what workers share](../guides/host.md)",
 			refused: "below 256MiB"},
 		{name: "disk", value: size(&m.Disk, minDisk), fallback: `"10GiB"`,
-			about: "size of each worker's disk; only what is written takes room. At least as big as the cloud " +
-				"image's, which is checked when the image is built",
+			about: "size of each worker's disk, a container's too; only what is written takes room. At least as big as " +
+				"the cloud image's, which is checked when the image is built",
 			refused: "below 2GiB"},
 		{name: "start_timeout", value: text(&m.StartTimeout, parseStartTimeout), fallback: `"10m"`, kind: "duration",
 			about: "a worker that is not ready by then is destroyed. Waiting for the image, for room on the host " +

@@ -101,6 +101,7 @@ var rooms = []room{
 	{pattern: "backend/qemu/...", imports: union(contracts, driver...), tests: []string{"backend/stage", "backend/user"}},
 	{pattern: "backend/cloudhypervisor/...", imports: union(contracts, driver...),
 		tests: []string{"backend/stage", "backend/user"}},
+	{pattern: "backend/nspawn", imports: union(contracts, union(builders, "image/disk")...)}, // containers have disks too
 	// A backend builds images, and starts processes.
 	{pattern: "backend/...", imports: union(contracts, builders...)},
 
