@@ -123,6 +123,10 @@ func TestASuspendedForkIsResumedByAnother(t *testing.T) {
 	require.ErrorContains(t, b.Resumable(spec.Dir), "nothing was saved")
 	require.NoError(t, b.Suspend(t.Context(), spec.ID))
 	<-old.Done()
+	requireVacated(t, b.again())
+	for _, path := range []string{diskFile, stateFile} {
+		require.Zero(t, owned(t, filepath.Join(spec.Dir, path)).Uid, "what is suspended is root's")
+	}
 	saved := []string{"console.log", "disk", "shell.log", "socket", "state", "suspended.json"}
 	require.Equal(t, saved, files(t, spec.Dir))
 	require.ErrorContains(t, b.Suspend(t.Context(), spec.ID), "no machine of this process")
@@ -153,4 +157,40 @@ func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
 	require.NoError(t, child.Kill(t.Context()))
 	<-m.Done()
 	require.ErrorIs(t, m.explain(context.Canceled), guest.ErrGone)
+}
+
+// TestNothingIsLeftOfAMachineWhoseProcessWasKilled has a backend without memory
+// find by its control group and its user what has no process any more.
+func TestNothingIsLeftOfAMachineWhoseProcessWasKilled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	spec := b.spec(t, "kill")
+	m, _ := b.start(t, spec)
+	running, err := b.tag.Find(spec.ID)
+	require.NoError(t, err)
+	require.Len(t, running, 1)
+	require.NoError(t, running[0].Kill(t.Context()))
+	<-m.Done()
+
+	next := b.again()
+	found, err := next.Find(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, spec.ID, found[0].ID())
+	<-found[0].Done()
+	require.ErrorIs(t, found[0].Err(), guest.ErrGone)
+	require.NoError(t, next.Destroy(t.Context(), spec.ID))
+	requireVacated(t, next)
+	require.NoError(t, next.Destroy(t.Context(), spec.ID), "again")
+}
+
+// requireVacated looks for what machines have outside their directories.
+func requireVacated(t *testing.T, b *Backend) {
+	t.Helper()
+	tenants, err := b.tenants()
+	require.NoError(t, err)
+	require.Empty(t, tenants)
+	found, err := b.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, found)
 }
