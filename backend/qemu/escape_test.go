@@ -153,8 +153,8 @@ func TestAnEscapeFindsAnEmptyRoom(t *testing.T) {
 	spec := f.spec(t, ours)
 	spec.Kernel, spec.Initrd, spec.Backing = golden.Kernel(), golden.Initrd(), golden.Dir
 	spec.MemoryFile, spec.MemoryUse = f.memory, vmm.Forked
-	record := filepath.Join(ours.Dir, "worker.json")
-	require.NoError(t, errors.Join(os.WriteFile(record, []byte("{}"), 0o644),
+	record, shared := filepath.Join(ours.Dir, "worker.json"), filepath.Join(stateDir, "escape.json")
+	require.NoError(t, errors.Join(os.WriteFile(record, []byte("{}"), 0o644), os.WriteFile(shared, []byte("{}"), 0o644),
 		os.WriteFile(filepath.Join(theirs.dir, "worker.json"), []byte("{}"), 0o644)))
 	tcp, err := net.Listen("tcp4", ":0")
 	require.NoError(t, err)
@@ -166,7 +166,7 @@ func TestAnEscapeFindsAnEmptyRoom(t *testing.T) {
 
 	forbidden := []string{
 		"list=" + theirs.dir, "read=" + theirs.spec.Disk, "read=" + filepath.Join(theirs.dir, "worker.json"), "read=" + record,
-		"dial=unix:" + filepath.Join(theirs.dir, agentSocket), "read=/etc/shadow", "list=" + stateDir,
+		"dial=unix:" + filepath.Join(theirs.dir, agentSocket), "read=/etc/shadow", "read=" + shared,
 		"read=" + filepath.Join(f.golden, image.ManifestFile), "write=" + golden.Disk(), "write=" + spec.Kernel,
 		fmt.Sprintf("kill=%d", theirs.process.PID), fmt.Sprintf("trace=%d", theirs.process.PID),
 		fmt.Sprintf("kill=%d", os.Getpid()), "dial=unix:" + abstract.Addr().String(),
