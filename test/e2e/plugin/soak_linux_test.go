@@ -1,0 +1,45 @@
+package plugin
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
+)
+
+// A short run of `make soak`. It prints its seed when it fails.
+func TestSoak(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		soak(t, "-backends", "synthetic", "-rounds", "5")
+		return
+	}
+	need.Root(t)
+	need.Programs(t, "systemd-nspawn", "mmdebstrap", "unshare", "mount", "mkfs.ext4", "cp", "ip")
+	soak(t, "-backends", "synthetic nspawn", "-rounds", "30")
+}
+
+// Workers come and go, and the plugin process does not grow.
+func TestChurn(t *testing.T) {
+	t.Parallel()
+	workers := 200
+	if testing.Short() {
+		workers = 40
+	}
+	soak(t, "-backends", "synthetic", "-churn", strconv.Itoa(workers))
+}
+
+func soak(t *testing.T, arguments ...string) {
+	t.Helper()
+	program := filepath.Join(shortDir(t), "soak")
+	build := exec.Command("go", "build", "-o", program, "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/programs/soak")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	out, err = exec.Command(program, append(arguments, "-plugin", binary)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	t.Logf("%s", out)
+}

@@ -1,0 +1,230 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
+)
+
+// A namespace plays the internet, where somebody says hello to whoever gets there.
+const (
+	internet     = "203.0.113.1"
+	hello        = "hello from outside"
+	makeInternet = `
+		ip netns add internet
+		ip link add wan0 type veth peer name up0 netns internet
+		ip address add 203.0.113.2/24 dev wan0
+		ip link set wan0 up
+		ip -n internet address add ` + internet + `/24 dev up0
+		ip -n internet link set up0 up
+		ip -n internet link set lo up
+		ip route add default via ` + internet + `
+	`
+	removeInternet = `
+		ip link delete wan0
+		ip netns delete internet
+	`
+)
+
+// diskSize is that of the state directory's file system; what nobody writes takes
+// no room.
+const diskSize = "8G"
+
+// stage is where the plugins run.
+type stage struct {
+	options
+	work  string // removed in the end
+	log   *log
+	host  inventory.Host
+	pools []*pool
+	// door is where workers find the internet; empty without one.
+	door   string
+	closes []func() error
+}
+
+func setUp(o options) (_ *stage, err error) {
+	work, err := os.MkdirTemp("", "mf-soak-") // short: it holds sockets
+	if err != nil {
+		return nil, err
+	}
+	if work, err = filepath.EvalSymlinks(work); err != nil {
+		return nil, err
+	}
+	s := &stage{options: o, work: work, log: &log{}}
+	s.later(func() error { return os.RemoveAll(work) })
+	s.host = inventory.Host{StateDir: filepath.Join(work, "s"), Temporary: filepath.Join(work, "t")}
+	if err := s.furnish(); err != nil {
+		return nil, errors.Join(err, s.tearDown())
+	}
+	return s, nil
+}
+
+func (s *stage) later(undo func() error) { s.closes = append(s.closes, undo) }
+
+func (s *stage) tearDown() error {
+	var errs []error
+	for len(s.closes) > 0 {
+		last := len(s.closes) - 1
+		errs = append(errs, s.closes[last]())
+		s.closes = s.closes[:last]
+	}
+	return errors.Join(errs...)
+}
+
+func (s *stage) furnish() error {
+	for _, dir := range []string{s.host.StateDir, s.host.Temporary} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if s.root {
+		if err := errors.Join(s.mountDisk(), s.makeNetwork()); err != nil {
+			return err
+		}
+	}
+	if s.plugin == "" {
+		var err error
+		if s.plugin, err = testrun.Build(filepath.Join(s.work, "built")); err != nil {
+			return err
+		}
+	}
+	if err := s.buildImages(); err != nil {
+		return err
+	}
+	if err := os.Setenv("TMPDIR", s.host.Temporary); err != nil { // for the plugins
+		return err
+	}
+	return s.makePools()
+}
+
+// mountDisk gives the state directory a file system of its own, that can be filled,
+// and hides the notes of others in /run. All mounts are in our namespace only.
+func (s *stage) mountDisk() error {
+	file := filepath.Join(s.work, "disk")
+	if err := shell(`truncate -s "$1" "$2" && mkfs.ext4 -q -m 0 "$2" && mount -o loop "$2" "$3"
+		mkdir -p /run/mayfly && mount -t tmpfs none /run/mayfly`, diskSize, file, s.host.StateDir); err != nil {
+		return err
+	}
+	s.later(func() error { return unix.Unmount(s.host.StateDir, unix.MNT_DETACH) })
+	return nil
+}
+
+// makeNetwork also answers at the door until tearDown.
+func (s *stage) makeNetwork() error {
+	if err := shell(makeInternet); err != nil {
+		return err
+	}
+	s.later(func() error { return shell(removeInternet) })
+	var listener net.Listener
+	err := island.Do("/run/netns/internet", func() (err error) {
+		listener, err = net.Listen("tcp", net.JoinHostPort(internet, "7"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.door = listener.Addr().String()
+	s.later(listener.Close)
+	go func() {
+		for {
+			visitor, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = visitor.Write([]byte(hello + "\n"))
+			_ = visitor.Close()
+		}
+	}()
+	return nil
+}
+
+// buildImages builds the golden images of machines on the machine's own disk, and
+// copies them to the small one.
+func (s *stage) buildImages() error {
+	images := s.images
+	if images == "" {
+		images = filepath.Join(s.work, "i")
+	}
+	for _, backend := range s.backends {
+		if backend == "synthetic" {
+			continue
+		}
+		say("golden image for %s: built, unless it is there", backend)
+		config := filepath.Join(s.work, backend+".toml")
+		if err := os.WriteFile(config, []byte(runnerConfig(backend)), 0o600); err != nil {
+			return err
+		}
+		build := exec.Command(s.plugin, "image", "build", "--config", config, "--state-dir", images)
+		build.Stderr = s.log
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("building the image for %s: %w\n%s", backend, err, s.log.tail())
+		}
+	}
+	if _, err := os.Stat(filepath.Join(images, "images")); err != nil {
+		return nil // there is nothing but synthetic workers
+	}
+	const copyImages = `cp -a --sparse=always "$1"/images "$2"/ && rm -f "$2"/images/.lock-*`
+	if err := shell(copyImages, images, s.host.StateDir); err != nil {
+		return err
+	}
+	if s.images == "" {
+		return os.RemoveAll(images)
+	}
+	return nil
+}
+
+// makePools makes a pool for each backend, with a name that no other has on this
+// machine, and starts its plugin.
+func (s *stage) makePools() error {
+	run := rand.Uint32() // not of the seed: two runs with the same one may meet
+	paths := make(map[string]bool)
+	s.host.Plugin = func(program string) bool { return paths[program] }
+	for _, backend := range s.backends {
+		name := fmt.Sprintf("%s%08x", backend[:2], run)
+		p, err := newPool(s, name, backend)
+		if err != nil {
+			return err
+		}
+		paths[p.program] = true
+		s.later(p.abandon)
+		s.pools = append(s.pools, p)
+		s.host.Pools = append(s.host.Pools, name)
+	}
+	return nil
+}
+
+// start starts the plugins of all pools, and waits for their templates: a plugin
+// that is killed while it makes one begins anew.
+func (s *stage) start(ctx context.Context) error {
+	for _, p := range s.pools {
+		if err := p.start(ctx); err != nil {
+			return err
+		}
+		if err := p.awaitTemplate(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shell runs a script with arguments.
+func shell(script string, arguments ...string) error {
+	out, err := exec.Command("sh", append([]string{"-ec", script, "sh"}, arguments...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
