@@ -66,6 +66,9 @@ const (
 
 // worker finds the id of a worker of these pools in a text, such as a path.
 func (h Host) worker(text string) (Owner, bool) {
+	if len(h.Pools) == 0 {
+		return "", false
+	}
 	ids := regexp.MustCompile(`\b(?:` + strings.Join(h.Pools, "|") + `)-[a-z2-7]{8}\b`)
 	id := ids.FindString(text)
 	return Worker(id), id != ""

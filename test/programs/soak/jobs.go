@@ -27,9 +27,12 @@ func newJobs(ctx context.Context) *jobs {
 	return j
 }
 
-// begin begins a job that writes, and goes on until somebody ends it.
+// endless is a job that goes on until somebody ends it. It says nothing, and so does
+// not end because nobody listens.
+const endless = "while sleep 0.2; do date >>written; done 2>/dev/null"
+
 func (j *jobs) begin(info provider.ConnectInfo) {
-	j.all.Go(func() { _, _ = runJob(j.ctx, info, "while sleep 0.2; do date >>written; done") })
+	j.all.Go(func() { _, _ = runJob(j.ctx, info, endless) })
 }
 
 // end ends them as a runner does that cancels its jobs.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -59,6 +60,9 @@ type traits struct {
 	suspends, forks bool
 	// identify is a script that prints the id of the worker.
 	identify string
+	// steps are those of the image. That of QEMU is the golden image of the tests,
+	// which may be there already (test/harness/testrun).
+	steps []string
 }
 
 var traitsOf = map[string]traits{
@@ -66,7 +70,7 @@ var traitsOf = map[string]traits{
 	"nspawn": {most: 4, leased: true, identify: "hostname",
 		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup}},
 	"qemu": {most: 3, leased: true, identify: "hostname", suspends: true, forks: true,
-		machine: []inventory.Kind{inventory.Process}},
+		machine: []inventory.Kind{inventory.Process}, steps: testrun.Steps},
 }
 
 func newPool(s *stage, name, backend string) (*pool, error) {
@@ -80,6 +84,7 @@ func newPool(s *stage, name, backend string) (*pool, error) {
 		"host": map[string]any{"max_workers": p.traits.most},
 	}
 	if p.traits.leased {
+		p.config["image"] = map[string]any{"run": append([]string{}, p.traits.steps...)}
 		p.config["machine"] = map[string]any{"cpus": 1, "memory": "512MiB", "disk": testrun.DiskSize}
 		// A resolver that refuses at once: a login looks names up, and would wait.
 		p.config["network"] = map[string]any{"dns": []string{internet}}
@@ -89,6 +94,7 @@ func newPool(s *stage, name, backend string) (*pool, error) {
 
 // runnerConfig is a config.toml that asks for the images of the pools.
 func runnerConfig(backend string) string {
+	steps, _ := json.Marshal(append([]string{}, traitsOf[backend].steps...)) // cannot fail, and TOML reads JSON's
 	return fmt.Sprintf(`
 [[runners]]
   name = "soak"
@@ -97,11 +103,13 @@ func runnerConfig(backend string) string {
     plugin = %q
     [runners.autoscaler.plugin_config]
       backend = %q
+      [runners.autoscaler.plugin_config.image]
+        run = %s
       [runners.autoscaler.plugin_config.machine]
         cpus = 2
         memory = "1GiB"
         disk = %q
-`, testrun.ProgramName, backend, testrun.DiskSize)
+`, testrun.ProgramName, backend, steps, testrun.DiskSize)
 }
 
 // start starts the pool's plugin and initialises it.
@@ -209,7 +217,7 @@ func (p *pool) awaitTemplate(ctx context.Context) error {
 	})
 }
 
-// await looks until look has nothing to say any more.
+// await looks until look has nothing to say any more, and not longer than patience.
 func await(ctx context.Context, what string, look func() ([]string, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -191,7 +191,14 @@ func (r *round) job(ctx context.Context, p *pool) error {
 	return nil
 }
 
+// kill kills a plugin while some workers are on their way up.
 func (r *round) kill(ctx context.Context, p *pool) error {
+	if err := r.increase(ctx, p); err != nil {
+		return err
+	}
+	if err := sleep(ctx, time.Duration(r.Int64N(int64(time.Second)))); err != nil {
+		return err
+	}
 	if err := p.kill(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -65,11 +66,26 @@ func setUp(o options) (_ *stage, err error) {
 	}
 	s := &stage{options: o, work: work, log: &log{}}
 	s.later(func() error { return os.RemoveAll(work) })
-	s.host = inventory.Host{StateDir: filepath.Join(work, "s"), Temporary: filepath.Join(work, "t")}
+	s.later(s.endOrphans)
+	s.host = inventory.Host{
+		StateDir: filepath.Join(work, "s"), Temporary: filepath.Join(work, "t"), Plugin: s.isPlugin,
+	}
 	if err := s.furnish(); err != nil {
 		return nil, errors.Join(err, s.tearDown())
 	}
 	return s, nil
+}
+
+// endOrphans kills the processes that a failure has left.
+func (s *stage) endOrphans() error {
+	things, err := inventory.Look(s.host)
+	for _, thing := range things {
+		var pid int
+		if _, scanned := fmt.Sscan(thing.Name, &pid); thing.Kind == inventory.Process && scanned == nil {
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		}
+	}
+	return err
 }
 
 func (s *stage) later(undo func() error) { s.closes = append(s.closes, undo) }
@@ -186,19 +202,21 @@ func (s *stage) buildImages() error {
 	return nil
 }
 
+// isPlugin says whether a program is the plugin of one of the pools.
+func (s *stage) isPlugin(program string) bool {
+	return slices.ContainsFunc(s.pools, func(p *pool) bool { return p.program == program })
+}
+
 // makePools makes a pool for each backend, with a name that no other has on this
 // machine, and starts its plugin.
 func (s *stage) makePools() error {
 	run := rand.Uint32() // not of the seed: two runs with the same one may meet
-	paths := make(map[string]bool)
-	s.host.Plugin = func(program string) bool { return paths[program] }
 	for _, backend := range s.backends {
 		name := fmt.Sprintf("%s%08x", backend[:2], run)
 		p, err := newPool(s, name, backend)
 		if err != nil {
 			return err
 		}
-		paths[p.program] = true
 		s.later(p.abandon)
 		s.pools = append(s.pools, p)
 		s.host.Pools = append(s.host.Pools, name)
