@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
@@ -41,8 +40,7 @@ type Host struct {
 type sight func(Host) ([]Thing, error)
 
 var sights = []sight{
-	seeProcesses, seeNamespaces, seeLinks, seeTables, seeMounts, seeGroups, seeLoops, seeForwarding, seeTemporary,
-	seeAddresses, seeFiles,
+	seeProcesses, seeNamespaces, seeLinks, seeTables, seeMounts, seeGroups, seeLoops, seeForwarding, seeTemporary, seeFiles,
 }
 
 // Look lists what there is. What goes or comes meanwhile may be in it or not.
@@ -281,38 +279,29 @@ func seeTemporary(h Host) (things []Thing, err error) {
 	return things, err
 }
 
-func seeAddresses(h Host) (things []Thing, err error) {
-	paths, err := filepath.Glob(filepath.Join(h.StateDir, "addresses", "*"))
-	for _, file := range paths {
-		if _, err := netip.ParseAddr(filepath.Base(file)); err != nil {
-			continue
-		}
-		text, err := os.ReadFile(file)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // given back meanwhile
-		case err != nil:
-			return nil, err
-		default:
-			things = append(things, Thing{Address, file, Worker(strings.TrimSpace(string(text)))})
-		}
-	}
-	return things, err
-}
-
 // place is what lies below the state directory at the paths of a pattern.
 type place struct {
 	pattern string
 	kind    Kind
-	// owner is made from the elements of the path; without it, what is there belongs
-	// to the state directory itself, and is not listed.
-	owner func(elements []string) Owner
+	// owner is found by the path of the file, and the elements of that below the state
+	// directory; without it, what is there belongs to that itself, and is not listed.
+	owner func(file string, elements []string) Owner
 	// whole says that what is below belongs to it.
 	whole bool
 }
 
-func ofPool(elements []string) Owner   { return Pool(elements[1]) }
-func ofWorker(elements []string) Owner { return Worker(elements[3]) }
-func ofNobody([]string) Owner          { return "" }
+func ofPool(_ string, elements []string) Owner   { return Pool(elements[1]) }
+func ofWorker(_ string, elements []string) Owner { return Worker(elements[3]) }
+func ofNobody(string, []string) Owner            { return "" }
+
+// claimed is for files that hold POOL/WORKER. One that goes meanwhile is nobody's.
+func claimed(file string, _ []string) Owner {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return Worker(strings.TrimSpace(string(text)))
+}
 
 // places is searched from the top.
 var places = []place{
@@ -322,7 +311,7 @@ var places = []place{
 	{pattern: "addresses"},
 	{pattern: "addresses/lock"},
 	{pattern: "addresses/last-*"},
-	{pattern: "addresses/[0-9]*.[0-9]*.[0-9]*.[0-9]*"}, // seeAddresses tells of them
+	{pattern: "addresses/*", kind: Address, owner: claimed},
 	{pattern: "images"},
 	{pattern: "images/.lock-*"},
 	{pattern: "images/.*", kind: Unknown, owner: ofNobody, whole: true}, // builds that nobody goes on with
@@ -359,7 +348,7 @@ func seeFiles(h Host) (things []Thing, err error) {
 			found = places[at]
 		}
 		if found.owner != nil {
-			things = append(things, Thing{found.kind, file, found.owner(strings.Split(relative, "/"))})
+			things = append(things, Thing{found.kind, file, found.owner(file, strings.Split(relative, "/"))})
 		}
 		if found.whole && entry.IsDir() {
 			return fs.SkipDir
