@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // A short run of `make soak`. It prints its seed when it fails.
@@ -20,7 +22,11 @@ func TestSoak(t *testing.T) {
 	}
 	need.Root(t)
 	need.Programs(t, "systemd-nspawn", "mmdebstrap", "unshare", "mount", "mkfs.ext4", "cp", "ip")
-	soak(t, "-backends", "synthetic nspawn", "-rounds", "30")
+	arguments := []string{"-backends", "synthetic nspawn", "-rounds", "30"}
+	if run := os.Getenv(testrun.Variable); run != "" { // keeps the image for the next time
+		arguments = append(arguments, "-images", filepath.Join(run, "state"))
+	}
+	soak(t, arguments...)
 }
 
 // Workers come and go, and the plugin process does not grow.

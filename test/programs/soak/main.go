@@ -54,7 +54,7 @@ func main() {
 }
 
 func soak(ctx context.Context, o options) (err error) {
-	s, err := setUp(o)
+	s, err := setUp(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -56,7 +57,7 @@ type stage struct {
 	closes []func() error
 }
 
-func setUp(o options) (_ *stage, err error) {
+func setUp(ctx context.Context, o options) (_ *stage, err error) {
 	work, err := os.MkdirTemp("", "mf-soak-") // short: it holds sockets
 	if err != nil {
 		return nil, err
@@ -70,7 +71,7 @@ func setUp(o options) (_ *stage, err error) {
 	s.host = inventory.Host{
 		StateDir: filepath.Join(work, "s"), Temporary: filepath.Join(work, "t"), Plugin: s.isPlugin,
 	}
-	if err := s.furnish(); err != nil {
+	if err := s.furnish(ctx); err != nil {
 		return nil, errors.Join(err, s.tearDown())
 	}
 	return s, nil
@@ -100,7 +101,7 @@ func (s *stage) tearDown() error {
 	return errors.Join(errs...)
 }
 
-func (s *stage) furnish() error {
+func (s *stage) furnish(ctx context.Context) error {
 	for _, dir := range []string{s.host.StateDir, s.host.Temporary} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return err
@@ -117,7 +118,7 @@ func (s *stage) furnish() error {
 			return err
 		}
 	}
-	if err := s.buildImages(); err != nil {
+	if err := s.buildImages(ctx); err != nil {
 		return err
 	}
 	if err := os.Setenv("TMPDIR", s.host.Temporary); err != nil { // for the plugins
@@ -169,7 +170,7 @@ func (s *stage) makeNetwork() error {
 
 // buildImages builds the golden images of machines on the machine's own disk, and
 // copies them to the small one.
-func (s *stage) buildImages() error {
+func (s *stage) buildImages(ctx context.Context) error {
 	images := s.images
 	if images == "" {
 		images = filepath.Join(s.work, "i")
@@ -179,27 +180,31 @@ func (s *stage) buildImages() error {
 			continue
 		}
 		say("golden image for %s: built, unless it is there", backend)
-		config := filepath.Join(s.work, backend+".toml")
-		if err := os.WriteFile(config, []byte(runnerConfig(backend)), 0o600); err != nil {
+		digest, err := s.buildImage(ctx, backend, images)
+		if err != nil {
 			return err
 		}
-		build := exec.Command(s.plugin, "image", "build", "--config", config, "--state-dir", images)
-		build.Stderr = s.log
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("building the image for %s: %w\n%s", backend, err, s.log.tail())
+		const copyImage = `mkdir -p "$2"/images && cp -a --sparse=always "$1/images/$3" "$2"/images/`
+		if err := shell(copyImage, images, s.host.StateDir, digest); err != nil {
+			return err
 		}
 	}
-	if _, err := os.Stat(filepath.Join(images, "images")); err != nil {
-		return nil // there is nothing but synthetic workers
-	}
-	const copyImages = `cp -a --sparse=always "$1"/images "$2"/ && rm -f "$2"/images/.lock-*`
-	if err := shell(copyImages, images, s.host.StateDir); err != nil {
-		return err
-	}
-	if s.images == "" {
-		return os.RemoveAll(images)
-	}
 	return nil
+}
+
+func (s *stage) buildImage(ctx context.Context, backend, images string) (digest string, err error) {
+	config := filepath.Join(s.work, backend+".toml")
+	if err := os.WriteFile(config, []byte(runnerConfig(backend)), 0o600); err != nil {
+		return "", err
+	}
+	build := exec.CommandContext(ctx, s.plugin, "image", "build", "--config", config, "--state-dir", images)
+	build.Stderr = s.log
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // it ends what it has started
+	printed, err := build.Output()
+	if err != nil {
+		return "", fmt.Errorf("building the image for %s: %w\n%s", backend, err, s.log.tail())
+	}
+	return strings.TrimSpace(string(printed)), nil
 }
 
 // isPlugin says whether a program is the plugin of one of the pools.
