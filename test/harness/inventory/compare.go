@@ -23,6 +23,8 @@ const (
 	Forwarding   Kind = "note of forwarding"
 	Temporary    Kind = "temporary file"
 	Address      Kind = "address"
+	User         Kind = "user"
+	Reservation  Kind = "part of the budget"
 	Directory    Kind = "worker directory"
 	Record       Kind = "record"
 	PoolFile     Kind = "file of a pool"

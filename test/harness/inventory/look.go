@@ -294,6 +294,12 @@ func ofPool(_ string, elements []string) Owner   { return Pool(elements[1]) }
 func ofWorker(_ string, elements []string) Owner { return Worker(elements[3]) }
 func ofNobody(string, []string) Owner            { return "" }
 
+// named is for files whose names begin with a worker's id and a comma.
+func named(_ string, elements []string) Owner {
+	id, _, _ := strings.Cut(elements[len(elements)-1], ",")
+	return Worker(id)
+}
+
 // claimed is for files that hold POOL/WORKER. One that goes meanwhile is nobody's.
 func claimed(file string, _ []string) Owner {
 	text, err := os.ReadFile(file)
@@ -312,6 +318,15 @@ var places = []place{
 	{pattern: "addresses/lock"},
 	{pattern: "addresses/last-*"},
 	{pattern: "addresses/*", kind: Address, owner: claimed},
+	{pattern: "users"},
+	{pattern: "users/lock"},
+	{pattern: "users/last-*"},
+	{pattern: "users/*", kind: User, owner: claimed},
+	{pattern: "budget"},
+	{pattern: "budget/lock"},
+	{pattern: "budget/held"},
+	{pattern: "budget/held/*", kind: Reservation, owner: named},
+	{pattern: "budget/queue", whole: true}, // places of the dead go when the next one comes
 	{pattern: "images"},
 	{pattern: "images/.lock-*"},
 	{pattern: "images/.*", kind: Unknown, owner: ofNobody, whole: true}, // builds that nobody goes on with
@@ -319,6 +334,8 @@ var places = []place{
 	{pattern: "pools"},
 	{pattern: "pools/*", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/lock", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/breaker.json", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/ended", kind: PoolFile, owner: ofPool, whole: true},
 	{pattern: "pools/*/templates", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/templates/.lock", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/templates/.*", kind: Unknown, owner: ofNobody, whole: true},

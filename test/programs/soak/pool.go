@@ -51,7 +51,8 @@ type pool struct {
 
 // traits are what pools differ in, by backend.
 type traits struct {
-	most int // workers at once
+	most   int    // workers at once
+	memory string // of each
 	// leased says that workers have networks of their own, machine which things a
 	// worker that runs has besides.
 	leased  bool
@@ -67,9 +68,9 @@ type traits struct {
 
 var traitsOf = map[string]traits{
 	"synthetic": {most: 8, identify: `basename "$PWD"`},
-	"nspawn": {most: 4, leased: true, identify: "hostname",
+	"nspawn": {most: 4, memory: "256MiB", leased: true, identify: "hostname",
 		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup}},
-	"qemu": {most: 3, leased: true, identify: "hostname", suspends: true, forks: true,
+	"qemu": {most: 3, memory: "512MiB", leased: true, identify: "hostname", suspends: true, forks: true,
 		machine: []inventory.Kind{inventory.Process}, steps: testrun.Steps},
 }
 
@@ -85,7 +86,7 @@ func newPool(s *stage, name, backend string) (*pool, error) {
 	}
 	if p.traits.leased {
 		p.config["image"] = map[string]any{"run": append([]string{}, p.traits.steps...)}
-		p.config["machine"] = map[string]any{"cpus": 1, "memory": "512MiB", "disk": testrun.DiskSize}
+		p.config["machine"] = map[string]any{"cpus": 1, "memory": p.traits.memory, "disk": testrun.DiskSize}
 		// A resolver that refuses at once: a login looks names up, and would wait.
 		p.config["network"] = map[string]any{"dns": []string{internet}}
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
 	"golang.org/x/sync/errgroup"
@@ -59,10 +60,16 @@ func (p *pool) allAnswer(ctx context.Context) error {
 	return group.Wait()
 }
 
+// orderLimit bounds the removal of orphans: one that withstood is tried again after a
+// minute at most.
+const orderLimit = 3 * time.Minute
+
 // inOrder waits until there is nothing on the host that belongs to nobody, and all
 // that workers and pools should have. What goes on in the background, such as the
 // end of an orphan that withstood, is over some time.
 func (s *stage) inOrder(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, orderLimit)
+	defer cancel()
 	return await(ctx, "on the host", func() ([]string, error) {
 		things, err := inventory.Look(s.host)
 		return inventory.Compare(things, s.owners()), err
@@ -77,6 +84,9 @@ func (s *stage) owners() map[inventory.Owner]inventory.Belongings {
 	}
 	return owners
 }
+
+// claims are what some workers have besides.
+var claims = []inventory.Kind{inventory.User, inventory.Reservation, inventory.ControlGroup}
 
 // owners are the pool, its plugin, and its workers, with what each of them has.
 func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
@@ -97,14 +107,14 @@ func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
 		resting = append(resting, inventory.Address)
 	}
 	for _, id := range p.workers(provider.StateSuspended) {
-		owners[inventory.Worker(id)] = inventory.Belongings{Must: resting}
+		owners[inventory.Worker(id)] = inventory.Belongings{Must: resting, May: claims}
 	}
 	running := slices.Concat(resting, p.traits.machine)
 	if p.traits.leased {
 		running = append(running, inventory.Namespace, inventory.Mount, inventory.Link)
 	}
 	for _, id := range p.workers(provider.StateRunning) {
-		owners[inventory.Worker(id)] = inventory.Belongings{Must: running}
+		owners[inventory.Worker(id)] = inventory.Belongings{Must: running, May: claims}
 	}
 	return owners
 }

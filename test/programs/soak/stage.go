@@ -185,11 +185,23 @@ func (s *stage) buildImages(ctx context.Context) error {
 			return err
 		}
 		const copyImage = `mkdir -p "$2"/images && cp -a --sparse=always "$1/images/$3" "$2"/images/`
-		if err := shell(copyImage, images, s.host.StateDir, digest); err != nil {
+		err = errors.Join(shell(copyImage, images, s.host.StateDir, digest), s.hold(digest))
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// hold keeps plugins that make room on a full disk from removing an image that
+// another, which is down, is going to use.
+func (s *stage) hold(digest string) error {
+	dir, err := os.Open(filepath.Join(s.host.StateDir, "images", digest))
+	if err != nil {
+		return err
+	}
+	s.later(dir.Close)
+	return unix.Flock(int(dir.Fd()), unix.LOCK_SH)
 }
 
 func (s *stage) buildImage(ctx context.Context, backend, images string) (digest string, err error) {
