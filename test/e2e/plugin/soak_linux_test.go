@@ -13,13 +13,14 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
-// A short run of `make soak`. It prints its seed when it fails.
-func TestSoak(t *testing.T) {
+// Short runs of `make soak`, which print their seeds when they fail.
+func TestSoakOfSyntheticWorkers(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		soak(t, "-backends", "synthetic", "-rounds", "5")
-		return
-	}
+	soak(t, "-backends", "synthetic", "-rounds", "5")
+}
+
+func TestSoakOfContainersBesideSyntheticWorkers(t *testing.T) {
+	t.Parallel()
 	need.Root(t)
 	need.Programs(t, "systemd-nspawn", "mmdebstrap", "unshare", "mount", "mkfs.ext4", "cp", "ip")
 	arguments := []string{"-backends", "synthetic nspawn", "-rounds", "30"}

@@ -101,7 +101,7 @@ var figures = []struct {
 }{
 	{"memory (RSS, KiB)", 50, 16 << 10},
 	{"open descriptors", 0, 4},
-	{"threads", 0, 16},
+	{"threads", 0, 24},
 	{"files in the state directory", 0, 0},
 	{"their size (KiB)", 0, 64},
 }

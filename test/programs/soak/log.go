@@ -3,14 +3,33 @@
 package main
 
 import (
+	"io"
+	"os"
 	"strings"
 	"sync"
 )
 
-// log keeps the last lines of what the plugins log.
+// log keeps the last lines of what the plugins log, and writes all of it to a file,
+// if there is one.
 type log struct {
 	mu    sync.Mutex
 	lines []string
+	file  io.WriteCloser
+}
+
+func openLog(path string) (*log, error) {
+	if path == "" {
+		return &log{}, nil
+	}
+	file, err := os.Create(path)
+	return &log{file: file}, err
+}
+
+func (l *log) Close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
 }
 
 // kept is how many lines.
@@ -22,6 +41,9 @@ func (l *log) Write(text []byte) (int, error) {
 	defer l.mu.Unlock()
 	l.lines = append(l.lines, strings.TrimRight(string(text), "\n"))
 	l.lines = l.lines[max(0, len(l.lines)-kept):]
+	if l.file != nil {
+		return l.file.Write(text)
+	}
 	return len(text), nil
 }
 

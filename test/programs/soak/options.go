@@ -26,6 +26,8 @@ type options struct {
 	// images keeps golden images for the next time; empty means that they are
 	// removed in the end.
 	images string
+	// logFile is a file for all that the plugins log; empty keeps the end of it only.
+	logFile string
 	// root says that there are namespaces and a file system of our own.
 	root bool
 }
@@ -44,6 +46,7 @@ func parseOptions(arguments []string) (options, error) {
 	flags.StringVar(&o.plugin, "plugin", "", "the path of the built plugin; without it, it is built")
 	flags.StringVar(&o.images, "images", "",
 		"where golden images are kept; without it, a new directory that is removed in the end")
+	flags.StringVar(&o.logFile, "log", "", "a file for all that the plugins log; without it, the end is kept for a failure")
 	if err := flags.Parse(arguments); err != nil {
 		return options{}, err
 	}
@@ -66,7 +69,7 @@ func parseOptions(arguments []string) (options, error) {
 	if len(o.backends) == 0 {
 		return options{}, errors.New("-backends: name one at least")
 	}
-	for _, path := range []*string{&o.plugin, &o.images} {
+	for _, path := range []*string{&o.plugin, &o.images, &o.logFile} {
 		if *path == "" {
 			continue
 		}

@@ -149,8 +149,7 @@ func (p *pool) kill() error {
 		return nil
 	}
 	err := syscall.Kill(p.pid, syscall.SIGKILL)
-	p.end()
-	return err
+	return errors.Join(err, p.end())
 }
 
 // stop ends the plugin as a runner does.
@@ -159,8 +158,7 @@ func (p *pool) stop(ctx context.Context) error {
 		return nil
 	}
 	err := p.process.Stop(ctx)
-	p.end()
-	return err
+	return errors.Join(err, p.end())
 }
 
 // abandonLimit bounds the end of a pool that nobody needs any more.
@@ -181,10 +179,24 @@ func (p *pool) abandon() error {
 	return err
 }
 
-func (p *pool) end() {
-	p.process.Kill() // reaps it
-	p.process, p.leaving = nil, nil
+// end forgets a plugin process that has been told to end, once it has.
+func (p *pool) end() error {
+	err := p.reap()
+	p.leaving = nil
 	p.promises.end()
+	return err
+}
+
+// reap hangs up on a plugin process, and waits for its end.
+func (p *pool) reap() error {
+	p.process.Kill()
+	p.process = nil
+	return await(context.Background(), "the end of the plugin of pool "+p.name, func() ([]string, error) {
+		if !runner.Alive(p.pid) {
+			return nil, nil
+		}
+		return []string{fmt.Sprintf("process %d is there", p.pid)}, nil
+	})
 }
 
 // update asks the plugin how its workers are, as a runner does all the time.
@@ -238,8 +250,5 @@ func await(ctx context.Context, what string, look func() ([]string, error)) erro
 // killInitialising kills a plugin whose Init is under way. Such a process has shown
 // no worker; those that the one before has suspended are still to come.
 func (p *pool) killInitialising() error {
-	err := syscall.Kill(p.pid, syscall.SIGKILL)
-	p.process.Kill()
-	p.process = nil
-	return err
+	return errors.Join(syscall.Kill(p.pid, syscall.SIGKILL), p.reap())
 }

@@ -96,8 +96,11 @@ func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
 		owners[inventory.Plugin(p.pid)] = inventory.Belongings{
 			Must: []inventory.Kind{inventory.Process, inventory.Temporary},
 		}
-		if p.traits.leased && p.whole {
+		switch {
+		case p.traits.leased && p.whole:
 			pool.Must = append(pool.Must, inventory.Table)
+		case p.traits.leased:
+			pool.May = append(pool.May, inventory.Table)
 		}
 		owners[inventory.Everyone] = inventory.Belongings{May: []inventory.Kind{inventory.Forwarding}}
 	}

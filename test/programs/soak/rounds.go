@@ -240,6 +240,7 @@ func (r *round) revive(ctx context.Context, p *pool) error {
 	err := p.start(ctx)
 	if err != nil && r.ballast != nil && p.process == nil {
 		r.counts["init failed on a full disk"]++
+		fmt.Fprintln(r.log, err)
 		return nil
 	}
 	return err

@@ -65,12 +65,16 @@ func setUp(ctx context.Context, o options) (_ *stage, err error) {
 	if work, err = filepath.EvalSymlinks(work); err != nil {
 		return nil, err
 	}
-	s := &stage{options: o, work: work, log: &log{}}
-	s.later(func() error { return os.RemoveAll(work) })
-	s.later(s.endOrphans)
+	s := &stage{options: o, work: work}
 	s.host = inventory.Host{
 		StateDir: filepath.Join(work, "s"), Temporary: filepath.Join(work, "t"), Plugin: s.isPlugin,
 	}
+	s.later(func() error { return os.RemoveAll(work) })
+	if s.log, err = openLog(o.logFile); err != nil {
+		return nil, errors.Join(err, s.tearDown())
+	}
+	s.later(s.log.Close)
+	s.later(s.endOrphans)
 	if err := s.furnish(ctx); err != nil {
 		return nil, errors.Join(err, s.tearDown())
 	}
