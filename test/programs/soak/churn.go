@@ -37,7 +37,7 @@ func (s *stage) churn(ctx context.Context) error {
 func (p *pool) churn(ctx context.Context, workers int) error {
 	began, looked, first := time.Now(), false, size{}
 	for made := 0; made < workers; {
-		if made >= workers/10 && !looked {
+		if made > 0 && made >= workers/10 && !looked {
 			var err error
 			if first, err = p.measure(); err != nil {
 				return err
@@ -57,16 +57,21 @@ func (p *pool) churn(ctx context.Context, workers int) error {
 	say("churn of %d workers of %s in %.0f s, at most %d at once", workers, p.backend, time.Since(began).Seconds(),
 		p.traits.most)
 	say("%-28s %12s %12s %12s", "", "first", "last", "bound")
-	var grown []error
 	for i, figure := range figures {
-		from, to := first[i], last[i]
-		bound := from + from*figure.percent/100 + figure.more
-		say("%-28s %12d %12d %12d", figure.name, from, to, bound)
-		if to > bound {
-			grown = append(grown, fmt.Errorf("%s have grown from %d to %d", figure.name, from, to))
+		say("%-28s %12d %12d %12d", figure.name, first[i], last[i], figure.bound(first[i]))
+	}
+	return grown(first, last)
+}
+
+// grown returns an error for each figure that is above its bound.
+func grown(first, last size) error {
+	var errs []error
+	for i, figure := range figures {
+		if last[i] > figure.bound(first[i]) {
+			errs = append(errs, fmt.Errorf("%s: grown from %d to %d", figure.name, first[i], last[i]))
 		}
 	}
-	return errors.Join(grown...)
+	return errors.Join(errs...)
 }
 
 // generation is the life of some workers, all at once.
@@ -93,12 +98,18 @@ func (p *pool) generation(ctx context.Context, n int) error {
 	return errors.Join(p.settle(ctx), p.stage.inOrder(ctx))
 }
 
-// figures are what may not grow, and by how much it may all the same: memory that
-// the garbage collector has not returned, threads that the runtime keeps.
-var figures = []struct {
+// figure is something that is measured.
+type figure struct {
 	name          string
 	percent, more int64
-}{
+}
+
+// bound is how much it may be at the end, when it was first at the beginning.
+func (f figure) bound(first int64) int64 { return first + first*f.percent/100 + f.more }
+
+// figures are what may not grow, and by how much it may all the same: memory that
+// the garbage collector has not returned, threads that the runtime keeps.
+var figures = [len(size{})]figure{
 	{"memory (RSS, KiB)", 50, 16 << 10},
 	{"open descriptors", 0, 4},
 	{"threads", 0, 24},

@@ -32,6 +32,9 @@ type options struct {
 	root bool
 }
 
+// leastChurn is enough workers for a look when some of them have come and gone.
+const leastChurn = 20
+
 // kinds are the backends that there are pools of.
 var kinds = []string{"synthetic", "nspawn", "qemu"}
 
@@ -50,9 +53,9 @@ func parseOptions(arguments []string) (options, error) {
 	if err := flags.Parse(arguments); err != nil {
 		return options{}, err
 	}
-	if o.rounds < 1 || o.churn < 0 || flags.NArg() > 0 {
-		return options{}, fmt.Errorf("-rounds %d, -churn %d, %q: at least 1, at least 0, and nothing else",
-			o.rounds, o.churn, flags.Args())
+	if o.rounds < 1 || o.churn != 0 && o.churn < leastChurn || flags.NArg() > 0 {
+		return options{}, fmt.Errorf("-rounds %d, -churn %d, %q: at least 1, 0 or at least %d, and nothing else",
+			o.rounds, o.churn, flags.Args(), leastChurn)
 	}
 	if o.seed == 0 {
 		o.seed = uint64(time.Now().UnixNano())

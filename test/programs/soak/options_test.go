@@ -19,7 +19,7 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, err)
 	require.NotZero(t, o.seed, "it is printed, so that a run can be repeated")
 	for _, wrong := range [][]string{
-		{"-rounds", "0"}, {"-churn", "-1"}, {"-backends", ""}, {"-backends", "synthetic synthetic"},
+		{"-rounds", "0"}, {"-churn", "-1"}, {"-churn", "19"}, {"-backends", ""}, {"-backends", "synthetic synthetic"},
 		{"-backends", "vmware"}, {"-backends", "synthetic", "more"},
 	} {
 		_, err := parseOptions(wrong)
