@@ -112,7 +112,7 @@ func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
 	for _, id := range p.workers(provider.StateSuspended) {
 		owners[inventory.Worker(id)] = inventory.Belongings{Must: resting, May: claims}
 	}
-	running := slices.Concat(resting, p.traits.machine)
+	running := append(slices.Concat(resting, p.traits.machine), inventory.Reservation)
 	if p.traits.leased {
 		running = append(running, inventory.Namespace, inventory.Mount, inventory.Link)
 	}
