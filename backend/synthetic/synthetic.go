@@ -7,8 +7,8 @@
 // of this process, in the worker's directory, and killed with the worker. Never
 // give it a job that you would not run yourself.
 //
-// Its machines end with the process, so there are no orphans to find, and
-// network, image and guest agent are not used.
+// Its machines and their jobs end with the process, so there are no orphans to
+// find, and network, image and guest agent are not used.
 package synthetic
 
 import (

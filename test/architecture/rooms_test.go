@@ -122,6 +122,10 @@ var rooms = []room{
 	{pattern: "test/programs/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.
 	{pattern: "test/programs/gitlab/prove", imports: []string{"backend/process", "network/island", "network/netlinkdump", "pool/...", "test/..."}},
+	// A program that kills plugins, and listens in a namespace.
+	{pattern: "test/programs/soak", imports: []string{"backend/process", "network/island", "test/..."}},
+	// It names things of workers as workers are named, and asks the kernel for them.
+	{pattern: "test/harness/inventory", imports: []string{"network/netlinkdump", "test/..."}},
 	// It ends the orphans of a test that hung.
 	{pattern: "test/harness/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},
