@@ -11,9 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,16 +39,17 @@ const (
 	atOnce = 4
 )
 
-// Three plugin processes, whose jobs really take the memory that they were promised,
-// in one control group, where the kernel kills when they take more than it has.
+// Three plugin processes, whose jobs really take most of the memory that they were
+// promised, in one control group, where the kernel kills when they take more than it
+// has.
 func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 	need.Root(t)
-	jobs, unit := 45, 256<<20
+	jobs, unit, take := 45, 256<<20, 192<<20
 	if text := os.Getenv(budgetJobs); text != "" {
 		var err error
 		jobs, err = strconv.Atoi(text)
 		require.NoError(t, err)
-		unit = 2 << 30
+		unit, take = 2<<30, 256<<20 // filling all of it 500 times says no more, and takes hours
 	}
 	group := newMemoryGroup(t, 4*unit)
 	stateDir := shortDir(t)
@@ -72,7 +76,7 @@ func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 		t.Cleanup(plugin.Kill)
 		running.Go(func() {
 			defer plugin.Kill()
-			done[i], failed[i] = plugin.RunTasks(ctx, jobs/pools, atOnce, func(int) string { return taking(unit * 3 / 4) })
+			done[i], failed[i] = plugin.RunTasks(ctx, (jobs+pools-1)/pools, atOnce, func(int) string { return taking(take) })
 		})
 	}
 	running.Wait()
@@ -84,7 +88,7 @@ func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 		require.NoError(t, failed[i])
 		for _, task := range done[i] {
 			require.NoError(t, task.Err, task.Worker)
-			require.Equal(t, fmt.Sprintln(unit*3/4), task.Stdout)
+			require.Equal(t, fmt.Sprintln(take), task.Stdout)
 		}
 	}
 	require.Zero(t, group.kills(t), "the kernel killed")
@@ -107,6 +111,51 @@ func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 	}
 }
 
+// What a killed plugin held keeps the workers of others waiting until its pool is
+// opened again, and no longer. Processors are what is scarce here: how many there
+// are is the same on every host.
+func TestWorkersOfOthersWaitForWhatAKilledPluginHeld(t *testing.T) {
+	t.Parallel()
+	stateDir := shortDir(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*soon)
+	defer cancel()
+	config := func(pool string) map[string]any {
+		config := pluginConfig(stateDir)
+		config["pool"] = pool
+		config["machine"] = map[string]any{"cpus": runtime.NumCPU(), "memory": "256MiB"}
+		config["host"] = map[string]any{"cpu_overcommit": 1, "reserve_memory": "1MiB", "memory_overcommit": 1000}
+		config["synthetic"] = map[string]any{"reserve": true}
+		return config
+	}
+	killed := startQuiet(t, config("default"))
+	require.NoError(t, killed.Initialise(ctx))
+	require.NoError(t, killed.Grow(ctx, 1))
+	_, err := killed.AwaitRunning(ctx)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(runner.PluginPID(t, stateDir), syscall.SIGKILL))
+	requirePluginEnds(t, stateDir)
+
+	other := startQuiet(t, config("other"))
+	require.NoError(t, other.Initialise(ctx))
+	require.NoError(t, other.Grow(ctx, 1))
+	require.Eventually(t, func() bool {
+		listed, err := listWorkers(ctx, stateDir)
+		require.NoError(t, err)
+		return slices.ContainsFunc(listed, func(w listedWorker) bool {
+			return w.Pool == "other" && w.State == "creating" &&
+				strings.Contains(w.Reason, "waiting for processors of the host")
+		})
+	}, soon, 100*time.Millisecond)
+
+	again := startQuiet(t, config("default"))
+	require.NoError(t, again.Initialise(ctx))
+	_, err = other.AwaitRunning(ctx)
+	require.NoError(t, err)
+	require.NoError(t, again.Stop(ctx))
+	require.NoError(t, other.Stop(ctx))
+	require.Empty(t, runner.WorkerDirs(t, stateDir))
+}
+
 // taking is a job that keeps so many bytes in memory for half a second at least, until
 // what is behind reads them, and prints how many.
 func taking(bytes int) string {
@@ -124,13 +173,9 @@ func watchPS(ctx context.Context, t *testing.T, stateDir string) psWatch {
 	w := psWatch{reasons: map[string]string{}}
 	for last := time.Now(); ctx.Err() == nil; last = time.Now() {
 		time.Sleep(100 * time.Millisecond) // each look is a process
-		text, err := exec.CommandContext(ctx, binary, "ps", "--json", "--state-dir", stateDir).Output()
-		var listed []struct{ ID, State, Reason string }
+		listed, err := listWorkers(ctx, stateDir)
 		if ctx.Err() != nil {
 			return w
-		}
-		if err == nil {
-			err = json.Unmarshal(text, &listed)
 		}
 		if err != nil {
 			t.Errorf("ps: %v", err)
@@ -144,6 +189,16 @@ func watchPS(ctx context.Context, t *testing.T, stateDir string) psWatch {
 		w.longest = max(w.longest, time.Since(last))
 	}
 	return w
+}
+
+type listedWorker struct{ ID, Pool, State, Reason string }
+
+func listWorkers(ctx context.Context, stateDir string) (listed []listedWorker, err error) {
+	text, err := exec.CommandContext(ctx, binary, "ps", "--json", "--state-dir", stateDir).Output()
+	if err == nil {
+		err = json.Unmarshal(text, &listed)
+	}
+	return listed, err
 }
 
 // waitsIn is how long each worker waited for the host, of those that did, as the log
