@@ -37,8 +37,10 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
 		ImageDigest: golden.Digest, User: p.config.Recipe.User,
 	}
-	if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
-		return nil, err
+	if w.spare == nil { // which holds what it takes
+		if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
+			return nil, err
+		}
 	}
 	clock.lap(PhaseWaitBudget)
 	began, err := p.starts.acquire(ctx)

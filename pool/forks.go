@@ -90,11 +90,14 @@ func (p *Pool) keepMeter() {
 	if !ok {
 		return
 	}
+	failed := false
 	for pause := meterPause; sleep(p.growing, pause) == nil; {
 		began := time.Now()
-		if err := p.measure(p.growing, metered); err != nil && p.growing.Err() == nil {
+		err := p.measure(p.growing, metered)
+		if err != nil && !failed && p.growing.Err() == nil { // once, until it works again
 			p.log.Warn("what workers take of the host is not known", "err", err)
 		}
+		failed = err != nil
 		pause = max(meterPause, meterShare*time.Since(began))
 	}
 }

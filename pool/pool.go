@@ -39,7 +39,8 @@ type Config struct {
 	// Max is how many workers there may be, those being deleted included.
 	Max int
 	// ConcurrentStarts is how many workers may be made at once; the others
-	// wait. StartTimeout is how long one may take, waiting not counted.
+	// wait. StartTimeout is how long one may take, waiting not counted, and how long
+	// it may wait for room on the host.
 	ConcurrentStarts int
 	StartTimeout     time.Duration
 	// Spares is how many workers are kept almost ready, beside those that were

@@ -60,7 +60,8 @@ func (l Limits) Never(cost pool.Cost) error {
 	var errs []error
 	if cost.Memory > l.Memory {
 		errs = append(errs, fmt.Errorf("a worker takes %s of memory, and this host gives away %s in all: "+
-			"set machine.memory or host.reserve_memory to less, or host.memory_overcommit to more",
+			"set machine.memory or host.reserve_memory to less or host.memory_overcommit to more, "+
+			"or let this process's control group have more memory",
 			size(cost.Memory), size(l.Memory)))
 	}
 	if l.CPUs > 0 && cost.CPUs > l.CPUs {
