@@ -2,9 +2,11 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 )
@@ -44,6 +46,9 @@ func (s *Store) LoadForks() (Forks, error) {
 	var forks Forks
 	if err == nil {
 		err = json.Unmarshal(text, &forks)
+	}
+	if err == nil && len(forks.Peaks) > 0 && slices.Min(forks.Peaks) < 0 {
+		err = errors.New("it says that a fork took less than nothing")
 	}
 	if err != nil {
 		return Forks{}, fmt.Errorf("reading the memory of past forks: %w", err)
