@@ -35,14 +35,14 @@ func TestMissingHasALineForEachWithItsMend(t *testing.T) {
 func TestStateDirThatCannotBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	finding := newWorld(t).checkStateDir(filepath.Join(file, "state"))
+	finding := newWorld(t).checkStateDir(in(filepath.Join(file, "state")))
 	require.Equal(t, doctor.Missing, finding.Level)
 	require.NotEmpty(t, finding.Mend)
 }
 
 func TestStateDirStaysAsItWas(t *testing.T) {
 	dir := t.TempDir()
-	require.NotEqual(t, doctor.Missing, newWorld(t).checkStateDir(dir).Level)
+	require.NotEqual(t, doctor.Missing, newWorld(t).checkStateDir(in(dir)).Level)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
@@ -51,7 +51,7 @@ func TestStateDirStaysAsItWas(t *testing.T) {
 func TestStateDirIsNotMadeByLookingAtIt(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "lib", "mayfly")
-	finding := newWorld(t).checkStateDir(dir)
+	finding := newWorld(t).checkStateDir(in(dir))
 	require.NotEqual(t, doctor.Missing, finding.Level)
 	require.Contains(t, finding.Detail, dir+" will be made; "+parent+" is writable")
 	entries, err := os.ReadDir(parent)
@@ -283,4 +283,11 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	require.Equal(t, doctor.Warning, findings[0].Level)
 	require.Contains(t, findings[0].Detail, damaged+": its disk.raw is missing")
 	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
+}
+
+// in is a configuration with a state directory.
+func in(dir string) config.Config {
+	c := config.Default()
+	c.StateDir = dir
+	return c
 }

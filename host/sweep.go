@@ -104,7 +104,8 @@ func (h *Host) sweepPool(
 }
 
 // PoolNames lists the pools below a state directory, in order: those that have
-// a directory, and those that lost theirs but still have addresses.
+// a directory, and those that lost theirs but still have addresses. What a pool
+// cannot be called is passed over: it would lead out of the directory of pools.
 func (h *Host) PoolNames(c config.Config) ([]string, error) {
 	names := make(map[string]struct{})
 	entries, err := os.ReadDir(filepath.Dir(c.PoolDir()))
@@ -112,7 +113,7 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		return nil, fmt.Errorf("listing pools: %w", err)
 	}
 	for _, entry := range entries {
-		if entry.IsDir() {
+		if entry.IsDir() && config.IsPool(entry.Name()) {
 			names[entry.Name()] = struct{}{}
 		}
 	}
@@ -121,7 +122,7 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		return nil, err
 	}
 	for _, owner := range owners {
-		if pool, _, ok := strings.Cut(owner, "/"); ok && pool != "" {
+		if pool, _, ok := strings.Cut(owner, "/"); ok && config.IsPool(pool) {
 			names[pool] = struct{}{}
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // errFull says that every address of the subnet is taken.
@@ -46,13 +47,17 @@ func New(dir string, subnet netip.Prefix) (*Book, error) {
 	return &Book{dir: dir, subnet: network.Subnet(subnet.Masked())}, nil
 }
 
+// maxOwner is how many bytes the name of an owner may have. Those of ours have
+// some fifty.
+const maxOwner = 255
+
 // Take gives the owner the next free address after the one given last, so
 // that an address just given back rests before somebody else is found there.
 // An owner that finds its address unusable takes again: it holds both then, so
 // that nobody else is given the first.
 func (b *Book) Take(ctx context.Context, owner string) (netip.Addr, error) {
-	if owner == "" {
-		return netip.Addr{}, errors.New("taking an address: owner is empty")
+	if owner == "" || len(owner) > maxOwner {
+		return netip.Addr{}, fmt.Errorf("taking an address: owner %q has not 1 to %d bytes", owner, maxOwner)
 	}
 	if err := ctx.Err(); err != nil { // a lock that is free does not look at it
 		return netip.Addr{}, fmt.Errorf("taking an address of %s: %w", netip.Prefix(b.subnet), err)
@@ -127,7 +132,8 @@ func (b *Book) Held(owner string) ([]netip.Addr, error) {
 
 // Owners returns who has which address, of every subnet in the directory. It
 // takes no lock, so that nobody waits while it reads a file for each of them:
-// what is taken or given back meanwhile may be in it or not.
+// what is taken or given back meanwhile may be in it or not. What no book has written
+// has no owner: Foreign tells of it.
 func (b *Book) Owners() (map[netip.Addr]string, error) {
 	entries, err := os.ReadDir(b.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -140,7 +146,7 @@ func (b *Book) Owners() (map[netip.Addr]string, error) {
 			continue // the lock, or a memory of the last address
 		}
 		owner, err := b.owner(addr)
-		if err != nil {
+		if err != nil && !errors.Is(err, statefile.ErrForeign) {
 			return nil, err
 		}
 		if owner != "" {
@@ -150,9 +156,27 @@ func (b *Book) Owners() (map[netip.Addr]string, error) {
 	return owners, nil
 }
 
+// Foreign says what lies in the place of addresses' files and no book has written.
+// Such an address is given to nobody.
+func (b *Book) Foreign() []error {
+	entries, err := os.ReadDir(b.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return []error{fmt.Errorf("listing taken addresses: %w", err)}
+	}
+	var found []error
+	for _, entry := range entries {
+		if addr, err := netip.ParseAddr(entry.Name()); err == nil {
+			if _, err := b.owner(addr); err != nil {
+				found = append(found, err)
+			}
+		}
+	}
+	return found
+}
+
 // owner returns who has the address, and nobody when it is free.
 func (b *Book) owner(addr netip.Addr) (string, error) {
-	text, err := os.ReadFile(b.path(addr))
+	text, err := statefile.Read(b.path(addr), maxOwner)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("reading who has %s: %w", addr, err)
 	}
@@ -161,9 +185,13 @@ func (b *Book) owner(addr netip.Addr) (string, error) {
 
 // claim writes the owner's name to the address's file unless somebody has it.
 // An empty file is what a crash between making and writing it leaves, and
-// means a free address. Nothing is synced: a power cut ends the leases too.
+// means a free address. What no book has written means a taken one. Nothing is
+// synced: a power cut ends the leases too.
 func (b *Book) claim(addr netip.Addr, owner string) (bool, error) {
-	f, err := os.OpenFile(b.path(addr), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := statefile.Open(b.path(addr), os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, statefile.ErrForeign) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("taking %s: %w", addr, err)
 	}
@@ -184,13 +212,18 @@ func (b *Book) claim(addr netip.Addr, owner string) (bool, error) {
 // last returns the address given last, or one outside the subnet when that is
 // not known, after which the subnet's first one comes.
 func (b *Book) last() netip.Addr {
-	text, _ := os.ReadFile(b.memory())
+	text, _ := statefile.Read(b.memory(), maxOwner)
 	addr, _ := netip.ParseAddr(string(text))
 	return addr
 }
 
 func (b *Book) remember(addr netip.Addr) error {
-	if err := os.WriteFile(b.memory(), []byte(addr.String()), 0o600); err != nil {
+	f, err := statefile.Open(b.memory(), os.O_WRONLY|os.O_CREATE)
+	if err == nil {
+		_, err = f.WriteString(addr.String())
+		err = errors.Join(err, f.Truncate(int64(len(addr.String()))), f.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("noting %s as the address given last: %w", addr, err)
 	}
 	return nil

@@ -21,7 +21,19 @@ import (
 // Check says what the host has and lacks for the pool's network. It changes
 // nothing.
 func (i *Island) Check(context.Context) []doctor.Finding {
-	return []doctor.Finding{i.findSubnet(), i.findEgress(), i.findFirewall()}
+	return append(i.findForeign(), i.findSubnet(), i.findEgress(), i.findFirewall())
+}
+
+// findForeign tells of addresses that nobody gets because of what lies in the place
+// of their files.
+func (i *Island) findForeign() (findings []doctor.Finding) {
+	for _, foreign := range i.book.Foreign() {
+		findings = append(findings, doctor.Finding{
+			Level: doctor.Warning, What: "addresses", Detail: foreign.Error(),
+			Mend: "remove it: until then nobody gets that address",
+		})
+	}
+	return findings
 }
 
 func (i *Island) findSubnet() doctor.Finding {

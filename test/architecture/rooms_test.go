@@ -28,7 +28,7 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 // ground are small tools that anyone may import, named after what they are.
 // They import nothing of this module, but for doctor, which looks programs up.
 var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
-	"teardown", "workerid"}
+	"statefile", "teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -51,6 +51,7 @@ var rooms = []room{
 	{pattern: "programs", stdOnly: true},
 	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
 	{pattern: "sshkey"},
+	{pattern: "statefile", stdOnly: true},
 	{pattern: "teardown", stdOnly: true},
 	{pattern: "workerid", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.
