@@ -60,6 +60,10 @@ func findOrphans(ctx context.Context, c config.Config, candidates []Assembly) (o
 		}
 	}
 	errs = append(errs, found.addDirectories(c))
+	// One whose machine runs is not suspended, whatever its record says.
+	found.suspended = slices.DeleteFunc(found.suspended, func(id string) bool {
+		return slices.Contains(found.machines, id)
+	})
 	for _, list := range []*[]string{&found.leases, &found.shared} { // backends may share a kind of network
 		slices.Sort(*list)
 		*list = slices.Compact(*list)

@@ -183,8 +183,9 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 }
 
 // adopt takes over the workers that an earlier process suspended, and returns
-// their ids. One that cannot be resumed here is an orphan like any other.
-func (p *Pool) adopt() (map[string]bool, error) {
+// their ids. One that cannot be resumed here is an orphan like any other, and so is
+// one whose machine runs, whatever its record says: two machines would have one disk.
+func (p *Pool) adopt(running map[string]bool) (map[string]bool, error) {
 	ids, err := p.store.List()
 	if err != nil {
 		return nil, err
@@ -197,6 +198,10 @@ func (p *Pool) adopt() (map[string]bool, error) {
 			p.log.Warn("worker is removed, suspended or not", "worker", id, "reason", err)
 		}
 		if !ok || err != nil || State(record.State) != Suspended {
+			continue
+		}
+		if running[id] {
+			p.log.Warn("suspended worker is removed", "worker", id, "reason", "its machine runs")
 			continue
 		}
 		if err := suspender.Resumable(p.store.Dir(id)); err != nil {
