@@ -25,7 +25,7 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking for orphans of pool %s: %w", p.config.Name, err)
 	}
-	adopted, err := p.adopt(running)
+	adopted, err := p.adopt(ctx, running)
 	if err != nil {
 		return fmt.Errorf("looking for suspended workers of pool %s: %w", p.config.Name, err)
 	}

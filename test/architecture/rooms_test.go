@@ -112,6 +112,9 @@ var rooms = []room{
 	{pattern: "test/programs/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.
 	{pattern: "test/programs/gitlab/prove", imports: []string{"backend/process", "network/island", "network/netlinkdump", "pool/...", "test/..."}},
+	// It makes what killed processes leave, of the wired parts, and opens the pool as the plugin does.
+	{pattern: "test/e2e/recovery", imports: []string{"backend/process", "backend/qemu", "backend/vmm/...", "host", "image", "network/netlinkdump", "pool/...",
+		"provider/config", "test/...", "wiring"}},
 	// It ends the orphans of a test that hung.
 	{pattern: "test/harness/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},
