@@ -326,3 +326,19 @@ func TestFilesThatAreTooLargeAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// Nothing is written to where a link among the downloads leads.
+func TestLinksAmongDownloadsAreNotFollowed(t *testing.T) {
+	content, _ := newContent()
+	for _, ending := range []string{".part", ".part.etag", ".lock"} {
+		t.Run(ending, func(t *testing.T) {
+			fetcher, from := serve(t, &mirror{content: content, etag: `"1"`})
+			elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+			require.NoError(t, os.MkdirAll(fetcher.Dir, 0o700))
+			require.NoError(t, os.Symlink(elsewhere, filepath.Join(fetcher.Dir, fileName(from)+ending)))
+			_, err := fetcher.Fetch(t.Context(), from, quiet)
+			require.Error(t, err)
+			require.NoFileExists(t, elsewhere)
+		})
+	}
+}
