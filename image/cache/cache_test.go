@@ -149,7 +149,7 @@ func TestDamagedImagesAreRefused(t *testing.T) {
 		"a linked disk": {recipe, func(g image.Golden) error {
 			return errors.Join(os.Remove(g.Disk()), os.Symlink("/etc/hostname", g.Disk()))
 		}, ": its disk.raw is not a regular file"},
-		"empty tree":     {tree, func(g image.Golden) error { return os.Remove(filepath.Join(g.Tree(), "file")) }, ": its root is empty"},
+		"empty tree": {tree, func(g image.Golden) error { return os.Remove(filepath.Join(g.Tree(), "file")) }, ": its root is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache := New(filepath.Join(t.TempDir(), "images"))

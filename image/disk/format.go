@@ -143,7 +143,10 @@ func parseQcow2(start []byte, fileSize int64) (header, error) {
 		at, size, need, may uint64
 	}{
 		{"L1 table", large(qcow2L1), number(qcow2L1Entries) * 8, 8 * entriesL1(size, bits, features), mostL1},
-		{"table of reference counts", large(qcow2Refcounts), number(qcow2RefcountSize) * cluster, cluster, mostRefcounts},
+		{
+			"table of reference counts",
+			large(qcow2Refcounts), number(qcow2RefcountSize) * cluster, cluster, mostRefcounts,
+		},
 	} {
 		if table.at%cluster != 0 || table.at == 0 || table.at > 1<<62 || table.size < table.need ||
 			table.size > table.may || table.at+table.size > uint64(fileSize) {
@@ -181,13 +184,14 @@ func checkBootSector(path string, size int64) error {
 	}
 	defer file.Close()
 	start := make([]byte, 2*sector)
-	if n, err := io.ReadFull(file, start); err != nil && n < sector || !bytes.HasSuffix(start[:sector], []byte(bootSignature)) {
+	n, err := io.ReadFull(file, start) // which the smallest of disks does not fill
+	if err != nil && n < sector || !bytes.HasSuffix(start[:sector], []byte(bootSignature)) {
 		return errors.New("it has no boot sector: use the image of a whole disk with a boot loader, " +
 			"and a file that is undamaged")
 	}
 	if end := endOfPartitions(start); end > size {
-		return fmt.Errorf("its partition table is of a disk of %d bytes, and it has %d: it is cut short, fetch it again",
-			end, size)
+		return fmt.Errorf("its partition table is of a disk of %d bytes, and it has %d: "+
+			"it is cut short, fetch it again", end, size)
 	}
 	return nil
 }

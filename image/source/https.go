@@ -82,7 +82,8 @@ func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, 
 // always begins anew is not asked for ever.
 func (h HTTPS) download(ctx context.Context, from image.Source, into partial, output func(string)) error {
 	try := transfer{
-		client: h.client(), stall: positive(h.Stall, time.Minute), limit: h.Limit, source: from, into: into, output: output,
+		client: h.client(), stall: positive(h.Stall, time.Minute), limit: h.Limit,
+		source: from, into: into, output: output,
 	}
 	pause := positive(h.Retry, time.Second)
 	furthest := into.size()

@@ -58,7 +58,8 @@ func TestConfigurationsThatAreTooMuch(t *testing.T) {
 }
 
 func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
-	for _, name := range []string{"../x", "a/b", "..", ".", "a\\u0000", "a\\nb", "-a", "a-", strings.Repeat("a", 25), "é", "A"} {
+	long := strings.Repeat("a", 25)
+	for _, name := range []string{"../x", "a/b", "..", ".", "a\\u0000", "a\\nb", "-a", "a-", "é", "A", long} {
 		_, err := Parse([]byte(`{"pool":"` + name + `"}`))
 		require.ErrorContains(t, err, "pool: ", name)
 		require.ErrorContains(t, err, "use up to 24 of a-z, 0-9 and -", name)
@@ -69,7 +70,8 @@ func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "state_dir: ", path)
 	}
 	for key, value := range map[string]string{
-		"source": `"/tmp/a\u0000b"`, "run": `["echo \u0000"]`, "packages": `["../x", "-o", "a b", "a\nb"]`, "suite": `"../x"`,
+		"source": `"/tmp/a\u0000b"`, "run": `["echo \u0000"]`, "suite": `"../x"`,
+		"packages": `["../x", "-o", "a b", "a\nb"]`,
 	} {
 		_, err := Parse([]byte(`{"image":{"` + key + `":` + value + `}}`))
 		require.ErrorContains(t, err, "image."+key, value)

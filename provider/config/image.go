@@ -47,7 +47,7 @@ func imageSection(c *Config) section {
 			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
 			refused: "what is not a valid name of a package"},
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
-			about: "shell commands, run as root, in order, once, when the image is built",
+			about:   "shell commands, run as root, in order, once, when the image is built",
 			refused: "an empty command; one with a NUL in it, or of more than 60 KiB"},
 	}}
 }

@@ -164,7 +164,8 @@ func TestWhatIsNoMessageEndsTheConnection(t *testing.T) {
 
 func FuzzMessages(f *testing.F) {
 	f.Add([]byte(greeting))
-	f.Add([]byte(`{"return":{},"id":1}` + "\r\n" + `{"event":"SHUTDOWN","data":{"guest":true,"reason":"guest-reset"}}` + "\r\n"))
+	f.Add([]byte(`{"return":{},"id":1}` + "\r\n" +
+		`{"event":"SHUTDOWN","data":{"guest":true,"reason":"guest-reset"}}` + "\r\n"))
 	f.Add([]byte(`{"error":{"class":"GenericError","desc":"no"},"id":2}` + "\n\n"))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		c := &Client{onEvent: func(event Event) {

@@ -226,12 +226,15 @@ func linkOf(id string) (netlink.Link, error) {
 		return nil, err
 	}
 	for _, link := range links {
-		if strings.HasSuffix(link.Attrs().Name, id[len(id)-workerid.KeyLength:]) {
+		if strings.HasSuffix(link.Attrs().Name, key(id)) {
 			return link, nil
 		}
 	}
 	return nil, fmt.Errorf("no link of %s", id)
 }
+
+// key is the end of an id, and of the names of what its lease has in the kernel.
+func key(id string) string { return id[len(id)-workerid.KeyLength:] }
 
 func (w *world) leaveFiles(l *left) error {
 	dir := w.dir(l)
@@ -398,7 +401,7 @@ func (w *world) checkNothing(t *testing.T, all []*left) {
 	for _, l := range all {
 		require.NoDirExists(t, w.dir(l))
 		for _, entry := range entries {
-			require.False(t, strings.HasSuffix(entry.Name(), l.id[len(l.id)-workerid.KeyLength:]), "%s: its namespace is left", l)
+			require.False(t, strings.HasSuffix(entry.Name(), key(l.id)), "%s: its namespace is left", l)
 		}
 	}
 }

@@ -236,9 +236,7 @@ func page() string {
 		}
 		fmt.Fprintf(&p, "| %s | %d | %s | %s | %s |\n", fields(r.of), counts[n], fate, r.says, r.why)
 	}
-	p.WriteString("\n## What no crash leaves\n\nThe order of the plugin's steps excludes these, so that one of them has " +
-		"another cause: a person, or a disk that lost\nwhat was synced. Those that are not marked are made in the test " +
-		"as well, and the rows above hold for them.\n\n")
+	p.WriteString(middle)
 	p.WriteString(heading("|", " | because |"))
 	for _, n := range never {
 		why := n.why
@@ -275,6 +273,14 @@ lost its power. ` + "`make generate`" + ` writes this page from the table that a
 left. [Crash and recovery](../architecture.md#crash-and-recovery) says how it is done.
 
 ## What may be left
+`
+
+const middle = `
+## What no crash leaves
+
+The order of the plugin's steps excludes these, so that one of them has another cause: a person, or a disk that lost
+what was synced. Those that are not marked are made in the test as well, and the rows above hold for them.
+
 `
 
 const foot = `
