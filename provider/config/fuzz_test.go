@@ -49,12 +49,12 @@ func TestConfigurationsThatAreTooMuch(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.toml")
 	require.NoError(t, os.WriteFile(file, make([]byte, maxConfig+1), 0o600))
 	_, _, err := Load(file, "")
-	require.ErrorContains(t, err, file+" has more than the 1048576 bytes that are read")
+	require.ErrorContains(t, err, file+" has more than the 524288 bytes that are read")
 
 	_, err = Parse([]byte(`{"pool":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}"))
 	require.ErrorContains(t, err, "plugin_config: not valid JSON: ")
 	_, err = Parse([]byte(`{"pool":"` + strings.Repeat("a", maxConfig) + `"}`))
-	require.ErrorContains(t, err, "plugin_config: has 1048587 bytes, more than the 1048576 that are read")
+	require.ErrorContains(t, err, "plugin_config: has 524299 bytes, more than the 524288 that are read")
 }
 
 func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {

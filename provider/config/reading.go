@@ -13,9 +13,9 @@ import (
 // root is what every path begins with: the table's name in config.toml.
 const root = "plugin_config"
 
-// maxConfig is how many bytes a configuration may have: a parser of nested values
-// needs memory for each level.
-const maxConfig = 1 << 20
+// maxConfig is how many bytes a configuration may have: a parser needs memory for each
+// level of nested values, and the time for a key of many parts grows with its square.
+const maxConfig = 512 << 10
 
 // reading is a plugin_config on its way into a Config.
 type reading struct {
