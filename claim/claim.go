@@ -18,6 +18,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // ErrNoneLeft says that all of the stock is claimed.
@@ -56,12 +57,16 @@ type Book struct {
 // nothing is claimed.
 func New(dir string, stock Stock) *Book { return &Book{dir, stock} }
 
+// maxOwner is how many bytes the name of an owner may have. Those of ours have
+// some fifty.
+const maxOwner = 255
+
 // Take gives the owner the next free one after the one given last, so that what
 // was just given back rests before somebody else has it. An owner that takes
 // twice holds two; after an error it holds no more than before.
 func (b *Book) Take(ctx context.Context, owner string) (string, error) {
-	if owner == "" {
-		return "", errors.New("owner is empty")
+	if owner == "" || len(owner) > maxOwner {
+		return "", fmt.Errorf("owner %q has not 1 to %d bytes", owner, maxOwner)
 	}
 	if err := ctx.Err(); err != nil { // a lock that is free does not look at it
 		return "", err
@@ -138,31 +143,59 @@ func (b *Book) Held(owner string) ([]string, error) {
 
 // Owners returns who has what, of every stock in the directory. It takes no lock,
 // so that nobody waits while it reads a file for each claim: what is taken or
-// given back meanwhile may be in it or not.
+// given back meanwhile may be in it or not. What no book has written has no owner:
+// Foreign tells of it.
 func (b *Book) Owners() (map[string]string, error) {
-	entries, err := os.ReadDir(b.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listing claims: %w", err)
+	names, err := b.names()
+	if err != nil {
+		return nil, err
 	}
 	owners := make(map[string]string)
-	for _, entry := range entries {
-		if !b.stock.Valid(entry.Name()) {
-			continue // the lock, or a memory of what was given last
-		}
-		owner, err := b.owner(entry.Name())
-		if err != nil {
+	for _, name := range names {
+		owner, err := b.owner(name)
+		if err != nil && !errors.Is(err, statefile.ErrForeign) {
 			return nil, err
 		}
 		if owner != "" {
-			owners[entry.Name()] = owner
+			owners[name] = owner
 		}
 	}
 	return owners, nil
 }
 
+// Foreign says what lies in the place of claims and no book has written. Nobody is
+// given what has such a name.
+func (b *Book) Foreign() (found []error) {
+	names, err := b.names()
+	if err != nil {
+		return []error{err}
+	}
+	for _, name := range names {
+		if _, err := b.owner(name); err != nil {
+			found = append(found, err)
+		}
+	}
+	return found
+}
+
+// names are those of the claims' files: not the lock's, nor that of the memory of
+// what was given last.
+func (b *Book) names() (names []string, err error) {
+	entries, err := os.ReadDir(b.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing claims: %w", err)
+	}
+	for _, entry := range entries {
+		if b.stock.Valid(entry.Name()) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}
+
 // owner returns who has claimed it, and nobody when it is free.
 func (b *Book) owner(name string) (string, error) {
-	text, err := os.ReadFile(b.path(name))
+	text, err := statefile.Read(b.path(name), maxOwner)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("reading who has %s: %w", name, err)
 	}
@@ -171,9 +204,13 @@ func (b *Book) owner(name string) (string, error) {
 
 // claim writes the owner's name to the file unless somebody has claimed it. An
 // empty file is what a crash between making and writing it leaves, and means that
-// it is free. Nothing is synced: a power cut ends what claims are for too.
+// it is free. What no book has written means that it is taken. Nothing is synced: a
+// power cut ends what claims are for too.
 func (b *Book) claim(name, owner string) (bool, error) {
-	f, err := os.OpenFile(b.path(name), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := statefile.Open(b.path(name), os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, statefile.ErrForeign) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("taking %s: %w", name, err)
 	}
@@ -194,7 +231,7 @@ func (b *Book) claim(name, owner string) (bool, error) {
 // last returns what was given last; nothing when that is not known, after which
 // the first of the stock comes.
 func (b *Book) last() string {
-	text, _ := os.ReadFile(b.memory())
+	text, _ := statefile.Read(b.memory(), maxOwner)
 	return strings.TrimSpace(string(text))
 }
 
@@ -204,7 +241,7 @@ const noteWidth = len("255.255.255.255")
 // remember writes over what was there, which needs no room on a full disk: an
 // empty file would have the stock begin anew. All notes have one length.
 func (b *Book) remember(name string) error {
-	file, err := os.OpenFile(b.memory(), os.O_WRONLY|os.O_CREATE, 0o600)
+	file, err := statefile.Open(b.memory(), os.O_WRONLY|os.O_CREATE)
 	if err == nil {
 		_, err = fmt.Fprintf(file, "%-*s\n", noteWidth, name)
 		err = errors.Join(err, file.Close())

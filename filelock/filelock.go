@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,12 +25,18 @@ const (
 	longestPoll  = 10 * time.Millisecond
 )
 
+// ErrNoLocks says that a file cannot be locked where it lies.
+var ErrNoLocks = errors.New("its file system has no locks: use one that has flock, such as ext4, XFS or btrfs")
+
+// unsupported are the errors by which file systems say that.
+var unsupported = []error{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL}
+
 // Lock is a lock that is held. The kernel drops it with the process, however
 // that ends.
 type Lock struct{ file *os.File }
 
 // Acquire takes the lock on the file at path, which it makes when it is missing,
-// and waits for it until ctx is done. The lock belongs to the Lock and not to the
+// and waits for it until ctx is done. A symbolic link is not followed. The lock belongs to the Lock and not to the
 // process, so that it also keeps goroutines of one process apart.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
 	return acquire(ctx, path, os.O_RDWR|os.O_CREATE)
@@ -66,7 +73,7 @@ func TryAcquireDirectory(path string) (*Lock, error) {
 // acquire opens close-on-exec, as os.OpenFile does, so that no child inherits
 // the lock.
 func acquire(ctx context.Context, path string, flags int) (*Lock, error) {
-	file, err := os.OpenFile(path, flags, 0o600)
+	file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening a lock: %w", diskspace.Explain(filepath.Dir(path), err))
 	}
@@ -79,7 +86,7 @@ func acquire(ctx context.Context, path string, flags int) (*Lock, error) {
 // TryAcquire takes the lock on the file at path, which it makes when it is missing.
 // When another holds the lock, it returns nil and no error.
 func TryAcquire(path string) (*Lock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening a lock: %w", diskspace.Explain(filepath.Dir(path), err))
 	}
@@ -138,6 +145,8 @@ func try(file *os.File, how int) (taken bool, err error) {
 			return true, nil
 		case errors.Is(err, unix.EWOULDBLOCK):
 			return false, nil
+		case slices.Contains(unsupported, err):
+			return false, fmt.Errorf("locking %s: %w: %w", file.Name(), ErrNoLocks, err)
 		case !errors.Is(err, unix.EINTR):
 			return false, fmt.Errorf("locking %s: %w", file.Name(), err)
 		}

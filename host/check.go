@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -33,7 +34,7 @@ func (h *Host) Check(
 		return "", nil, err
 	}
 	a, findings := checkAll(ctx, candidates)
-	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c.StateDir)}, h.checkDisk(c),
+	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c)}, h.checkDisk(c),
 		checkRoom(c, a.Backend), h.checkImages(c))
 	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
@@ -64,12 +65,17 @@ func checkAll(ctx context.Context, candidates []Assembly) (Assembly, []doctor.Fi
 
 // checkStateDir tries what the plugin would do there, which tells more than any
 // guess at permissions, and leaves nothing.
-func (h *Host) checkStateDir(dir string) doctor.Finding {
-	finding := doctor.Finding{Level: doctor.OK, What: "state_dir"}
+func (h *Host) checkStateDir(c config.Config) doctor.Finding {
+	dir, finding := c.StateDir, doctor.Finding{Level: doctor.OK, What: "state_dir"}
+	if err := checkDirectories(c); err != nil {
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
+		finding.Mend = "give each of them to the user that runs GitLab Runner, or remove it"
+		return finding
+	}
 	tried, reflink, err := h.tryDirectory(dir)
 	if err != nil {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = "let this user write to it, or set plugin_config.state_dir"
+		finding.Mend = mendStateDir
 		return finding
 	}
 	finding.Detail = tried + " is writable"
@@ -98,8 +104,33 @@ func (h *Host) tryDirectory(dir string) (tried string, reflink bool, err error) 
 	if err != nil {
 		return "", false, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
 	}
+	err = tryFiles(work)
 	reflink = h.CanReflink != nil && h.CanReflink(work)
-	return dir, reflink, os.RemoveAll(work)
+	return dir, reflink, errors.Join(err, os.RemoveAll(work))
+}
+
+// tryFiles does in a directory what records, images and forks need of its file
+// system: a lock, a file that takes another's place, a second name.
+func tryFiles(dir string) error {
+	lock, err := filelock.TryAcquire(filepath.Join(dir, "lock"))
+	if err != nil {
+		return err
+	}
+	if err := lock.Release(); err != nil {
+		return err
+	}
+	old, taken := filepath.Join(dir, "lock"), filepath.Join(dir, "new")
+	err = os.WriteFile(taken, nil, private)
+	if err == nil {
+		err = os.Rename(old, taken)
+	}
+	if err == nil {
+		err = os.Link(taken, old)
+	}
+	if err != nil {
+		return fmt.Errorf("its file system lacks what is needed: %w", err)
+	}
+	return nil
 }
 
 // checkShared looks for what workers of a pool share where a process serves the

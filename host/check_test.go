@@ -38,14 +38,14 @@ func TestMissingHasALineForEachWithItsMend(t *testing.T) {
 func TestStateDirThatCannotBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	finding := newWorld(t).checkStateDir(filepath.Join(file, "state"))
+	finding := newWorld(t).checkStateDir(in(filepath.Join(file, "state")))
 	require.Equal(t, doctor.Missing, finding.Level)
 	require.NotEmpty(t, finding.Mend)
 }
 
 func TestStateDirStaysAsItWas(t *testing.T) {
 	dir := t.TempDir()
-	require.NotEqual(t, doctor.Missing, newWorld(t).checkStateDir(dir).Level)
+	require.NotEqual(t, doctor.Missing, newWorld(t).checkStateDir(in(dir)).Level)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
@@ -54,7 +54,7 @@ func TestStateDirStaysAsItWas(t *testing.T) {
 func TestStateDirIsNotMadeByLookingAtIt(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "lib", "mayfly")
-	finding := newWorld(t).checkStateDir(dir)
+	finding := newWorld(t).checkStateDir(in(dir))
 	require.NotEqual(t, doctor.Missing, finding.Level)
 	require.Contains(t, finding.Detail, dir+" will be made; "+parent+" is writable")
 	entries, err := os.ReadDir(parent)
@@ -347,4 +347,11 @@ func TestDoctorMissesTheRulesOfAPoolThatIsServed(t *testing.T) {
 	_, findings, err := w.Check(t.Context(), w.config(), silent)
 	require.NoError(t, err)
 	require.Contains(t, findings, lost)
+}
+
+// in is a configuration with a state directory.
+func in(dir string) config.Config {
+	c := config.Default()
+	c.StateDir = dir
+	return c
 }

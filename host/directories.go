@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // private is the mode of all directories: below are keys, and what jobs wrote
@@ -26,13 +28,16 @@ func makeDirectories(c config.Config, log *slog.Logger) (unmake func(), err erro
 			_ = os.Remove(dir) // it may have been put to use
 		}
 	}
+	if err := checkDirectories(c); err != nil {
+		return unmake, err
+	}
 	for _, dir := range []string{filepath.Dir(c.PoolDir()), c.ImagesDir()} {
 		made = append(made, missingDirs(dir)...)
 		if err := os.MkdirAll(dir, private); err != nil {
-			return unmake, fmt.Errorf("making the state directory: %w", err)
+			return unmake, fmt.Errorf("making the state directory: %w: %s", err, mendStateDir)
 		}
 		if err := os.Chmod(dir, private); err != nil {
-			return unmake, fmt.Errorf("closing the state directory to others: %w", err)
+			return unmake, fmt.Errorf("closing the state directory to others: %w: %s", err, mendStateDir)
 		}
 	}
 	return unmake, closeStateDir(c.StateDir, log)
@@ -92,6 +97,29 @@ func sharedBy(dir string, info fs.FileInfo) (reason string, err error) {
 		}
 	}
 	return "", err
+}
+
+// mendStateDir is what to do when nothing can be written there.
+const mendStateDir = "let this user write to it, or set plugin_config.state_dir"
+
+// checkDirectories refuses a state directory in which something else stands in the
+// place of a directory of ours, as far as this pool has to do with it: what we
+// write and remove would be elsewhere, or another user's to exchange.
+func checkDirectories(c config.Config) error {
+	pool := c.PoolDir() // without links on the way to the state directory, which are the user's to set
+	pools := filepath.Dir(pool)
+	state := filepath.Dir(pools)
+	var wrong []error
+	for _, dir := range []string{
+		state, pools, filepath.Join(state, "images"), filepath.Join(state, "downloads"),
+		filepath.Join(state, "addresses"), pool, filepath.Join(pool, store.WorkersDir), filepath.Join(pool, "templates"),
+	} {
+		if err := statefile.CheckDirectory(dir); err != nil {
+			wrong = append(wrong, fmt.Errorf("plugin_config.state_dir: %w: chown it or remove it; "+
+				"another disk can be mounted there", err))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // missingDirs returns the directory and those above it that are not there, the

@@ -61,6 +61,10 @@ func findOrphans(ctx context.Context, c config.Config, candidates []Assembly) (o
 		}
 	}
 	errs = append(errs, found.addReservations(c), found.addDirectories(c))
+	// One whose machine runs is not suspended, whatever its record says.
+	found.suspended = slices.DeleteFunc(found.suspended, func(id string) bool {
+		return slices.Contains(found.machines, id)
+	})
 	for _, list := range []*[]string{&found.machines, &found.leases, &found.shared} { // backends may share a kind
 		slices.Sort(*list)
 		*list = slices.Compact(*list)

@@ -138,6 +138,9 @@ func (a Assembly) asFormer(step teardown.Step) teardown.Step {
 func take(
 	ctx context.Context, c config.Config, open func(dir string) (*store.Store, error), wait time.Duration,
 ) (records *store.Store, unlock func() error, err error) {
+	if err := checkDirectories(c); err != nil {
+		return nil, nil, err
+	}
 	records, err = open(c.PoolDir())
 	if err != nil {
 		return nil, nil, err

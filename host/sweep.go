@@ -105,7 +105,8 @@ func (h *Host) sweepPool(
 
 // PoolNames lists the pools below a state directory, in order: those that have
 // a directory, and those that lost theirs but still have addresses, or hold
-// anything of the host.
+// anything of the host. What a pool cannot be called is passed over: it would lead
+// out of the directory of pools.
 func (h *Host) PoolNames(c config.Config) ([]string, error) {
 	names := make(map[string]struct{})
 	entries, err := os.ReadDir(filepath.Dir(c.PoolDir()))
@@ -113,7 +114,7 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		return nil, fmt.Errorf("listing pools: %w", err)
 	}
 	for _, entry := range entries {
-		if entry.IsDir() {
+		if entry.IsDir() && config.IsPool(entry.Name()) {
 			names[entry.Name()] = struct{}{}
 		}
 	}
@@ -133,7 +134,7 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		return nil, err
 	}
 	for _, owner := range owners {
-		if pool, _, ok := strings.Cut(owner, "/"); ok && pool != "" {
+		if pool, _, ok := strings.Cut(owner, "/"); ok && config.IsPool(pool) {
 			names[pool] = struct{}{}
 		}
 	}

@@ -231,8 +231,10 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 }
 
 // adopt takes over the workers that an earlier process suspended, and returns
-// their ids. One that cannot be resumed here is an orphan like any other.
-func (p *Pool) adopt() (map[string]bool, error) {
+// their ids. One that cannot be resumed here is an orphan like any other, and so is
+// one whose machine runs, whatever its record says: two machines would have one disk.
+// Of the lease of those that are taken over, no more is kept than is parked.
+func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]bool, error) {
 	ids, err := p.store.List()
 	if err != nil {
 		return nil, err
@@ -242,14 +244,21 @@ func (p *Pool) adopt() (map[string]bool, error) {
 	for _, id := range ids {
 		record, err := p.store.Load(id)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			p.log.Warn("worker is removed, suspended or not", "worker", id, "reason", err)
+			p.log.Warn("worker is removed, suspended or not: its record cannot be read", "worker", id, "reason", err)
 		}
 		if !ok || err != nil || State(record.State) != Suspended {
+			continue
+		}
+		if running[id] {
+			p.log.Warn("suspended worker is removed", "worker", id, "reason", "its machine runs")
 			continue
 		}
 		if err := suspender.Resumable(p.store.Dir(id)); err != nil {
 			p.log.Warn("suspended worker cannot be resumed, and is removed", "worker", id, "reason", err)
 			continue
+		}
+		if err := suspender.Park(ctx, id); err != nil {
+			p.log.Warn("suspended worker may not find its lease as it was", "worker", id, "reason", err)
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
 		p.mu.Lock()

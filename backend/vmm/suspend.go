@@ -3,20 +3,24 @@
 package vmm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // suspendedFile, in the worker's directory, says that all else that Suspend
@@ -29,7 +33,13 @@ type suspended struct {
 	How      string            `json:"how"`
 	Spec     Spec              `json:"spec"`
 	Platform template.Platform `json:"platform"`
+	// Files are the sizes in bytes of the disk and the state, by name: others are
+	// what a crash of the host has left of them. Earlier versions noted none.
+	Files map[string]int64 `json:"files"`
 }
+
+// maxSuspended is how many bytes the file of a suspended machine may have.
+const maxSuspended = 64 << 10
 
 // Suspend saves the machine with its memory, and ends it.
 func (b *Backend) Suspend(ctx context.Context, id string) error {
@@ -55,12 +65,14 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 	if err != nil {
 		return err
 	}
-	// What needs room is written while the machine can still run on without.
-	text, err := json.MarshalIndent(suspended{How: m.how, Spec: m.spec.resumed(), Platform: platform}, "", "  ")
+	saved := suspended{How: m.how, Spec: m.spec.resumed(), Platform: platform, Files: largest}
+	// What needs room is written while the machine can still run on without. The sizes
+	// are written over it when they are known.
+	text, err := saved.encode(0)
 	if err != nil {
 		return err
 	}
-	note, err := writeNote(m.dir, append(text, '\n'))
+	note, err := writeNote(m.dir, text)
 	if err != nil {
 		return fmt.Errorf("%w: %w", backend.ErrRunsOn, err)
 	}
@@ -81,7 +93,39 @@ func (b *Backend) suspend(ctx context.Context, m *machine) error {
 	if err := errors.Join(syncAll(m.spec.State), syncAll(m.spec.Disk)); err != nil {
 		return err
 	}
+	if saved.Files, err = m.savedSizes(); err != nil {
+		return err
+	}
+	if text, err = saved.encode(len(text)); err != nil {
+		return err
+	}
+	if _, err := note.WriteAt(text, 0); err != nil {
+		return err
+	}
 	return note.CloseAtomicallyReplace()
+}
+
+// largest take as much room in the note as any sizes.
+var largest = map[string]int64{diskFile: math.MaxInt64, stateFile: math.MaxInt64}
+
+// encode is the note, filled up with line breaks to a length.
+func (s suspended) encode(length int) ([]byte, error) {
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(text, bytes.Repeat([]byte("\n"), max(1, length-len(text)))...), nil
+}
+
+// savedSizes are the sizes of what was saved.
+func (m *machine) savedSizes() (sizes map[string]int64, err error) {
+	sizes = make(map[string]int64)
+	for name, path := range map[string]string{diskFile: m.spec.Disk, stateFile: m.spec.State} {
+		if sizes[name], err = sizeOf(path); err != nil {
+			return nil, err
+		}
+	}
+	return sizes, nil
 }
 
 // writeNote writes suspendedFile under a temporary name.
@@ -153,24 +197,66 @@ func (b *Backend) Resumable(dir string) error {
 }
 
 func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, suspendedFile))
+	text, err := statefile.Read(filepath.Join(dir, suspendedFile), maxSuspended)
 	if errors.Is(err, fs.ErrNotExist) {
 		return saved, errors.New("nothing was saved of its machine")
 	}
 	if err != nil {
 		return saved, err
 	}
-	if err := json.Unmarshal(text, &saved); err != nil {
+	if saved, err = decodeSuspended(text); err != nil {
 		return saved, fmt.Errorf("%s: %w", suspendedFile, err)
 	}
 	if err := saved.Platform.FitsHere(b.traits.Binary); err != nil {
 		return saved, err
 	}
-	if saved.Spec.Disk == "" {
-		return saved, fmt.Errorf("%s is of an earlier version of the plugin: it does not say what the machine is",
-			suspendedFile)
+	for _, name := range []string{diskFile, stateFile} {
+		size, err := sizeOf(filepath.Join(dir, name))
+		if err != nil {
+			return saved, fmt.Errorf("what was saved of its machine: %w", err)
+		}
+		if want, known := saved.Files[name]; known && size != want {
+			return saved, fmt.Errorf("what was saved of its machine: its %s has %d bytes, and was saved with %d",
+				name, size, want)
+		}
 	}
 	return saved, nil
+}
+
+// decodeSuspended refuses what Suspend does not write. The paths in it do not count:
+// a machine is resumed from the files of its own directory.
+func decodeSuspended(text []byte) (saved suspended, err error) {
+	if err := json.Unmarshal(text, &saved); err != nil {
+		return saved, err
+	}
+	s := saved.Spec
+	switch {
+	case s.Disk == "":
+		return saved, errors.New("it is of an earlier version of the plugin: it does not say what the machine is")
+	case s.Accel != kvm.KVM && s.Accel != kvm.TCG, s.Format != "raw" && s.Format != "qcow2",
+		s.MemoryUse != NoFile && s.MemoryUse != Unforked, s.MemoryFile != "", s.Seed != "", !s.Incoming,
+		s.CPUs < 1, s.Memory < 1:
+		return saved, errors.New("it does not say what a suspended machine is")
+	}
+	return saved, nil
+}
+
+// sizeOf is how many bytes the files at or below a path have. None may be a link.
+func sizeOf(path string) (size int64, err error) {
+	err = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is not a regular file", path)
+		}
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	return size, err
 }
 
 // syncAll has a file, or all of a directory, survive a crash of the host.

@@ -70,6 +70,10 @@ func reserve(path string) error {
 	return file.Close()
 }
 
+// mostSaid bounds in bytes what an error quotes of a tool. Of an image that is cut
+// short qemu-img has a line to say for each cluster.
+const mostSaid = 1000
+
 // run runs a tool in the C locale and returns its standard output. The error has
 // what the tool wrote to its standard error.
 func run(ctx context.Context, name string, args ...string) ([]byte, error) {
@@ -87,7 +91,7 @@ func run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx) // rather than "signal: killed", which names no reason
 	}
-	said := strings.TrimSpace(stderr.String())
+	said := strings.TrimSpace(string(stderr.Bytes()[:min(stderr.Len(), mostSaid)]))
 	if full := diskspace.Heard(said); full != nil {
 		err = fmt.Errorf("%w: %w", err, full)
 	}

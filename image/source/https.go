@@ -23,6 +23,8 @@ import (
 type HTTPS struct {
 	// Dir holds downloads, finished and not.
 	Dir string
+	// Limit is how many bytes a file may have; 0 is no limit.
+	Limit int64
 	// Client defaults to one that waits half a minute for an answer. Its
 	// redirects are always confined to https.
 	Client *http.Client
@@ -83,7 +85,10 @@ func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, 
 // in a row that got no further than the best before them, so that a server that
 // always begins anew is not asked for ever.
 func (h HTTPS) download(ctx context.Context, from image.Source, into partial, output func(string)) error {
-	try := transfer{client: h.client(), stall: positive(h.Stall, time.Minute), source: from, into: into, output: output}
+	try := transfer{
+		client: h.client(), stall: positive(h.Stall, time.Minute), limit: h.Limit,
+		source: from, into: into, output: output,
+	}
 	pause := positive(h.Retry, time.Second)
 	furthest := into.size()
 	for failures := 0; ; {

@@ -318,3 +318,48 @@ func requireNothingKept(t *testing.T, fetcher HTTPS) {
 		require.Equal(t, ".lock", filepath.Ext(entry.Name()))
 	}
 }
+
+// A server may say how much it sends, or say nothing and never end.
+func TestFilesThatAreTooLargeAreRefused(t *testing.T) {
+	content, _ := newContent()
+	fetcher, from := serve(t, &mirror{content: content, etag: `"1"`})
+	fetcher.Limit = int64(len(content))
+	path, err := fetcher.Fetch(t.Context(), from, quiet)
+	require.NoError(t, err)
+	requireContent(t, path, content)
+
+	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for {
+			if _, err := w.Write(content); err != nil {
+				return
+			}
+		}
+	})
+	for name, handler := range map[string]http.Handler{"said": &mirror{content: content}, "endless": endless} {
+		t.Run(name, func(t *testing.T) {
+			fetcher, from := serve(t, handler)
+			fetcher.Limit = int64(len(content)) - 1
+			_, err := fetcher.Fetch(t.Context(), from, quiet)
+			require.ErrorContains(t, err, "more than the 3.1 MB that an image for machine.disk can have")
+			left, err := filepath.Glob(filepath.Join(fetcher.Dir, "*.part*"))
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+// Nothing is written to where a link among the downloads leads.
+func TestLinksAmongDownloadsAreNotFollowed(t *testing.T) {
+	content, _ := newContent()
+	for _, ending := range []string{".part", ".part.etag", ".lock"} {
+		t.Run(ending, func(t *testing.T) {
+			fetcher, from := serve(t, &mirror{content: content, etag: `"1"`})
+			elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+			require.NoError(t, os.MkdirAll(fetcher.Dir, 0o700))
+			require.NoError(t, os.Symlink(elsewhere, filepath.Join(fetcher.Dir, fileName(from)+ending)))
+			_, err := fetcher.Fetch(t.Context(), from, quiet)
+			require.Error(t, err)
+			require.NoFileExists(t, elsewhere)
+		})
+	}
+}

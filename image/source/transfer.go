@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,6 +23,7 @@ func (e finalError) Unwrap() error { return e.error }
 type transfer struct {
 	client *http.Client
 	stall  time.Duration
+	limit  int64
 	source image.Source
 	into   partial
 	output func(string)
@@ -96,9 +98,34 @@ func (t transfer) receive(body io.Reader, response *http.Response, start int64) 
 	if response.ContentLength >= 0 {
 		total = start + response.ContentLength
 	}
+	room := int64(math.MaxInt64)
+	if t.limit > 0 {
+		room = t.limit - start
+	}
+	if response.ContentLength > room {
+		return errors.Join(t.tooLarge(), file.Close(), t.into.remove())
+	}
 	report := &progress{output: t.output, done: start, total: total, now: time.Now}
-	_, err = io.Copy(io.MultiWriter(file, report), body)
+	_, err = io.CopyN(io.MultiWriter(file, report), body, room)
+	if err == nil && goesOn(body) { // the server did not say how much it sends
+		err = errors.Join(t.tooLarge(), t.into.remove())
+	}
+	if err == io.EOF {
+		err = nil
+	}
 	return errors.Join(err, file.Close())
+}
+
+// tooLarge is an error that no other try would spare.
+func (t transfer) tooLarge() error {
+	return finalError{fmt.Errorf("the file has more than the %s that an image for machine.disk can have: "+
+		"raise machine.disk, or name another file", megabytes(t.limit))}
+}
+
+// goesOn tells whether something more comes.
+func goesOn(body io.Reader) bool {
+	n, _ := io.ReadFull(body, make([]byte, 1))
+	return n > 0
 }
 
 // validator is what the server calls this version of the file: its strong entity

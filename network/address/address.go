@@ -104,3 +104,7 @@ func (b *Book) Owners() (map[netip.Addr]string, error) {
 	}
 	return owners, nil
 }
+
+// Foreign says what lies in the place of addresses' files and no book has written.
+// Such an address is given to nobody.
+func (b *Book) Foreign() []error { return b.claims.Foreign() }

@@ -21,7 +21,7 @@ import (
 // Check says what the host has and lacks for the pool's network. It changes
 // nothing.
 func (i *Island) Check(context.Context) []doctor.Finding {
-	return []doctor.Finding{i.findSubnet(), i.findEgress(), i.findFirewall(), findFlushes("/")}
+	return append(i.findForeign(), i.findSubnet(), i.findEgress(), i.findFirewall(), findFlushes("/"))
 }
 
 // findFlushes looks at the configuration of the host's firewall below a root
@@ -48,6 +48,18 @@ func findFlushes(root string) doctor.Finding {
 		"until the plugin has put them back: " + strings.Join(details, "; ")
 	finding.Mend = strings.Join(mends, "\n")
 	return finding
+}
+
+// findForeign tells of addresses that nobody gets because of what lies in the place
+// of their files.
+func (i *Island) findForeign() (findings []doctor.Finding) {
+	for _, foreign := range i.book.Foreign() {
+		findings = append(findings, doctor.Finding{
+			Level: doctor.Warning, What: "addresses", Detail: foreign.Error(),
+			Mend: "remove it: until then nobody gets that address",
+		})
+	}
+	return findings
 }
 
 func (i *Island) findSubnet() doctor.Finding {

@@ -27,9 +27,9 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
 // They import nothing of this module, but that doctor looks programs up, claim takes
-// locks, and filelock says that there is no room for a lock's file.
+// locks and opens files, and filelock says that there is no room for a lock's file.
 var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
-	"teardown", "workerid"}
+	"statefile", "teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -44,7 +44,7 @@ var driver = []string{"backend/process", "backend/vmm/...", "image/disk"}
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
 	// The ground floor.
-	{pattern: "claim", imports: []string{"diskspace", "filelock"}},
+	{pattern: "claim", imports: []string{"diskspace", "filelock", "statefile"}},
 	{pattern: "diskspace"},
 	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
 	{pattern: "filelock", imports: []string{"diskspace"}},
@@ -54,6 +54,7 @@ var rooms = []room{
 	{pattern: "programs", stdOnly: true},
 	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
 	{pattern: "sshkey"},
+	{pattern: "statefile", stdOnly: true},
 	{pattern: "teardown", stdOnly: true},
 	{pattern: "workerid", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.
@@ -126,6 +127,9 @@ var rooms = []room{
 	{pattern: "test/programs/soak", imports: []string{"backend/process", "network/island", "test/..."}},
 	// It names things of workers as workers are named, and asks the kernel for them.
 	{pattern: "test/harness/inventory", imports: []string{"network/netlinkdump", "test/..."}},
+	// It makes what killed processes leave, of the wired parts, and opens the pool as the plugin does.
+	{pattern: "test/e2e/recovery", imports: []string{"backend/process", "backend/qemu", "backend/vmm/...", "host", "image", "network/netlinkdump", "pool/...",
+		"provider/config", "test/...", "wiring"}},
 	// It ends the orphans of a test that hung.
 	{pattern: "test/harness/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},

@@ -15,6 +15,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 const (
@@ -39,11 +40,14 @@ type Shelf struct {
 	failures atomic.Int32
 }
 
+// maxTemplate is how many bytes the file of a template may have.
+const maxTemplate = 64 << 10
+
 // Load returns the template with that basis, if there is one.
 func (s *Shelf) Load(wanted Basis) (Template, bool) {
 	t := Template{Dir: filepath.Join(s.Dir, wanted.Key())}
-	text, err := os.ReadFile(filepath.Join(t.Dir, templateFile))
-	if err != nil || json.Unmarshal(text, &t) != nil {
+	text, err := statefile.Read(filepath.Join(t.Dir, templateFile), maxTemplate)
+	if err != nil || json.Unmarshal(text, &t) != nil || t.Format != "raw" && t.Format != "qcow2" {
 		return Template{}, false
 	}
 	return t, t.Basis.Key() == wanted.Key()
