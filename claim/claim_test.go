@@ -2,6 +2,7 @@ package claim
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,6 +47,8 @@ func TestBusyOnesArePassedOver(t *testing.T) {
 }
 
 func TestNobodyTakesForNobody(t *testing.T) {
-	_, err := New(t.TempDir(), three()).Take(t.Context(), "")
-	require.ErrorContains(t, err, "owner is empty")
+	for _, owner := range []string{"", strings.Repeat("x", maxOwner+1)} {
+		_, err := New(t.TempDir(), three()).Take(t.Context(), owner)
+		require.ErrorContains(t, err, "has not 1 to 255 bytes")
+	}
 }

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -213,7 +214,8 @@ const wait = `read -r line <&9 && exec 9<&- && exec "$@"`
 // joinScope has the child wait until systemd has moved it into a scope.
 func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
 	const descriptor = 9
-	if _, err := exec.LookPath(cmd.Path); err != nil { // the shell would say so where nobody hears it
+	_, err := os.Stat(cmd.Path)
+	if err = cmp.Or(cmd.Err, err); err != nil { // the shell would say so where nobody hears it
 		return joining{}, err
 	}
 	gate, open, err := os.Pipe()

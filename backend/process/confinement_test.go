@@ -240,8 +240,6 @@ func TestConfiningLeavesThePluginAsItIs(t *testing.T) {
 	h := newHouse(t)
 	want, err := os.Readlink("/proc/self/ns/mnt")
 	require.NoError(t, err)
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	require.NoError(t, err)
 	namespace := emptyNamespace(t)
 	for range 20 {
 		p, err := Start(Command{Path: "/bin/true", Output: os.DevNull, Namespace: namespace, Confinement: h.confinement()})
@@ -249,9 +247,9 @@ func TestConfiningLeavesThePluginAsItIs(t *testing.T) {
 		<-p.Done()
 		require.ErrorIs(t, p.Err(), ErrSucceeded)
 	}
-	after, err := os.ReadFile("/proc/self/mounts")
+	mounts, err := os.ReadFile("/proc/self/mounts")
 	require.NoError(t, err)
-	require.Equal(t, string(mounts), string(after))
+	require.NotContains(t, string(mounts), assembly+"/", "mounts of a root that was put together")
 	require.Eventually(t, func() bool { // a thread ends a moment after its goroutine
 		threads, err := filepath.Glob("/proc/self/task/*/ns/mnt")
 		require.NoError(t, err)

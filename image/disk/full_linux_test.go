@@ -21,7 +21,8 @@ func TestFullDiskLeavesNoHalfFile(t *testing.T) {
 	d := sandbox.NewDisk(t, 64<<20)
 	from := t.TempDir() // on another file system, so that there is no reflink
 	raw := filepath.Join(from, "raw")
-	content := bytes.Repeat([]byte("\x55\xaa"), 2<<20)
+	content := bytes.Repeat([]byte(bootSignature), 2<<20)
+	clear(content[:sector-len(bootSignature)]) // a boot sector without partitions
 	require.NoError(t, os.WriteFile(raw, content, 0o600))
 	qcow2 := filepath.Join(from, "qcow2")
 	_, err := run(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
