@@ -4,16 +4,19 @@ package cgroup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
@@ -133,6 +136,41 @@ func TestEndKillsOneByOne(t *testing.T) {
 	require.NoError(t, err)
 	go shell.Wait()
 	end(t, New(others, g.slice, g.name))
+}
+
+// A thread that has started a machine stays in its group until it ends, and cgroup.procs
+// names the whole process then.
+func TestEndSparesItsOwnProcess(t *testing.T) {
+	need.Root(t)
+	hierarchies, err := Hierarchies()
+	require.NoError(t, err)
+	g := New(hierarchies, slice(), strings.ToLower(t.Name()))
+	t.Cleanup(func() { RemoveSlice(hierarchies, slice()) })
+	entries, err := g.Make(wide)
+	require.NoError(t, err)
+	entered, leave := make(chan error, 1), make(chan struct{})
+	var enter func()
+	enter = func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread() // the main thread would not end
+			go enter()
+			<-leave
+			return
+		}
+		var errs []error
+		for _, entry := range entries {
+			if !entry.Unified {
+				errs = append(errs, entry.EnterThread(unix.Gettid()))
+			}
+		}
+		entered <- errors.Join(errs...)
+		<-leave
+	}
+	go enter()
+	require.NoError(t, <-entered)
+	time.AfterFunc(20*poll, func() { close(leave) })
+	end(t, g)
 }
 
 // The test plays systemd, which removes a group that it sees empty.

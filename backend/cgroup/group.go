@@ -184,7 +184,8 @@ func (g Group) end(ctx context.Context, settle func() (busy bool, err error)) er
 
 // kill ends all in a group and below, at once where the kernel can. Elsewhere it
 // kills process by process, and its caller repeats that. No process escapes by
-// forking: with its first process a container's pid namespace ends as a whole.
+// forking: with its first process a container's pid namespace ends as a whole. This
+// process is spared: a thread of it that has started a machine may not have ended yet.
 func kill(dir string) error {
 	if write(filepath.Join(dir, "cgroup.kill"), "1") == nil {
 		return nil
@@ -201,7 +202,7 @@ func kill(dir string) error {
 			return nil
 		}
 		for pid := range strings.FieldsSeq(string(text)) {
-			if n, err := strconv.Atoi(pid); err == nil && n > 1 {
+			if n, err := strconv.Atoi(pid); err == nil && n > 1 && n != os.Getpid() {
 				_ = unix.Kill(n, syscall.SIGKILL) // gone, or tried again
 			}
 		}
