@@ -112,7 +112,10 @@ type Pool struct {
 	mu      sync.Mutex // guards all below; nothing waits while it is held
 	workers map[string]*worker
 	spares  []spare // the oldest first
-	closing bool
+	// forgotten are workers that are gone and were shown as such, the oldest first,
+	// for those who still ask.
+	forgotten []forgotten
+	closing   bool
 }
 
 // New puts a pool together. It does nothing until Open.
@@ -131,7 +134,6 @@ func New(config Config, parts Parts) *Pool {
 
 		othersOrphans: parts.Orphans,
 
-		starts:  newStarts(config.ConcurrentStarts),
 		demand:  make(chan struct{}, 1),
 		growing: growing,
 		stop:    stop,
@@ -145,6 +147,7 @@ func New(config Config, parts Parts) *Pool {
 	if p.disk == nil {
 		p.disk = unguarded{}
 	}
+	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare))
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
 }
