@@ -301,3 +301,57 @@ func TestTheReasonHoldsTheConsole(t *testing.T) {
 		require.NotContains(t, log.String(), "\x1b")
 	})
 }
+
+// A worker that does not answer is given up after the third time, unless it answers
+// in between.
+func TestAWorkerThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, tries := newWorld(), newTimes()
+		w.consoles = "INFO: task blocked\n"
+		w.on("answers", func(ctx context.Context, id string) error {
+			tries.note()
+			if len(tries.at) == 3 {
+				return nil
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		p, s := openPool(t, w, config)
+		grow(t, p, 1)
+		synctest.Wait()
+		id := only(t, p).ID
+		time.Sleep(7 * time.Minute)
+		require.Equal(t, pool.Running, only(t, p).State)
+		time.Sleep(2 * time.Minute)
+		gone := only(t, p)
+		require.Equal(t, pool.Deleted, gone.State)
+		require.Contains(t, gone.Reason, "nobody answers in "+id+" any more, 3 times in a row: no answer within 30s\n")
+		require.Contains(t, gone.Reason, "INFO: task blocked")
+		ended, err := s.Ended()
+		require.NoError(t, err)
+		require.Len(t, ended, 1)
+	})
+}
+
+// One that is suspended is not asked, and neither is one that is gone.
+func TestOnlyWorkersThatRunAreWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, tries := newWorld(), newTimes()
+		w.on("answers", noting(tries, nil))
+		p, _ := openPool(t, w, config)
+		grow(t, p, 2)
+		synctest.Wait()
+		workers := p.Workers()
+		_, err := p.Suspend([]string{workers[0].ID})
+		require.NoError(t, err)
+		p.Shrink([]string{workers[1].ID})
+		time.Sleep(time.Hour)
+		require.Empty(t, tries.at)
+		_, err = p.Resume([]string{workers[0].ID})
+		require.NoError(t, err)
+		time.Sleep(150 * time.Second)
+		require.Len(t, tries.at, 2)
+		p.Shrink([]string{workers[0].ID})
+		synctest.Wait()
+	})
+}

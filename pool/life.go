@@ -80,7 +80,11 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 func (p *Pool) run(ctx context.Context, w *worker, machine backend.Machine) error {
 	began := time.Now()
 	proof := time.AfterFunc(early, p.starts.lasted)
-	err := w.run(ctx, machine)
+	watched, stop := context.WithCancel(ctx)
+	silent := make(chan error, 1)
+	go func() { silent <- p.watch(watched, machine) }()
+	err := w.run(ctx, machine, silent)
+	stop()
 	switch {
 	case !proof.Stop(): // it has lasted
 	case ctx.Err() == nil && err != nil:
@@ -92,8 +96,10 @@ func (p *Pool) run(ctx context.Context, w *worker, machine backend.Machine) erro
 }
 
 // run returns nil when the worker is to be suspended, and else why it ends.
-func (w *worker) run(ctx context.Context, machine backend.Machine) error {
+func (w *worker) run(ctx context.Context, machine backend.Machine, silent <-chan error) error {
 	select {
+	case err := <-silent:
+		return err
 	case <-w.toggle:
 		return nil
 	case <-machine.Done():

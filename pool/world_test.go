@@ -331,6 +331,10 @@ func (w worldAccess) Ready(ctx context.Context, _ netip.AddrPort, identity guest
 	return w.meet(ctx, "ready", identity.Hostname)
 }
 
+func (w worldAccess) Answers(ctx context.Context, _ netip.AddrPort) error {
+	return w.meet(ctx, "answers", "")
+}
+
 // machine runs until someone ends it.
 type machine struct {
 	id   string
