@@ -43,6 +43,9 @@ type Config struct {
 	// it may wait for room on the host.
 	ConcurrentStarts int
 	StartTimeout     time.Duration
+	// WatchInterval is how often a worker that runs is asked whether it answers. Each
+	// answer costs the guest a process.
+	WatchInterval time.Duration
 	// Spares is how many workers are kept almost ready, beside those that were
 	// asked for, where the backend can do that.
 	Spares int

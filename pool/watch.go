@@ -2,24 +2,16 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
-const (
-	// watchInterval is how often a worker that runs is asked whether it answers. It is
-	// long, because each answer costs the guest a process.
-	watchInterval = time.Minute
-	// answerLimit is how long one answer may take, and silences how many may be
-	// missing in a row, before the worker is given up: a busy guest is slow.
-	answerLimit = 30 * time.Second
-	silences    = 3
-)
+// silences is how many answers of a worker may be missing in a row before it is
+// given up: a busy guest is slow.
+const silences = 3
 
 // Watcher is an Access that can tell whether a worker still answers. A machine that
 // runs may have lost its network, its SSH server, or all its memory.
@@ -34,13 +26,13 @@ type Watcher interface {
 func (p *Pool) watch(ctx context.Context, machine backend.Machine) error {
 	watcher, ok := p.access.(Watcher)
 	for silent := 0; ; {
-		if err := sleep(ctx, watchInterval); err != nil {
+		if err := sleep(ctx, p.config.WatchInterval); err != nil {
 			return err
 		}
 		if !ok {
 			continue
 		}
-		err := answers(ctx, watcher, machine.Address())
+		err := p.answers(ctx, watcher, machine.Address())
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -55,8 +47,10 @@ func (p *Pool) watch(ctx context.Context, machine backend.Machine) error {
 	}
 }
 
-func answers(ctx context.Context, watcher Watcher, addr netip.AddrPort) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerLimit, errors.New("no answer within "+answerLimit.String()))
+// answers gives a worker half of the time between two questions for its answer.
+func (p *Pool) answers(ctx context.Context, watcher Watcher, addr netip.AddrPort) error {
+	limit := p.config.WatchInterval / 2
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
 	defer cancel()
 	return watcher.Answers(ctx, addr)
 }

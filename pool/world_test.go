@@ -372,6 +372,7 @@ var config = pool.Config{
 	Max:              100,
 	ConcurrentStarts: 4,
 	StartTimeout:     time.Minute,
+	WatchInterval:    time.Minute,
 }
 
 // newPool makes a pool in a world, not open yet, and its store.
