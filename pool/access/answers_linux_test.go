@@ -2,10 +2,12 @@ package access
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +60,28 @@ func TestWhoIsConnectedIsNotDisturbed(t *testing.T) {
 	require.NoError(t, err)
 	defer job.Close()
 	require.NoError(t, SSH{}.Answers(t.Context(), addr))
+}
+
+// A connection in which the guest's kernel acknowledges nothing any more does not
+// keep its worker.
+func TestADeadConnectionDoesNotCount(t *testing.T) {
+	to := netip.MustParseAddrPort("10.210.0.2:22")
+	address := to.Addr().As4()
+	end := fmt.Sprintf("%08X:0016", binary.NativeEndian.Uint32(address[:]))
+	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+	row := func(state, again string) string {
+		return "   0: 0100D20A:C350 " + end + " " + state + " 00000024:00000000 01:00000014 " + again + "     0        0 4711 1\n"
+	}
+	for table, open := range map[string]bool{
+		"":                                     false,
+		head:                                   false,
+		head + row("01", "00000000"):           true,
+		head + row("01", "00000006"):           true,
+		head + row("01", "00000007"):           false,
+		head + row("02", "00000000"):           false,
+		row("01", "0000000F") + row("01", "0"): true,
+		"01 " + end:                            false,
+	} {
+		require.Equal(t, open, established(strings.NewReader(table), to), table)
+	}
 }
