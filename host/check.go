@@ -35,7 +35,7 @@ func (h *Host) Check(
 	}
 	a, findings := checkAll(ctx, candidates)
 	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c)}, h.checkDisk(c),
-		checkRoom(c, a.Backend), h.checkImages(c))
+		checkRoom(c, a.Backend), h.checkImages(c), checkSpared(c))
 	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
 		findings = append(findings, checkShared(ctx, c, a)...)
@@ -174,6 +174,28 @@ func Missing(findings []doctor.Finding) error {
 		}
 	}
 	return errors.Join(lacking...)
+}
+
+// checkSpared tells of an image that the pool tries only now and then.
+func checkSpared(c config.Config) []doctor.Finding {
+	records, err := store.Look(c.PoolDir())
+	if err != nil {
+		return nil
+	}
+	finding := doctor.Finding{
+		Level: doctor.Warning, What: "pool " + c.Pool,
+		Mend: "`ps --ended` shows what the workers' consoles said; a recipe that is mended makes another image, " +
+			"which is tried at once",
+	}
+	switch spared, open, err := records.Breaker(); {
+	case err != nil:
+		finding.Detail = err.Error()
+	case open:
+		finding.Detail = spared.String()
+	default:
+		return nil
+	}
+	return []doctor.Finding{finding}
 }
 
 // checkImages tells of golden images that are damaged, whichever pool uses them.

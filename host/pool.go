@@ -17,6 +17,10 @@ import (
 // only after that.
 const undoTimeout = 10 * time.Second
 
+// watchInterval is long enough for what an answer costs an emulated guest, and short
+// beside what a job would lose in a worker that is dead.
+const watchInterval = time.Minute
+
 // Pool is a pool that this process serves.
 type Pool struct {
 	*pool.Pool
@@ -67,7 +71,7 @@ func (h *Host) OpenPool(
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
-		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
+		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
 	}, pool.Parts{
 		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Budget: share, Disk: disk,
 		Orphans: othersOrphans(ctx, all, a.Name, log),

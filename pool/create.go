@@ -13,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -43,22 +44,22 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		}
 	}
 	clock.lap(PhaseWaitBudget)
-	began, err := p.starts.acquire(ctx)
+	turn, err := p.starts.acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for a start slot: %w", err)
 	}
-	defer p.starts.release()
+	defer p.starts.release(turn)
 	clock.lap(PhaseWaitStart)
 
 	machine, record, err := p.start(ctx, w, golden, record, clock)
 	if err != nil {
 		if ctx.Err() == nil { // else it was cancelled, which says nothing about the next one
-			p.starts.failed(began)
+			p.starts.failed(turn, golden.Digest, err)
 			p.rebuildIfGone(golden)
 		}
 		return nil, err
 	}
-	p.starts.succeeded()
+	p.starts.succeeded(golden.Digest)
 	p.move(w, Creating, Running, machine, record)
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
 	p.log.Info("worker runs", append(about, clock.fields...)...)
@@ -107,7 +108,11 @@ func (p *Pool) startMachine(
 
 	machine, err := p.backend.Start(clock.parts(ctx, PhaseStart), golden, spec)
 	if err != nil {
-		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, diskspace.Explain(spec.Dir, err))
+		err = fmt.Errorf("starting the machine of %s: %w", spec.ID, diskspace.Explain(spec.Dir, err))
+		if ctx.Err() != nil { // nearly all of the time is the guest's
+			err = guest.Fault(err)
+		}
+		return nil, err
 	}
 	record.Address, record.How = machine.Address(), machine.How()
 	if record.How == backend.Clone { // a fork may have been expected
@@ -171,9 +176,17 @@ func (p *Pool) ready(ctx context.Context, machine backend.Machine, identity gues
 		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), gone)
 	}
 	if err != nil {
-		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), err)
+		return guest.Fault(fmt.Errorf("waiting for %s to be ready: %w%s", machine.ID(), err, p.tail(machine.ID())))
 	}
 	return nil
+}
+
+// tail is the end of a worker's console as the end of an error's text.
+func (p *Pool) tail(id string) string {
+	if c, ok := p.backend.(backend.Console); ok {
+		return lines.Tail(c.ConsolePath(p.store.Dir(id)))
+	}
+	return ""
 }
 
 // because puts the reason why a context ended before an error that, most

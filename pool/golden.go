@@ -208,5 +208,6 @@ func (p *Pool) rebuildIfGone(made image.Golden) {
 		return
 	}
 	p.log.Warn("golden image was removed, and is built again", "image", made.Digest)
+	p.starts.renewed()
 	p.spawn(p.buildGolden)
 }

@@ -21,6 +21,9 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.network.Open(ctx); err != nil {
 		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
 	}
+	if err := p.store.ClearBreaker(); err != nil { // of an earlier process, with other settings perhaps
+		return fmt.Errorf("opening pool %s: %w", p.config.Name, err)
+	}
 	running, err := p.runningMachines(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for orphans of pool %s: %w", p.config.Name, err)

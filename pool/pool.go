@@ -43,6 +43,9 @@ type Config struct {
 	// it may wait for room on the host.
 	ConcurrentStarts int
 	StartTimeout     time.Duration
+	// WatchInterval is how often a worker that runs is asked whether it answers. Each
+	// answer costs the guest a process.
+	WatchInterval time.Duration
 	// Spares is how many workers are kept almost ready, beside those that were
 	// asked for, where the backend can do that.
 	Spares int
@@ -112,7 +115,10 @@ type Pool struct {
 	mu      sync.Mutex // guards all below; nothing waits while it is held
 	workers map[string]*worker
 	spares  []spare // the oldest first
-	closing bool
+	// forgotten are workers that are gone and were shown as such, the oldest first,
+	// for those who still ask.
+	forgotten []forgotten
+	closing   bool
 }
 
 // New puts a pool together. It does nothing until Open.
@@ -131,7 +137,6 @@ func New(config Config, parts Parts) *Pool {
 
 		othersOrphans: parts.Orphans,
 
-		starts:  newStarts(config.ConcurrentStarts),
 		demand:  make(chan struct{}, 1),
 		growing: growing,
 		stop:    stop,
@@ -145,6 +150,7 @@ func New(config Config, parts Parts) *Pool {
 	if p.disk == nil {
 		p.disk = unguarded{}
 	}
+	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare))
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
 }

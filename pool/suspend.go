@@ -160,11 +160,11 @@ func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.Canc
 // the host and for a start slot, and resumes it. A worker that only waits when the
 // pool closes stays suspended.
 func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, error) {
-	var began time.Time
+	var turn turn
 	var err error
 	select {
 	case <-w.toggle:
-		began, err = p.awaitStart(ctx, w)
+		turn, err = p.awaitStart(ctx, w)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -179,25 +179,25 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 		}
 		return nil, fmt.Errorf("waiting to be resumed: %w", err)
 	}
-	defer p.starts.release()
+	defer p.starts.release(turn)
 	machine, record, err := p.resume(ctx, w.record)
 	if err != nil {
 		if ctx.Err() == nil {
-			p.starts.failed(began)
+			p.starts.failed(turn, "", err)
 		}
 		return nil, fmt.Errorf("resuming %s: %w", w.id, err)
 	}
-	p.starts.succeeded()
+	p.starts.succeeded("")
 	p.move(w, Resuming, Running, machine, record)
-	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
+	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(turn.began).Round(time.Millisecond))
 	return machine, nil
 }
 
 // awaitStart waits for what a resumed worker takes of the host, and for a start
 // slot. As long as it waits the record says suspended, as nothing is used up yet.
-func (p *Pool) awaitStart(ctx context.Context, w *worker) (began time.Time, err error) {
+func (p *Pool) awaitStart(ctx context.Context, w *worker) (turn, error) {
 	if err := p.awaitBudget(ctx, p.cost(), w.record); err != nil {
-		return time.Time{}, err
+		return turn{}, err
 	}
 	return p.starts.acquire(ctx)
 }

@@ -200,8 +200,10 @@ func TestEndScopeLeavesTheRemovalToSystemd(t *testing.T) {
 
 func TestMemoryIsLimited(t *testing.T) {
 	needs(t, Memory)
-	_, shell := enter(t, Limits{Memory: 32 << 20, CPUs: 1, PIDs: 100}, "head -c 200M /dev/zero | tail -c 150M >/dev/null")
+	g, shell := enter(t, Limits{Memory: 32 << 20, CPUs: 1, PIDs: 100}, "head -c 200M /dev/zero | tail -c 150M >/dev/null")
+	require.Zero(t, g.MemoryKills())
 	require.Error(t, shell.Run())
+	require.Positive(t, g.MemoryKills())
 }
 
 func TestProcessesAreLimited(t *testing.T) {

@@ -147,6 +147,45 @@ func write(path, value string) error {
 	return errors.Join(err, file.Close())
 }
 
+// MemoryKills is how many processes of the group the kernel has killed because the
+// group had reached its limit, as far as that can be read: the counters go with the
+// groups. Those of version 1 count for one group each, those of the unified
+// hierarchy for all below it as well.
+func (g Group) MemoryKills() (kills int) {
+	for _, h := range g.hierarchies {
+		if !slices.Contains(h.Controllers, Memory) {
+			continue
+		}
+		if h.Unified {
+			kills += counter(filepath.Join(g.dir(h), "memory.events"), "oom_kill")
+			continue
+		}
+		_ = filepath.WalkDir(g.dir(h), func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				kills += counter(filepath.Join(path, "memory.oom_control"), "oom_kill")
+			}
+			return nil // what has gone does not count
+		})
+	}
+	return kills
+}
+
+// counter reads one of the numbers in a file that has a name and a number on each
+// line; 0 when it is not there.
+func counter(path, name string) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == name {
+			n, _ := strconv.Atoi(fields[1])
+			return n
+		}
+	}
+	return 0
+}
+
 // poll is how often End looks whether a group is empty.
 const poll = 5 * time.Millisecond
 

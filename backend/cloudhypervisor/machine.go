@@ -40,9 +40,6 @@ const (
 	eventFD = 4
 )
 
-// guestShutDown is what we say of a guest that powered itself off.
-const guestShutDown = "the guest shut down"
-
 // killLimit bounds the end of a machine that its guest has ended already.
 const killLimit = 30 * time.Second
 
@@ -169,9 +166,9 @@ func (m *machine) listen(events *os.File) {
 // its identity.
 func (m *machine) note(event api.Event) {
 	explanations := map[string]string{
-		api.Panicked:  "the guest's kernel panicked",
-		api.Rebooting: "the guest rebooted",
-		api.Shutdown:  guestShutDown,
+		api.Panicked:  vmm.Panicked,
+		api.Rebooting: vmm.Rebooted,
+		api.Shutdown:  vmm.PoweredOff,
 	}
 	words, ends := explanations[event.String()]
 	if !ends {
@@ -193,7 +190,7 @@ func (m *machine) End() (words string, poweredOff bool) {
 	if said == nil {
 		return "", false
 	}
-	return *said, *said == guestShutDown
+	return *said, *said == vmm.PoweredOff
 }
 
 // Heard is closed when the last event was read.

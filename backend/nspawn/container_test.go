@@ -143,16 +143,30 @@ func sleepers(t *testing.T) (found []string) {
 	return found
 }
 
-func TestPowerOffInsideIsTheEnd(t *testing.T) {
-	p, recipe := newPool(t, btrfsDir, "off")
-	w := p.start(t, recipe, "aaaaaaaa")
-	_, _ = w.Run("sudo poweroff") // the connection may end first
-	select {
-	case <-w.Done():
-	case <-time.After(patience):
-		require.Fail(t, "still there")
+// TestTheReasonOfAnEndIsWhatTheGuestDid has containers whose jobs end them. The
+// last makes its first process the one that the kernel kills when memory runs out.
+func TestTheReasonOfAnEndIsWhatTheGuestDid(t *testing.T) {
+	if lacking := process.CheckGroups(); lacking.Level != doctor.OK {
+		t.Skip(lacking)
 	}
-	require.ErrorIs(t, w.Err(), guest.ErrGone)
+	p, recipe := newPool(t, btrfsDir, "ends")
+	for i, test := range []struct{ job, reason string }{
+		{"sudo poweroff -f", "the guest powered itself off"},
+		{"sudo reboot -f", "the guest rebooted"},
+		{"sudo sh -c 'echo 1000 >/proc/1/oom_score_adj; head -c 400M /dev/zero | tail'",
+			"out of its memory limit of 256 MiB"},
+	} {
+		w := p.start(t, recipe, strings.Repeat(string(rune('a'+i)), 8))
+		_, _ = w.Run(test.job) // the connection may end first
+		select {
+		case <-w.Done():
+		case <-time.After(patience):
+			require.Fail(t, "still there", test.job)
+		}
+		require.ErrorIs(t, w.Err(), guest.ErrGone)
+		require.ErrorIs(t, w.Err(), guest.ErrFault)
+		require.ErrorContains(t, w.Err(), test.reason)
+	}
 }
 
 func TestContainerThatCannotStartSaysWhy(t *testing.T) {

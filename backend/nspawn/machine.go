@@ -31,6 +31,10 @@ type machine struct {
 	console string
 	address netip.AddrPort
 	process *process.Process
+	// closed is closed when the supervisor has ended; end is the reason. A
+	// container of an earlier process has neither.
+	closed chan struct{}
+	end    error
 }
 
 var _ backend.Machine = (*machine)(nil)
@@ -43,21 +47,28 @@ func (m *machine) How() string             { return backend.Clone }
 var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 func (m *machine) Done() <-chan struct{} {
-	if m.process == nil {
+	switch {
+	case m.process == nil:
 		return ended
+	case m.closed == nil:
+		return m.process.Done()
 	}
-	return m.process.Done()
+	return m.closed
 }
 
 func (m *machine) Err() error {
-	if m.process == nil {
-		return fmt.Errorf("%w: its supervisor has ended", guest.ErrGone)
-	}
-	err := m.process.Err()
-	if err == nil {
+	select {
+	case <-m.Done():
+	default:
 		return nil
 	}
-	return fmt.Errorf("%w: systemd-nspawn %w%s", guest.ErrGone, err, bootlog.LastLine(m.console))
+	switch {
+	case m.process == nil:
+		return fmt.Errorf("%w: its supervisor has ended", guest.ErrGone)
+	case m.closed == nil:
+		return fmt.Errorf("%w: systemd-nspawn %w", guest.ErrGone, m.process.Err())
+	}
+	return m.end
 }
 
 // container is what is started.
@@ -100,7 +111,9 @@ func (b *Backend) launch(c container) (*machine, error) {
 		return nil, err
 	}
 	go bootlog.Bound(child.Done(), c.console)
-	return &machine{id: c.id, console: c.console, process: child}, nil
+	m := &machine{id: c.id, console: c.console, process: child, closed: make(chan struct{})}
+	go m.watch(b.units, c.size.Memory)
+	return m, nil
 }
 
 // The wait for SSH tries anew after dialTimeout: a packet that is sent before the

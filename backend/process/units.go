@@ -59,6 +59,17 @@ func (u Units) Find() (ids []string, err error) {
 	return ids, nil
 }
 
+// MemoryKills is how many processes of a worker's group the kernel has killed
+// because the group had reached its limit, as far as that can be read. Where systemd
+// runs the host it removes the group soon after the last process.
+func (u Units) MemoryKills(id string) int {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return 0
+	}
+	return scope(hierarchies, u.Name(id)).MemoryKills()
+}
+
 // End ends what is in a worker's group, and the group. It is idempotent.
 func (u Units) End(ctx context.Context, id string) error {
 	hierarchies, err := cgroup.Hierarchies()

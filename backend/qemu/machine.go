@@ -24,8 +24,13 @@ const (
 	qmpSocket   = "qmp.sock"
 )
 
-// orderlyEnd is what QEMU says of a guest that powered itself off.
-const orderlyEnd = "SHUTDOWN (guest-shutdown)"
+// ends are QEMU's reasons of a SHUTDOWN that the guest has caused. With
+// -no-reboot a reset is one too.
+var ends = map[string]string{
+	"guest-shutdown": vmm.PoweredOff,
+	"guest-reset":    vmm.Rebooted,
+	"guest-panic":    vmm.Panicked,
+}
 
 // machine is a QEMU process.
 type machine struct {
@@ -125,12 +130,8 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 // note keeps the events that explain an end.
 func (m *machine) note(event qmp.Event) {
 	switch event.Name {
-	case "SHUTDOWN", "GUEST_PANICKED", "RESET", "BLOCK_IO_ERROR":
-		words := event.Name
-		var data struct{ Reason string }
-		if json.Unmarshal(event.Data, &data) == nil && data.Reason != "" {
-			words += " (" + data.Reason + ")"
-		}
+	case "SHUTDOWN", "GUEST_PANICKED", "BLOCK_IO_ERROR":
+		words := explain(event)
 		m.lastWords.Store(&words)
 		if event.Name == "BLOCK_IO_ERROR" {
 			m.noteDiskError(event)
@@ -161,13 +162,28 @@ func (m *machine) noteDiskError(event qmp.Event) {
 	}
 }
 
+// explain says what an event means; one that no guest causes keeps its name.
+func explain(event qmp.Event) string {
+	var data struct{ Reason string }
+	_ = json.Unmarshal(event.Data, &data) // without a reason the name is all there is
+	switch words, known := ends[data.Reason]; {
+	case event.Name == "GUEST_PANICKED":
+		return vmm.Panicked
+	case event.Name == "SHUTDOWN" && known:
+		return words
+	case data.Reason != "":
+		return event.Name + " (" + data.Reason + ")"
+	}
+	return event.Name
+}
+
 // End is the last event that explains an end.
 func (m *machine) End() (words string, poweredOff bool) {
 	said := m.lastWords.Load()
 	if said == nil {
 		return "", false
 	}
-	return *said, *said == orderlyEnd
+	return *said, *said == vmm.PoweredOff
 }
 
 // Heard is closed when the last event was read. A machine that was not reached

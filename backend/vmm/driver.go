@@ -47,11 +47,19 @@ type Monitor interface {
 	// error that wraps backend.ErrRunsOn says that the machine is as it was.
 	Save(ctx context.Context) error
 	// End is what the program said about the machine's end, if anything, and
-	// whether the guest powered itself off in order.
+	// whether the guest powered itself off in order. For what a guest does to its
+	// machine there are words below.
 	End() (words string, poweredOff bool)
 	// Heard is closed when the program has ended and all that it said was read.
 	Heard() <-chan struct{}
 }
+
+// What a guest does that ends its machine, in the words of a Monitor's End.
+const (
+	PoweredOff = "the guest powered itself off"
+	Rebooted   = "the guest rebooted"
+	Panicked   = "the guest's kernel panicked"
+)
 
 // Cable is a Monitor that can keep a running machine off its network without the
 // guest's notice. Templates are saved, and forks run, cut off.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -152,11 +153,34 @@ func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
 	stopped := process.Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull}
 	child, err := process.Start(stopped)
 	require.NoError(t, err)
-	m := &machine{process: child, monitor: &playedMachine{child: child}}
+	m := &machine{process: child, monitor: &playedMachine{child: child}, ended: make(chan struct{})}
+	go m.watch()
 	require.Equal(t, context.Canceled, m.explain(context.Canceled))
 	require.NoError(t, child.Kill(t.Context()))
 	<-m.Done()
 	require.ErrorIs(t, m.explain(context.Canceled), guest.ErrGone)
+	require.NotErrorIs(t, m.Err(), guest.ErrFault, "no guest can do that")
+	require.ErrorContains(t, m.Err(), "for want of memory")
+}
+
+// TestTheReasonOfAnEndIsWhatTheGuestDid has consoles as machines leave them.
+func TestTheReasonOfAnEndIsWhatTheGuestDid(t *testing.T) {
+	const panicked = "[ 9.1] Kernel panic - not syncing: sysrq triggered crash\n"
+	for _, test := range []struct{ words, console, reason string }{
+		{PoweredOff, "", "machine is gone: the guest powered itself off"},
+		{PoweredOff, panicked, "machine is gone: the guest powered itself off\nlast lines of the console:\n  " + strings.TrimSpace(panicked)},
+		{Rebooted, "", "machine is gone: the guest rebooted"},
+		{Rebooted, panicked, "machine is gone: kernel panic: sysrq triggered crash\n"},
+		{Panicked, "", "machine is gone: the guest's kernel panicked"},
+		{Rebooted, "Oops: 0002 [#1]\n", "machine is gone: the guest rebooted, after a kernel oops: Oops: 0002 [#1]\n"},
+	} {
+		console := filepath.Join(t.TempDir(), "console.log")
+		require.NoError(t, os.WriteFile(console, []byte(test.console), 0o600))
+		err := (&machine{spec: Spec{Console: console}}).explainEnd(test.words)
+		require.ErrorIs(t, err, guest.ErrFault)
+		require.ErrorIs(t, err, guest.ErrGone)
+		require.Contains(t, err.Error()+"\n", test.reason)
+	}
 }
 
 // TestNothingIsLeftOfAMachineWhoseProcessWasKilled has a backend without memory

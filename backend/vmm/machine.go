@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -61,6 +60,11 @@ type machine struct {
 	process *process.Process
 	// monitor is nil for a machine that an earlier plugin process started.
 	monitor Monitor
+	// ended is closed when the process has ended and all that was said of it was
+	// read; end is the reason. A machine of an earlier process has neither.
+	ended chan struct{}
+	end   error
+	units process.Units
 	// inUse says that the guest has its identity, and so may have had a job.
 	inUse atomic.Bool
 	// diskError is the first failed write to the machine's disk.
@@ -77,37 +81,28 @@ func (m *machine) How() string             { return m.how }
 var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 func (m *machine) Done() <-chan struct{} {
-	if m.process == nil {
+	switch {
+	case m.process == nil:
 		return ended
+	case m.monitor == nil:
+		return m.process.Done()
 	}
-	return m.process.Done()
+	return m.ended
 }
 
 func (m *machine) Err() error {
-	if m.process == nil {
-		return fmt.Errorf("%w: %s has ended", guest.ErrGone, m.traits.Name)
-	}
-	err := m.process.Err()
-	if err == nil {
+	select {
+	case <-m.Done():
+	default:
 		return nil
 	}
-	return m.blameDisk(fmt.Errorf("%w: %s %w%s", guest.ErrGone, m.traits.Name, err, m.lastWords()))
-}
-
-// lastWords is what the program said about the machine's end, or else the end of
-// its logs.
-func (m *machine) lastWords() string {
-	if m.monitor != nil {
-		if words, _ := m.monitor.End(); words != "" {
-			return ": " + words
-		}
+	switch {
+	case m.process == nil:
+		return fmt.Errorf("%w: %s has ended", guest.ErrGone, m.traits.Name)
+	case m.monitor == nil:
+		return fmt.Errorf("%w: %s %w", guest.ErrGone, m.traits.Name, m.process.Err())
 	}
-	for _, name := range m.traits.Logs {
-		if line := bootlog.LastLine(filepath.Join(m.dir, name)); line != "" {
-			return line
-		}
-	}
-	return ""
+	return m.end
 }
 
 // boot lets the machine boot, and talks to the agent as soon as it can be
@@ -180,14 +175,12 @@ func (m *machine) blameDisk(err error) error {
 // awaitEnd waits until the machine has ended, and all that was said of it is
 // read.
 func (m *machine) awaitEnd(ctx context.Context) error {
-	for _, end := range []<-chan struct{}{m.Done(), m.monitor.Heard()} {
-		select {
-		case <-end:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	select {
+	case <-m.Done():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return nil
 }
 
 // stop ends the process. A guest that was in use may end in order before, where

@@ -155,7 +155,7 @@ func (b *Backend) clone(
 	phase.Ended(ctx, phase.Process)
 	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error { return agent.Rekey(ctx, spec.Identity) })
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(clone.Console))
+		return nil, quoteConsole(err, clone.Console)
 	}
 	m.inUse.Store(true)
 	phase.Ended(ctx, phase.Identity)
@@ -223,8 +223,9 @@ func (b *Backend) launch(ctx context.Context, at stage.Place, spec Spec) (*machi
 	}
 	m := &machine{
 		id: at.ID, dir: at.Dir, address: at.Lease.SSH(), how: backend.Clone, spec: spec,
-		traits: b.traits, process: monitor.Process(), monitor: monitor,
+		traits: b.traits, process: monitor.Process(), monitor: monitor, ended: make(chan struct{}), units: b.units,
 	}
+	go m.watch()
 	b.keep(m)
 	logs := []string{spec.Console}
 	for _, name := range b.traits.Logs {

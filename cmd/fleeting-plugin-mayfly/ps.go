@@ -26,7 +26,8 @@ const stateBuilding = "building"
 
 type psCommand struct {
 	configuration
-	JSON bool `help:"Print one JSON document."`
+	Ended bool `help:"List the last workers that ended unasked instead, with reasons and consoles."`
+	JSON  bool `help:"Print one JSON document."`
 }
 
 // listedWorker is what ps says of one worker. It has no private key in it.
@@ -58,7 +59,17 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	if err != nil {
 		return err
 	}
-	workers, err := listWorkers(h, settings)
+	if c.Ended {
+		ended, err := listEnded(h, settings)
+		switch {
+		case err != nil:
+			return err
+		case c.JSON:
+			return s.document(ended)
+		}
+		return printEnded(s, ended)
+	}
+	workers, spared, err := listWorkers(h, settings)
 	if err != nil {
 		return err
 	}
@@ -79,33 +90,44 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	if c.JSON {
 		return s.document(workers)
 	}
-	return printWorkers(s, workers)
+	if err := printWorkers(s, workers); err != nil {
+		return err
+	}
+	for _, line := range spared {
+		fmt.Fprintln(s.out, line)
+	}
+	return nil
 }
 
-func listWorkers(h *host.Host, c config.Config) ([]listedWorker, error) {
-	pools, err := h.PoolNames(c)
-	if err != nil {
-		return nil, err
-	}
-	workers := []listedWorker{}
-	for _, name := range pools {
-		c.Pool = name
-		records, err := store.Look(c.PoolDir())
-		if err != nil {
-			return nil, err
-		}
+// listWorkers also has a line for each pool that spares its image; the workers that
+// wait for it have that for a reason.
+func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, spared []string, err error) {
+	workers = []listedWorker{}
+	err = eachStore(h, c, func(name string, records *store.Store) error {
 		ids, err := records.List()
 		if err != nil {
-			return nil, err
+			return err
+		}
+		why := ""
+		switch breaker, open, err := records.Breaker(); {
+		case err != nil:
+			return err
+		case open:
+			why = breaker.String()
+			spared = append(spared, fmt.Sprintf("pool %s: %s", name, why))
 		}
 		for _, id := range ids {
 			if worker, ok := describeWorker(records, id); ok {
 				worker.Pool = name
+				if worker.State == string(pool.Creating) {
+					worker.Reason = cmp.Or(worker.Reason, why)
+				}
 				workers = append(workers, worker)
 			}
 		}
-	}
-	return workers, nil
+		return nil
+	})
+	return workers, spared, err
 }
 
 // eachPool asks once for every pool of the workers, and returns what is known by
@@ -185,6 +207,12 @@ func (w listedWorker) remark() string {
 	return w.Reason
 }
 
+// firstLine leaves what follows it, such as the end of a console, to the JSON.
+func firstLine(reason string) string {
+	line, _, _ := strings.Cut(reason, "\n")
+	return line
+}
+
 func printWorkers(s *streams, workers []listedWorker) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tDENIED\tADDRESS\tREASON")
@@ -203,7 +231,7 @@ func printWorkers(s *streams, workers []listedWorker) error {
 		}
 		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), w.remark())
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), firstLine(w.remark()))
 	}
 	return table.Flush()
 }
