@@ -19,6 +19,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/secrets"
 )
 
+// openLimit bounds what opening a pool and starting its workers take on a busy host.
+const openLimit = 5 * time.Minute
+
 // startPlugin starts the program as the runner does, with a pool on a state directory
 // and n workers that run.
 func startPlugin(t *testing.T, p *pool, program string, n int, log *bytes.Buffer) (plugin *runner.Plugin, ids []string) {
@@ -30,7 +33,7 @@ func startPlugin(t *testing.T, p *pool, program string, n int, log *bytes.Buffer
 	}, hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: log}))
 	require.NoError(t, err)
 	t.Cleanup(plugin.Kill)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), openLimit)
 	defer cancel()
 	require.NoError(t, plugin.Initialise(ctx))
 	require.NoError(t, plugin.Grow(ctx, n))
