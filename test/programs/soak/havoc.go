@@ -15,7 +15,7 @@ import (
 
 // rulesComeBack says that plugins put their rules back when somebody else has
 // flushed them, and give workers the way out again.
-const rulesComeBack = false
+const rulesComeBack = true
 
 // flush does what `nft flush ruleset` does, in our namespace.
 func (r *round) flush(context.Context, *pool) error {
