@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -221,4 +222,25 @@ func TestProcessorsAreLimited(t *testing.T) {
 	require.NoError(t, shell.Run())
 	spent := shell.ProcessState.UserTime() + shell.ProcessState.SystemTime()
 	require.Less(t, spent, time.Since(began)+500*time.Millisecond)
+}
+
+// A busy host gives machines what it gives processes outside of groups.
+func TestMachinesWeighAsMuchAsTheirProcessors(t *testing.T) {
+	require.Equal(t, [2]string{"cpu.weight", "300"}, weight(Hierarchy{Unified: true}, 3))
+	require.Equal(t, [2]string{"cpu.weight", "10000"}, weight(Hierarchy{Unified: true}, 256))
+	require.Equal(t, [2]string{"cpu.shares", "3072"}, weight(Hierarchy{}, 3))
+
+	needs(t, CPU)
+	g, _ := enter(t, Limits{Memory: 1 << 30, CPUs: 3, PIDs: 100}, "")
+	for _, h := range g.hierarchies {
+		if !slices.Contains(h.Controllers, CPU) {
+			continue
+		}
+		for dir, processors := range map[string]int{filepath.Join(h.Dir, g.slice): runtime.NumCPU(), g.dir(h): 3} {
+			want := weight(h, processors)
+			got, err := os.ReadFile(filepath.Join(dir, want[0]))
+			require.NoError(t, err)
+			require.Equal(t, want[1], strings.TrimSpace(string(got)))
+		}
+	}
 }

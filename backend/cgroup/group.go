@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,6 +86,10 @@ func (g Group) makeIn(h Hierarchy) (err error) {
 		if err = os.MkdirAll(filepath.Join(g.dir(h), inner), 0o755); err == nil {
 			// The slice is not empty now, so it is not removed any more.
 			enable(h, filepath.Join(h.Dir, g.slice))
+			if slices.Contains(h.Controllers, CPU) {
+				setting := weight(h, runtime.NumCPU())
+				_ = write(filepath.Join(h.Dir, g.slice, setting[0]), setting[1]) // as with enable
+			}
 			return nil
 		}
 	}
@@ -102,6 +107,18 @@ func enable(h Hierarchy, dir string) {
 	}
 }
 
+// weight is the setting with which a group has as much of a busy host as so many
+// processes outside of all groups. Without it all machines together would have as
+// much as one.
+func weight(h Hierarchy, processes int) [2]string {
+	if h.Unified {
+		const one, most = 100, 10_000
+		return [2]string{"cpu.weight", strconv.Itoa(min(processes*one, most))}
+	}
+	const one, most = 1 << 10, 1 << 18
+	return [2]string{"cpu.shares", strconv.Itoa(min(processes*one, most))}
+}
+
 // period is what processor time is counted in, in microseconds.
 const period = 100_000
 
@@ -112,13 +129,13 @@ func (g Group) limit(h Hierarchy, l Limits) error {
 	pids := strconv.Itoa(l.PIDs)
 	settings := map[string][][2]string{
 		Memory: {{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}},
-		CPU:    {{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", quota}},
+		CPU:    {{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", quota}, weight(h, l.CPUs)},
 		PIDs:   {{"pids.max", pids}},
 	}
 	if h.Unified {
 		settings = map[string][][2]string{
 			Memory: {{"memory.max", memory}, {"memory.swap.max", "0"}},
-			CPU:    {{"cpu.max", quota + " " + strconv.Itoa(period)}},
+			CPU:    {{"cpu.max", quota + " " + strconv.Itoa(period)}, weight(h, l.CPUs)},
 			PIDs:   {{"pids.max", pids}},
 		}
 	}
