@@ -42,12 +42,13 @@ const (
 // has.
 func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 	need.Root(t)
-	jobs, unit, take := 45, 256<<20, 192<<20
+	jobs, unit, take, pause := 45, 256<<20, 192<<20, 100*time.Millisecond
 	if text := os.Getenv(budgetJobs); text != "" {
 		var err error
 		jobs, err = strconv.Atoi(text)
 		require.NoError(t, err)
-		unit, take = 2<<30, 256<<20 // filling all of it 500 times says no more, and takes hours
+		// Filling all of it 500 times says no more, and takes hours.
+		unit, take, pause = 2<<30, 256<<20, time.Second
 	}
 	group := newMemoryGroup(t, 4*unit)
 	stateDir := shortDir(t)
@@ -56,7 +57,7 @@ func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 
 	watching, stop := context.WithCancel(ctx)
 	seen := make(chan psWatch, 1)
-	go func() { seen <- watchPS(watching, t, stateDir) }()
+	go func() { seen <- watchPS(watching, t, stateDir, pause) }()
 	log := &lockedBuffer{}
 	began := time.Now()
 	var running sync.WaitGroup
@@ -167,10 +168,10 @@ type psWatch struct {
 	longest time.Duration
 }
 
-func watchPS(ctx context.Context, t *testing.T, stateDir string) psWatch {
+func watchPS(ctx context.Context, t *testing.T, stateDir string, pause time.Duration) psWatch {
 	w := psWatch{reasons: map[string]string{}}
 	for last := time.Now(); ctx.Err() == nil; last = time.Now() {
-		time.Sleep(100 * time.Millisecond) // each look is a process
+		time.Sleep(pause) // each look is a process
 		listed, err := listWorkers(ctx, stateDir)
 		if ctx.Err() != nil {
 			return w
