@@ -61,7 +61,7 @@ func (b *breaker) begin() bool {
 func (b *breaker) end() { b.trying = false }
 
 // failed counts a failure, if it is the image's fault.
-func (b *breaker) failed(image string, err error) {
+func (b *breaker) failed(by entry, image string, err error) {
 	if b.proven || !imagesFault(err) {
 		return
 	}
@@ -71,7 +71,7 @@ func (b *breaker) failed(image string, err error) {
 	now := time.Now()
 	since := now
 	if b.open != nil {
-		if !b.trying { // it began before the image was spared
+		if by != trial { // it began before the image was spared
 			return
 		}
 		since = b.open.Since

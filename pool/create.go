@@ -38,15 +38,9 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
 		ImageDigest: golden.Digest, User: p.config.Recipe.User,
 	}
-	if w.spare == nil { // which holds what it takes
-		if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
-			return nil, err
-		}
-	}
-	clock.lap(PhaseWaitBudget)
-	turn, err := p.starts.acquire(ctx)
+	turn, err := p.awaitTurn(ctx, w, golden, record, clock)
 	if err != nil {
-		return nil, fmt.Errorf("waiting for a start slot: %w", err)
+		return nil, err
 	}
 	defer p.starts.release(turn)
 	clock.lap(PhaseWaitStart)
@@ -59,11 +53,45 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		}
 		return nil, err
 	}
-	p.starts.succeeded(golden.Digest)
+	p.starts.succeeded(turn)
 	p.move(w, Creating, Running, machine, record)
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
 	p.log.Info("worker runs", append(about, clock.fields...)...)
 	return machine, nil
+}
+
+// awaitTurn waits until the image is not spared, or this worker is the one by which it
+// is tried, for room on the host, and for a start slot, in this order: a worker of an
+// image that may never start keeps nothing from other pools.
+func (p *Pool) awaitTurn(
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
+) (turn, error) {
+	for {
+		by, err := p.starts.enter(ctx)
+		if err != nil {
+			return turn{}, fmt.Errorf("waiting while the image is spared: %w", err)
+		}
+		if w.spare == nil { // which holds what it takes
+			if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
+				p.starts.leave(by)
+				return turn{}, err
+			}
+		}
+		clock.lap(PhaseWaitBudget)
+		got, err := p.starts.acquire(ctx, by)
+		switch {
+		case err == nil:
+			return got, nil
+		case !errors.Is(err, errSpared):
+			p.starts.leave(by)
+			return turn{}, fmt.Errorf("waiting for a start slot: %w", err)
+		}
+		if w.spare == nil {
+			if err := p.budget.Release(ctx, w.id); err != nil {
+				return turn{}, err
+			}
+		}
+	}
 }
 
 // recordWait writes into the record why a worker waits, for people who look at the
@@ -228,7 +256,7 @@ func (s *stopwatch) lap(phase string) {
 	now := time.Now()
 	took := now.Sub(s.since)
 	s.mu.Lock()
-	s.laps[phase] = took.Seconds()
+	s.laps[phase] += took.Seconds() // it may have to be gone through again
 	s.mu.Unlock()
 	s.fields = append(s.fields, phase, took.Round(10*time.Millisecond))
 	s.since = now

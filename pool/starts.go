@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -44,16 +45,76 @@ func newStarts(atOnce int, breaker breaker) *starts {
 	}
 }
 
+// entry is what a worker may start by.
+type entry int
+
+const (
+	ordinary entry = iota // while the image is not spared
+	trial                 // it is the one by which a spared image is tried
+	exempt                // it is suspended, and so it ran before
+)
+
 // turn is the permission to start one worker.
 type turn struct {
 	began time.Time
-	// trial says that no other worker starts meanwhile, since the image is spared.
-	trial bool
+	by    entry
+}
+
+// errSpared says that the image has come to be spared while a worker waited.
+var errSpared = errors.New("the image is spared")
+
+// enter waits while the image is spared, and then for the turn to try it. Whoever
+// waits here holds nothing of the host. A trial is ended by leave.
+func (s *starts) enter(ctx context.Context) (entry, error) {
+	for {
+		if ctx.Err() != nil {
+			return ordinary, context.Cause(ctx)
+		}
+		by, wait, changed := s.enterNow()
+		if wait <= 0 {
+			return by, nil
+		}
+		await(ctx, wait, changed)
+	}
+}
+
+// enterNow says by what a worker may start, or how long to wait before asking again.
+func (s *starts) enterNow() (by entry, wait time.Duration, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if wait = s.breaker.wait(time.Now()); wait > 0 {
+		return ordinary, wait, s.changed
+	}
+	if s.breaker.begin() {
+		by = trial
+	}
+	return by, 0, nil
+}
+
+// leave lets the next one try the image.
+func (s *starts) leave(by entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if by == trial {
+		s.breaker.end()
+	}
+	s.lookAgain()
+}
+
+// await waits for a time, for a change, or for the end of ctx.
+func await(ctx context.Context, wait time.Duration, changed <-chan struct{}) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-changed:
+	case <-ctx.Done():
+	}
 }
 
 // acquire waits for a slot, and for the end of the back-off; release gives both
-// back.
-func (s *starts) acquire(ctx context.Context) (turn, error) {
+// back. The error is errSpared when the worker has to enter anew.
+func (s *starts) acquire(ctx context.Context, by entry) (turn, error) {
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -64,39 +125,31 @@ func (s *starts) acquire(ctx context.Context) (turn, error) {
 			<-s.slots
 			return turn{}, context.Cause(ctx)
 		}
-		got, wait, changed := s.admit()
-		if wait <= 0 {
-			return got, nil
+		spared, wait, changed := s.admit(by)
+		switch {
+		case spared:
+			<-s.slots
+			return turn{}, errSpared
+		case wait <= 0:
+			return turn{began: time.Now(), by: by}, nil
 		}
-		timer := time.NewTimer(wait)
-		select { // it may have grown meanwhile
-		case <-timer.C:
-		case <-changed:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		await(ctx, wait, changed) // it may have grown meanwhile
 	}
 }
 
-// admit gives the turn, or says how long to wait before asking again.
-func (s *starts) admit() (got turn, wait time.Duration, changed <-chan struct{}) {
+// admit says that a worker may begin, that it may not because its image is spared,
+// or how long to wait before asking again.
+func (s *starts) admit(by entry) (spared bool, wait time.Duration, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	wait = max(s.resumeAt.Sub(now), s.breaker.wait(now))
-	if wait > 0 {
-		return turn{}, wait, s.changed
+	if by == ordinary && s.breaker.open != nil {
+		return true, 0, nil
 	}
-	return turn{began: now, trial: s.breaker.begin()}, 0, nil
+	return false, time.Until(s.resumeAt), s.changed
 }
 
 func (s *starts) release(t turn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.trial {
-		s.breaker.end()
-	}
-	s.lookAgain()
+	s.leave(t.by)
 	<-s.slots // never waits: it holds one
 }
 
@@ -108,12 +161,13 @@ func (s *starts) lookAgain() {
 
 // failed notes that a start failed. One that was under way when the last one
 // failed does not count for the back-off, so that one outage does not double the
-// pause for each. Without an image it says nothing about one.
+// pause for each.
 func (s *starts) failed(t turn, image string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if image != "" {
-		s.breaker.failed(image, err)
+	if t.by != exempt {
+		s.breaker.failed(t.by, image, err)
+		s.lookAgain() // those who wait for a slot may have to go
 	}
 	s.backOff(t.began, &s.pause)
 }
@@ -128,12 +182,11 @@ func (s *starts) backOff(began time.Time, pause *backoff) {
 }
 
 // succeeded ends the back-off, but not what workers that ended too early brought
-// about: each of them had succeeded before. Without an image it says nothing about
-// one.
-func (s *starts) succeeded(image string) {
+// about: each of them had succeeded before.
+func (s *starts) succeeded(t turn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if image != "" {
+	if t.by != exempt {
 		s.breaker.succeeded()
 	}
 	s.pause.reset()

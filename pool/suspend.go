@@ -183,11 +183,11 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 	machine, record, err := p.resume(ctx, w.record)
 	if err != nil {
 		if ctx.Err() == nil {
-			p.starts.failed(turn, "", err)
+			p.starts.failed(turn, w.record.ImageDigest, err)
 		}
 		return nil, fmt.Errorf("resuming %s: %w", w.id, err)
 	}
-	p.starts.succeeded("")
+	p.starts.succeeded(turn)
 	p.move(w, Resuming, Running, machine, record)
 	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(turn.began).Round(time.Millisecond))
 	return machine, nil
@@ -199,7 +199,7 @@ func (p *Pool) awaitStart(ctx context.Context, w *worker) (turn, error) {
 	if err := p.awaitBudget(ctx, p.cost(), w.record); err != nil {
 		return turn{}, err
 	}
-	return p.starts.acquire(ctx)
+	return p.starts.acquire(ctx, exempt)
 }
 
 // resume takes a worker from suspended to ready. The record says so before
