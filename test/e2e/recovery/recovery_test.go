@@ -24,6 +24,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
@@ -202,8 +203,32 @@ func (w *world) leave(l *left) error {
 			return err
 		}
 	}
+	if err := w.leaveClaims(l); err != nil {
+		return err
+	}
 	return w.leaveProcess(l)
 }
+
+// leaveClaims has the worker hold a little of the budget, and a user.
+func (w *world) leaveClaims(l *left) error {
+	if l.cell[Claims] == "none" {
+		return nil
+	}
+	if err := os.MkdirAll(w.config.BudgetDir(), 0o700); err != nil {
+		return err
+	}
+	const held = ",1048576,1,1048576" // bytes, processors, bytes
+	if err := os.WriteFile(filepath.Join(w.config.BudgetDir(), l.id+held), nil, 0o600); err != nil {
+		return err
+	}
+	if l.cell[Claims] == "budget" {
+		return nil
+	}
+	_, err := w.users().Take(context.Background(), w.config.Pool+"/"+l.id)
+	return err
+}
+
+func (w *world) users() *user.Book { return user.New(filepath.Join(w.config.StateDir, "users")) }
 
 func (w *world) leaveLease(l *left) error {
 	if l.cell[Lease] == "none" {
@@ -372,11 +397,11 @@ func (w *world) check(t *testing.T, l *left) {
 	}
 }
 
-// checkWorkers compares the pool's workers, and whose addresses are taken, with those
-// that the table keeps.
+// checkWorkers compares the pool's workers, and who holds what, with those that the
+// table keeps.
 func (w *world) checkWorkers(t *testing.T, served *host.Pool, all []*left) {
 	t.Helper()
-	kept, addresses := []string{}, []string{}
+	kept, addresses, budgets := []string{}, []string{}, []string{}
 	for _, l := range all {
 		if !decide(l.cell).kept {
 			continue
@@ -384,6 +409,9 @@ func (w *world) checkWorkers(t *testing.T, served *host.Pool, all []*left) {
 		kept = append(kept, l.id)
 		if l.cell[Lease] != "none" {
 			addresses = append(addresses, w.config.Pool+"/"+l.id)
+		}
+		if l.cell[Claims] != "none" {
+			budgets = append(budgets, l.id)
 		}
 	}
 	shown := []string{}
@@ -395,6 +423,24 @@ func (w *world) checkWorkers(t *testing.T, served *host.Pool, all []*left) {
 	owners, err := w.AddressOwners(w.config)
 	require.NoError(t, err)
 	require.ElementsMatch(t, addresses, owners)
+	w.checkClaims(t, budgets)
+}
+
+// checkClaims looks at who holds a part of the budget. Nobody has a user.
+func (w *world) checkClaims(t *testing.T, budgets []string) {
+	t.Helper()
+	entries, err := os.ReadDir(w.config.BudgetDir())
+	require.NoError(t, err)
+	held := []string{}
+	for _, entry := range entries {
+		if id, _, ok := strings.Cut(entry.Name(), ","); ok && workerid.Valid(id) {
+			held = append(held, id)
+		}
+	}
+	require.ElementsMatch(t, budgets, held)
+	users, err := w.users().Owners()
+	require.NoError(t, err)
+	require.Empty(t, users)
 }
 
 // checkNothing looks at the host after the suspended workers were removed too.
@@ -406,6 +452,7 @@ func (w *world) checkNothing(t *testing.T, all []*left) {
 	owners, err := w.AddressOwners(w.config)
 	require.NoError(t, err)
 	require.Empty(t, owners)
+	w.checkClaims(t, nil)
 	entries, err := os.ReadDir("/run/netns")
 	require.NoError(t, err)
 	for _, l := range all {
