@@ -44,6 +44,9 @@ type machine struct {
 	migrated chan string
 	// diskErrors gets the first failed write to the disk.
 	diskErrors chan error
+	// heard is closed when the last event was read; whoever watches the machine asks
+	// for it at any time.
+	heard atomic.Pointer[<-chan struct{}]
 	// lastWords is what QMP said last about the end of the machine.
 	lastWords atomic.Pointer[string]
 }
@@ -105,7 +108,9 @@ func (m *machine) reach(ctx context.Context) error {
 		_ = conn.Close()
 		return err
 	}
+	heard := client.Closed()
 	m.qmp = client
+	m.heard.Store(&heard)
 	agent, err := dial(ctx, filepath.Join(m.dir, agentSocket))
 	go func() {
 		<-client.Closed()
@@ -189,10 +194,10 @@ func (m *machine) End() (words string, poweredOff bool) {
 // Heard is closed when the last event was read. A machine that was not reached
 // says nothing.
 func (m *machine) Heard() <-chan struct{} {
-	if m.qmp == nil {
-		nothing := make(chan struct{})
-		close(nothing)
-		return nothing
+	if heard := m.heard.Load(); heard != nil {
+		return *heard
 	}
-	return m.qmp.Closed()
+	nothing := make(chan struct{})
+	close(nothing)
+	return nothing
 }

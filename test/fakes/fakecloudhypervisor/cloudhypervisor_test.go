@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	programs = testrun.Directory()
+	if err := os.Chmod(programs, 0o711); err != nil { // for nobody to pass
+		panic(err)
+	}
 	code := m.Run()
 	closePackage()
 	os.Exit(code)
