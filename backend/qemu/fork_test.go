@@ -115,7 +115,8 @@ func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
 		ctx, cancel := whileRunning(t.Context(), m)
 		defer cancel()
 		if err := m.Restore(ctx, altered.State()); err != nil {
-			return err
+			said, _ := os.ReadFile(filepath.Join(at.Dir, outputFile))
+			return fmt.Errorf("%w: %s", err, said)
 		}
 		if err := running(ctx, m, func(agent *guest.Client) error { return agent.Run(ctx, script, io.Discard) }); err != nil {
 			return err

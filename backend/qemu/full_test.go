@@ -54,10 +54,15 @@ func TestDiskFillerHarmsItself(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(spec.Disk, filler(), 0o600))
 	require.NoError(t, os.Truncate(spec.Disk, 1<<30))
-	driver := Driver{}
+	driver := New("")
 	tag := driver.Traits().Tag
 	tag.WorkersDir = d.Dir
-	launched, err := driver.Launch(vmm.Place{ID: "full-aaaaaaaa", Dir: d.Dir, Tag: tag.Value("full-aaaaaaaa")}, spec)
+	const id = "full-aaaaaaaa"
+	units := process.Units{WorkersDir: d.Dir}
+	t.Cleanup(func() { require.NoError(t, units.End(context.Background(), id)) })
+	launched, err := driver.Launch(vmm.Place{
+		ID: id, Dir: d.Dir, Tag: tag.Value(id), User: user.First, Units: units,
+	}, spec)
 	require.NoError(t, err)
 	m := launched.(*machine)
 	t.Cleanup(func() { require.NoError(t, m.process.Kill(context.Background())) })

@@ -19,7 +19,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 var binary = func() func(t *testing.T) string {
@@ -38,18 +37,19 @@ var binary = func() func(t *testing.T) string {
 // programs is where the program is built.
 var programs string
 
-func TestMain(m *testing.M) {
-	closePackage, err := testrun.OpenPackage()
-	if err != nil {
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// run has the program where nobody can start it.
+func run(m *testing.M) int {
+	var err error
+	if programs, err = os.MkdirTemp("", "mayfly-fake-"); err != nil {
 		panic(err)
 	}
-	programs = testrun.Directory()
-	if err := os.Chmod(programs, 0o711); err != nil { // for nobody to pass
+	defer os.RemoveAll(programs)
+	if err := os.Chmod(programs, 0o755); err != nil {
 		panic(err)
 	}
-	code := m.Run()
-	closePackage()
-	os.Exit(code)
+	return m.Run()
 }
 
 func TestOptionsThatTheRealProgramHasNotAreRefused(t *testing.T) {
@@ -91,6 +91,17 @@ func TestPowerIsRefused(t *testing.T) {
 	out, err := exec.Command(binary(t), "--api-socket", "fd=0").CombinedOutput()
 	require.Error(t, err)
 	require.Regexp(t, "runs as root|could get new privileges", string(out))
+}
+
+// directory is one in which the program may make files.
+func directory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(programs, "")
+	require.NoError(t, err)
+	if os.Geteuid() == 0 {
+		require.NoError(t, os.Chown(dir, nobody, nobody))
+	}
+	return dir
 }
 
 // api is a running program and a way to call it.
@@ -176,7 +187,7 @@ func TestCallsOfTheWrongFormAreRefused(t *testing.T) {
 
 func TestCallsInTheWrongOrderAreRefused(t *testing.T) {
 	a := start(t)
-	serial := filepath.Join(t.TempDir(), "console")
+	serial := filepath.Join(directory(t), "console")
 	config := `{"payload": {"kernel": "/x", "cmdline": ""}, "serial": {"mode": "File", "file": "` + serial + `"}}`
 	for _, test := range []struct {
 		path, body string
