@@ -48,7 +48,7 @@ func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 		jobs, err = strconv.Atoi(text)
 		require.NoError(t, err)
 		// Filling all of it 500 times says no more, and takes hours.
-		unit, take, pause = 2<<30, 256<<20, time.Second
+		unit, take, pause = 2<<30, 64<<20, time.Second
 	}
 	group := newMemoryGroup(t, 4*unit)
 	stateDir := shortDir(t)
