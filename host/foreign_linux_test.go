@@ -22,7 +22,7 @@ import (
 )
 
 // below are the directories below the state directory that a pool has to do with.
-var below = []string{"pools", "images", "downloads", "addresses", "pools/default", "pools/default/workers",
+var below = []string{"pools", "images", "downloads", "addresses", "users", "budget", "pools/default", "pools/default/workers",
 	"pools/default/templates"}
 
 // Of what a link leads to, nothing is made, closed to others, listed or removed.

@@ -24,11 +24,13 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/budget"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -187,6 +189,8 @@ func (w *world) leaveAll(t *testing.T, record string) []*left {
 		}
 	})
 	require.NoError(t, making.Wait())
+	// What watches over the pool's rules ends with its process.
+	require.NoError(t, w.parts.Network.Close(t.Context()))
 	return all
 }
 
@@ -202,8 +206,36 @@ func (w *world) leave(l *left) error {
 			return err
 		}
 	}
+	if err := w.leaveClaims(l); err != nil {
+		return err
+	}
 	return w.leaveProcess(l)
 }
+
+// leaveClaims has the worker hold a little of the budget, and a user.
+func (w *world) leaveClaims(l *left) error {
+	if l.cell[Claims] == "none" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), long)
+	defer cancel()
+	if fits, err := w.budget().ReserveSpare(ctx, l.id, pool.Cost{Memory: 1 << 20, CPUs: 1}); err != nil || !fits {
+		return fmt.Errorf("it fits: %t: %w", fits, err)
+	}
+	if l.cell[Claims] == "budget" {
+		return nil
+	}
+	_, err := w.users().Take(ctx, w.config.Pool+"/"+l.id)
+	return err
+}
+
+func (w *world) budget() *budget.Budget {
+	return budget.New(budget.Options{
+		Dir: w.config.BudgetDir(), Pool: w.config.Pool, Limits: budget.Limits{Memory: 1 << 50, CPUs: 1 << 20},
+	})
+}
+
+func (w *world) users() *user.Book { return user.New(filepath.Join(w.config.StateDir, "users")) }
 
 func (w *world) leaveLease(l *left) error {
 	if l.cell[Lease] == "none" {
@@ -348,7 +380,7 @@ func (w *world) leaveProcess(l *left) error {
 // check looks at what is left of one worker after the pool was opened.
 func (w *world) check(t *testing.T, l *left) {
 	t.Helper()
-	r := decide(l.cell)
+	r := rules[decide(l.cell)]
 	require.True(t, w.log.has(l.id, r.says), "%s: the log does not say %q", l, r.says)
 	if r.kept {
 		require.FileExists(t, filepath.Join(w.dir(l), "state"), "%s", l)
@@ -372,18 +404,21 @@ func (w *world) check(t *testing.T, l *left) {
 	}
 }
 
-// checkWorkers compares the pool's workers, and whose addresses are taken, with those
-// that the table keeps.
+// checkWorkers compares the pool's workers, and who holds what, with those that the
+// table keeps.
 func (w *world) checkWorkers(t *testing.T, served *host.Pool, all []*left) {
 	t.Helper()
-	kept, addresses := []string{}, []string{}
+	kept, addresses, budgets := []string{}, []string{}, []string{}
 	for _, l := range all {
-		if !decide(l.cell).kept {
+		if !rules[decide(l.cell)].kept {
 			continue
 		}
 		kept = append(kept, l.id)
 		if l.cell[Lease] != "none" {
 			addresses = append(addresses, w.config.Pool+"/"+l.id)
+		}
+		if l.cell[Claims] != "none" {
+			budgets = append(budgets, l.id)
 		}
 	}
 	shown := []string{}
@@ -395,6 +430,18 @@ func (w *world) checkWorkers(t *testing.T, served *host.Pool, all []*left) {
 	owners, err := w.AddressOwners(w.config)
 	require.NoError(t, err)
 	require.ElementsMatch(t, addresses, owners)
+	w.checkClaims(t, budgets)
+}
+
+// checkClaims looks at who holds a part of the budget. Nobody has a user.
+func (w *world) checkClaims(t *testing.T, budgets []string) {
+	t.Helper()
+	held, err := w.budget().Find()
+	require.NoError(t, err)
+	require.ElementsMatch(t, budgets, held)
+	users, err := w.users().Owners()
+	require.NoError(t, err)
+	require.Empty(t, users)
 }
 
 // checkNothing looks at the host after the suspended workers were removed too.
@@ -406,6 +453,7 @@ func (w *world) checkNothing(t *testing.T, all []*left) {
 	owners, err := w.AddressOwners(w.config)
 	require.NoError(t, err)
 	require.Empty(t, owners)
+	w.checkClaims(t, nil)
 	entries, err := os.ReadDir("/run/netns")
 	require.NoError(t, err)
 	for _, l := range all {

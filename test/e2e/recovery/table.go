@@ -13,6 +13,7 @@ const (
 	Lease   = "lease"
 	Disk    = "disk"
 	Saved   = "saved state"
+	Claims  = "claims"
 )
 
 // column is one of the things that may be left of a worker.
@@ -54,6 +55,11 @@ var columns = []column{
 		{"none", "no `suspended.json`"},
 		{"torn", "`suspended.json`, and less of the memory than it says"},
 		{"whole", "`suspended.json`, and the memory"},
+	}},
+	{Claims, []value{
+		{"none", "it holds nothing else of the host"},
+		{"budget", "what it takes of the host is in the book of the budget"},
+		{"budget, user", "a user for its machine is taken as well"},
 	}},
 }
 
@@ -126,10 +132,15 @@ var rules = []rule{
 		why:  "a second machine would write to the same disk",
 	},
 	{
+		of:   pattern{Record: {"suspended"}, Claims: {"budget, user"}},
+		says: "its machine runs",
+		why:  "who has a user may have a machine that does not show in the list of processes",
+	},
+	{
 		of:   pattern{Record: {"suspended"}, Disk: {"there"}, Saved: {"whole"}},
 		kept: true,
 		says: "suspended worker is taken over",
-		why:  "all that it needs is there; of its lease, the address stays",
+		why:  "all that it needs is there; the address of its lease stays, and its part of the budget",
 	},
 	{
 		of:   pattern{Record: {"suspended"}},
@@ -138,12 +149,13 @@ var rules = []rule{
 	},
 	{
 		says: "removing an orphan",
-		why:  "who has no owner is removed (ADR 0007): the machine first, then the lease, then the directory",
+		why:  "who has no owner is removed (ADR 0007): the machine and its user first, the lease, the budget, the directory",
 	},
 }
 
-func decide(c cell) rule {
-	return rules[slices.IndexFunc(rules, func(r rule) bool { return r.of.fits(c) })]
+// decide is the number of the rule that decides.
+func decide(c cell) int {
+	return slices.IndexFunc(rules, func(r rule) bool { return r.of.fits(c) })
 }
 
 // never are the cells that no crash of ours leaves. Those that can be made by hand
@@ -154,7 +166,7 @@ var never = []struct {
 	why    string
 }{
 	{
-		of:     pattern{Record: {"no directory"}, Process: {"dead", "another's"}, Lease: {"none"}},
+		of:     pattern{Record: {"no directory"}, Process: {"dead", "another's"}, Lease: {"none"}, Claims: {"none"}},
 		unmade: true, why: "nothing is left, and nothing has to be found",
 	},
 	{
@@ -190,13 +202,28 @@ var never = []struct {
 		why: "the record says so after the disk was synced: the disk of the host has lost it",
 	},
 	{
+		of:  pattern{Record: {"suspended"}, Claims: {"budget, user"}},
+		why: "the record says so after the user was given back",
+	},
+	{
+		of:  pattern{Process: {"alive"}, Claims: {"none"}},
+		why: "the budget is asked first, and given back last; an earlier version of the plugin had none",
+	},
+	{
 		of:  pattern{Record: {"running", "resuming", "deleting"}, Process: {"alive"}, Disk: {"none"}},
 		why: "a machine keeps its disk open; its name goes with the directory",
 	},
 }
 
-// canBeMade tells whether a cell is possible at all.
+// crossed says which leases are combined with which claims: the kernel has nothing of
+// claims, and the book of addresses nothing of a lease's links.
+var crossed = pattern{Lease: {"half", "whole"}, Claims: {"budget", "budget, user"}}
+
+// canBeMade tells whether a cell is possible at all, and is made.
 func canBeMade(c cell) bool {
+	if crossed.fits(c) {
+		return false
+	}
 	for _, n := range never {
 		if n.unmade && n.of.fits(c) {
 			return false
@@ -222,12 +249,13 @@ func page() string {
 			total++
 			if canBeMade(c) {
 				made++
-				counts[slices.IndexFunc(rules, func(r rule) bool { return r.of.fits(c) })]++
+				counts[decide(c)]++
 			}
 		}
 	}
-	fmt.Fprintf(&p, "\n## What becomes of it\n\nThese are %d combinations; %d can be made. The first row that fits "+
-		"decides; an empty field stands for\nanything.\n\n", total, made)
+	fmt.Fprintf(&p, "\n## What becomes of it\n\nOf %d combinations %d are made. The others cannot be, or combine claims "+
+		"with leases that are half or whole:\nthese are made without claims, since neither knows of the other. The first "+
+		"row that fits decides; an empty field stands\nfor anything.\n\n", total, made)
 	p.WriteString(heading("|", " | combinations | the worker is | the log says | because |"))
 	for n, r := range rules {
 		fate := "removed"
@@ -294,6 +322,8 @@ Before each effect there is a name that the next process derives, without a reco
 | machine | its arguments, which hold that directory; a container's also by its control group |
 | namespace, link to the host | ` + "`mf<scope><key>`" + `, of the pool's directory and the worker's id |
 | address | ` + "`addresses/ADDRESS`" + `, which holds pool and worker |
+| part of the budget | ` + "`budget/ID,MEMORY,CPUS,DISK`" + ` |
+| user of a machine | ` + "`users/UID`" + `, which holds pool and worker |
 | build of an image | ` + "`images/.building-DIGEST-…`" + `, unlocked; its machine and lease have an id derived from the image |
 | template | ` + "`templates/.making-…`" + `, removed before the next one is made; its machine and lease likewise |
 | download | ` + "`downloads/….part`" + `, unlocked: the next download goes on with it |
