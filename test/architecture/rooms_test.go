@@ -128,7 +128,7 @@ var rooms = []room{
 	// It names things of workers as workers are named, and asks the kernel for them.
 	{pattern: "test/harness/inventory", imports: []string{"network/netlinkdump", "test/..."}},
 	// It makes what killed processes leave, of the wired parts, and opens the pool as the plugin does.
-	{pattern: "test/e2e/recovery", imports: []string{"backend/process", "backend/qemu", "backend/user", "backend/vmm/...", "host", "image", "network/netlinkdump", "pool/...",
+	{pattern: "test/e2e/recovery", imports: []string{"backend/process", "backend/qemu", "backend/user", "backend/vmm/...", "host/...", "image", "network/netlinkdump", "pool/...",
 		"provider/config", "test/...", "wiring"}},
 	// It ends the orphans of a test that hung.
 	{pattern: "test/harness/sandbox", imports: []string{"backend/process", "test/..."}},

@@ -30,6 +30,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/budget"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -188,6 +189,8 @@ func (w *world) leaveAll(t *testing.T, record string) []*left {
 		}
 	})
 	require.NoError(t, making.Wait())
+	// What watches over the pool's rules ends with its process.
+	require.NoError(t, w.parts.Network.Close(t.Context()))
 	return all
 }
 
@@ -214,18 +217,22 @@ func (w *world) leaveClaims(l *left) error {
 	if l.cell[Claims] == "none" {
 		return nil
 	}
-	if err := os.MkdirAll(w.config.BudgetDir(), 0o700); err != nil {
-		return err
-	}
-	const held = ",1048576,1,1048576" // bytes, processors, bytes
-	if err := os.WriteFile(filepath.Join(w.config.BudgetDir(), l.id+held), nil, 0o600); err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(context.Background(), long)
+	defer cancel()
+	if fits, err := w.budget().ReserveSpare(ctx, l.id, pool.Cost{Memory: 1 << 20, CPUs: 1}); err != nil || !fits {
+		return fmt.Errorf("it fits: %t: %w", fits, err)
 	}
 	if l.cell[Claims] == "budget" {
 		return nil
 	}
-	_, err := w.users().Take(context.Background(), w.config.Pool+"/"+l.id)
+	_, err := w.users().Take(ctx, w.config.Pool+"/"+l.id)
 	return err
+}
+
+func (w *world) budget() *budget.Budget {
+	return budget.New(budget.Options{
+		Dir: w.config.BudgetDir(), Pool: w.config.Pool, Limits: budget.Limits{Memory: 1 << 50, CPUs: 1 << 20},
+	})
 }
 
 func (w *world) users() *user.Book { return user.New(filepath.Join(w.config.StateDir, "users")) }
@@ -373,7 +380,7 @@ func (w *world) leaveProcess(l *left) error {
 // check looks at what is left of one worker after the pool was opened.
 func (w *world) check(t *testing.T, l *left) {
 	t.Helper()
-	r := decide(l.cell)
+	r := rules[decide(l.cell)]
 	require.True(t, w.log.has(l.id, r.says), "%s: the log does not say %q", l, r.says)
 	if r.kept {
 		require.FileExists(t, filepath.Join(w.dir(l), "state"), "%s", l)
@@ -403,7 +410,7 @@ func (w *world) checkWorkers(t *testing.T, served *host.Pool, all []*left) {
 	t.Helper()
 	kept, addresses, budgets := []string{}, []string{}, []string{}
 	for _, l := range all {
-		if !decide(l.cell).kept {
+		if !rules[decide(l.cell)].kept {
 			continue
 		}
 		kept = append(kept, l.id)
@@ -429,14 +436,8 @@ func (w *world) checkWorkers(t *testing.T, served *host.Pool, all []*left) {
 // checkClaims looks at who holds a part of the budget. Nobody has a user.
 func (w *world) checkClaims(t *testing.T, budgets []string) {
 	t.Helper()
-	entries, err := os.ReadDir(w.config.BudgetDir())
+	held, err := w.budget().Find()
 	require.NoError(t, err)
-	held := []string{}
-	for _, entry := range entries {
-		if id, _, ok := strings.Cut(entry.Name(), ","); ok && workerid.Valid(id) {
-			held = append(held, id)
-		}
-	}
 	require.ElementsMatch(t, budgets, held)
 	users, err := w.users().Owners()
 	require.NoError(t, err)

@@ -153,8 +153,9 @@ var rules = []rule{
 	},
 }
 
-func decide(c cell) rule {
-	return rules[slices.IndexFunc(rules, func(r rule) bool { return r.of.fits(c) })]
+// decide is the number of the rule that decides.
+func decide(c cell) int {
+	return slices.IndexFunc(rules, func(r rule) bool { return r.of.fits(c) })
 }
 
 // never are the cells that no crash of ours leaves. Those that can be made by hand
@@ -248,13 +249,13 @@ func page() string {
 			total++
 			if canBeMade(c) {
 				made++
-				counts[slices.IndexFunc(rules, func(r rule) bool { return r.of.fits(c) })]++
+				counts[decide(c)]++
 			}
 		}
 	}
 	fmt.Fprintf(&p, "\n## What becomes of it\n\nOf %d combinations %d are made. The others cannot be, or combine claims "+
-		"with leases that are half or whole: these are made\nwithout claims, since neither knows of the other. The first "+
-		"row that fits decides; an empty field stands for anything.\n\n", total, made)
+		"with leases that are half or whole:\nthese are made without claims, since neither knows of the other. The first "+
+		"row that fits decides; an empty field stands\nfor anything.\n\n", total, made)
 	p.WriteString(heading("|", " | combinations | the worker is | the log says | because |"))
 	for n, r := range rules {
 		fate := "removed"
