@@ -335,6 +335,7 @@ var places = []place{
 	{pattern: "pools/*", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/lock", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/breaker.json", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/forks.json", kind: PoolFile, owner: ofPool}, // what forks were seen to take
 	{pattern: "pools/*/ended", kind: PoolFile, owner: ofPool, whole: true},
 	{pattern: "pools/*/templates", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/templates/.lock", kind: PoolFile, owner: ofPool},

@@ -69,9 +69,9 @@ type traits struct {
 var traitsOf = map[string]traits{
 	"synthetic": {most: 8, identify: `basename "$PWD"`},
 	"nspawn": {most: 4, memory: "256MiB", leased: true, identify: "hostname",
-		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup}},
+		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup, inventory.LoopDevice}},
 	"qemu": {most: 3, memory: "512MiB", leased: true, identify: "hostname", suspends: true, forks: true,
-		machine: []inventory.Kind{inventory.Process}, steps: testrun.Steps},
+		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup, inventory.User}, steps: testrun.Steps},
 }
 
 func newPool(s *stage, name, backend string) (*pool, error) {
