@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -254,4 +255,21 @@ func requireNoPower(t *testing.T, place vmm.Place, m *machine) {
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	require.NoError(t, err)
 	require.Contains(t, string(groups), place.Units.Name(place.ID))
+}
+
+// BenchmarkFirmwareFork measures how long a fork takes from its launch until it
+// runs, without a guest that does anything, and reports the median: -benchtime 20x.
+func BenchmarkFirmwareFork(b *testing.B) {
+	f := newFirmware(b, "firmware")
+	state := f.template(b)
+	var took []time.Duration
+	for n := 0; b.Loop(); n++ {
+		id := fmt.Sprintf("firmware-fork%c%c%c%c", 'a'+n/17576%26, 'a'+n/676%26, 'a'+n/26%26, 'a'+n%26)
+		place := f.place(b, id, user.First+1+n%1000)
+		began := time.Now()
+		f.fork(b, place, state)
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "fork-ms")
 }
