@@ -357,3 +357,31 @@ func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 		require.EqualValues(t, gib, s.memory())
 	})
 }
+
+// Workers of an image that is tried now and then hold nothing that another pool could
+// have, but for the one by which it is tried.
+func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		bad, good := newWorld(), newWorld()
+		bad.on("ready", fail(errBroken))
+		a, records := s.open(bad, named("a"), worldBackend{bad})
+		b, _ := s.open(good, named("b"), worldBackend{good})
+		grow(t, a, 20)
+		time.Sleep(time.Minute)
+		settle()
+		_, spared, err := records.Breaker()
+		require.NoError(t, err)
+		require.True(t, spared)
+		require.NotEmpty(t, idsIn(a, pool.Creating))
+		require.Empty(t, s.held("a"))
+		grow(t, b, 4)
+		settle()
+		require.Len(t, idsIn(b, pool.Running), 4)
+		b.Shrink(idsIn(b, pool.Running))
+		bad.on("ready", nil)
+		time.Sleep(2 * time.Minute)
+		settle()
+		require.Len(t, idsIn(a, pool.Running), 4, "all that fit, as soon as the image has shown to be good")
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,7 +41,18 @@ func TestKernelFailures(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "console.log")
 		require.NoError(t, os.WriteFile(path, []byte(console), 0o600))
-		require.Equal(t, failure, KernelFailure(path), console)
+		require.Equal(t, failure, KernelFailure(path).Words, console)
 	}
 	require.Empty(t, KernelFailure(filepath.Join(t.TempDir(), "none")))
+}
+
+// A stack follows a panic, which is longer than what is quoted.
+func TestAPanicIsQuotedFromItsWordsOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console.log")
+	said := strings.Repeat("before\n", 50) + "Kernel panic - not syncing: x\n" + strings.Repeat("stack\n", 100)
+	require.NoError(t, os.WriteFile(path, []byte(said), 0o600))
+	failure := KernelFailure(path)
+	require.True(t, failure.Panic)
+	require.Equal(t, "\nthe console says:\n"+strings.Repeat("  before\n", quotedBefore)+"  Kernel panic - not syncing: x"+
+		strings.Repeat("\n  stack", quoted-quotedBefore-1), failure.Quote)
 }

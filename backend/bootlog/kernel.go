@@ -20,29 +20,47 @@ var (
 	panicEnd = regexp.MustCompile(` ?\]-+$`)
 )
 
-// panicked begins what KernelFailure says of a panic.
-const panicked = "kernel panic: "
+// Failure is how a guest's kernel has failed.
+type Failure struct {
+	// Words are the kernel's: "kernel panic: …" or "kernel oops: …". They are empty
+	// when there was no failure.
+	Words string
+	// Panic says that it was the kernel's end.
+	Panic bool
+	// Quote is the console from just before the words on, as the end of an error's
+	// text.
+	Quote string
+}
 
-// IsPanic tells a panic from an oops, in the words of KernelFailure.
-func IsPanic(failure string) bool { return strings.HasPrefix(failure, panicked) }
+// How many lines of a console a Quote has, and how many of them come before the
+// words. After them a kernel prints its stack, which may be longer.
+const (
+	quoted       = 20
+	quotedBefore = 5
+)
 
-// KernelFailure says how the guest's kernel has failed, by its own words on the
-// console: "kernel panic: …" or "kernel oops: …"; nothing when they are not there.
-// Whatever runs in the guest as root can write such words too. So they explain an
-// end, and are no proof of it.
-func KernelFailure(console string) string {
+// KernelFailure reads on the console how the guest's kernel has failed. Whatever runs
+// in the guest as root can write such words too. So they explain an end, and are no
+// proof of it.
+func KernelFailure(console string) Failure {
 	said, err := lines.End(console, kernelBytes)
 	if err != nil {
-		return ""
+		return Failure{}
 	}
-	oops := ""
-	for _, line := range said {
+	var oops Failure
+	for i, line := range said {
 		if found := panicWords.FindStringSubmatch(line); found != nil {
-			return panicked + panicEnd.ReplaceAllString(found[1], "")
+			words := "kernel panic: " + panicEnd.ReplaceAllString(found[1], "")
+			return Failure{Words: words, Panic: true, Quote: quote(said, i)}
 		}
-		if found := oopsWords.FindString(line); found != "" && oops == "" {
-			oops = "kernel oops: " + found
+		if found := oopsWords.FindString(line); found != "" && oops.Words == "" {
+			oops = Failure{Words: "kernel oops: " + found, Quote: quote(said, i)}
 		}
 	}
 	return oops
+}
+
+func quote(said []string, at int) string {
+	said = said[max(0, at-quotedBefore):]
+	return "\nthe console says:\n  " + strings.Join(said[:min(len(said), quoted)], "\n  ")
 }

@@ -102,6 +102,8 @@ func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
 		Disk: altered.Disk(), Format: altered.Format, MemoryFile: altered.Memory(), MemoryUse: vmm.Written,
 		Backing: f.golden.Dir, State: filepath.Join(altered.Dir, "saved"), Incoming: true, Network: true,
 	}
+	// The disk of a template is sealed; this machine writes to it, as the template's own did.
+	require.NoError(t, errors.Join(os.Chown(altered.Disk(), user.First, user.First), os.Chmod(altered.Disk(), 0o600)))
 	at := stage.Stage{Pool: f.options.Pool, WorkersDir: f.options.WorkersDir, Network: f.network, Destroy: f.Destroy}
 	require.NoError(t, at.Run(t.Context(), "altering "+f.options.Pool, func(at stage.Place) error {
 		spec.Console = filepath.Join(at.Dir, "console.log")
@@ -124,6 +126,7 @@ func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
 		return m.Save(ctx)
 	}))
 	require.NoError(t, os.Rename(spec.State, altered.State()))
+	require.NoError(t, errors.Join(os.Chown(altered.Disk(), 0, 0), os.Chmod(altered.Disk(), 0o644)))
 	return altered
 }
 

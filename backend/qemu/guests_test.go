@@ -46,7 +46,7 @@ type badGuest struct {
 // badGuests that end, or that the job itself tells of.
 var badGuests = []badGuest{
 	{what: "kernel panic", job: "echo c | sudo tee /proc/sysrq-trigger",
-		reason: `^machine is gone: kernel panic: sysrq triggered crash\nlast lines of the console:\n(.*\n)*.*Kernel panic`},
+		reason: `^machine is gone: kernel panic: sysrq triggered crash\nthe console says:\n(.*\n)*.*Kernel panic - not syncing`},
 	{what: "reboot", job: "sudo reboot -f", reason: `^machine is gone: the guest rebooted(\n|$)`},
 	{what: "power-off", job: "sudo poweroff -f", reason: `^machine is gone: the guest powered itself off(\n|$)`},
 	{what: "killed from outside", outside: func(t *testing.T, f forks, id string) { killFromOutside(t, f.tag().Value(id)) },
@@ -59,7 +59,7 @@ var badGuests = []badGuest{
 		"sudo sh -c 'head -c 1M /dev/zero >/full'", said: "No space left on device"},
 	{what: "a full /dev/shm", job: "head -c 2G /dev/zero >/dev/shm/full", said: "No space left on device"},
 	{what: "clock jump", job: "sudo date -s '10 years'; date +%Y", said: `(?m)^20[3-9][0-9]$`},
-	{what: "agent killed", job: "sudo kill -9 $(systemctl show --property MainPID --value mayfly-agent); echo killed",
+	{what: "agent killed", job: "sudo kill -9 $(sudo systemctl show --property MainPID --value mayfly-agent); echo killed",
 		said: "^killed"},
 }
 

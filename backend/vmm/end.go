@@ -33,7 +33,9 @@ func (m *machine) watch() {
 func (m *machine) explainEnd(words string) error {
 	switch words {
 	case Rebooted, Panicked: // with panic=-1 a kernel reboots after its panic
-		words = kernelWords(words, bootlog.KernelFailure(m.spec.Console))
+		if failure := bootlog.KernelFailure(m.spec.Console); failure.Words != "" {
+			return guest.Fault(fmt.Errorf("%w: %s%s", guest.ErrGone, kernelWords(words, failure), failure.Quote))
+		}
 		fallthrough
 	case PoweredOff:
 		return guest.Fault(fmt.Errorf("%w: %s%s", guest.ErrGone, words, lines.Tail(m.spec.Console)))
@@ -56,14 +58,11 @@ func quoteConsole(err error, console string) error {
 
 // kernelWords prefers what the kernel said of its failure. An oops need not be why
 // a guest rebooted.
-func kernelWords(words, failure string) string {
-	switch {
-	case failure == "":
-		return words
-	case words == Rebooted && !bootlog.IsPanic(failure):
-		return words + ", after a " + failure
+func kernelWords(words string, failure bootlog.Failure) string {
+	if words == Rebooted && !failure.Panic {
+		return words + ", after a " + failure.Words
 	}
-	return failure
+	return failure.Words
 }
 
 // lastLine is the last line of the first log of the program that has one.

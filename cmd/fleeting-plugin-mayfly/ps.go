@@ -120,7 +120,7 @@ func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, spared 
 			if worker, ok := describeWorker(records, id); ok {
 				worker.Pool = name
 				if worker.State == string(pool.Creating) {
-					worker.Reason = cmp.Or(worker.Reason, why)
+					worker.Reason = cmp.Or(why, worker.Reason)
 				}
 				workers = append(workers, worker)
 			}
