@@ -85,10 +85,14 @@ func hopsLeft(of rule, ipv6 bool, hops byte) []rule {
 // hostAdmit leads there. A packet comes with one hop, see lastHop: without this
 // table the host's own kernel passes none on. What hostForward denies is denied
 // here first, because a table may be gone when a packet gets there; what one chain
-// says of a packet holds as a whole. What the host itself hears needs no hops.
+// says of a packet holds as a whole. What the host itself hears needs no hops, and
+// what is sent to a link is never passed on.
 func hostAdmit(p HostPolicy) []rule {
 	by := func(name string, not bool) match { return fibDaddrOifname{name, not} }
 	rules := []rule{p.fromWorker(fibDaddrTypeLocal{}).do(accept{})}
+	if p.Subnet6.IsValid() {
+		rules = append(rules, p.fromWorker(toLinkMulticast).do(accept{}))
+	}
 	rules = append(rules, leaving(p, by, gotoChain{hopsChain})...)
 	return append(rules, p.fromWorker().do(gotoChain{hopsChain}))
 }

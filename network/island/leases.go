@@ -88,8 +88,8 @@ func (i *Island) readHost() error {
 			return err
 		}
 		for _, r := range routes {
-			if r.Type != unix.RTN_MULTICAST && !isDefault(r) {
-				host = append(host, prefix(r.Dst))
+			if to := prefix(r.Dst); r.Type != unix.RTN_MULTICAST && !isDefault(r) && !isOnLink(to) {
+				host = append(host, to)
 			}
 		}
 	}
@@ -101,6 +101,10 @@ func (i *Island) readHost() error {
 	}
 	return nil
 }
+
+// isOnLink tells addresses that are good on one link of the host's only: nothing is
+// forwarded there, and each lease's link has one.
+func isOnLink(p netip.Prefix) bool { return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() }
 
 // families are the protocols that workers have.
 func (i *Island) families() []int {
@@ -136,7 +140,7 @@ func isNoNamespace(err error) bool {
 // linksChanged has the leases follow a change of the host's links.
 func (i *Island) linksChanged(change changes.Links) {
 	var err error
-	if change.Missed || change.Heard.IsValid() && !slices.Contains(i.gateways(), change.Heard.Addr()) {
+	if change.Missed || change.Heard.IsValid() && i.concerns(change.Heard) {
 		err = i.followHost()
 	}
 	if change.Missed || i.isNeeded(change.Unforwarding) {
@@ -145,6 +149,13 @@ func (i *Island) linksChanged(change changes.Links) {
 	if err != nil {
 		i.log.Error("workers' links do not follow a change of the host's", "err", err)
 	}
+}
+
+// concerns says whether it matters to leases that the host begins, or ceases, to
+// hear somewhere. That it does so on their own links is known.
+func (i *Island) concerns(heard netip.Prefix) bool {
+	isSpoken := heard.Addr().Is4() || i.options.IPv6.On
+	return isSpoken && !isOnLink(heard) && !slices.Contains(i.gateways(), heard.Addr())
 }
 
 // isNeeded says whether the link with an index may be one that forwards for a
