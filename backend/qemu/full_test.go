@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
