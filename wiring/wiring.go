@@ -20,13 +20,12 @@ func Host() *host.Host {
 	h := system()
 	h.Images = func(dir string) host.Images { return cache.New(dir) }
 	h.AddressOwners = addressOwners
-	h.Leftovers = leftovers
 	return h
 }
 
-func buildSynthetic(c config.Config, _ *slog.Logger) (host.Assembly, error) {
+func buildSynthetic(config.Config, *slog.Logger) (host.Assembly, error) {
 	return host.Assembly{
-		Backend: synthetic.New(synthetic.Options{Reserve: c.Synthetic.Reserve}),
+		Backend: synthetic.New(synthetic.Options{}),
 		Network: network.None{},
 		Access:  access.SSH{},
 	}, nil

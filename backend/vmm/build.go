@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -38,7 +39,7 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 		golden.Root = made.Root
 		progress("boot", "")
 		if root, err = b.prebuild(ctx, recipe, golden, made.Seed, progress); err != nil {
-			return "", quoteConsole(err, filepath.Join(work, buildLog))
+			return "", fmt.Errorf("%w%s", err, bootlog.Tail(filepath.Join(work, buildLog)))
 		}
 		return root, os.Remove(made.Seed)
 	}
@@ -58,7 +59,7 @@ func (b *Backend) prebuild(
 		spec := draftSpec(recipe, golden).in(at.Dir)
 		spec.Accel, spec.Seed = accel, seed
 		spec.Disk, spec.Console = golden.Disk(), filepath.Join(golden.Dir, buildLog)
-		m, err := b.launch(ctx, at, spec)
+		m, err := b.launch(at, spec)
 		if err != nil {
 			return err
 		}
@@ -69,10 +70,7 @@ func (b *Backend) prebuild(
 		if err != nil {
 			return err
 		}
-		if err := m.awaitPowerOff(ctx); err != nil {
-			return err
-		}
-		return b.reclaim(ctx, at.ID, spec.Disk, spec.Console)
+		return m.awaitPowerOff(ctx)
 	})
 	return root, err
 }
