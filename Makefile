@@ -21,11 +21,19 @@ BENCH_ROUNDS_SEVERAL ?= 2
 GITLAB_RUNNER ?= gitlab-runner
 SCENARIOS     ?=
 
+# make soak: what its choices follow from (empty: the time), how many rounds, pools of which backends, how many workers
+# are made and deleted in place of rounds (0: rounds), and where golden images are kept (empty: nowhere).
+SOAK_SEED     ?= 0
+SOAK_ROUNDS   ?= 300
+SOAK_BACKENDS ?= synthetic nspawn qemu
+SOAK_CHURN    ?= 0
+SOAK_IMAGES   ?=
+
 # make bare: what to run on a machine that has nothing but Go, make and git.
 BARE ?= make demo DEMO_JOBS=1 && CI=true make test
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick runner lint cross bench bench-go bare generate packages clean
+.PHONY: help build demo test test-quick runner soak lint cross bench bench-go bare generate packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +56,10 @@ test-quick: packages ## Run what needs no emulated machine, in minutes: before e
 runner: build ## Run a real gitlab-runner with the plugin against a played GitLab (GITLAB_RUNNER, SCENARIOS, STATE_DIR)
 	scripts/install-packages run
 	go run ./test/programs/gitlab/prove -runner "$$(command -v '$(GITLAB_RUNNER)')" -plugin $(PROGRAM) -state-dir '$(STATE_DIR)' $(SCENARIOS)
+
+soak: build packages ## Load plugins at random, kill them, flush the firewall, fill the disk (SOAK_SEED, SOAK_ROUNDS, SOAK_BACKENDS, …)
+	go run ./test/programs/soak -plugin $(PROGRAM) -seed '$(SOAK_SEED)' -rounds '$(SOAK_ROUNDS)' \
+		-backends '$(SOAK_BACKENDS)' -churn '$(SOAK_CHURN)' -images '$(SOAK_IMAGES)'
 
 lint: ## Check formatting; vet for every system; staticcheck
 	@unformatted=$$(gofmt -l .) && \

@@ -8,6 +8,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
@@ -95,12 +96,17 @@ type Stocker interface {
 	Stock(ctx context.Context, golden image.Golden, spec Spec) error
 }
 
+// ErrRunsOn says that there was no room to save a machine, that nothing of the
+// attempt is left, and that the machine runs as before.
+var ErrRunsOn = errors.New("the machine runs on")
+
 // Suspender is a backend that can put a machine away in its worker's
 // directory, memory included, and bring it back.
 type Suspender interface {
 	// Suspend saves a machine that runs, and ends it. When it returns without
-	// an error, what it saved survives a crash of the host; after an error the
-	// caller calls Destroy.
+	// an error, what it saved survives a crash of the host. After an error that
+	// wraps ErrRunsOn the caller may call Suspend again when there is room, and
+	// after any other it calls Destroy.
 	Suspend(ctx context.Context, id string) error
 	// Resume brings back what Suspend saved, on the lease of spec, whose
 	// identity is ignored: the guest has one. Its clock and its entropy are
@@ -117,6 +123,22 @@ type Size struct {
 	// CPUs is the number of virtual processors; Memory is in bytes.
 	CPUs   int
 	Memory int64
+}
+
+// Costed is a backend whose machines take something else of the host than their
+// size.
+type Costed interface {
+	// Cost is what a machine of a size takes of the host at most, the program that
+	// runs it included.
+	Cost(size Size) Size
+}
+
+// CostOf is what a machine of a size takes of the host at most.
+func CostOf(b Backend, size Size) Size {
+	if costed, ok := b.(Costed); ok {
+		return costed.Cost(size)
+	}
+	return size
 }
 
 // Console is a backend that keeps the boot log of its machines.

@@ -1,5 +1,5 @@
-// Package filelock lets processes of one host take turns: an exclusive flock
-// on a file or a directory. What the lock protects is the business of its
+// Package filelock lets processes of one host take turns: a flock on a file or a
+// directory, held by one, or shared by many against one. What the lock protects is the business of its
 // users.
 package filelock
 
@@ -8,9 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 )
 
 // A process that waits tries again after shortestPoll, and then after twice as long
@@ -21,12 +25,18 @@ const (
 	longestPoll  = 10 * time.Millisecond
 )
 
+// ErrNoLocks says that a file cannot be locked where it lies.
+var ErrNoLocks = errors.New("its file system has no locks: use one that has flock, such as ext4, XFS or btrfs")
+
+// unsupported are the errors by which file systems say that.
+var unsupported = []error{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL}
+
 // Lock is a lock that is held. The kernel drops it with the process, however
 // that ends.
 type Lock struct{ file *os.File }
 
 // Acquire takes the lock on the file at path, which it makes when it is missing,
-// and waits for it until ctx is done. The lock belongs to the Lock and not to the
+// and waits for it until ctx is done. A symbolic link is not followed. The lock belongs to the Lock and not to the
 // process, so that it also keeps goroutines of one process apart.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
 	return acquire(ctx, path, os.O_RDWR|os.O_CREATE)
@@ -37,12 +47,35 @@ func AcquireDirectory(ctx context.Context, path string) (*Lock, error) {
 	return acquire(ctx, path, os.O_RDONLY|unix.O_DIRECTORY)
 }
 
+// ShareDirectory is AcquireDirectory for those who do not mind each other: any number
+// of them hold the lock at once, while nobody holds it alone.
+func ShareDirectory(ctx context.Context, path string) (*Lock, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a lock: %w", err)
+	}
+	if err := wait(ctx, file, unix.LOCK_SH); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &Lock{file}, nil
+}
+
+// TryAcquireDirectory is AcquireDirectory without waiting. When others hold the
+// lock, it returns nil and no error.
+func TryAcquireDirectory(path string) (*Lock, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a lock: %w", err)
+	}
+	return tryLock(file)
+}
+
 // acquire opens close-on-exec, as os.OpenFile does, so that no child inherits
 // the lock.
 func acquire(ctx context.Context, path string, flags int) (*Lock, error) {
-	file, err := os.OpenFile(path, flags, 0o600)
+	file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("opening a lock: %w", err)
+		return nil, fmt.Errorf("opening a lock: %w", diskspace.Explain(filepath.Dir(path), err))
 	}
 	if err := Wait(ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -53,15 +86,31 @@ func acquire(ctx context.Context, path string, flags int) (*Lock, error) {
 // TryAcquire takes the lock on the file at path, which it makes when it is missing.
 // When another holds the lock, it returns nil and no error.
 func TryAcquire(path string) (*Lock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("opening a lock: %w", err)
+		return nil, fmt.Errorf("opening a lock: %w", diskspace.Explain(filepath.Dir(path), err))
 	}
+	return tryLock(file)
+}
+
+// tryLock takes the lock on an open file, or closes it.
+func tryLock(file *os.File) (*Lock, error) {
 	taken, err := Try(file)
 	if !taken {
 		return nil, errors.Join(err, file.Close())
 	}
 	return &Lock{file}, nil
+}
+
+// IsOf says whether the lock is on the file or directory that has that name now, and
+// not on one that was removed.
+func (l *Lock) IsOf(path string) bool {
+	held, err := l.file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(path)
+	return err == nil && os.SameFile(held, named)
 }
 
 // Release gives the lock back. The file stays, since processes that wait have it
@@ -70,9 +119,11 @@ func (l *Lock) Release() error { return l.file.Close() }
 
 // Wait takes the lock on a file that is open already, and waits for it until
 // ctx is done. The lock goes when the file is closed.
-func Wait(ctx context.Context, file *os.File) error {
+func Wait(ctx context.Context, file *os.File) error { return wait(ctx, file, unix.LOCK_EX) }
+
+func wait(ctx context.Context, file *os.File, how int) error {
 	for poll := shortestPoll; ; poll = min(2*poll, longestPoll) {
-		if taken, err := Try(file); taken || err != nil {
+		if taken, err := try(file, how); taken || err != nil {
 			return err
 		}
 		select {
@@ -84,14 +135,18 @@ func Wait(ctx context.Context, file *os.File) error {
 }
 
 // Try takes the lock on a file that is open already, unless somebody holds it.
-func Try(file *os.File) (taken bool, err error) {
+func Try(file *os.File) (taken bool, err error) { return try(file, unix.LOCK_EX) }
+
+func try(file *os.File, how int) (taken bool, err error) {
 	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
 		switch {
 		case err == nil:
 			return true, nil
 		case errors.Is(err, unix.EWOULDBLOCK):
 			return false, nil
+		case slices.Contains(unsupported, err):
+			return false, fmt.Errorf("locking %s: %w: %w", file.Name(), ErrNoLocks, err)
 		case !errors.Is(err, unix.EINTR):
 			return false, fmt.Errorf("locking %s: %w", file.Name(), err)
 		}

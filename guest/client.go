@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
 // Client is the host's end of the protocol. It is for one goroutine: the agent
@@ -138,7 +140,7 @@ func take(event Event, output io.Writer) (done bool, err error) {
 	}
 	switch {
 	case event.Error != "":
-		return false, errors.New(event.Error)
+		return false, Fault(errors.New(lines.Text(event.Error)))
 	case event.Done && event.Exit != 0:
 		return false, &ExitError{Code: event.Exit}
 	}

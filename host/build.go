@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -40,7 +41,13 @@ func (h *Host) BuildImage(
 		return image.Golden{}, "", err
 	}
 	recipe.Form = a.Form
+	disk := h.diskOf(c, log)
 	build := func() error {
+		if !disk.HasImage(recipe.Digest()) {
+			if err := disk.Check(ctx); err != nil {
+				return fmt.Errorf("not building image %s: %w", recipe.Digest(), err)
+			}
+		}
 		golden, err = a.Backend.Build(ctx, recipe, progress)
 		return err
 	}
@@ -70,6 +77,14 @@ func (h *Host) PrepareTemplate(
 	forker, ok := a.Backend.(backend.Forker)
 	if !ok {
 		return nil
+	}
+	release, err := golden.Hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := h.diskOf(c, log).Check(ctx); err != nil {
+		return fmt.Errorf("making no template: %w", err)
 	}
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
 	prepare := func() error { return forker.Prepare(ctx, golden, size, progress) }
@@ -108,7 +123,7 @@ func (h *Host) withPool(
 	if err != nil {
 		return err
 	}
-	if err := found.remove(ctx, records, all); err != nil {
+	if err := found.remove(ctx, c, records, all); err != nil {
 		return err
 	}
 	defer func() {

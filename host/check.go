@@ -9,9 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
@@ -31,9 +34,11 @@ func (h *Host) Check(
 		return "", nil, err
 	}
 	a, findings := checkAll(ctx, candidates)
-	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c.StateDir)}, checkRoom(c), h.checkImages(c))
+	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c)}, h.checkDisk(c),
+		checkRoom(c, a.Backend), h.checkImages(c), checkSpared(c))
 	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
+		findings = append(findings, checkShared(ctx, c, a)...)
 	}
 	return a.Name, findings, nil
 }
@@ -60,12 +65,17 @@ func checkAll(ctx context.Context, candidates []Assembly) (Assembly, []doctor.Fi
 
 // checkStateDir tries what the plugin would do there, which tells more than any
 // guess at permissions, and leaves nothing.
-func (h *Host) checkStateDir(dir string) doctor.Finding {
-	finding := doctor.Finding{Level: doctor.OK, What: "state_dir"}
+func (h *Host) checkStateDir(c config.Config) doctor.Finding {
+	dir, finding := c.StateDir, doctor.Finding{Level: doctor.OK, What: "state_dir"}
+	if err := checkDirectories(c); err != nil {
+		finding.Level, finding.Detail = doctor.Missing, err.Error()
+		finding.Mend = "give each of them to the user that runs GitLab Runner, or remove it"
+		return finding
+	}
 	tried, reflink, err := h.tryDirectory(dir)
 	if err != nil {
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = "let this user write to it, or set plugin_config.state_dir"
+		finding.Mend = mendStateDir
 		return finding
 	}
 	finding.Detail = tried + " is writable"
@@ -94,8 +104,64 @@ func (h *Host) tryDirectory(dir string) (tried string, reflink bool, err error) 
 	if err != nil {
 		return "", false, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
 	}
+	err = tryFiles(work)
 	reflink = h.CanReflink != nil && h.CanReflink(work)
-	return dir, reflink, os.RemoveAll(work)
+	return dir, reflink, errors.Join(err, os.RemoveAll(work))
+}
+
+// tryFiles does in a directory what records, images and forks need of its file
+// system: a lock, a file that takes another's place, a second name.
+func tryFiles(dir string) error {
+	lock, err := filelock.TryAcquire(filepath.Join(dir, "lock"))
+	if err != nil {
+		return err
+	}
+	if err := lock.Release(); err != nil {
+		return err
+	}
+	old, taken := filepath.Join(dir, "lock"), filepath.Join(dir, "new")
+	err = os.WriteFile(taken, nil, private)
+	if err == nil {
+		err = os.Rename(old, taken)
+	}
+	if err == nil {
+		err = os.Link(taken, old)
+	}
+	if err != nil {
+		return fmt.Errorf("its file system lacks what is needed: %w", err)
+	}
+	return nil
+}
+
+// checkShared looks for what workers of a pool share where a process serves the
+// pool, such as the host's rules around them. Without it they are cut off.
+func checkShared(ctx context.Context, c config.Config, a Assembly) []doctor.Finding {
+	network, ok := a.Network.(sharer)
+	if !ok {
+		return nil
+	}
+	_, unlock, err := take(ctx, c, store.Look, sweepWait)
+	if err == nil {
+		_ = unlock() // nobody serves it: there need be nothing
+		return nil
+	}
+	finding := doctor.Finding{Level: doctor.OK, What: "rules of the pool"}
+	shared, failed := network.Shared(ctx)
+	switch {
+	case !errors.Is(err, store.ErrHeld):
+		finding.Level, finding.Detail = doctor.Warning, err.Error()
+		finding.Mend = "run as the user that the plugin runs as"
+	case failed != nil:
+		finding.Level, finding.Detail = doctor.Warning, failed.Error()
+		finding.Mend = "run as root"
+	case len(shared) == 0:
+		finding.Level = doctor.Missing
+		finding.Detail = "a plugin process serves the pool, but the host has lost its rules: its workers are cut off"
+		finding.Mend = "the plugin puts them back by itself, and its log says why it cannot: else restart the runner"
+	default:
+		finding.Detail = "a plugin process serves the pool, and the host has its " + strings.Join(shared, ", ")
+	}
+	return []doctor.Finding{finding}
 }
 
 // Missing makes one error of all that a host lacks, with lines for each; it is
@@ -108,6 +174,28 @@ func Missing(findings []doctor.Finding) error {
 		}
 	}
 	return errors.Join(lacking...)
+}
+
+// checkSpared tells of an image that the pool tries only now and then.
+func checkSpared(c config.Config) []doctor.Finding {
+	records, err := store.Look(c.PoolDir())
+	if err != nil {
+		return nil
+	}
+	finding := doctor.Finding{
+		Level: doctor.Warning, What: "pool " + c.Pool,
+		Mend: "`ps --ended` shows what the workers' consoles said; a recipe that is mended makes another image, " +
+			"which is tried at once",
+	}
+	switch spared, open, err := records.Breaker(); {
+	case err != nil:
+		finding.Detail = err.Error()
+	case open:
+		finding.Detail = spared.String()
+	default:
+		return nil
+	}
+	return []doctor.Finding{finding}
 }
 
 // checkImages tells of golden images that are damaged, whichever pool uses them.

@@ -1,9 +1,12 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,14 +38,14 @@ func TestMissingHasALineForEachWithItsMend(t *testing.T) {
 func TestStateDirThatCannotBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	finding := newWorld(t).checkStateDir(filepath.Join(file, "state"))
+	finding := newWorld(t).checkStateDir(in(filepath.Join(file, "state")))
 	require.Equal(t, doctor.Missing, finding.Level)
 	require.NotEmpty(t, finding.Mend)
 }
 
 func TestStateDirStaysAsItWas(t *testing.T) {
 	dir := t.TempDir()
-	require.NotEqual(t, doctor.Missing, newWorld(t).checkStateDir(dir).Level)
+	require.NotEqual(t, doctor.Missing, newWorld(t).checkStateDir(in(dir)).Level)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
@@ -51,7 +54,7 @@ func TestStateDirStaysAsItWas(t *testing.T) {
 func TestStateDirIsNotMadeByLookingAtIt(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "lib", "mayfly")
-	finding := newWorld(t).checkStateDir(dir)
+	finding := newWorld(t).checkStateDir(in(dir))
 	require.NotEqual(t, doctor.Missing, finding.Level)
 	require.Contains(t, finding.Detail, dir+" will be made; "+parent+" is writable")
 	entries, err := os.ReadDir(parent)
@@ -64,17 +67,43 @@ func TestDirectoriesAreClosedToOthers(t *testing.T) {
 	c, err := config.Default().With(func(c *config.Config) { c.StateDir = state })
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o755)) // as an older version did
-	require.NoError(t, os.Chmod(state, 0o711))            // as somebody wants it
-	_, err = makeDirectories(c)
+	require.NoError(t, os.Chmod(state, 0o755))
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	_, err = makeDirectories(c, log)
 	require.NoError(t, err)
-	requireMode(t, 0o711, state)
+	requireMode(t, 0o700, state)
 	requireMode(t, 0o700, c.ImagesDir())
 	requireMode(t, 0o700, filepath.Dir(c.PoolDir()))
+	require.Contains(t, said.String(), "is closed to them now")
 
+	said.Reset()
 	c.StateDir = filepath.Join(state, "new")
-	_, err = makeDirectories(c)
+	_, err = makeDirectories(c, log)
 	require.NoError(t, err)
 	requireMode(t, 0o700, c.StateDir)
+	require.Empty(t, said.String())
+}
+
+// Somebody may have put it on a file system that others use as well.
+func TestStateDirectoryOfOthersIsLeftOpen(t *testing.T) {
+	for reason, share := range map[string]func(dir string) error{
+		"others may use files there": func(dir string) error { return os.Mkdir(filepath.Join(dir, "files"), 0o755) },
+		"others may write there":     func(dir string) error { return os.Chmod(dir, 0o775) },
+	} {
+		state := filepath.Join(shortDir(t), "state")
+		require.NoError(t, errors.Join(os.Mkdir(state, 0o755), os.Chmod(state, 0o755), share(state)))
+		info, err := os.Stat(state)
+		require.NoError(t, err)
+		c, err := config.Default().With(func(c *config.Config) { c.StateDir = state })
+		require.NoError(t, err)
+		var said bytes.Buffer
+		_, err = makeDirectories(c, slog.New(slog.NewTextHandler(&said, nil)))
+		require.NoError(t, err)
+		requireMode(t, info.Mode().Perm(), state)
+		requireMode(t, 0o700, filepath.Dir(c.PoolDir()))
+		require.Contains(t, said.String(), reason)
+	}
 }
 
 func TestHostThatLacksTheBackendIsLeftAsItWas(t *testing.T) {
@@ -283,4 +312,46 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	require.Equal(t, doctor.Warning, findings[0].Level)
 	require.Contains(t, findings[0].Detail, damaged+": its disk.raw is missing")
 	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
+}
+
+// shared is a network whose leases share what is said.
+type shared struct {
+	network.None
+	what []string
+}
+
+func (s shared) Shared(context.Context) ([]string, error) { return s.what, nil }
+
+func (shared) Check(context.Context) []doctor.Finding { return nil }
+
+func TestDoctorMissesTheRulesOfAPoolThatIsServed(t *testing.T) {
+	w := newWorld(t)
+	find := func(what ...string) []doctor.Finding {
+		return checkShared(t.Context(), w.config(), Assembly{Network: shared{what: what}})
+	}
+	require.Empty(t, find(), "nobody serves the pool")
+	records, err := store.Open(w.config().PoolDir())
+	require.NoError(t, err)
+	unlock, err := records.Lock(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, unlock()) })
+
+	require.Equal(t, doctor.OK, find("nftables table inet mayfly-abcde")[0].Level)
+	lost := find()[0]
+	require.Equal(t, doctor.Missing, lost.Level)
+	require.Contains(t, lost.Detail, "the host has lost its rules")
+	require.NotEmpty(t, lost.Mend)
+	require.Empty(t, checkShared(t.Context(), w.config(), Assembly{Network: network.None{}}))
+
+	w.assembly.Network = shared{}
+	_, findings, err := w.Check(t.Context(), w.config(), silent)
+	require.NoError(t, err)
+	require.Contains(t, findings, lost)
+}
+
+// in is a configuration with a state directory.
+func in(dir string) config.Config {
+	c := config.Default()
+	c.StateDir = dir
+	return c
 }

@@ -66,7 +66,7 @@ func (h *Host) choose(ctx context.Context, c config.Config, log *slog.Logger) (A
 	if err != nil {
 		return Assembly{}, err
 	}
-	unmake, made := makeDirectories(c) // before the checks, which keep answers there
+	unmake, made := makeDirectories(c, log) // before the checks, which keep answers there
 	a, err := firstThatWorks(ctx, candidates, log)
 	if err = cmp.Or(err, made); err != nil {
 		unmake()

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/diskguard"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -25,6 +26,9 @@ type Host struct {
 	Backends []Builder
 	// Images opens the cache of golden images in a directory.
 	Images func(dir string) Images
+	// Leftovers lists what may be removed to make room on the disk, the least
+	// valuable kind first. It is nil where nothing may.
+	Leftovers func(config.Config) []diskguard.List
 	// AddressOwners lists who has an address below the state directory, each as
 	// "pool/worker".
 	AddressOwners func(config.Config) ([]string, error)

@@ -20,16 +20,17 @@ type sharer interface {
 }
 
 // orphans are what exists of one pool that no process serves. All but shared are
-// ids of workers. Suspended are those that the pool's next plugin process takes
+// ids of workers. Reservations are what workers hold of the host's budget. Suspended are those that the pool's next plugin process takes
 // over; nothing of them is in the other lists.
 type orphans struct {
-	machines, leases, directories []string
-	suspended                     []string
-	shared                        []string
+	machines, leases, reservations, directories []string
+	suspended                                   []string
+	shared                                      []string
 }
 
 // Orphans lists what exists on this host of a pool that no plugin process serves
-// any more: machines, leases, worker directories, and what they shared. It only
+// any more: machines, leases, reservations, worker directories, and what they
+// shared. It only
 // looks.
 func (h *Host) Orphans(ctx context.Context, c config.Config) ([]string, error) {
 	candidates, err := h.candidates(c, slog.New(slog.DiscardHandler))
@@ -59,18 +60,31 @@ func findOrphans(ctx context.Context, c config.Config, candidates []Assembly) (o
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, found.addDirectories(c))
-	for _, list := range []*[]string{&found.leases, &found.shared} { // backends may share a kind of network
+	errs = append(errs, found.addReservations(c), found.addDirectories(c))
+	// One whose machine runs is not suspended, whatever its record says.
+	found.suspended = slices.DeleteFunc(found.suspended, func(id string) bool {
+		return slices.Contains(found.machines, id)
+	})
+	for _, list := range []*[]string{&found.machines, &found.leases, &found.shared} { // backends may share a kind
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
-	for _, list := range []*[]string{&found.machines, &found.leases, &found.directories} {
+	for _, list := range []*[]string{&found.machines, &found.leases, &found.reservations, &found.directories} {
 		*list = slices.DeleteFunc(*list, func(id string) bool { return slices.Contains(found.suspended, id) })
 	}
 	if err := errors.Join(errs...); err != nil {
 		return found, fmt.Errorf("looking for orphans of pool %q: %w", c.Pool, err)
 	}
 	return found, nil
+}
+
+func (o *orphans) addReservations(c config.Config) error {
+	share, err := budgetOf(c)
+	if err != nil {
+		return err
+	}
+	o.reservations, err = share.Find()
+	return err
 }
 
 func (o *orphans) addDirectories(c config.Config) error {
@@ -93,7 +107,7 @@ func (o orphans) list() []string {
 	for _, kind := range []struct {
 		name  string
 		found []string
-	}{{"machine", o.machines}, {"lease", o.leases}, {"worker directory", o.directories}} {
+	}{{"machine", o.machines}, {"lease", o.leases}, {"reservation", o.reservations}, {"worker directory", o.directories}} {
 		for _, id := range kind.found {
 			lines = append(lines, kind.name+" "+id)
 		}
@@ -102,13 +116,19 @@ func (o orphans) list() []string {
 }
 
 // remove removes what was found, by every backend that may have made it.
-func (o orphans) remove(ctx context.Context, records *store.Store, candidates []Assembly) error {
-	steps := teardown.Steps{Directory: records.Remove}
+func (o orphans) remove(
+	ctx context.Context, c config.Config, records *store.Store, candidates []Assembly,
+) error {
+	share, err := budgetOf(c)
+	if err != nil {
+		return err
+	}
+	steps := teardown.Steps{Budget: []teardown.Step{share.Release}, Directory: records.Remove}
 	for _, a := range candidates {
 		steps.Machine = append(steps.Machine, a.Backend.Destroy)
 		steps.Lease = append(steps.Lease, a.Network.Release)
 	}
-	workers := slices.Concat(o.machines, o.leases, o.directories)
+	workers := slices.Concat(o.machines, o.leases, o.reservations, o.directories)
 	slices.Sort(workers)
 	var errs []error
 	for _, id := range slices.Compact(workers) {

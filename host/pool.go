@@ -17,6 +17,10 @@ import (
 // only after that.
 const undoTimeout = 10 * time.Second
 
+// watchInterval is long enough for what an answer costs an emulated guest, and short
+// beside what a job would lose in a worker that is dead.
+const watchInterval = time.Minute
+
 // Pool is a pool that this process serves.
 type Pool struct {
 	*pool.Pool
@@ -25,6 +29,8 @@ type Pool struct {
 
 	host   *Host
 	unlock func() error
+	// unwatch ends the making of room on the disk.
+	unwatch func()
 }
 
 // OpenPool takes the directory of the configuration's pool, for which it waits
@@ -45,6 +51,14 @@ func (h *Host) OpenPool(
 		return nil, err
 	}
 	recipe.Form = a.Form
+	disk := h.diskOf(c, log)
+	share, err := budgetOf(c, disk.gate())
+	if err != nil {
+		return nil, err
+	}
+	if err := share.Limits().Never(costOf(c, a.Backend)); err != nil {
+		return nil, fmt.Errorf("pool %q: %w", c.Pool, err)
+	}
 	records, unlock, err := take(ctx, c, store.Open, wait)
 	if err != nil {
 		return nil, err
@@ -53,13 +67,13 @@ func (h *Host) OpenPool(
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
-	p := &Pool{Backend: a.Name, host: h, unlock: unlock, Pool: pool.New(pool.Config{
+	p := &Pool{Backend: a.Name, host: h, unlock: unlock, unwatch: disk.watch(), Pool: pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
-		StartTimeout: c.Machine.StartTimeout, Spares: c.Fork.Spares,
+		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
 	}, pool.Parts{
-		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log,
+		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Budget: share, Disk: disk,
 		Orphans: othersOrphans(ctx, all, a.Name, log),
 	})}
 	if err := p.Open(ctx); err != nil {
@@ -74,6 +88,7 @@ func (h *Host) OpenPool(
 // in it. Otherwise the lock ends with this process, so that no two processes work
 // on the same workers.
 func (p *Pool) Close(ctx context.Context) error {
+	defer p.unwatch()
 	if err := p.Pool.Close(ctx); err != nil {
 		p.host.mu.Lock()
 		defer p.host.mu.Unlock()
@@ -127,6 +142,9 @@ func (a Assembly) asFormer(step teardown.Step) teardown.Step {
 func take(
 	ctx context.Context, c config.Config, open func(dir string) (*store.Store, error), wait time.Duration,
 ) (records *store.Store, unlock func() error, err error) {
+	if err := checkDirectories(c); err != nil {
+		return nil, nil, err
+	}
 	records, err = open(c.PoolDir())
 	if err != nil {
 		return nil, nil, err

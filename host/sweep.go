@@ -90,7 +90,7 @@ func (h *Host) sweepPool(
 	}
 	result.LeftOver, result.Suspended = found.list(), append(result.Suspended, found.suspended...)
 	if err == nil && do.Remove {
-		err = found.remove(ctx, records, all)
+		err = found.remove(ctx, c, records, all)
 	}
 	if c.Pool == config.PoolImages {
 		names, imageErr := h.Images(c.ImagesDir()).Orphans(do.Remove) // after the machines that build them
@@ -104,7 +104,9 @@ func (h *Host) sweepPool(
 }
 
 // PoolNames lists the pools below a state directory, in order: those that have
-// a directory, and those that lost theirs but still have addresses.
+// a directory, and those that lost theirs but still have addresses, or hold
+// anything of the host. What a pool cannot be called is passed over: it would lead
+// out of the directory of pools.
 func (h *Host) PoolNames(c config.Config) ([]string, error) {
 	names := make(map[string]struct{})
 	entries, err := os.ReadDir(filepath.Dir(c.PoolDir()))
@@ -112,16 +114,27 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		return nil, fmt.Errorf("listing pools: %w", err)
 	}
 	for _, entry := range entries {
-		if entry.IsDir() {
+		if entry.IsDir() && config.IsPool(entry.Name()) {
 			names[entry.Name()] = struct{}{}
 		}
+	}
+	share, err := budgetOf(c)
+	if err != nil {
+		return nil, err
+	}
+	pools, err := share.Pools()
+	if err != nil {
+		return nil, err
+	}
+	for _, pool := range pools {
+		names[pool] = struct{}{}
 	}
 	owners, err := h.AddressOwners(c)
 	if err != nil {
 		return nil, err
 	}
 	for _, owner := range owners {
-		if pool, _, ok := strings.Cut(owner, "/"); ok && pool != "" {
+		if pool, _, ok := strings.Cut(owner, "/"); ok && config.IsPool(pool) {
 			names[pool] = struct{}{}
 		}
 	}

@@ -91,7 +91,7 @@ func TestOrphansOfTheNetworkAreFoundAndRemoved(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t,
 		[]string{"lease default-aaaaaaaa", "worker directory default-bbbbbbbb", "table mayfly"}, found.list())
-	require.NoError(t, found.remove(t.Context(), records, parts))
+	require.NoError(t, found.remove(t.Context(), w.config(), records, parts))
 	found, err = findOrphans(t.Context(), w.config(), parts)
 	require.NoError(t, err)
 	require.Empty(t, found.list())

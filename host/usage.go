@@ -48,6 +48,21 @@ func (h *Host) Denied(ctx context.Context, c config.Config, log *slog.Logger) (m
 	return nil, nil
 }
 
+// Unguarded says, by worker, which rules around those workers of a pool are missing
+// that lack any, if the network has rules. It only looks.
+func (h *Host) Unguarded(ctx context.Context, c config.Config, log *slog.Logger) (map[string]string, error) {
+	candidates, err := h.candidates(c, log)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range candidates {
+		if guard, ok := a.Network.(network.Guard); ok {
+			return guard.Unguarded(ctx)
+		}
+	}
+	return nil, nil
+}
+
 // Acceleration says how fast the machines of a backend run on this host, and
 // why, as far as that is known without a probe.
 func (h *Host) Acceleration(c config.Config, log *slog.Logger) (name, reason string) {

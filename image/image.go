@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"net/url"
 	"path/filepath"
 	"time"
 )
@@ -44,6 +45,19 @@ type Source struct {
 	Suite string `json:"suite,omitempty"`
 }
 
+// Public is Location for messages and logs: a URL without its user, password and
+// query, which may be secret.
+func (s Source) Public() string {
+	if s.Kind != HTTPS {
+		return s.Location
+	}
+	address, err := url.Parse(s.Location)
+	if err != nil {
+		return "a URL that cannot be read"
+	}
+	return (&url.URL{Scheme: address.Scheme, Host: address.Host, Path: address.Path}).String()
+}
+
 // Forms of golden images.
 const (
 	// Disk is what a virtual machine boots from.
@@ -75,7 +89,7 @@ type Recipe struct {
 	Run []string `json:"run,omitempty"`
 	// User is the account that jobs log in to, with passwordless sudo.
 	User string `json:"user"`
-	// Disk is the size of the disk in bytes.
+	// Disk is the size of a worker's disk in bytes.
 	Disk int64 `json:"disk"`
 	// Form is one of the forms above. It is the backend's, not the user's.
 	Form string `json:"form,omitempty"`
@@ -137,7 +151,8 @@ type Golden struct {
 	Manifest
 }
 
-// Disk is the path of the golden disk.
+// Disk is the path of the golden disk. That of a tree is an empty file system, which
+// takes what a worker writes.
 func (g Golden) Disk() string { return filepath.Join(g.Dir, DiskFile) }
 
 // Kernel is the path of the kernel.

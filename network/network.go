@@ -94,6 +94,17 @@ type Denier interface {
 	Denied(ctx context.Context) (map[string]uint64, error)
 }
 
+// Guard is a network that keeps the rules around its workers in place, whoever
+// removes them.
+type Guard interface {
+	// Await returns when a worker that has a lease has all rules around it. It fails
+	// when some are gone that are not put back.
+	Await(ctx context.Context, worker string) error
+	// Unguarded says, by worker, which rules those workers lack now that lack any.
+	// It only looks, and may be called from another process than the pool's.
+	Unguarded(ctx context.Context) (map[string]string, error)
+}
+
 // None is the Network of backends that bring their own.
 type None struct{}
 

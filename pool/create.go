@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -27,45 +29,89 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 			return nil, err
 		}
 	}
-	golden, err := p.golden.wait(ctx)
+	golden, err := p.golden.waitTelling(ctx, func(reason string) { p.recordWait(w, reason) })
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
 	}
 	clock.lap(PhaseWaitImage)
-	began, err := p.starts.acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("waiting for a start slot: %w", err)
+	record := store.Record{
+		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
+		ImageDigest: golden.Digest, User: p.config.Recipe.User,
 	}
-	defer p.starts.release()
+	turn, err := p.awaitTurn(ctx, w, golden, record, clock)
+	if err != nil {
+		return nil, err
+	}
+	defer p.starts.release(turn)
 	clock.lap(PhaseWaitStart)
 
-	machine, record, err := p.start(ctx, w, golden, clock)
+	machine, record, err := p.start(ctx, w, golden, record, clock)
 	if err != nil {
 		if ctx.Err() == nil { // else it was cancelled, which says nothing about the next one
-			p.starts.failed(began)
+			p.starts.failed(turn, golden.Digest, err)
 			p.rebuildIfGone(golden)
 		}
 		return nil, err
 	}
-	p.starts.succeeded()
+	p.starts.succeeded(turn)
 	p.move(w, Creating, Running, machine, record)
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
 	p.log.Info("worker runs", append(about, clock.fields...)...)
 	return machine, nil
 }
 
+// awaitTurn waits until the image is not spared, or this worker is the one by which it
+// is tried, for room on the host, and for a start slot, in this order: a worker of an
+// image that may never start keeps nothing from other pools.
+func (p *Pool) awaitTurn(
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
+) (turn, error) {
+	for {
+		by, err := p.starts.enter(ctx)
+		if err != nil {
+			return turn{}, fmt.Errorf("waiting while the image is spared: %w", err)
+		}
+		if w.spare == nil { // which holds what it takes
+			if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
+				p.starts.leave(by)
+				return turn{}, err
+			}
+		}
+		clock.lap(PhaseWaitBudget)
+		got, err := p.starts.acquire(ctx, by)
+		switch {
+		case err == nil:
+			return got, nil
+		case !errors.Is(err, errSpared):
+			p.starts.leave(by)
+			return turn{}, fmt.Errorf("waiting for a start slot: %w", err)
+		}
+		if w.spare == nil {
+			if err := p.budget.Release(ctx, w.id); err != nil {
+				return turn{}, err
+			}
+		}
+	}
+}
+
+// recordWait writes into the record why a worker waits, for people who look at the
+// pool from outside.
+func (p *Pool) recordWait(w *worker, reason string) {
+	p.log.Info("worker waits", "worker", w.id, "reason", reason)
+	record := store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt, Reason: reason}
+	if err := p.store.Save(record); err != nil {
+		p.log.Warn("record is out of date", "worker", w.id, "err", err)
+	}
+}
+
 // start takes a worker from its golden image to ready, within the start
 // timeout.
 func (p *Pool) start(
-	ctx context.Context, w *worker, golden image.Golden, clock *stopwatch,
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (backend.Machine, store.Record, error) {
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
-	record := store.Record{
-		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
-		ImageDigest: golden.Digest, User: p.config.Recipe.User,
-	}
 	machine, err := p.startMachine(ctx, w, golden, &record, clock)
 	if err != nil {
 		return nil, record, because(ctx, err)
@@ -90,9 +136,18 @@ func (p *Pool) startMachine(
 
 	machine, err := p.backend.Start(clock.parts(ctx, PhaseStart), golden, spec)
 	if err != nil {
-		return nil, fmt.Errorf("starting the machine of %s: %w", spec.ID, err)
+		err = fmt.Errorf("starting the machine of %s: %w", spec.ID, diskspace.Explain(spec.Dir, err))
+		if ctx.Err() != nil { // nearly all of the time is the guest's
+			err = guest.Fault(err)
+		}
+		return nil, err
 	}
 	record.Address, record.How = machine.Address(), machine.How()
+	if record.How == backend.Clone { // a fork may have been expected
+		if err := p.budget.Raise(ctx, map[string]int64{spec.ID: p.cost().Memory}); err != nil {
+			return nil, err
+		}
+	}
 	if b, ok := p.backend.(backend.Accelerated); ok {
 		record.Acceleration, _ = b.Acceleration()
 	}
@@ -136,18 +191,30 @@ func (p *Pool) lease(ctx context.Context, w *worker) (network.Lease, error) {
 	return p.network.Acquire(ctx, w.id)
 }
 
-// ready waits for SSH to answer, but not for a machine that has ended.
+// ready waits for SSH to answer, and for the rules around the worker to be in place,
+// but not for a machine that has ended.
 func (p *Pool) ready(ctx context.Context, machine backend.Machine, identity guest.Identity, key Key) error {
 	ctx, cancel := backend.WhileRunning(ctx, machine)
 	defer cancel()
 	err := p.access.Ready(ctx, machine.Address(), identity, key)
+	if guard, ok := p.network.(network.Guard); ok && err == nil {
+		err = guard.Await(ctx, machine.ID())
+	}
 	if gone := machine.Err(); gone != nil {
 		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), gone)
 	}
 	if err != nil {
-		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), err)
+		return guest.Fault(fmt.Errorf("waiting for %s to be ready: %w%s", machine.ID(), err, p.tail(machine.ID())))
 	}
 	return nil
+}
+
+// tail is the end of a worker's console as the end of an error's text.
+func (p *Pool) tail(id string) string {
+	if c, ok := p.backend.(backend.Console); ok {
+		return lines.Tail(c.ConsolePath(p.store.Dir(id)))
+	}
+	return ""
 }
 
 // because puts the reason why a context ended before an error that, most
@@ -189,7 +256,7 @@ func (s *stopwatch) lap(phase string) {
 	now := time.Now()
 	took := now.Sub(s.since)
 	s.mu.Lock()
-	s.laps[phase] = took.Seconds()
+	s.laps[phase] += took.Seconds() // it may have to be gone through again
 	s.mu.Unlock()
 	s.fields = append(s.fields, phase, took.Round(10*time.Millisecond))
 	s.since = now

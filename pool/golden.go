@@ -26,16 +26,22 @@ type golden struct {
 
 	mu      sync.Mutex
 	attempt *attempt
+	// release lets go of the image that was built last.
+	release func() error
 }
 
-// attempt is one try at the build. Its result is there once done is closed.
+// attempt is one try at the build. Its result is there once done is closed; reason
+// says what it waits for once waits is closed.
 type attempt struct {
 	done  chan struct{}
 	image image.Golden
 	err   error
+
+	waits  chan struct{}
+	reason string
 }
 
-func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }
+func newAttempt() *attempt { return &attempt{done: make(chan struct{}), waits: make(chan struct{})} }
 
 // run builds until it succeeds or ctx ends. It tells failed about each attempt
 // that failed, and how long the next one waits.
@@ -62,13 +68,47 @@ func (g *golden) run(ctx context.Context, failed func(err error, pause time.Dura
 // wait returns the golden image, or why the attempt that was due or under way
 // when it was called has failed.
 func (g *golden) wait(ctx context.Context) (image.Golden, error) {
+	return g.waitTelling(ctx, func(string) {})
+}
+
+// waitTelling is wait that tells waits when the attempt itself waits for something.
+func (g *golden) waitTelling(ctx context.Context, waits func(reason string)) (image.Golden, error) {
 	a := g.current()
-	select {
-	case <-a.done:
-		return a.image, a.err
-	case <-ctx.Done():
-		return image.Golden{}, context.Cause(ctx)
+	for waiting := a.waits; ; {
+		select {
+		case <-a.done:
+			return a.image, a.err
+		case <-ctx.Done():
+			return image.Golden{}, context.Cause(ctx)
+		case <-waiting:
+			waiting = nil
+			waits(a.reason)
+		}
 	}
+}
+
+// hold keeps an image from being removed to make room, in place of the one that was
+// held before.
+func (g *golden) hold(ctx context.Context, made image.Golden) error {
+	release, err := made.Hold(ctx)
+	if err != nil {
+		return err
+	}
+	return g.exchange(release)
+}
+
+// letGo has the image be removed by whoever wants its room.
+func (g *golden) letGo() error { return g.exchange(nil) }
+
+func (g *golden) exchange(release func() error) error {
+	g.mu.Lock()
+	former := g.release
+	g.release = release
+	g.mu.Unlock()
+	if former == nil {
+		return nil
+	}
+	return former()
 }
 
 func (g *golden) current() *attempt {
@@ -114,13 +154,31 @@ func (a *attempt) finish(golden image.Golden, err error) {
 	close(a.done)
 }
 
+// wait says what the attempt waits for. It is called once.
+func (a *attempt) wait(reason string) {
+	a.reason = reason
+	close(a.waits)
+}
+
 // build asks the backend for the golden image and puts its progress in the log.
 func (p *Pool) build(ctx context.Context) (image.Golden, error) {
 	digest := p.config.Recipe.Digest()
 	log := p.log.With("image", digest)
 	log.Info("golden image is wanted")
+	if !p.disk.HasImage(digest) {
+		err := p.awaitDisk(ctx, func(reason string) {
+			log.Warn("golden image is not built yet", "reason", reason)
+			p.golden.current().wait("the golden image is not built yet: " + reason)
+		})
+		if err != nil {
+			return image.Golden{}, err
+		}
+	}
 	began := time.Now()
 	golden, err := p.backend.Build(ctx, p.config.Recipe, progress(log))
+	if err == nil {
+		err = p.golden.hold(ctx, golden) // fails when it was removed to make room, an instant ago
+	}
 	if err != nil {
 		return image.Golden{}, err
 	}
@@ -150,5 +208,6 @@ func (p *Pool) rebuildIfGone(made image.Golden) {
 		return
 	}
 	p.log.Warn("golden image was removed, and is built again", "image", made.Digest)
+	p.starts.renewed()
 	p.spawn(p.buildGolden)
 }

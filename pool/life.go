@@ -3,9 +3,11 @@ package pool
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -25,6 +27,8 @@ type worker struct {
 	state  State
 	reason string
 	shown  bool // in Workers, as anything but deleted
+	// peak is the most memory that it was seen to take for itself, in bytes.
+	peak int64
 	// machine is there while it runs, record from the first time on. Only the
 	// worker's own goroutine changes them.
 	machine backend.Machine
@@ -47,7 +51,7 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 	defer w.end(nil)
 	machine, err := begin(ctx, w)
 	for err == nil {
-		if err = w.run(ctx, machine); err == nil {
+		if err = p.run(ctx, w, machine); err == nil {
 			err = p.suspend(ctx, w)
 		}
 		if err == nil {
@@ -57,7 +61,12 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 	if errors.Is(err, errKept) {
 		return
 	}
-	p.recordEnd(w.id, p.noteEnd(ctx, w, err))
+	p.learn(w)
+	reason, asked := p.noteEnd(ctx, w, err)
+	p.recordEnd(w.id, reason)
+	if !asked {
+		p.keepEnd(w.id, reason)
+	}
 	if p.teardownAgain(w.id, p.teardown(w.id)) {
 		p.mu.Lock()
 		w.state = Deleted
@@ -66,9 +75,31 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 	}
 }
 
+// run is the worker's time between ready and its end, or a suspend. Workers that end
+// by themselves as soon as they are ready keep others from being made in a loop.
+func (p *Pool) run(ctx context.Context, w *worker, machine backend.Machine) error {
+	began := time.Now()
+	proof := time.AfterFunc(early, p.starts.lasted)
+	watched, stop := context.WithCancel(ctx)
+	silent := make(chan error, 1)
+	go func() { silent <- p.watch(watched, machine) }()
+	err := w.run(ctx, machine, silent)
+	stop()
+	switch {
+	case !proof.Stop(): // it has lasted
+	case ctx.Err() == nil && err != nil:
+		p.starts.endedEarly(began)
+	default:
+		p.starts.lasted()
+	}
+	return err
+}
+
 // run returns nil when the worker is to be suspended, and else why it ends.
-func (w *worker) run(ctx context.Context, machine backend.Machine) error {
+func (w *worker) run(ctx context.Context, machine backend.Machine, silent <-chan error) error {
 	select {
+	case err := <-silent:
+		return err
 	case <-w.toggle:
 		return nil
 	case <-machine.Done():
@@ -90,25 +121,43 @@ func (p *Pool) move(w *worker, from, to State, machine backend.Machine, record s
 	p.restock() // the host may have time for it now
 }
 
-// noteEnd marks a worker as being deleted, and returns why. This is the one place
+// printable is an error whose text may hold what a guest has said.
+type printable struct{ error }
+
+// longestReason is how many lines of a reason are shown.
+const longestReason = 60
+
+func (p printable) Error() string {
+	said := strings.SplitN(p.error.Error(), "\n", longestReason+1)
+	for i, line := range said {
+		said[i] = lines.Printable(line)
+	}
+	return strings.Join(said[:min(len(said), longestReason)], "\n")
+}
+
+func (p printable) Unwrap() error { return p.error }
+
+// noteEnd marks a worker as being deleted, and returns why, and whether anybody had
+// asked for it. This is the one place
 // that logs it. A worker that was asked to end did not fail, whatever err says.
-func (p *Pool) noteEnd(ctx context.Context, w *worker, err error) (reason error) {
-	asked := context.Cause(ctx)
+func (p *Pool) noteEnd(ctx context.Context, w *worker, err error) (reason error, asked bool) {
+	err = printable{err}
+	cause := context.Cause(ctx)
 	switch {
-	case asked == nil:
+	case cause == nil:
 		p.log.Error("worker failed", "worker", w.id, "err", err)
 		reason = err
-	case errors.Is(err, asked):
-		p.log.Info("worker ends", "worker", w.id, "reason", asked)
-		reason = asked
+	case errors.Is(err, cause):
+		p.log.Info("worker ends", "worker", w.id, "reason", cause)
+		reason = cause
 	default: // such as a suspend that failed while the pool was closing
-		p.log.Info("worker ends", "worker", w.id, "reason", asked, "err", err)
-		reason = asked
+		p.log.Info("worker ends", "worker", w.id, "reason", cause, "err", err)
+		reason = cause
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w.state != Deleting { // else Shrink has said why
 		w.state, w.reason = Deleting, reason.Error()
 	}
-	return reason
+	return reason, cause != nil
 }

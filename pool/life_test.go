@@ -96,7 +96,7 @@ func TestRecordIsThereBeforeTheMachine(t *testing.T) {
 }
 
 func TestFailureOfEachPart(t *testing.T) {
-	for _, operation := range []string{"acquire", "start", "ready"} {
+	for _, operation := range []string{"acquire", "start", "ready", "await"} {
 		t.Run(operation, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld()
@@ -191,7 +191,7 @@ func TestNoMethodTakesTime(t *testing.T) {
 		_, err := p.Suspend(ids[2:])
 		require.NoError(t, err)
 		synctest.Wait()
-		for _, operation := range []string{"acquire", "start", "ready", "destroy", "release", "suspend", "resume"} {
+		for _, operation := range []string{"acquire", "start", "ready", "await", "destroy", "release", "suspend", "resume"} {
 			w.on(operation, slowly)
 		}
 		began := time.Now()
@@ -225,7 +225,7 @@ func TestMachineThatEndsBeforeItIsReady(t *testing.T) {
 }
 
 func TestStartTimeout(t *testing.T) {
-	for _, operation := range []string{"acquire", "start", "ready"} {
+	for _, operation := range []string{"acquire", "start", "ready", "await"} {
 		t.Run(operation, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld()

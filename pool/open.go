@@ -21,18 +21,26 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.network.Open(ctx); err != nil {
 		return fmt.Errorf("opening the network of pool %s: %w", p.config.Name, err)
 	}
-	adopted, err := p.adopt()
+	if err := p.store.ClearBreaker(); err != nil { // of an earlier process, with other settings perhaps
+		return fmt.Errorf("opening pool %s: %w", p.config.Name, err)
+	}
+	running, err := p.runningMachines(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for orphans of pool %s: %w", p.config.Name, err)
+	}
+	adopted, err := p.adopt(ctx, running)
 	if err != nil {
 		return fmt.Errorf("looking for suspended workers of pool %s: %w", p.config.Name, err)
 	}
-	orphans, err := p.orphans(ctx, adopted)
+	orphans, err := p.orphans(ctx, running, adopted)
 	if err != nil {
 		return fmt.Errorf("looking for orphans of pool %s: %w", p.config.Name, err)
 	}
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
-	if !p.spawn(p.buildGolden) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
+	p.rememberForks()
+	if !p.spawn(p.buildGolden) || !p.spawn(p.keepMeter) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
 		return ErrClosing
 	}
 	return nil
@@ -45,10 +53,26 @@ func (p *Pool) buildGolden() {
 	})
 }
 
-// orphans lists every worker of which the store, the backend, another backend or
-// the network knows anything, except those that were adopted.
-func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, error) {
-	found := make(map[string]struct{})
+// runningMachines lists the workers of which this or another backend has a machine.
+func (p *Pool) runningMachines(ctx context.Context) (map[string]bool, error) {
+	machines, err := p.backend.Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("finding machines: %w", err)
+	}
+	running := make(map[string]bool)
+	for _, machine := range machines {
+		running[machine.ID()] = true
+	}
+	for id := range p.othersOrphans {
+		running[id] = true
+	}
+	return running, nil
+}
+
+// orphans lists every worker that has a machine, or of which the store, the network
+// or the budget knows anything, except those that were adopted.
+func (p *Pool) orphans(ctx context.Context, running, adopted map[string]bool) ([]string, error) {
+	found := maps.Clone(running)
 	recorded, err := p.store.List()
 	if err != nil {
 		return nil, err
@@ -57,20 +81,14 @@ func (p *Pool) orphans(ctx context.Context, adopted map[string]bool) ([]string, 
 	if err != nil {
 		return nil, fmt.Errorf("finding leases: %w", err)
 	}
-	for _, id := range slices.Concat(recorded, leased) {
-		found[id] = struct{}{}
-	}
-	machines, err := p.backend.Find(ctx)
+	holding, err := p.budget.Find()
 	if err != nil {
-		return nil, fmt.Errorf("finding machines: %w", err)
+		return nil, fmt.Errorf("finding what workers hold of the host: %w", err)
 	}
-	for _, machine := range machines {
-		found[machine.ID()] = struct{}{}
+	for _, id := range slices.Concat(recorded, leased, holding) {
+		found[id] = true
 	}
-	for id := range p.othersOrphans {
-		found[id] = struct{}{}
-	}
-	maps.DeleteFunc(found, func(id string, _ struct{}) bool { return adopted[id] })
+	maps.DeleteFunc(found, func(id string, _ bool) bool { return adopted[id] })
 	return slices.Sorted(maps.Keys(found)), nil
 }
 

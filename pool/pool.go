@@ -39,9 +39,13 @@ type Config struct {
 	// Max is how many workers there may be, those being deleted included.
 	Max int
 	// ConcurrentStarts is how many workers may be made at once; the others
-	// wait. StartTimeout is how long one may take, waiting not counted.
+	// wait. StartTimeout is how long one may take, waiting not counted, and how long
+	// it may wait for room on the host.
 	ConcurrentStarts int
 	StartTimeout     time.Duration
+	// WatchInterval is how often a worker that runs is asked whether it answers. Each
+	// answer costs the guest a process.
+	WatchInterval time.Duration
 	// Spares is how many workers are kept almost ready, beside those that were
 	// asked for, where the backend can do that.
 	Spares int
@@ -54,6 +58,11 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
+	// Budget is what the workers of all pools of the host share; without one,
+	// nothing of this pool waits for room on the host.
+	Budget Budget
+	// Disk keeps some of the host's disk free; without one, nothing waits for that.
+	Disk Disk
 	// Orphans are machines of the pool that another backend than Backend has made:
 	// how each is removed, by worker. The directories are the pool's.
 	Orphans map[string]teardown.Steps
@@ -82,11 +91,14 @@ type Pool struct {
 	access  Access
 	store   *store.Store
 	log     *slog.Logger
+	budget  Budget
+	disk    Disk
 
 	// othersOrphans are those that the backend does not know.
 	othersOrphans map[string]teardown.Steps
 
 	golden *golden
+	forks  pastForks
 	starts *starts
 	// demand says that spares may be wanted.
 	demand chan struct{}
@@ -103,7 +115,10 @@ type Pool struct {
 	mu      sync.Mutex // guards all below; nothing waits while it is held
 	workers map[string]*worker
 	spares  []spare // the oldest first
-	closing bool
+	// forgotten are workers that are gone and were shown as such, the oldest first,
+	// for those who still ask.
+	forgotten []forgotten
+	closing   bool
 }
 
 // New puts a pool together. It does nothing until Open.
@@ -117,10 +132,11 @@ func New(config Config, parts Parts) *Pool {
 		access:  parts.Access,
 		store:   parts.Store,
 		log:     parts.Log,
+		budget:  parts.Budget,
+		disk:    parts.Disk,
 
 		othersOrphans: parts.Orphans,
 
-		starts:  newStarts(config.ConcurrentStarts),
 		demand:  make(chan struct{}, 1),
 		growing: growing,
 		stop:    stop,
@@ -128,6 +144,13 @@ func New(config Config, parts Parts) *Pool {
 		giveUp:  giveUp,
 		workers: make(map[string]*worker),
 	}
+	if p.budget == nil {
+		p.budget = unlimited{}
+	}
+	if p.disk == nil {
+		p.disk = unguarded{}
+	}
+	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare))
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
 }

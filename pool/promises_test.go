@@ -30,7 +30,7 @@ func TestPromises(t *testing.T) {
 
 // operations are what may go wrong.
 var operations = []string{
-	"build", "acquire", "start", "ready", "destroy", "release", "stock", "suspend", "park", "unpark", "resume",
+	"build", "acquire", "start", "ready", "await", "destroy", "release", "stock", "suspend", "park", "unpark", "resume",
 }
 
 // order is how far in its life a worker is: no state leads back to an earlier

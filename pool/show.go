@@ -31,6 +31,8 @@ func (p *Pool) report() []Worker {
 		shown := w.show()
 		if shown.State == Deleted {
 			delete(p.workers, id)
+			p.forgotten = append(p.forgotten, forgotten{id, w.reason})
+			p.forgotten = p.forgotten[max(0, len(p.forgotten)-mostForgotten):]
 		}
 		workers = append(workers, shown)
 	}
@@ -83,6 +85,23 @@ func (p *Pool) Heartbeat(id string) error {
 	return nil
 }
 
+// mostForgotten is of how many workers that are gone the reason is known.
+const mostForgotten = 100
+
+// forgotten is a worker that is gone, and why.
+type forgotten struct{ id, reason string }
+
+// recall is the reason of a worker that is gone as the end of an error's text. The
+// caller holds the mutex.
+func (p *Pool) recall(id string) string {
+	for _, gone := range p.forgotten {
+		if gone.id == id {
+			return ": it has ended: " + gone.reason
+		}
+	}
+	return ""
+}
+
 // find returns the machine and the record of a worker that is running.
 func (p *Pool) find(id string) (backend.Machine, store.Record, error) {
 	p.mu.Lock()
@@ -90,7 +109,9 @@ func (p *Pool) find(id string) (backend.Machine, store.Record, error) {
 	w, known := p.workers[id]
 	switch {
 	case !known:
-		return nil, store.Record{}, fmt.Errorf("worker %s: %w", id, ErrUnknown)
+		return nil, store.Record{}, fmt.Errorf("worker %s: %w%s", id, ErrUnknown, p.recall(id))
+	case w.state != Running && w.reason != "":
+		return nil, store.Record{}, fmt.Errorf("worker %s is %s: %w: %s", id, w.state, ErrNotRunning, w.reason)
 	case w.state != Running:
 		return nil, store.Record{}, fmt.Errorf("worker %s is %s: %w", id, w.state, ErrNotRunning)
 	}

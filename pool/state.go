@@ -35,11 +35,12 @@ var errShrunk = errors.New("deleted on request")
 
 // The phases of a creation, as logs and records name them.
 const (
-	PhaseWaitImage = "wait_image" // for the golden image
-	PhaseWaitStart = "wait_start" // for a start slot, and the back-off
-	PhaseLease     = "lease"      // for its lease, keys and record
-	PhaseStart     = "start"      // for the backend
-	PhaseReady     = "ready"      // for SSH
+	PhaseWaitImage  = "wait_image"  // for the golden image
+	PhaseWaitBudget = "wait_budget" // for room on the host
+	PhaseWaitStart  = "wait_start"  // for a start slot, and the back-off
+	PhaseLease      = "lease"       // for its lease, keys and record
+	PhaseStart      = "start"       // for the backend
+	PhaseReady      = "ready"       // for SSH
 )
 
 // Worker says how one worker is doing.

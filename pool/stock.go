@@ -17,6 +17,10 @@ const (
 	lastStockPause  = time.Minute
 )
 
+// spareCheck is how often a pool that keeps spares looks whether a worker, of any
+// pool, waits for room on the host.
+const spareCheck = 200 * time.Millisecond
+
 // spare is a worker that nobody has asked for yet: it has an id, a directory, a
 // lease and as much of a machine as needs no identity.
 type spare struct {
@@ -49,16 +53,39 @@ func (p *Pool) keepStock() {
 	}
 }
 
-// awaitDemand waits until a spare is wanted; false says that the pool closes.
+// awaitDemand waits until a spare is wanted; false says that the pool closes. As
+// long as workers of any pool wait for room on the host, none is wanted, and
+// spares are given up one by one.
 func (p *Pool) awaitDemand() bool {
-	for !p.wantsSpare() {
+	for p.growing.Err() == nil {
+		waiting := p.budget.Waiting()
+		if waiting {
+			p.giveUpSpare()
+		} else if p.wantsSpare() {
+			return true
+		}
 		select {
 		case <-p.demand:
+		case <-time.After(spareCheck):
 		case <-p.growing.Done():
-			return false
 		}
 	}
-	return p.growing.Err() == nil
+	return false
+}
+
+// giveUpSpare tears down the spare made last.
+func (p *Pool) giveUpSpare() {
+	p.mu.Lock()
+	last := len(p.spares) - 1
+	if last < 0 {
+		p.mu.Unlock()
+		return
+	}
+	id := p.spares[last].id
+	p.spares = p.spares[:last]
+	p.mu.Unlock()
+	p.log.Info("spare is given up for a worker that waits for the host", "worker", id)
+	p.teardownAgain(id, p.teardown(id))
 }
 
 // restock has keepStock look again.
@@ -96,6 +123,7 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 	if !stocker.Stockable(ctx, golden, p.size()) {
 		select {
 		case <-p.demand:
+		case <-time.After(spareCheck):
 		case <-ctx.Done():
 		}
 		return nil
@@ -103,6 +131,14 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 	p.mu.Lock()
 	id := p.newID()
 	p.mu.Unlock()
+	fits, err := p.budget.ReserveSpare(ctx, id, p.costOfStart(ctx, golden))
+	if err != nil {
+		return fmt.Errorf("making spare %s: %w", id, err)
+	}
+	if !fits {
+		_ = sleep(ctx, spareCheck) // when it ends early, so does the caller's loop
+		return nil
+	}
 	lease, err := p.makeSpare(ctx, stocker, golden, id)
 	if err != nil {
 		p.teardownAgain(id, p.teardown(id))

@@ -120,11 +120,10 @@ func TestSpareThatFailsIsTornDown(t *testing.T) {
 func TestNoStockWithoutATemplate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
-		p := stocking(t, w, 10)
-		w.mu.Lock()
-		w.template = false
-		w.mu.Unlock()
 		w.on("stock", func(context.Context, string) error { panic("there is no template") })
+		stocked := config
+		stocked.Spares = 2
+		p, _ := openPool(t, w, stocked)
 		time.Sleep(time.Hour)
 		grow(t, p, 1)
 		synctest.Wait()

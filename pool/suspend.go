@@ -13,7 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
-// suspendTimeout is how long it may take to save a worker's memory to a slow
+// suspendTimeout is how long one try to save a worker's memory may take, to a slow
 // disk.
 const suspendTimeout = 10 * time.Minute
 
@@ -85,11 +85,11 @@ func (p *Pool) suspend(ctx context.Context, w *worker) error {
 	ctx, cancel := p.beyondClosing(ctx)
 	defer cancel()
 	began := time.Now()
-	record := w.record
-	record.State = string(Suspended)
-	if err := p.save(ctx, record); err != nil {
+	if err := p.save(ctx, w.record); err != nil {
 		return fmt.Errorf("suspending %s: %w", w.id, err)
 	}
+	record := w.record
+	record.State = string(Suspended)
 	p.move(w, Suspending, Suspended, nil, record)
 	p.log.Info("worker is suspended", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -99,19 +99,55 @@ func (p *Pool) suspend(ctx context.Context, w *worker) error {
 // of it is on disk.
 func (p *Pool) save(ctx context.Context, record store.Record) error {
 	suspender, _ := p.suspender()
-	if err := suspender.Suspend(ctx, record.ID); err != nil {
+	if err := p.saveMachine(ctx, suspender, record); err != nil {
 		return err
 	}
 	if err := suspender.Park(ctx, record.ID); err != nil {
 		return err
 	}
-	return p.store.Save(record)
+	// Whoever finds the record has no machine to look for any more, nor its memory.
+	if err := p.budget.Reserve(ctx, record.ID, p.costSuspended(), func(string) {}); err != nil { // such as on a full disk
+		p.log.Warn("suspended worker still holds what it took of the host", "worker", record.ID, "err", err)
+	}
+	record.State = string(Suspended)
+	return p.saveWhenRoom(ctx, record)
+}
+
+// The pause after a machine could not be saved for want of room.
+const (
+	firstSavePause = time.Second
+	lastSavePause  = 30 * time.Second
+)
+
+// saveMachine saves a machine as soon as there is room for it, unless the pool
+// closes: then there is no time to wait for that.
+func (p *Pool) saveMachine(ctx context.Context, suspender backend.Suspender, record store.Record) error {
+	try := func() error {
+		limited, cancel := context.WithTimeout(ctx, suspendTimeout)
+		defer cancel()
+		return suspender.Suspend(limited, record.ID)
+	}
+	pauses, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.growing, cancel)()
+	err := try()
+	for pause := (backoff{first: firstSavePause, limit: lastSavePause}); errors.Is(err, backend.ErrRunsOn); {
+		wait := pause.grow()
+		p.log.Warn("worker runs on until there is room to suspend it", "worker", record.ID, "err", err, "again_in", wait)
+		record.State, record.Reason = string(Suspending), err.Error()
+		_ = p.store.Save(record) // for people, if there is room for it
+		if sleep(pauses, wait) != nil {
+			return err
+		}
+		err = try()
+	}
+	return err
 }
 
 // beyondClosing is a context that ends when the worker is to be deleted, or when
 // Close gives up, but not when Close begins.
 func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.CancelFunc) {
-	beyond, cancel := context.WithTimeout(p.reaping, suspendTimeout)
+	beyond, cancel := context.WithCancel(p.reaping)
 	stop := context.AfterFunc(ctx, func() {
 		if !errors.Is(context.Cause(ctx), ErrClosing) {
 			cancel()
@@ -120,19 +156,22 @@ func (p *Pool) beyondClosing(ctx context.Context) (context.Context, context.Canc
 	return beyond, func() { stop(); cancel() }
 }
 
-// awaitResume waits until a suspended worker is asked to run again, and for a
-// start slot, and resumes it. A worker that only waits when the pool closes stays
-// suspended.
+// awaitResume waits until a suspended worker is asked to run again, for room on
+// the host and for a start slot, and resumes it. A worker that only waits when the
+// pool closes stays suspended.
 func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, error) {
-	var began time.Time
+	var turn turn
 	var err error
 	select {
 	case <-w.toggle:
-		began, err = p.starts.acquire(ctx)
+		turn, err = p.awaitStart(ctx, w)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	if err != nil { // ctx has ended
+	if err != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("resuming %s: %w", w.id, err)
+	}
+	if err != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if w.state != Deleting {
@@ -140,18 +179,27 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 		}
 		return nil, fmt.Errorf("waiting to be resumed: %w", err)
 	}
-	defer p.starts.release()
+	defer p.starts.release(turn)
 	machine, record, err := p.resume(ctx, w.record)
 	if err != nil {
 		if ctx.Err() == nil {
-			p.starts.failed(began)
+			p.starts.failed(turn, w.record.ImageDigest, err)
 		}
 		return nil, fmt.Errorf("resuming %s: %w", w.id, err)
 	}
-	p.starts.succeeded()
+	p.starts.succeeded(turn)
 	p.move(w, Resuming, Running, machine, record)
-	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
+	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(turn.began).Round(time.Millisecond))
 	return machine, nil
+}
+
+// awaitStart waits for what a resumed worker takes of the host, and for a start
+// slot. As long as it waits the record says suspended, as nothing is used up yet.
+func (p *Pool) awaitStart(ctx context.Context, w *worker) (turn, error) {
+	if err := p.awaitBudget(ctx, p.cost(), w.record); err != nil {
+		return turn{}, err
+	}
+	return p.starts.acquire(ctx, exempt)
 }
 
 // resume takes a worker from suspended to ready. The record says so before
@@ -161,8 +209,8 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
-	record.State = string(Resuming)
-	if err := p.store.Save(record); err != nil {
+	record.State, record.Reason = string(Resuming), ""
+	if err := p.saveWhenRoom(ctx, record); err != nil {
 		return nil, record, err
 	}
 	lease, err := suspender.Unpark(ctx, record.ID)
@@ -183,8 +231,10 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 }
 
 // adopt takes over the workers that an earlier process suspended, and returns
-// their ids. One that cannot be resumed here is an orphan like any other.
-func (p *Pool) adopt() (map[string]bool, error) {
+// their ids. One that cannot be resumed here is an orphan like any other, and so is
+// one whose machine runs, whatever its record says: two machines would have one disk.
+// Of the lease of those that are taken over, no more is kept than is parked.
+func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]bool, error) {
 	ids, err := p.store.List()
 	if err != nil {
 		return nil, err
@@ -194,14 +244,21 @@ func (p *Pool) adopt() (map[string]bool, error) {
 	for _, id := range ids {
 		record, err := p.store.Load(id)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			p.log.Warn("worker is removed, suspended or not", "worker", id, "reason", err)
+			p.log.Warn("worker is removed, suspended or not: its record cannot be read", "worker", id, "reason", err)
 		}
 		if !ok || err != nil || State(record.State) != Suspended {
+			continue
+		}
+		if running[id] {
+			p.log.Warn("suspended worker is removed", "worker", id, "reason", "its machine runs")
 			continue
 		}
 		if err := suspender.Resumable(p.store.Dir(id)); err != nil {
 			p.log.Warn("suspended worker cannot be resumed, and is removed", "worker", id, "reason", err)
 			continue
+		}
+		if err := suspender.Park(ctx, id); err != nil {
+			p.log.Warn("suspended worker may not find its lease as it was", "worker", id, "reason", err)
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
 		p.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/teardown"
 )
 
@@ -23,6 +25,7 @@ func (p *Pool) teardown(id string) error {
 	return teardown.Steps{
 		Machine:   append(others.Machine, p.backend.Destroy),
 		Lease:     append(others.Lease, p.network.Release),
+		Budget:    []teardown.Step{p.budget.Release},
 		Directory: p.store.Remove,
 	}.Run(ctx, id)
 }
@@ -55,5 +58,25 @@ func (p *Pool) recordEnd(id string, reason error) {
 	record.State, record.Reason = string(Deleting), reason.Error()
 	if err := p.store.Save(record); err != nil {
 		p.log.Warn("record is out of date", "worker", id, "err", err)
+	}
+}
+
+// keepEnd keeps why a worker has ended unasked, with the end of its console, before
+// its directory goes. Of one that never had a machine the log says all there is.
+func (p *Pool) keepEnd(id string, reason error) {
+	record, err := p.store.Load(id)
+	if err != nil || record.HostKeyPublic == "" {
+		return
+	}
+	console := ""
+	if c, ok := p.backend.(backend.Console); ok {
+		console = c.ConsolePath(p.store.Dir(id))
+	}
+	err = p.store.KeepEnd(store.Ended{
+		ID: id, Reason: reason.Error(), How: record.How, ImageDigest: record.ImageDigest,
+		CreatedAt: record.CreatedAt, ReadyAt: record.ReadyAt, EndedAt: time.Now(),
+	}, console)
+	if err != nil {
+		p.log.Warn("the end of a worker is not kept", "worker", id, "err", err)
 	}
 }

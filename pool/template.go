@@ -20,6 +20,10 @@ func (p *Pool) keepTemplate() {
 	for {
 		if golden, err := p.golden.wait(p.growing); err == nil {
 			log := p.log.With("image", golden.Digest)
+			// A template that is there is used all the same.
+			if p.awaitDisk(p.growing, func(reason string) { log.Warn("no template is made yet", "reason", reason) }) != nil {
+				return
+			}
 			err := forker.Prepare(p.growing, golden, p.size(), func(stage, line string) {
 				log.Info("making the template", "stage", stage, "line", line)
 			})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -40,10 +41,11 @@ type world struct {
 	template bool            // what it takes to stock
 	open     bool            // the network
 	images   string          // the directory of the golden image, if it is to have one
+	consoles string          // what each machine says on its console
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// destroy, release, stock, suspend, park, unpark, resume or close.
+// await, destroy, release, stock, suspend, park, unpark, resume or close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {
@@ -140,12 +142,20 @@ func (w worldBackend) Start(ctx context.Context, _ image.Golden, spec backend.Sp
 	}
 	delete(w.stocked, spec.ID)
 	w.machines[spec.ID] = m
+	said := w.consoles
 	w.mu.Unlock()
+	if said != "" {
+		if err := os.WriteFile(w.ConsolePath(spec.Dir), []byte(said), 0o600); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.meet(ctx, "start", spec.ID); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
+
+func (w worldBackend) ConsolePath(dir string) string { return filepath.Join(dir, "console.log") }
 
 func (w worldBackend) Find(context.Context) ([]backend.Machine, error) {
 	w.mu.Lock()
@@ -292,6 +302,10 @@ func (w worldNetwork) Find(context.Context) ([]string, error) {
 	return slices.AppendSeq(slices.Collect(maps.Keys(w.leases)), maps.Keys(w.parked)), nil
 }
 
+func (w worldNetwork) Await(ctx context.Context, id string) error { return w.meet(ctx, "await", id) }
+
+func (w worldNetwork) Unguarded(context.Context) (map[string]string, error) { return nil, nil }
+
 func (w worldNetwork) Close(ctx context.Context) error {
 	if err := w.meet(ctx, "close", ""); err != nil {
 		return err
@@ -315,6 +329,10 @@ func (w worldAccess) New(id, user string) (guest.Identity, pool.Key, error) {
 
 func (w worldAccess) Ready(ctx context.Context, _ netip.AddrPort, identity guest.Identity, _ pool.Key) error {
 	return w.meet(ctx, "ready", identity.Hostname)
+}
+
+func (w worldAccess) Answers(ctx context.Context, _ netip.AddrPort) error {
+	return w.meet(ctx, "answers", "")
 }
 
 // machine runs until someone ends it.
@@ -354,6 +372,7 @@ var config = pool.Config{
 	Max:              100,
 	ConcurrentStarts: 4,
 	StartTimeout:     time.Minute,
+	WatchInterval:    time.Minute,
 }
 
 // newPool makes a pool in a world, not open yet, and its store.

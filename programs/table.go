@@ -54,6 +54,7 @@ var Table = []Program{
 	{Name: "git", Package: "git"},
 	{Name: "mount", Package: "mount"},
 	{Name: "umount", Package: "mount"},
+	{Name: "losetup", Package: "mount"},
 	{Name: "nsenter", Package: "util-linux"},
 	{Name: "setpriv", Package: "util-linux"},
 	{Name: "unshare", Package: "util-linux"},

@@ -16,6 +16,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -66,10 +67,13 @@ func (w *world) newGroup() *InstanceGroup {
 	return g
 }
 
-// hostWith is a host that has nothing but one backend.
+// hostWith is a host that has nothing but one backend, and no images yet.
 func hostWith(assembly func() host.Assembly) *host.Host {
 	build := func(config.Config, *slog.Logger) (host.Assembly, error) { return assembly(), nil }
-	return &host.Host{Backends: []host.Builder{{Name: config.BackendSynthetic, Build: build}}}
+	return &host.Host{
+		Backends: []host.Builder{{Name: config.BackendSynthetic, Build: build}},
+		Images:   func(dir string) host.Images { return cache.New(dir) },
+	}
 }
 
 func (w *world) configure(g *InstanceGroup, keys string) {

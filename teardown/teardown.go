@@ -1,5 +1,5 @@
 // Package teardown is the order in which a worker is removed: its machine, its
-// lease, its directory. What these are, how long one try may take, and when
+// lease, what it holds of the host, its directory. What these are, how long one try may take, and when
 // there is another, is for whoever removes a worker to say.
 package teardown
 
@@ -19,19 +19,26 @@ type Steps struct {
 	// network: one step each for every backend and every network that may have
 	// made one.
 	Machine, Lease []Step
+	// Budget gives back what the worker holds of the host's memory and processors.
+	Budget []Step
 	// Directory removes the worker's directory.
 	Directory func(id string) error
 }
 
-// Run takes every step, also after one that failed: a machine that cannot be
-// destroyed is better off the network. The directory goes last, and only when
-// nothing else is left, because its name is what the rest is found by.
+// Run takes the machine and the lease away, also the lease of a machine that
+// cannot be destroyed, which is better off the network. What the worker holds of
+// the host is given back only when both are gone: a machine that is left still
+// takes it. The directory goes last, and only when nothing else is left, because
+// its name is what the rest is found by.
 func (s Steps) Run(ctx context.Context, id string) error {
 	err := errors.Join(
 		each(ctx, id, "destroying the machine", s.Machine),
 		each(ctx, id, "releasing the lease", s.Lease),
 	)
 	if err != nil {
+		return err
+	}
+	if err := each(ctx, id, "giving back the budget", s.Budget); err != nil {
 		return err
 	}
 	return s.Directory(id)

@@ -20,12 +20,13 @@ func Host() *host.Host {
 	h := system()
 	h.Images = func(dir string) host.Images { return cache.New(dir) }
 	h.AddressOwners = addressOwners
+	h.Leftovers = leftovers
 	return h
 }
 
-func buildSynthetic(config.Config, *slog.Logger) (host.Assembly, error) {
+func buildSynthetic(c config.Config, _ *slog.Logger) (host.Assembly, error) {
 	return host.Assembly{
-		Backend: synthetic.New(synthetic.Options{}),
+		Backend: synthetic.New(synthetic.Options{Reserve: c.Synthetic.Reserve}),
 		Network: network.None{},
 		Access:  access.SSH{},
 	}, nil

@@ -2,11 +2,14 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
@@ -38,7 +41,7 @@ func islands(c config.Config, log *slog.Logger) island.Options {
 }
 
 func buildQEMU(c config.Config, log *slog.Logger) (host.Assembly, error) {
-	return buildMachines(qemu.Driver{}, c, log)
+	return buildMachines(qemu.New(""), c, log)
 }
 
 // buildMachines is the backend of virtual machines that the driver runs.
@@ -54,13 +57,30 @@ func buildMachines(driver vmm.Driver, c config.Config, log *slog.Logger) (host.A
 			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory,
 			// The pool's own: machines of two pools share no memory. A pool has one
 			// template, whoever runs it.
-			TemplatesDir: filepath.Join(c.PoolDir(), "templates"),
+			TemplatesDir: templatesDir(c.PoolDir()),
 			Source:       c.Image.Source.Kind, Network: leases, Log: log,
 		}),
 		Network: leases,
 		Access:  access.SSH{},
 		Root:    true,
 	}, nil
+}
+
+func templatesDir(poolDir string) string { return filepath.Join(poolDir, "templates") }
+
+// unfinishedTemplates are those of all pools.
+func unfinishedTemplates(c config.Config) (found []diskspace.Leftover, err error) {
+	pools, err := poolDirs(c)
+	for _, dir := range pools {
+		unfinished, shelfErr := (&template.Shelf{Dir: templatesDir(dir)}).Unfinished()
+		found, err = append(found, unfinished...), errors.Join(err, shelfErr)
+	}
+	return found, err
+}
+
+// templateImages are the golden images that a pool's templates were made from.
+func templateImages(poolDir string) (digests []string, err error) {
+	return (&template.Shelf{Dir: templatesDir(poolDir)}).Goldens()
 }
 
 func canReflink(dir string) bool {

@@ -5,6 +5,7 @@ package wiring
 import (
 	"runtime"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -18,3 +19,7 @@ func system() *host.Host {
 		{Name: config.BackendSynthetic, Build: buildSynthetic},
 	}}
 }
+
+// Machines that can be forked run on Linux only.
+func unfinishedTemplates(config.Config) ([]diskspace.Leftover, error) { return nil, nil }
+func templateImages(string) ([]string, error)                         { return nil, nil }

@@ -1,14 +1,15 @@
 // Package bootlog looks after the files that machines, and the programs that run
-// them, write to: it keeps them short, and quotes their ends. Which files there
-// are, and who reads them, is the backends' business.
+// them, write to: it keeps them short, quotes their ends, and reads in them that a
+// kernel has failed. Which files there are, and who reads them, is the backends'
+// business.
 package bootlog
 
 import (
-	"io"
 	"os"
-	"strings"
 	"syscall"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
 const (
@@ -17,10 +18,8 @@ const (
 	longest = 16 << 20
 	// pause is how often that is looked at.
 	pause = 5 * time.Second
-	// tailLines is how many last lines Tail shows, and tailBytes how many bytes
-	// are read for them.
-	tailLines = 20
-	tailBytes = 8 << 10
+	// lastBytes is how much of the end of a log is read for its last line.
+	lastBytes = 8 << 10
 )
 
 // Bound keeps files short that a machine writes to, until the machine is done.
@@ -51,45 +50,11 @@ func bound(path string) {
 	}
 }
 
-// Tail is the end of a console as the end of an error's text.
-func Tail(path string) string {
-	lines := lastLines(path, tailLines)
-	if len(lines) == 0 {
-		return ""
-	}
-	return "\nlast lines of the console:\n  " + strings.Join(lines, "\n  ")
-}
-
 // LastLine is the last line of a log as the end of an error's text.
 func LastLine(path string) string {
-	lines := lastLines(path, 1)
-	if len(lines) == 0 {
+	said, err := lines.End(path, lastBytes)
+	if err != nil || len(said) == 0 {
 		return ""
 	}
-	return ": " + lines[0]
-}
-
-// lastLines returns at most so many lines from the end of a file; none when it
-// cannot be read.
-func lastLines(path string, most int) []string {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil
-	}
-	text, err := io.ReadAll(io.NewSectionReader(file, max(0, info.Size()-tailBytes), tailBytes))
-	if err != nil {
-		return nil
-	}
-	var lines []string
-	for line := range strings.Lines(strings.ToValidUTF8(string(text), "\uFFFD")) {
-		if line = strings.TrimLeft(strings.TrimRight(line, "\r\n \t"), "\x00"); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines[max(0, len(lines)-most):]
+	return ": " + said[len(said)-1]
 }

@@ -27,10 +27,10 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 		return byName
 	}
 	require.Equal(t, doctor.OK, found()["cloud-hypervisor"].Level)
-	require.Contains(t, found(), "setpriv")
+	require.Contains(t, found(), "confinement")
 	require.Contains(t, found(), "landlock")
 	for release, want := range map[string]doctor.Level{"v50.2": doctor.Missing, "v51.1": doctor.Warning, "v53.1": doctor.OK, "nonsense": doctor.Missing} {
-		t.Setenv(fake.Release, release)
+		behave(t, fake.Release, release)
 		require.Equal(t, want, found()["cloud-hypervisor"].Level, release)
 	}
 	w.driver.Binary = filepath.Join(t.TempDir(), "none")
@@ -44,7 +44,7 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 // TestWithoutKVMNothingHangs has a probe in which no kernel boots.
 func TestWithoutKVMNothingHangs(t *testing.T) {
 	w := newWorld(t, "nokvm")
-	t.Setenv(fake.Fails, "probe")
+	behave(t, fake.Fails, "probe")
 	w.options.StateDir = t.TempDir() // no answer is known there
 	w.Backend = w.again()
 	kernel := filepath.Join(t.TempDir(), image.KernelFile)

@@ -90,9 +90,9 @@ func (d Driver) version(ctx context.Context) (api.Version, error) {
 	return api.ParseVersion(strings.TrimSpace(line))
 }
 
-// Check looks for the binary, and for what confines it.
+// Check looks for the binary, and for Landlock.
 func (d Driver) Check(ctx context.Context, options vmm.Options) []doctor.Finding {
-	findings := []doctor.Finding{d.checkBinary(ctx, options.Fork), checkLandlock(), checkSetpriv()}
+	findings := []doctor.Finding{d.checkBinary(ctx, options.Fork), checkLandlock()}
 	if options.Source != image.Debootstrap {
 		findings = append(findings, doctor.Finding{
 			Level: doctor.Warning, What: "image.source", Detail: errFirmware.Error(),
@@ -133,15 +133,5 @@ func checkLandlock() doctor.Finding {
 		return finding
 	}
 	finding.Detail = fmt.Sprintf("version %d of its interface", abi)
-	return finding
-}
-
-func checkSetpriv() doctor.Finding {
-	finding := doctor.FindProgram("setpriv")
-	if finding.Level != doctor.OK {
-		finding.Level, finding.Detail = doctor.Warning, finding.Detail+": machines keep the capabilities of root"
-		return finding
-	}
-	finding.Detail += ": machines run without capabilities"
 	return finding
 }

@@ -3,7 +3,6 @@
 package cloudhypervisor
 
 import (
-	"os"
 	"path/filepath"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
@@ -42,10 +41,6 @@ type machineSpec struct {
 	Limits   Limits
 }
 
-// tunFlags is a file that Cloud Hypervisor reads if it is there: that of a
-// device of the same name in the network namespace that /sys was mounted in.
-const tunFlags = "/sys/class/net/" + network.TAP + "/tun_flags"
-
 // own adds to the machine's spec what is Cloud Hypervisor's own, and of this
 // host. An image's draft has no limits.
 func (m *machine) own() machineSpec {
@@ -55,9 +50,6 @@ func (m *machine) own() machineSpec {
 	}
 	if m.spec.Backing != "" {
 		spec.Readable = append(spec.Readable, m.spec.Backing)
-	}
-	if _, err := os.Stat(tunFlags); err == nil {
-		spec.Readable = append(spec.Readable, tunFlags)
 	}
 	return spec
 }

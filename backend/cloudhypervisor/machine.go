@@ -12,12 +12,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // Names of Cloud Hypervisor's own files, in a machine's directory.
@@ -40,9 +40,6 @@ const (
 	eventFD = 4
 )
 
-// guestShutDown is what we say of a guest that powered itself off.
-const guestShutDown = "the guest shut down"
-
 // killLimit bounds the end of a machine that its guest has ended already.
 const killLimit = 30 * time.Second
 
@@ -50,6 +47,7 @@ const killLimit = 30 * time.Second
 type machine struct {
 	driver  Driver
 	dir     string
+	user    int
 	spec    vmm.Spec
 	process *process.Process
 	api     *api.Client
@@ -84,24 +82,14 @@ func probeArguments(kernel, console string) []string {
 	}
 }
 
-// unprivileged is a command without capabilities: everything that a machine
-// needs belongs to root, and its network device is there already.
-func unprivileged(c process.Command) process.Command {
-	setpriv, err := programs.Find("setpriv")
-	if err != nil {
-		return c // Check says so
-	}
-	options := []string{"--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--", c.Path}
-	c.Path, c.Arguments = setpriv, append(options, c.Arguments...)
-	return c
-}
-
 // Launch starts a process that is not a machine yet.
 func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
 	if spec.Kernel == "" {
 		return nil, errFirmware
 	}
+	files := spec.Files(place.Dir, false)
 	for _, dir := range []string{filepath.Join(place.Dir, vsockDir), spec.State} {
+		files.Own = append(files.Own, dir)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("preparing the machine of %s: %w", place.ID, err)
 		}
@@ -116,16 +104,17 @@ func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
 		return nil, fmt.Errorf("a pipe for events: %w", err)
 	}
 	defer said.Close()
-	child, err := place.Start(unprivileged(process.Command{
+	files.Own = append(files.Own, filepath.Join(place.Dir, logFile))
+	child, err := place.Start(process.Command{
 		Path: d.binary(), Arguments: arguments(place.Tag),
 		Files: []*os.File{socket, said}, Output: filepath.Join(place.Dir, outputFile), // apiFD, eventFD
-	}))
+	}, spec, files)
 	if err != nil {
 		_ = events.Close()
 		return nil, err
 	}
 	m := &machine{
-		driver: d, dir: place.Dir, spec: spec, process: child,
+		driver: d, dir: place.Dir, user: place.User, spec: spec, process: child,
 		api: api.New(filepath.Join(place.Dir, apiSocket)), heard: make(chan struct{}),
 	}
 	go m.listen(events)
@@ -137,20 +126,29 @@ func (m *machine) Process() *process.Process { return m.process }
 
 // Boot makes the process a machine that runs.
 func (m *machine) Boot(ctx context.Context) error {
-	if m.spec.MemoryUse == vmm.Written {
-		if err := disk.Create(m.spec.MemoryFile, m.spec.Memory); err != nil {
-			return fmt.Errorf("a file for the memory: %w", err)
-		}
-	}
 	if err := m.api.Create(ctx, m.own().config()); err != nil {
 		return err
 	}
 	return m.api.Boot(ctx)
 }
 
-// Agent waits until the agent listens.
+// Agent waits until the agent listens. The socket's directory is the machine's: the
+// socket is opened first, and what it is looked at, so that the machine cannot have
+// us speak with another's.
 func (m *machine) Agent(ctx context.Context) (net.Conn, error) {
-	return guest.DialVsock(ctx, vsockPath(m.dir))
+	fd, err := unix.Open(vsockPath(m.dir), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the machine's socket: %w", err)
+	}
+	defer unix.Close(fd)
+	var socket unix.Stat_t
+	if err := unix.Fstat(fd, &socket); err != nil {
+		return nil, fmt.Errorf("looking at the machine's socket: %w", err)
+	}
+	if socket.Mode&unix.S_IFMT != unix.S_IFSOCK || int(socket.Uid) != m.user {
+		return nil, fmt.Errorf("%s is not the machine's socket", vsockPath(m.dir))
+	}
+	return guest.DialVsock(ctx, fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
 // PressPowerButton asks the guest to end.
@@ -168,9 +166,9 @@ func (m *machine) listen(events *os.File) {
 // its identity.
 func (m *machine) note(event api.Event) {
 	explanations := map[string]string{
-		api.Panicked:  "the guest's kernel panicked",
-		api.Rebooting: "the guest rebooted",
-		api.Shutdown:  guestShutDown,
+		api.Panicked:  vmm.Panicked,
+		api.Rebooting: vmm.Rebooted,
+		api.Shutdown:  vmm.PoweredOff,
 	}
 	words, ends := explanations[event.String()]
 	if !ends {
@@ -192,7 +190,7 @@ func (m *machine) End() (words string, poweredOff bool) {
 	if said == nil {
 		return "", false
 	}
-	return *said, *said == guestShutDown
+	return *said, *said == vmm.PoweredOff
 }
 
 // Heard is closed when the last event was read.

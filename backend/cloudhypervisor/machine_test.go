@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -38,7 +40,42 @@ import (
 // stateDir is what the tests share. It is new for each run.
 var stateDir string
 
+// requestsFile is what the machine that was launched last has printed.
 func requestsFile() string { return filepath.Join(stateDir, "requests") }
+
+// recorder is the driver, and keeps what its last machine prints.
+type recorder struct{ Driver }
+
+func (r *recorder) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
+	m, err := r.Driver.Launch(place, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(requestsFile()); err != nil {
+		return nil, err
+	}
+	return m, os.Link(filepath.Join(place.Dir, outputFile), requestsFile())
+}
+
+// binary is a script that becomes the fake, with the variables that say how it
+// behaves: a machine gets none of ours.
+func binary() string { return filepath.Join(stateDir, "bin", "cloud-hypervisor") }
+
+const script = `#!/bin/sh
+here=$(dirname "$0")/..
+. "$here/share/behaviour"
+exec "$here/lib/cloud-hypervisor" "$@"
+`
+
+// behave sets one of the fake's variables until the end of the test.
+func behave(t testing.TB, name, value string) {
+	t.Helper()
+	path := filepath.Join(stateDir, "share", "behaviour")
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, fmt.Appendf(before, "export %s=%s\n", name, value), 0o644))
+	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, before, 0o644)) })
+}
 
 func imagesDir() string { return filepath.Join(stateDir, "images") }
 
@@ -60,7 +97,7 @@ func size() backend.Size { return backend.Size{CPUs: 1, Memory: 512 << 20} }
 // fake of Cloud Hypervisor with QEMU behind it.
 type world struct {
 	*vmm.Backend
-	driver  Driver
+	driver  *recorder
 	options vmm.Options
 	dir     string
 	network *island.Island
@@ -71,15 +108,20 @@ func (w world) again() *vmm.Backend { return vmm.New(w.driver, w.options) }
 
 func newWorld(t testing.TB, name string) world {
 	t.Helper()
-	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "setpriv", "go")
+	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "go")
 	if device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
 		t.Skip("the probe wants a device to try, although nothing is run with it: ", err)
 	} else {
 		require.NoError(t, device.Close())
 	}
-	once(t, "cloud-hypervisor", func() error {
-		_, err := fake.Build(stateDir)
-		return err
+	once(t, "bin", func() error {
+		for _, dir := range []string{"lib", "share", "bin"} {
+			require.NoError(t, os.MkdirAll(filepath.Join(stateDir, dir), 0o755))
+		}
+		_, err := fake.Build(filepath.Join(stateDir, "lib"))
+		return errors.Join(err,
+			os.WriteFile(filepath.Join(stateDir, "share", "behaviour"), nil, 0o644),
+			os.WriteFile(binary(), []byte(script), 0o755))
 	})
 	dir := filepath.Join(stateDir, "pools", name)
 	require.NoError(t, os.MkdirAll(dir, 0o755))
@@ -88,7 +130,7 @@ func newWorld(t testing.TB, name string) world {
 		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	w := world{driver: Driver{Binary: filepath.Join(stateDir, "cloud-hypervisor")}, dir: dir, network: net, options: vmm.Options{
+	w := world{driver: &recorder{Driver{Binary: binary()}}, dir: dir, network: net, options: vmm.Options{
 		Pool: name, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
 		// One template serves all tests: each takes a boot.
 		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(stateDir, "templates"),
@@ -123,7 +165,7 @@ func TestConformance(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
 		w := newWorld(t, "conform")
 		if !prepared {
-			t.Setenv(fake.Requests, requestsFile())
+			behave(t, fake.Requests, "yes")
 			require.NoError(t, w.Prepare(t.Context(), w.opened(t), size(), quiet))
 			requireOnlyGoodRequests(t, "vm.create", "vm.boot", "vm.pause", "vm.snapshot")
 			prepared = true
@@ -179,8 +221,7 @@ func requireOnlyGoodRequests(t *testing.T, want ...string) {
 func TestADraftIsBootedAndPowersItselfOff(t *testing.T) {
 	w := newWorld(t, "draft")
 	golden := w.opened(t)
-	t.Setenv(fake.Requests, requestsFile())
-	require.NoError(t, os.RemoveAll(requestsFile()))
+	behave(t, fake.Requests, "yes")
 	draft := image.Golden{Dir: t.TempDir()}
 	spec := vmm.Spec{
 		Accel: kvm.KVM, CPUs: 1, Memory: size().Memory, Kernel: draft.Kernel(), Initrd: draft.Initrd(), Root: golden.Root,
@@ -195,7 +236,10 @@ func TestADraftIsBootedAndPowersItselfOff(t *testing.T) {
 	place := stage.Stage{Pool: w.options.Pool, WorkersDir: w.options.WorkersDir, Network: w.network, Destroy: w.Destroy}
 	require.NoError(t, place.Run(t.Context(), "draft", func(at stage.Place) error {
 		spec.State = filepath.Join(at.Dir, "state")
-		m, err := w.driver.Launch(vmm.Place{ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: w.tag().Value(at.ID)}, spec)
+		m, err := w.driver.Launch(vmm.Place{
+			ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: w.tag().Value(at.ID),
+			User: user.First, Units: process.Units{WorkersDir: w.options.WorkersDir},
+		}, spec)
 		if err != nil {
 			return err
 		}
@@ -269,7 +313,7 @@ func TestAMachineTellsWhyItEnded(t *testing.T) {
 		"vm.boot":   "vm.boot: status 500",
 		"vm.create": "vm.create: status 500",
 	} {
-		t.Setenv(fake.Fails, what)
+		behave(t, fake.Fails, what)
 		_, err := w.start(t, golden, "e"+strings.Repeat("a", 7))
 		require.ErrorContains(t, err, want)
 		require.NoError(t, w.Destroy(t.Context(), "ends-eaaaaaaa"))

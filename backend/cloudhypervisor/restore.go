@@ -34,12 +34,7 @@ func (m *machine) Save(ctx context.Context) error {
 	if m.spec.MemoryUse == vmm.Written {
 		return m.process.Kill(context.WithoutCancel(ctx))
 	}
-	if err := m.shutDown(ctx); err != nil {
-		return err
-	}
-	// The file that a fork's memory began with is needed no more: the snapshot
-	// has all of it.
-	return m.changeSnapshot(m.spec.State, "", nil)
+	return m.shutDown(ctx)
 }
 
 // shutDown ends the machine in order. It may end before it has answered, and then
@@ -68,6 +63,11 @@ func (m *machine) shutDown(ctx context.Context) error {
 func (m *machine) Restore(ctx context.Context, state string) error {
 	mode := api.Copy
 	if state == m.spec.State {
+		// The file that a fork's memory began with is not there any more: the
+		// snapshot has all of it.
+		if err := m.changeSnapshot(state, "", m.own().rules()); err != nil {
+			return err
+		}
 		version, err := m.driver.version(ctx)
 		if err != nil {
 			return err
@@ -91,14 +91,18 @@ func (m *machine) Restore(ctx context.Context, state string) error {
 }
 
 func (m *machine) layOut(ctx context.Context, template string) error {
-	err := disk.SparseCopy(ctx, filepath.Join(template, snapshotState), filepath.Join(m.spec.State, snapshotState))
-	if err != nil {
+	state := filepath.Join(m.spec.State, snapshotState)
+	if err := disk.SparseCopy(ctx, filepath.Join(template, snapshotState), state); err != nil {
 		return err
+	}
+	if err := os.Lchown(state, m.user, m.user); err != nil {
+		return fmt.Errorf("giving the machine its template's state: %w", err)
 	}
 	return m.changeSnapshot(template, m.spec.MemoryFile, m.own().rules())
 }
 
-// changeSnapshot makes the configuration of a snapshot that of this machine.
+// changeSnapshot makes the configuration of a snapshot that of this machine, which
+// has not run yet: nothing else writes to its directory.
 func (m *machine) changeSnapshot(from, memory string, rules []api.LandlockRule) error {
 	to := placement{
 		Disk: m.spec.Disk, Console: m.spec.Console, Vsock: vsockPath(m.dir), Memory: memory, Rules: rules,
@@ -110,7 +114,11 @@ func (m *machine) changeSnapshot(from, memory string, rules []api.LandlockRule) 
 	if config, err = place(config, to); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(m.spec.State, snapshotConfig), config, 0o600)
+	placed := filepath.Join(m.spec.State, snapshotConfig)
+	if err := os.WriteFile(placed, config, 0o600); err != nil {
+		return err
+	}
+	return os.Lchown(placed, m.user, m.user)
 }
 
 // Continue lets the machine's processors run.

@@ -75,7 +75,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	require.NotContains(t, string(maps), good.Memory(), "no page is shared")
 	requireNoCapabilities(t, w, m.ID())
 
-	t.Setenv(fake.Fails, "vm.restore")
+	behave(t, fake.Fails, "vm.restore")
 	m, err = w.start(t, golden, "bbbbbbbb")
 	require.NoError(t, err)
 	require.Equal(t, backend.Clone, m.How())

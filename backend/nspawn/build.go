@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -40,7 +39,7 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 
 func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) error {
 	golden := image.Golden{Dir: work, Manifest: image.Manifest{Recipe: recipe}}
-	if err := tree.Make(golden.Tree()); err != nil {
+	if err := os.Mkdir(golden.Tree(), 0o755); err != nil {
 		return err
 	}
 	if err := draft.Tree(ctx, recipe, golden, progress); err != nil {
@@ -56,7 +55,10 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 		return b.prebuild(ctx, at, golden, progress)
 	})
 	if err != nil {
-		return fmt.Errorf("%w%s", err, bootlog.Tail(filepath.Join(work, buildLog)))
+		return quoteConsole(err, filepath.Join(work, buildLog))
+	}
+	if err := makeDisk(ctx, golden); err != nil {
+		return err
 	}
 	return syncTree(golden.Tree())
 }
@@ -84,8 +86,8 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 	recipe := golden.Recipe
 	m, err := b.launch(container{
 		id: at.ID, namespace: at.Lease.Namespace, form: recipe.Form,
-		size:  backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
-		mount: bind(golden.Tree(), root), console: filepath.Join(golden.Dir, buildLog),
+		size:   backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
+		mounts: []mount{bind(golden.Tree(), root)}, console: filepath.Join(golden.Dir, buildLog),
 		command: []string{guest.AgentPath, "guest"}, input: theirs,
 	})
 	err = errors.Join(err, theirs.Close()) // the container has its own

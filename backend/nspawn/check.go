@@ -4,6 +4,7 @@ package nspawn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"syscall"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -36,8 +35,8 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 		})
 	}
 	return append(findings,
-		doctor.FindProgram("unshare"), doctor.FindProgram("mount"),
-		b.checkCopies(ctx), checkGroups(), b.checkUsers())
+		doctor.FindProgram("unshare"), doctor.FindProgram("mount"), doctor.FindProgram("mkfs.ext4"),
+		b.checkDisks(ctx), process.CheckGroups(), b.checkUsers())
 }
 
 func (b *Backend) checkNspawn() doctor.Finding {
@@ -77,9 +76,10 @@ func parseVersion(said string) (int, error) {
 	return 0, fmt.Errorf("systemd-nspawn --version says %q, which names no version", first)
 }
 
-// checkCopies tries how workers will share the golden tree's files. It tries in a
-// new directory, below WorkersDir or the nearest directory above that exists.
-func (b *Backend) checkCopies(ctx context.Context) doctor.Finding {
+// checkDisks tries what workers write to: a disk of their own, with an overlay on
+// it. It tries in a new directory, below WorkersDir or the nearest directory above
+// that exists.
+func (b *Backend) checkDisks(ctx context.Context) doctor.Finding {
 	dir := b.options.WorkersDir
 	for dir != "/" {
 		if _, err := os.Stat(dir); err == nil {
@@ -87,64 +87,42 @@ func (b *Backend) checkCopies(ctx context.Context) doctor.Finding {
 		}
 		dir = filepath.Dir(dir)
 	}
-	if tree.IsBtrfs(dir) {
-		return doctor.Finding{Level: doctor.OK, What: "copies", Detail: "workers are btrfs snapshots"}
+	if err := tryDisk(ctx, dir); err != nil {
+		return doctor.Finding{Level: doctor.Missing, What: "disks", Detail: err.Error(),
+			Mend: "load the modules that are missing (modprobe -a loop ext4 overlay)"}
 	}
-	if err := tryOverlay(ctx, dir); err != nil {
-		return doctor.Finding{Level: doctor.Missing, What: "copies", Detail: err.Error(),
-			Mend: "load the module (modprobe overlay), and put state_dir on ext4, XFS or btrfs"}
-	}
-	return doctor.Finding{Level: doctor.OK, What: "copies", Detail: "workers are overlays"}
+	return doctor.Finding{Level: doctor.OK, What: "disks",
+		Detail: "machine.disk limits what a worker writes: it has an ext4 file system of its own, on a loop device"}
 }
 
-func tryOverlay(ctx context.Context, dir string) error {
+func tryDisk(ctx context.Context, dir string) error {
 	work, err := os.MkdirTemp(dir, ".doctor-")
 	if err != nil {
 		return fmt.Errorf("no file can be made below %s: %w", dir, err)
 	}
 	defer os.RemoveAll(work)
-	var parts []string
-	for _, part := range []string{"lower", upperDir, workDir, rootDir} {
-		path := filepath.Join(work, part)
-		if err := os.Mkdir(path, 0o700); err != nil {
-			return err
-		}
-		parts = append(parts, path)
+	golden := image.Golden{Dir: work, Manifest: image.Manifest{Recipe: image.Recipe{Disk: tryDiskSize}}}
+	worker := filepath.Join(work, "worker")
+	if err := errors.Join(os.Mkdir(golden.Tree(), 0o700), os.Mkdir(worker, 0o700)); err != nil {
+		return err
 	}
-	m := overlay(parts[0], parts[1], parts[2], parts[3])
-	out, err := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private",
-		"mount", "-t", m.kind, "-o", m.options, m.source, m.target).CombinedOutput()
+	if err := makeDisk(ctx, golden); err != nil {
+		return err
+	}
+	if err := cloneTree(ctx, golden, worker); err != nil {
+		return err
+	}
+	args := append([]string{"--mount", "--propagation", "private", "sh", "-euc", mountAll, "mayfly"},
+		mountArguments(mounts(golden, worker))...)
+	out, err := exec.CommandContext(ctx, "unshare", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("an overlay cannot be mounted below %s: %w: %s", dir, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("a worker's disk cannot be mounted below %s: %w: %s", dir, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
 
-func checkGroups() doctor.Finding {
-	finding := doctor.Finding{Level: doctor.OK, What: "control groups"}
-	hierarchies, err := cgroup.Hierarchies()
-	switch {
-	case err != nil:
-		finding.Level, finding.Detail, finding.Mend = doctor.Missing, err.Error(), "mount /proc"
-		return finding
-	case len(hierarchies) == 0:
-		finding.Level = doctor.Missing
-		finding.Detail = "none are mounted, and without one a container cannot be ended for sure"
-		finding.Mend = "mount -t cgroup2 none /sys/fs/cgroup"
-		return finding
-	}
-	if lacking := cgroup.Lacking(hierarchies); len(lacking) > 0 {
-		finding.Level, finding.Detail = doctor.Warning, "workers have no limit on "+strings.Join(lacking, ", ")
-		finding.Mend = "boot the host with the unified hierarchy (systemd.unified_cgroup_hierarchy=1) " +
-			"and with cgroup_enable=memory"
-		return finding
-	}
-	finding.Detail = "memory, processors and processes of workers are limited"
-	if process.Systemd() {
-		finding.Detail += ", by scopes of systemd"
-	}
-	return finding
-}
+// tryDiskSize is the size of the disk that is tried.
+const tryDiskSize = 64 << 20
 
 func (b *Backend) checkUsers() doctor.Finding {
 	finding := doctor.Finding{Level: doctor.Warning, What: "user namespaces"}

@@ -22,15 +22,15 @@ func TestCommandLines(t *testing.T) {
 	const worker = "/state/pools/p/workers/p-aaaaaaaa"
 	for name, spec := range map[string]commandSpec{
 		"overlay": {
-			Version: 252, Name: "p-aaaaaaaa", Form: image.ShiftedTree,
-			Join:  []string{"/sys/fs/cgroup/mayfly.slice/x.scope/machine/cgroup.procs"},
-			Mount: overlay("/state/images/a:b/root", worker+"/upper", worker+"/work", worker+"/root"),
+			Version: 252, Memory: 1 << 30, Name: "p-aaaaaaaa", Form: image.ShiftedTree,
+			Join:   []string{"/sys/fs/cgroup/mayfly.slice/x.scope/machine/cgroup.procs"},
+			Mounts: mounts(image.Golden{Dir: "/state/images/a:b"}, worker),
 		},
-		"snapshot-in-a-scope": {
-			Version: 249, Name: "p-aaaaaaaa", Form: image.Tree, Mount: bind(worker+"/root", worker+"/root"),
+		"in-a-scope": {
+			Version: 249, Memory: 1 << 30, Name: "p-aaaaaaaa", Form: image.Tree, Mounts: mounts(image.Golden{Dir: "/state/images/a"}, worker),
 		},
 		"prebuild": {
-			Version: 257, Name: "p-aaaaaaaa", Form: image.ShiftedTree, Mount: bind("/state/images/.building-x/root", worker+"/root"),
+			Version: 257, Name: "p-aaaaaaaa", Form: image.ShiftedTree, Mounts: []mount{bind("/state/images/.building-x/root", worker+"/root")},
 			Join: []string{"/a/cgroup.procs", "/b/cgroup.procs"}, Command: []string{"/usr/local/lib/mayfly/agent", "guest"},
 		},
 	} {
@@ -49,7 +49,7 @@ func TestCommandLines(t *testing.T) {
 
 func TestSupervisorsAreToldFromOthers(t *testing.T) {
 	b := New(Options{WorkersDir: "/state/pools/p/workers"})
-	spec := commandSpec{Name: "p-aaaaaaaa", Mount: bind("/x", b.directory("p-aaaaaaaa"))}
+	spec := commandSpec{Name: "p-aaaaaaaa", Mounts: []mount{bind("/x", b.directory("p-aaaaaaaa"))}}
 	id, ours := b.tag.ID(append([]string{"unshare"}, spec.arguments()...))
 	require.True(t, ours)
 	require.Equal(t, "p-aaaaaaaa", id)
@@ -61,7 +61,7 @@ func TestSupervisorsAreToldFromOthers(t *testing.T) {
 		require.False(t, ours, foreign)
 	}
 	elsewhere := New(Options{WorkersDir: "/other/pools/p/workers"})
-	require.NotEqual(t, b.unit("p-aaaaaaaa"), elsewhere.unit("p-aaaaaaaa"), "pools of one name in two state directories")
+	require.NotEqual(t, b.units.Name("p-aaaaaaaa"), elsewhere.units.Name("p-aaaaaaaa"), "pools of one name in two state directories")
 }
 
 func TestVersions(t *testing.T) {

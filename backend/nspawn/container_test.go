@@ -17,6 +17,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -29,6 +30,14 @@ const patience = time.Minute
 // start starts a worker as the pool does, and ends it when the test does.
 func (p *pool) start(t *testing.T, recipe image.Recipe, end string) backendtest.Worker {
 	t.Helper()
+	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
+	require.NoError(t, err)
+	return p.startFrom(t, golden, end)
+}
+
+// startFrom is start from an image that a test may have changed.
+func (p *pool) startFrom(t *testing.T, golden image.Golden, end string) backendtest.Worker {
+	t.Helper()
 	id := p.name + "-" + end
 	dir := filepath.Join(p.dir, "workers", id)
 	require.NoError(t, p.network.Open(t.Context()))
@@ -39,8 +48,6 @@ func (p *pool) start(t *testing.T, recipe image.Recipe, end string) backendtest.
 		require.NoError(t, errors.Join(p.again().Destroy(ctx, id), p.network.Release(ctx, id), os.RemoveAll(dir)))
 	})
 	lease, err := p.network.Acquire(t.Context(), id)
-	require.NoError(t, err)
-	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -86,7 +93,7 @@ func TestContainersAreApartFromEachOtherAndFromTheHost(t *testing.T) {
 }
 
 func TestMemoryAndProcessesAreLimited(t *testing.T) {
-	if lacking := checkGroups(); lacking.Level != doctor.OK {
+	if lacking := process.CheckGroups(); lacking.Level != doctor.OK {
 		t.Skip(lacking)
 	}
 	p, recipe := newPool(t, ext4Dir, "limits")
@@ -98,9 +105,9 @@ func TestMemoryAndProcessesAreLimited(t *testing.T) {
 }
 
 func TestKilledSupervisorLeavesNothing(t *testing.T) {
-	for name, fs := range fileSystems {
+	for name, dir := range fileSystems {
 		t.Run(name, func(t *testing.T) {
-			p, recipe := newPool(t, fs.dir, "killed")
+			p, recipe := newPool(t, dir, "killed")
 			w := p.start(t, recipe, "aaaaaaaa")
 			// Without that type systemd-run is back before the process is one that sleeps.
 			w.Output(t, "sudo systemd-run --quiet --property=Type=exec sleep 54321")
@@ -116,8 +123,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 			require.ErrorIs(t, found[0].Err(), guest.ErrGone)
 			require.NoError(t, next.Destroy(t.Context(), w.ID()))
 			require.Empty(t, sleepers(t))
-			require.NoDirExists(t, next.directory(w.ID()))
-			groups, err := next.groups()
+			groups, err := next.units.Find()
 			require.NoError(t, err)
 			require.Empty(t, groups)
 		})
@@ -137,16 +143,30 @@ func sleepers(t *testing.T) (found []string) {
 	return found
 }
 
-func TestPowerOffInsideIsTheEnd(t *testing.T) {
-	p, recipe := newPool(t, btrfsDir, "off")
-	w := p.start(t, recipe, "aaaaaaaa")
-	_, _ = w.Run("sudo poweroff") // the connection may end first
-	select {
-	case <-w.Done():
-	case <-time.After(patience):
-		require.Fail(t, "still there")
+// TestTheReasonOfAnEndIsWhatTheGuestDid has containers whose jobs end them. The
+// last makes its first process the one that the kernel kills when memory runs out.
+func TestTheReasonOfAnEndIsWhatTheGuestDid(t *testing.T) {
+	if lacking := process.CheckGroups(); lacking.Level != doctor.OK {
+		t.Skip(lacking)
 	}
-	require.ErrorIs(t, w.Err(), guest.ErrGone)
+	p, recipe := newPool(t, btrfsDir, "ends")
+	for i, test := range []struct{ job, reason string }{
+		{"sudo poweroff -f", "the guest powered itself off"},
+		{"sudo reboot -f", "the guest rebooted"},
+		{"sudo sh -c 'echo 1000 >/proc/1/oom_score_adj; head -c 400M /dev/zero | tail'",
+			"out of its memory limit of 256 MiB"},
+	} {
+		w := p.start(t, recipe, strings.Repeat(string(rune('a'+i)), 8))
+		_, _ = w.Run(test.job) // the connection may end first
+		select {
+		case <-w.Done():
+		case <-time.After(patience):
+			require.Fail(t, "still there", test.job)
+		}
+		require.ErrorIs(t, w.Err(), guest.ErrGone)
+		require.ErrorIs(t, w.Err(), guest.ErrFault)
+		require.ErrorContains(t, w.Err(), test.reason)
+	}
 }
 
 func TestContainerThatCannotStartSaysWhy(t *testing.T) {
@@ -155,6 +175,7 @@ func TestContainerThatCannotStartSaysWhy(t *testing.T) {
 	passwd := filepath.Join(stateDir, "empty", "root/etc/passwd")
 	require.NoError(t, os.WriteFile(passwd, []byte("mayfly:x:1:1::/home/mayfly:/bin/sh\n"), 0o644))
 	empty := image.Golden{Dir: filepath.Join(stateDir, "empty"), Manifest: image.Manifest{Recipe: recipe}}
+	require.NoError(t, makeDisk(t.Context(), empty))
 	id := "broken-aaaaaaaa"
 	dir := filepath.Join(p.dir, "workers", id)
 	require.NoError(t, os.Mkdir(dir, 0o700))

@@ -1,6 +1,6 @@
 // Package nspawn runs workers as containers of systemd-nspawn on Linux. Each has
 // a root file system that shares what is not written with the golden image's, a
-// control group, a network namespace and, where the host allows it, a user
+// disk of its own for what it writes, a control group, a network namespace and, where the host allows it, a user
 // namespace. The kernel is the host's.
 //
 // The package owns the containers' processes, control groups and files; leases,

@@ -70,6 +70,9 @@ func identityFiles(id guest.Identity, user account) []tree.File {
 	return files
 }
 
+// ids is how many users and groups a container has.
+const ids = 1 << 16
+
 // account is a line of passwd(5).
 type account struct {
 	uid, gid int
@@ -90,6 +93,10 @@ func lookUp(passwd, name string) (account, error) {
 		gid, err2 := strconv.Atoi(fields[3])
 		if err := errors.Join(err, err2); err != nil {
 			return account{}, fmt.Errorf("the image's /etc/passwd has a malformed line for %s: %w", name, err)
+		}
+		if uint(uid) >= ids || uint(gid) >= ids {
+			return account{}, fmt.Errorf("the image's account %s has the ids %d:%d, and a container has 0 to %d",
+				name, uid, gid, ids-1)
 		}
 		if !path.IsAbs(fields[5]) || path.Clean(fields[5]) == "/" {
 			return account{}, fmt.Errorf("the image's account %s has no home directory, but %q", name, fields[5])

@@ -9,12 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
@@ -32,6 +31,10 @@ type machine struct {
 	console string
 	address netip.AddrPort
 	process *process.Process
+	// closed is closed when the supervisor has ended; end is the reason. A
+	// container of an earlier process has neither.
+	closed chan struct{}
+	end    error
 }
 
 var _ backend.Machine = (*machine)(nil)
@@ -44,21 +47,28 @@ func (m *machine) How() string             { return backend.Clone }
 var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 func (m *machine) Done() <-chan struct{} {
-	if m.process == nil {
+	switch {
+	case m.process == nil:
 		return ended
+	case m.closed == nil:
+		return m.process.Done()
 	}
-	return m.process.Done()
+	return m.closed
 }
 
 func (m *machine) Err() error {
-	if m.process == nil {
-		return fmt.Errorf("%w: its supervisor has ended", guest.ErrGone)
-	}
-	err := m.process.Err()
-	if err == nil {
+	select {
+	case <-m.Done():
+	default:
 		return nil
 	}
-	return fmt.Errorf("%w: systemd-nspawn %w%s", guest.ErrGone, err, bootlog.LastLine(m.console))
+	switch {
+	case m.process == nil:
+		return fmt.Errorf("%w: its supervisor has ended", guest.ErrGone)
+	case m.closed == nil:
+		return fmt.Errorf("%w: systemd-nspawn %w", guest.ErrGone, m.process.Err())
+	}
+	return m.end
 }
 
 // container is what is started.
@@ -66,7 +76,7 @@ type container struct {
 	id, namespace string
 	size          backend.Size
 	form          string
-	mount         mount
+	mounts        []mount
 	console       string
 	// command and input are for a container that is not booted.
 	command []string
@@ -80,36 +90,30 @@ func (b *Backend) launch(c container) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	hierarchies, err := cgroup.Hierarchies()
-	if err != nil {
-		return nil, err
+	limits := cgroup.Limits{Memory: c.size.Memory, CPUs: c.size.CPUs, PIDs: mostProcesses}
+	spec := commandSpec{
+		Version: version, Mounts: c.mounts, Name: c.id, Memory: c.size.Memory, Form: c.form, Command: c.command,
 	}
-	spec := commandSpec{Version: version, Mount: c.mount, Name: c.id, Form: c.form, Command: c.command}
 	if !process.Systemd() {
-		limits := cgroup.Limits{Memory: c.size.Memory, CPUs: c.size.CPUs, PIDs: mostProcesses}
-		if spec.Join, err = b.group(hierarchies, c.id).Make(limits); err != nil {
+		entries, err := b.units.Make(c.id, limits)
+		if err != nil {
 			return nil, err
+		}
+		for _, entry := range entries {
+			spec.Join = append(spec.Join, entry.Processes())
 		}
 	}
 	command := process.Command{
 		Path: "unshare", Arguments: spec.arguments(), Namespace: c.namespace, Input: c.input, Output: c.console,
 	}
-	child, err := process.Start(process.InScope(command, b.unit(c.id), properties(c.size)...))
+	child, err := process.Start(process.InScope(command, b.units.Name(c.id), append(limits.Properties(), "Delegate=yes")...))
 	if err != nil {
 		return nil, err
 	}
 	go bootlog.Bound(child.Done(), c.console)
-	return &machine{id: c.id, console: c.console, process: child}, nil
-}
-
-// properties are the limits as properties of a systemd unit.
-func properties(size backend.Size) []string {
-	return []string{
-		"Delegate=yes",
-		"MemoryMax=" + strconv.FormatInt(size.Memory, 10), "MemorySwapMax=0",
-		"CPUQuota=" + strconv.Itoa(size.CPUs*100) + "%",
-		"TasksMax=" + strconv.Itoa(mostProcesses),
-	}
+	m := &machine{id: c.id, console: c.console, process: child, closed: make(chan struct{})}
+	go m.watch(b.units, c.size.Memory)
+	return m, nil
 }
 
 // The wait for SSH tries anew after dialTimeout: a packet that is sent before the

@@ -11,9 +11,6 @@ import (
 	"sync"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -41,7 +38,8 @@ type Backend struct {
 	options Options
 	version func() (int, error)
 	// tag finds our supervisors, and the shells that become one, by --directory.
-	tag process.Tag
+	tag   process.Tag
+	units process.Units
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -57,6 +55,7 @@ func New(options Options) *Backend {
 	return &Backend{
 		options: options, version: sync.OnceValues(nspawnVersion),
 		tag:      process.Tag{Option: directoryOption, WorkersDir: options.WorkersDir, Suffix: "/" + rootDir},
+		units:    process.Units{WorkersDir: options.WorkersDir},
 		machines: map[string]*machine{},
 	}
 }
@@ -70,22 +69,21 @@ func Form(privateUsers bool) string {
 	return image.Tree
 }
 
-// Start makes a copy of the golden tree, writes the worker's identity into it
-// and boots it.
+// Start makes a copy of the golden tree that has the worker's identity, and boots
+// it.
 func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("starting the container of %s: %w", spec.ID, err)
 	}
-	root, err := cloneTree(golden, spec.Dir)
-	if err != nil {
+	if err := cloneTree(ctx, golden, spec.Dir); err != nil {
 		return nil, fmt.Errorf("cloning the golden tree for %s: %w", spec.ID, err)
 	}
-	if err := writeIdentity(root.writable, golden, spec.Identity); err != nil {
+	if err := writeIdentity(filepath.Join(spec.Dir, identityDir), golden, spec.Identity); err != nil {
 		return nil, fmt.Errorf("giving %s its identity: %w", spec.ID, err)
 	}
 	m, err := b.launch(container{
 		id: spec.ID, namespace: spec.Lease.Namespace, size: spec.Size, form: golden.Recipe.Form,
-		mount: root.mount, console: b.ConsolePath(spec.Dir),
+		mounts: mounts(golden, spec.Dir), console: b.ConsolePath(spec.Dir),
 	})
 	if err != nil {
 		return nil, err
@@ -95,7 +93,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	b.machines[m.id] = m
 	b.mu.Unlock()
 	if err := m.awaitSSH(ctx); err != nil {
-		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(b.ConsolePath(spec.Dir)))
+		return nil, quoteConsole(err, b.ConsolePath(spec.Dir))
 	}
 	return m, nil
 }
@@ -107,7 +105,7 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := b.groups()
+	groups, err := b.units.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -125,9 +123,8 @@ func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 	return machines, nil
 }
 
-// Destroy ends the worker's container, whoever started it, and removes its
-// control group and its copy of the golden tree. Its mounts and its network
-// link end with its namespaces.
+// Destroy ends the worker's container, whoever started it, and removes its control
+// group. Its mounts, its loop device and its network link end with its namespaces.
 func (b *Backend) Destroy(ctx context.Context, id string) error {
 	b.mu.Lock()
 	known := b.machines[id]
@@ -137,36 +134,34 @@ func (b *Backend) Destroy(ctx context.Context, id string) error {
 		return nil
 	}
 	// The supervisor is killed first: after its end nothing enters the group.
-	var err error
-	if known != nil {
-		err = known.process.Kill(ctx)
-	} else {
-		err = b.tag.Kill(ctx, id)
-	}
+	supervisors, err := b.supervisors(known, id)
 	if err != nil {
 		return err
 	}
-	if err := b.endGroup(ctx, id); err != nil {
+	dir := filepath.Dir(b.directory(id))
+	for _, supervisor := range supervisors {
+		_ = dropWrites(supervisor, dir) // it has ended, or has not mounted the disk: nothing to save time with
+		if err := supervisor.Kill(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.units.End(ctx, id); err != nil {
 		return err
 	}
-	return tree.Remove(b.directory(id))
+	return awaitDetached(ctx, filepath.Join(dir, diskFile))
 }
 
-// endGroup ends what is left in the worker's control group, and the group.
-func (b *Backend) endGroup(ctx context.Context, id string) error {
-	hierarchies, err := cgroup.Hierarchies()
-	if err != nil {
-		return err
+// supervisors are the processes that lead to a worker's container: that of a machine
+// that we know, or those that are found.
+func (b *Backend) supervisors(known *machine, id string) (all []*process.Process, err error) {
+	if known != nil {
+		return []*process.Process{known.process}, nil
 	}
-	group := b.group(hierarchies, id)
-	if process.Systemd() {
-		return group.EndScope(ctx)
+	found, err := b.tag.Find(id)
+	for _, one := range found {
+		all = append(all, one.Process)
 	}
-	if err := group.End(ctx); err != nil {
-		return err
-	}
-	cgroup.RemoveSlice(hierarchies, process.Slice)
-	return nil
+	return all, err
 }
 
 // ConsolePath is the boot log of a worker.

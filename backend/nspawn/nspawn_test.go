@@ -15,11 +15,11 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for name, fs := range fileSystems {
+	for name, dir := range fileSystems {
 		t.Run(name, func(t *testing.T) {
 			backendtest.Run(t, func(t *testing.T) backendtest.Harness {
-				h := harness(t, fs.dir, "conform")
-				h.Other = func(t *testing.T) backendtest.Harness { return harness(t, fs.dir, "other") }
+				h := harness(t, dir, "conform")
+				h.Other = func(t *testing.T) backendtest.Harness { return harness(t, dir, "other") }
 				return h
 			})
 		})

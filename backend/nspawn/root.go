@@ -3,64 +3,91 @@
 package nspawn
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 )
 
-// Parts of an overlay, in the worker's directory.
+// Parts of a worker's directory, besides its root.
 const (
-	upperDir = "upper"
+	// diskFile holds the file system that takes what the worker writes, and
+	// diskDir is where that is mounted.
+	diskFile = "disk"
+	diskDir  = "upper"
+	// identityDir holds the files of the worker's identity.
+	identityDir = "identity"
+)
+
+// Directories of an overlay, in the file system of diskFile.
+const (
+	layerDir = "layer"
 	workDir  = "work"
 )
 
-// root is a worker's copy of the golden tree.
-type root struct {
-	// writable is where files are written to before the container starts.
-	writable string
-	// mount is the mount that makes the copy whole; the supervisor makes it.
-	mount mount
+// makeDisk makes the golden disk of a tree: an empty file system of the recipe's
+// size, in a sparse file that is copied for each worker. The root of the upper
+// layer is the root of the container, and so has its owner and mode.
+func makeDisk(ctx context.Context, golden image.Golden) error {
+	var root unix.Stat_t
+	if err := unix.Stat(golden.Tree(), &root); err != nil {
+		return fmt.Errorf("asking for the owner of the golden tree: %w", err)
+	}
+	content, err := os.MkdirTemp(golden.Dir, ".disk-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(content)
+	layer, work := filepath.Join(content, layerDir), filepath.Join(content, workDir)
+	err = errors.Join(
+		os.Mkdir(layer, 0o700), os.Mkdir(work, 0o700),
+		os.Chown(layer, int(root.Uid), int(root.Gid)), unix.Chmod(layer, root.Mode&0o7777))
+	if err != nil {
+		return err
+	}
+	return disk.Scratch(ctx, content, golden.Disk(), golden.Recipe.Disk)
+}
+
+// cloneTree makes what a worker's root is mounted from in its directory: a disk of
+// its own, which takes what it writes, and a layer for its identity, over the golden
+// tree.
+func cloneTree(ctx context.Context, golden image.Golden, dir string) error {
+	for _, name := range []string{rootDir, diskDir, identityDir} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			return err
+		}
+	}
+	return disk.SparseCopy(ctx, golden.Disk(), filepath.Join(dir, diskFile))
+}
+
+// mounts make a worker's root of what cloneTree has made.
+func mounts(golden image.Golden, dir string) []mount {
+	at := filepath.Join(dir, diskDir)
+	lower := []string{filepath.Join(dir, identityDir), golden.Tree()}
+	return []mount{
+		{"ext4", disk.ScratchOptions, filepath.Join(dir, diskFile), at},
+		overlay(lower, filepath.Join(at, layerDir), filepath.Join(at, workDir), filepath.Join(dir, rootDir)),
+	}
 }
 
 // mount is the arguments of mount(8).
 type mount struct{ kind, options, source, target string }
 
-// cloneTree makes a copy in a worker's directory: a snapshot where the golden
-// tree is a btrfs subvolume on the same file system, elsewhere an overlay.
-func cloneTree(golden image.Golden, dir string) (root, error) {
-	at := filepath.Join(dir, rootDir)
-	if tree.IsSubvolume(golden.Tree()) {
-		err := tree.Snapshot(golden.Tree(), at)
-		onAnotherFileSystem := errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ENOTTY)
-		if !onAnotherFileSystem {
-			return root{at, bind(at, at)}, err
-		}
+// overlay is the mount of an overlay; of its lower layers the first lies uppermost.
+// A colon would end the path of a layer, so it is escaped.
+func overlay(lower []string, upper, work, at string) mount {
+	var escaped []string
+	for _, layer := range lower {
+		escaped = append(escaped, strings.ReplaceAll(layer, ":", `\:`))
 	}
-	upper, work := filepath.Join(dir, upperDir), filepath.Join(dir, workDir)
-	var owner unix.Stat_t
-	err := errors.Join(
-		unix.Stat(golden.Tree(), &owner),
-		os.Mkdir(at, 0o755), os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755))
-	if err != nil {
-		return root{}, err
-	}
-	// The root of the upper layer is the root of the container.
-	if err := os.Chown(upper, int(owner.Uid), int(owner.Gid)); err != nil {
-		return root{}, err
-	}
-	return root{upper, overlay(golden.Tree(), upper, work, at)}, nil
-}
-
-// overlay is the mount of an overlay. A colon would end the path of the lower
-// layer, so it is escaped.
-func overlay(lower, upper, work, at string) mount {
-	options := "lowerdir=" + strings.ReplaceAll(lower, ":", `\:`) + ",upperdir=" + upper + ",workdir=" + work
+	options := "lowerdir=" + strings.Join(escaped, ":") + ",upperdir=" + upper + ",workdir=" + work
 	return mount{"overlay", options, "overlay", at}
 }
 

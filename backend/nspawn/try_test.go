@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
@@ -20,9 +20,9 @@ import (
 // runner would, and leaves nothing. The times are shown, and held to nothing:
 // hosts differ.
 func TestTryRunsFiveJobs(t *testing.T) {
-	for name, fs := range fileSystems {
+	for name, dir := range fileSystems {
 		t.Run(name, func(t *testing.T) {
-			p, recipe := newPool(t, fs.dir, "shared")
+			p, recipe := newPool(t, dir, "shared")
 			s, err := share()
 			require.NoError(t, err)
 			command := exec.CommandContext(t.Context(), s.binary, "try", "--json", "--jobs", "5",

@@ -53,7 +53,7 @@ func btrfsDir() string { return filepath.Join(stateDir, "btrfs") }
 func memoryDir() string { return filepath.Join(stateDir, "memory") }
 
 // needed are the programs that containers take here.
-var needed = []string{"systemd-nspawn", "mmdebstrap", "unshare", "mount", "mkfs.btrfs", "go"}
+var needed = []string{"systemd-nspawn", "mmdebstrap", "unshare", "mount", "mkfs.ext4", "mkfs.btrfs", "go"}
 
 // shared is what the first test makes for all.
 type shared struct {
@@ -64,7 +64,7 @@ type shared struct {
 }
 
 // share makes a btrfs file system in a file, has the program build the golden
-// image there as a subvolume, and copies it to the other file system: making
+// image there, and copies it to the other file system: making
 // the same root file system from packages twice would take a minute.
 var share = sync.OnceValues(func() (s shared, err error) {
 	s.binary, s.config = filepath.Join(stateDir, program), filepath.Join(stateDir, "config.toml")
@@ -95,6 +95,9 @@ var share = sync.OnceValues(func() (s shared, err error) {
 	s.recipe.Agent, s.recipe.CPUs, s.recipe.Memory = s.binary, 2, 1<<30
 	return s, run("sh", "-ec", fmt.Sprintf("mkdir %[1]s/images && cp -a %[2]s %[1]s/images/", ext4Dir(), golden.Dir))
 })
+
+// steps are those of the image that the tests share.
+var steps = []string{"echo 'a: b' > /etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"}
 
 const runnerConfig = `
 [[runners]]
@@ -129,7 +132,7 @@ type pool struct {
 
 func world(state, name string) (*pool, error) {
 	dir := filepath.Join(state, "pools", name)
-	if err := os.MkdirAll(filepath.Join(dir, "workers"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "workers"), 0o700); err != nil {
 		return nil, err
 	}
 	net, err := island.New(island.Options{
@@ -165,14 +168,8 @@ func newPool(t testing.TB, state func() string, name string) (*pool, image.Recip
 	return p, s.recipe
 }
 
-// fileSystems are those that containers behave differently on.
-var fileSystems = map[string]struct {
-	dir       func() string
-	subvolume bool
-}{
-	"overlay": {ext4Dir, false},
-	"btrfs":   {btrfsDir, true},
-}
+// fileSystems are those that state directories are tried on.
+var fileSystems = map[string]func() string{"ext4": ext4Dir, "btrfs": btrfsDir}
 
 // harness is for the conformance suite.
 func harness(t *testing.T, state func() string, name string) backendtest.Harness {

@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 )
 
 // Identity tells one process from every other, before and after a reboot: a
@@ -78,8 +80,9 @@ func startTime(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[start], 10, 64)
 }
 
-// Find returns the processes of our own user whose arguments match, with those
-// arguments. Others do not count: anybody may give a process any arguments.
+// Find returns the processes of our own user, and of the users that machines have,
+// whose arguments match, with those arguments. Others do not count: anybody may
+// give a process any arguments.
 func Find(match func(arguments []string) bool) (map[Identity][]string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -118,7 +121,7 @@ func look(pid int) (id Identity, arguments []string, err error) {
 	if err != nil {
 		return id, nil, gone(err)
 	}
-	if len(text) == 0 || int(owner.Uid) != os.Geteuid() {
+	if len(text) == 0 || int(owner.Uid) != os.Geteuid() && !user.Ours(int(owner.Uid)) {
 		return id, nil, nil
 	}
 	return id, strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil

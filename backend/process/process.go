@@ -28,6 +28,9 @@ type Command struct {
 	Input *os.File
 	// Output is the path of a file that takes what the program prints.
 	Output string
+	// Confinement, if any, is all that the program has. Without one it may do what
+	// we may.
+	Confinement *Confinement
 }
 
 // Process is a process that is ours: a child, or one that an earlier plugin
@@ -60,7 +63,12 @@ func Start(c Command) (*Process, error) {
 		cmd.Stdin = c.Input
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := startIn(c.Namespace, cmd); err != nil {
+	if c.Confinement != nil {
+		err = startConfined(c, cmd)
+	} else {
+		err = startIn(c.Namespace, cmd)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
 	}
 	p := &Process{signal: cmd.Process.Signal, done: make(chan struct{})}

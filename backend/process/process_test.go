@@ -203,7 +203,7 @@ func TestFindAsksAboutNoThreadOfTheKernel(t *testing.T) {
 func TestScopeHasItsProperties(t *testing.T) {
 	got := scoped(Command{Path: "/bin/true"}, "systemd-run", "mayfly-x", "MemoryMax=1", "Delegate=yes")
 	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x",
-		"--description=a machine of Mayfly", "--property=MemoryMax=1", "--property=Delegate=yes",
+		"--description=" + description, "--property=MemoryMax=1", "--property=Delegate=yes",
 		"--", "/bin/true"}, got.Arguments)
 }
 
@@ -227,7 +227,7 @@ func TestScopeKeepsTheCommand(t *testing.T) {
 	got := scoped(c, "/usr/bin/systemd-run", "mayfly-x")
 	require.Equal(t, "/usr/bin/systemd-run", got.Path)
 	require.Equal(t, []string{"--scope", "--quiet", "--collect", "--slice=mayfly.slice", "--unit=mayfly-x",
-		"--description=a machine of Mayfly", "--",
+		"--description=" + description, "--",
 		"/usr/bin/qemu", "-name", "x"}, got.Arguments)
 	require.Equal(t, c.Namespace, got.Namespace)
 	require.Equal(t, c.Output, got.Output)

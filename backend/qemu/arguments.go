@@ -25,8 +25,9 @@ const networkName = "net"
 // arguments is QEMU's command line. Workers live for one job, so their disks
 // need not survive a crash of the host: nothing is flushed. On a full host disk
 // the guest is told of the error; QEMU would rather stop it, and its job would
-// hang.
-func arguments(tag string, s vmm.Spec) []string {
+// hang. readOnly says that memory is mapped privately from a file that QEMU need
+// not be able to write to.
+func arguments(tag string, s vmm.Spec, readOnly bool) []string {
 	args := []string{
 		"-name", tag,
 		"-nodefaults", "-no-user-config", "-display", "none",
@@ -50,8 +51,12 @@ func arguments(tag string, s vmm.Spec) []string {
 	}
 	switch s.MemoryUse {
 	case vmm.Written, vmm.Forked:
-		args = append(args, "-object", fmt.Sprintf("memory-backend-file,id=memory,size=%d,mem-path=%s,share=%s",
-			s.Memory, escape(s.MemoryFile), s.MemoryUse))
+		backend := fmt.Sprintf("memory-backend-file,id=memory,size=%d,mem-path=%s,share=%s",
+			s.Memory, escape(s.MemoryFile), s.MemoryUse)
+		if readOnly && s.MemoryUse == vmm.Forked {
+			backend += ",readonly=on,rom=off"
+		}
+		args = append(args, "-object", backend)
 	case vmm.Unforked: // by the same name, so that what the fork saved fits
 		args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=memory,size=%d", s.Memory))
 	}

@@ -45,11 +45,12 @@ func TestArguments(t *testing.T) {
 	resumed := fork
 	resumed.MemoryUse, resumed.MemoryFile = vmm.Unforked, ""
 	for name, spec := range map[string]vmm.Spec{
-		"template": template, "fork": fork, "resumed-fork": resumed,
+		"fork-readonly": fork,
+		"template":      template, "fork": fork, "resumed-fork": resumed,
 		"kvm-reflink": worker(), "tcg-overlay": emulated, "prebuild": prebuild, "prebuild-firmware": firmware,
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name+".txt", onePerLine(arguments(tag, spec)))
+			golden(t, name+".txt", onePerLine(arguments(tag, spec, name == "fork-readonly")))
 		})
 	}
 }

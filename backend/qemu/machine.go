@@ -14,6 +14,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 )
 
 // Names of QEMU's own files, in a machine's directory.
@@ -23,8 +24,13 @@ const (
 	qmpSocket   = "qmp.sock"
 )
 
-// orderlyEnd is what QEMU says of a guest that powered itself off.
-const orderlyEnd = "SHUTDOWN (guest-shutdown)"
+// ends are QEMU's reasons of a SHUTDOWN that the guest has caused. With
+// -no-reboot a reset is one too.
+var ends = map[string]string{
+	"guest-shutdown": vmm.PoweredOff,
+	"guest-reset":    vmm.Rebooted,
+	"guest-panic":    vmm.Panicked,
+}
 
 // machine is a QEMU process.
 type machine struct {
@@ -36,6 +42,11 @@ type machine struct {
 	qmp      *qmp.Client
 	agent    net.Conn
 	migrated chan string
+	// diskErrors gets the first failed write to the disk.
+	diskErrors chan error
+	// heard is closed when the last event was read; whoever watches the machine asks
+	// for it at any time.
+	heard atomic.Pointer[<-chan struct{}]
 	// lastWords is what QMP said last about the end of the machine.
 	lastWords atomic.Pointer[string]
 }
@@ -43,6 +54,8 @@ type machine struct {
 var (
 	_ vmm.Monitor = (*machine)(nil)
 	_ vmm.Cable   = (*machine)(nil)
+
+	_ vmm.DiskReporter = (*machine)(nil)
 )
 
 // Launch starts QEMU with the sockets that it inherits.
@@ -60,14 +73,18 @@ func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
 		}
 		files = append(files, file)
 	}
+	readOnly := d.versions.of(d.binary()).mapsReadOnly()
 	child, err := place.Start(process.Command{
-		Path: d.binary(), Arguments: arguments(place.Tag, spec),
+		Path: d.binary(), Arguments: arguments(place.Tag, spec, readOnly),
 		Files: files, Output: filepath.Join(place.Dir, outputFile),
-	})
+	}, spec, spec.Files(place.Dir, readOnly))
 	if err != nil {
 		return nil, err
 	}
-	return &machine{dir: place.Dir, spec: spec, process: child, migrated: make(chan string, 1)}, nil
+	return &machine{
+		dir: place.Dir, spec: spec, process: child,
+		migrated: make(chan string, 1), diskErrors: make(chan error, 1),
+	}, nil
 }
 
 // Process is QEMU.
@@ -91,7 +108,9 @@ func (m *machine) reach(ctx context.Context) error {
 		_ = conn.Close()
 		return err
 	}
+	heard := client.Closed()
 	m.qmp = client
+	m.heard.Store(&heard)
 	agent, err := dial(ctx, filepath.Join(m.dir, agentSocket))
 	go func() {
 		<-client.Closed()
@@ -116,16 +135,51 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 // note keeps the events that explain an end.
 func (m *machine) note(event qmp.Event) {
 	switch event.Name {
-	case "SHUTDOWN", "GUEST_PANICKED", "RESET", "BLOCK_IO_ERROR":
-		words := event.Name
-		var data struct{ Reason string }
-		if json.Unmarshal(event.Data, &data) == nil && data.Reason != "" {
-			words += " (" + data.Reason + ")"
-		}
+	case "SHUTDOWN", "GUEST_PANICKED", "BLOCK_IO_ERROR":
+		words := explain(event)
 		m.lastWords.Store(&words)
+		if event.Name == "BLOCK_IO_ERROR" {
+			m.noteDiskError(event)
+		}
 	case "MIGRATION":
 		m.noteMigration(event)
 	}
+}
+
+// DiskErrors gets the first failed write to the disk.
+func (m *machine) DiskErrors() <-chan error { return m.diskErrors }
+
+// noteDiskError tells of a write that failed. What QEMU cannot read is a fault of the
+// disk, and of no interest here.
+func (m *machine) noteDiskError(event qmp.Event) {
+	var data struct{ Operation, Reason string }
+	if json.Unmarshal(event.Data, &data) != nil || data.Operation != "write" {
+		return
+	}
+	err := fmt.Errorf("writing to %s: %s", m.spec.Disk, data.Reason)
+	// The field nospace is set for machines only that QEMU stops then.
+	if full := diskspace.Heard(data.Reason); full != nil {
+		err = fmt.Errorf("writing to %s: %w", m.spec.Disk, full)
+	}
+	select {
+	case m.diskErrors <- err:
+	default: // the first is enough
+	}
+}
+
+// explain says what an event means; one that no guest causes keeps its name.
+func explain(event qmp.Event) string {
+	var data struct{ Reason string }
+	_ = json.Unmarshal(event.Data, &data) // without a reason the name is all there is
+	switch words, known := ends[data.Reason]; {
+	case event.Name == "GUEST_PANICKED":
+		return vmm.Panicked
+	case event.Name == "SHUTDOWN" && known:
+		return words
+	case data.Reason != "":
+		return event.Name + " (" + data.Reason + ")"
+	}
+	return event.Name
 }
 
 // End is the last event that explains an end.
@@ -134,16 +188,16 @@ func (m *machine) End() (words string, poweredOff bool) {
 	if said == nil {
 		return "", false
 	}
-	return *said, *said == orderlyEnd
+	return *said, *said == vmm.PoweredOff
 }
 
 // Heard is closed when the last event was read. A machine that was not reached
 // says nothing.
 func (m *machine) Heard() <-chan struct{} {
-	if m.qmp == nil {
-		nothing := make(chan struct{})
-		close(nothing)
-		return nothing
+	if heard := m.heard.Load(); heard != nil {
+		return *heard
 	}
-	return m.qmp.Closed()
+	nothing := make(chan struct{})
+	close(nothing)
+	return nothing
 }

@@ -29,6 +29,9 @@ import (
 // stateDir is what the tests share. It is new for each run.
 var stateDir string
 
+// subnet holds the workers of all tests.
+var subnet = netip.MustParsePrefix("10.210.0.0/16")
+
 func imagesDir() string    { return filepath.Join(stateDir, "images") }
 func templatesDir() string { return filepath.Join(stateDir, "templates") }
 
@@ -77,10 +80,10 @@ func newWorld(t testing.TB, pool string) world {
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	net, err := island.New(island.Options{
 		PoolDir: dir, Pool: pool, AddressDir: filepath.Join(stateDir, "addresses"),
-		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Log: slog.New(slog.DiscardHandler),
+		Subnet: subnet, Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	w := world{driver: &recorder{launched: map[string]*machine{}}, dir: dir, network: net, options: vmm.Options{
+	w := world{driver: &recorder{Driver: New(""), launched: map[string]*machine{}}, dir: dir, network: net, options: vmm.Options{
 		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
 		// One template serves all tests: each takes a boot.
 		Fork: true, ShareMemory: true, TemplatesDir: templatesDir(),

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu/qmp"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 )
 
 // QMP's commands for migrations.
@@ -24,6 +27,9 @@ const (
 // that goes is for migrations over a network.
 func (m *machine) Save(ctx context.Context) error {
 	state, err := os.OpenFile(m.spec.State, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if diskspace.IsFull(err) {
+		return fmt.Errorf("%w: %w", backend.ErrRunsOn, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -32,10 +38,25 @@ func (m *machine) Save(ctx context.Context) error {
 	if err := m.qmp.Execute(ctx, "migrate-set-parameters", unlimited, nil); err != nil {
 		return err
 	}
-	if err := m.migrate(ctx, migrateOut, state); err != nil {
+	err = m.migrate(ctx, migrateOut, state)
+	if err == nil {
+		err = state.Sync() // some file systems find out only now that there is no room
+	}
+	if err = diskspace.Suspect(filepath.Dir(m.spec.State), err); diskspace.IsFull(err) {
+		return m.runOn(ctx, err)
+	}
+	if err != nil {
 		return err
 	}
 	return m.quit(ctx)
+}
+
+// runOn has a machine run again that could not be saved for want of room.
+func (m *machine) runOn(ctx context.Context, reason error) error {
+	if err := errors.Join(os.Remove(m.spec.State), m.Continue(ctx)); err != nil {
+		return errors.Join(reason, err)
+	}
+	return fmt.Errorf("%w: %w", backend.ErrRunsOn, reason)
 }
 
 // quit ends QEMU in order, so that its disk is whole. Its end may be known
@@ -98,12 +119,26 @@ func (m *machine) migrate(ctx context.Context, command string, state *os.File) e
 	select {
 	case status := <-m.migrated:
 		if status != "completed" {
-			return fmt.Errorf("QMP %s: %s", command, status)
+			return m.whyNotMigrated(ctx, command, status)
 		}
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("QMP %s: %w", command, context.Cause(ctx))
 	}
+}
+
+// whyNotMigrated asks QEMU for the reason, which the event does not tell.
+func (m *machine) whyNotMigrated(ctx context.Context, command, status string) error {
+	var answer struct {
+		Reason string `json:"error-desc"`
+	}
+	if m.qmp.Execute(ctx, "query-migrate", nil, &answer) != nil || answer.Reason == "" {
+		return fmt.Errorf("QMP %s: %s", command, status)
+	}
+	if full := diskspace.Heard(answer.Reason); full != nil {
+		return fmt.Errorf("QMP %s: %s: %w", command, status, full)
+	}
+	return fmt.Errorf("QMP %s: %s: %s", command, status, answer.Reason)
 }
 
 // noteMigration tells migrate about the end of a migration.

@@ -43,7 +43,7 @@ func TestQuitTellsHowQEMUEnded(t *testing.T) {
 func silentQMP(t *testing.T) *qmp.Client {
 	ours, theirs := net.Pipe()
 	go func() {
-		_, _ = io.WriteString(theirs, `{"QMP":{}}`)
+		_, _ = io.WriteString(theirs, `{"QMP":{}}`+"\n")
 		line := make([]byte, 1<<10)
 		_, _ = theirs.Read(line)
 		_, _ = io.WriteString(theirs, `{"return":{},"id":1}`)

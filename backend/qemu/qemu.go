@@ -16,13 +16,17 @@ import (
 
 // Driver runs machines with QEMU.
 type Driver struct {
-	// Binary is QEMU's; empty means the one for this host's processor.
-	Binary string
+	configured string
+	versions   *versions
 }
 
 var _ vmm.Driver = Driver{}
 
-func (d Driver) binary() string { return cmp.Or(d.Binary, binaryName()) }
+// New returns the driver that runs a binary; empty means the one for this host's
+// processor.
+func New(binary string) Driver { return Driver{configured: binary, versions: &versions{}} }
+
+func (d Driver) binary() string { return cmp.Or(d.configured, binaryName()) }
 
 // Traits are QEMU's: machines run by emulation as well, and a saved machine's
 // disk may be an overlay.

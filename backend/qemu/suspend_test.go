@@ -124,7 +124,7 @@ func TestSuspendedClone(t *testing.T) {
 }
 
 func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
-	b := vmm.New(Driver{Binary: "true"}, vmm.Options{Pool: "p", WorkersDir: t.TempDir()})
+	b := vmm.New(New("true"), vmm.Options{Pool: "p", WorkersDir: t.TempDir()})
 	dir := t.TempDir()
 	require.ErrorContains(t, b.Resumable(dir), "nothing was saved")
 	file := filepath.Join(dir, "suspended.json")

@@ -81,8 +81,20 @@ func (m *machine) run(ctx context.Context, channel ssh.Channel, args []string) {
 	channel.SendRequest("exit-status", false, ssh.Marshal(status))
 }
 
+// leashed is a script that becomes the shell with its arguments. Beside it waits
+// another process of its group, which kills them all when descriptor 3 ends: with
+// this process, however that ends.
+const leashed = `(read -r _ <&3; kill -9 0) >/dev/null 2>&1 & exec 3<&-; exec sh "$@"`
+
 func (m *machine) shell(ctx context.Context, channel ssh.Channel, args []string) uint32 {
-	shell := exec.CommandContext(ctx, "sh", args...)
+	leash, ours, err := os.Pipe()
+	if err != nil {
+		return statusUnknown
+	}
+	defer ours.Close()
+	defer leash.Close()
+	shell := exec.CommandContext(ctx, "sh", append([]string{"-c", leashed, "sh"}, args...)...)
+	shell.ExtraFiles = []*os.File{leash} // descriptor 3
 	shell.Dir = m.dir
 	shell.Env = []string{"HOME=" + m.dir, "USER=" + m.user, "LOGNAME=" + m.user, "PATH=" + os.Getenv("PATH")}
 	shell.Stdout, shell.Stderr = channel, channel.Stderr()

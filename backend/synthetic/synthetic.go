@@ -7,8 +7,8 @@
 // of this process, in the worker's directory, and killed with the worker. Never
 // give it a job that you would not run yourself.
 //
-// Its machines end with the process, so there are no orphans to find, and
-// network, image and guest agent are not used.
+// Its machines and their jobs end with the process, so there are no orphans to
+// find, and network, image and guest agent are not used.
 package synthetic
 
 import (
@@ -30,6 +30,8 @@ type Options struct {
 	// FailStart, when it is set, is asked at each start, after the delay; the
 	// error that it returns fails the start.
 	FailStart func(id string) error
+	// Reserve has machines cost what they would if they were some.
+	Reserve bool
 }
 
 // Backend is the synthetic backend.
@@ -40,11 +42,22 @@ type Backend struct {
 	machines map[string]*machine
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var (
+	_ backend.Backend = (*Backend)(nil)
+	_ backend.Costed  = (*Backend)(nil)
+)
 
 // New makes a backend that has no machines yet.
 func New(options Options) *Backend {
 	return &Backend{options: options, machines: make(map[string]*machine)}
+}
+
+// Cost is nothing: jobs run in this process's own share of the host.
+func (b *Backend) Cost(size backend.Size) backend.Size {
+	if b.options.Reserve {
+		return size
+	}
+	return backend.Size{}
 }
 
 // Check finds nothing missing, and says what the backend does not do.

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -39,7 +38,7 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 		golden.Root = made.Root
 		progress("boot", "")
 		if root, err = b.prebuild(ctx, recipe, golden, made.Seed, progress); err != nil {
-			return "", fmt.Errorf("%w%s", err, bootlog.Tail(filepath.Join(work, buildLog)))
+			return "", quoteConsole(err, filepath.Join(work, buildLog))
 		}
 		return root, os.Remove(made.Seed)
 	}
@@ -59,7 +58,7 @@ func (b *Backend) prebuild(
 		spec := draftSpec(recipe, golden).in(at.Dir)
 		spec.Accel, spec.Seed = accel, seed
 		spec.Disk, spec.Console = golden.Disk(), filepath.Join(golden.Dir, buildLog)
-		m, err := b.launch(at, spec)
+		m, err := b.launch(ctx, at, spec)
 		if err != nil {
 			return err
 		}
@@ -70,7 +69,10 @@ func (b *Backend) prebuild(
 		if err != nil {
 			return err
 		}
-		return m.awaitPowerOff(ctx)
+		if err := m.awaitPowerOff(ctx); err != nil {
+			return err
+		}
+		return b.reclaim(ctx, at.ID, spec.Disk, spec.Console)
 	})
 	return root, err
 }

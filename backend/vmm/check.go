@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -21,7 +22,17 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 			doctor.FindProgram("mmdebstrap"),
 			doctor.FindProgram("mkfs.ext4"))
 	}
-	return append(findings, checkTUN(), b.checkAcceleration(ctx))
+	return append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(), b.checkAcceleration(ctx))
+}
+
+// checkGroups is no more than a warning here: a machine without limits is still one
+// with a size.
+func checkGroups() doctor.Finding {
+	finding := process.CheckGroups()
+	if finding.Level == doctor.Missing {
+		finding.Level = doctor.Warning
+	}
+	return finding
 }
 
 func checkTUN() doctor.Finding {

@@ -4,7 +4,9 @@ package vmm
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
@@ -41,14 +43,23 @@ type Monitor interface {
 	Agent(ctx context.Context) (net.Conn, error)
 	// Save stops the machine, saves it to Spec.State and ends the program, in
 	// such a way that the disk fits what was saved. Memory that lies in a file
-	// as Written stays there.
+	// as Written stays there. Where there was no room, it undoes what it can: an
+	// error that wraps backend.ErrRunsOn says that the machine is as it was.
 	Save(ctx context.Context) error
 	// End is what the program said about the machine's end, if anything, and
-	// whether the guest powered itself off in order.
+	// whether the guest powered itself off in order. For what a guest does to its
+	// machine there are words below.
 	End() (words string, poweredOff bool)
 	// Heard is closed when the program has ended and all that it said was read.
 	Heard() <-chan struct{}
 }
+
+// What a guest does that ends its machine, in the words of a Monitor's End.
+const (
+	PoweredOff = "the guest powered itself off"
+	Rebooted   = "the guest rebooted"
+	Panicked   = "the guest's kernel panicked"
+)
 
 // Cable is a Monitor that can keep a running machine off its network without the
 // guest's notice. Templates are saved, and forks run, cut off.
@@ -56,6 +67,13 @@ type Cable interface {
 	CutOff(ctx context.Context) error
 	// Connect undoes CutOff.
 	Connect(ctx context.Context) error
+}
+
+// DiskReporter is a Monitor that hears of writes to the machine's disk that failed
+// on the host. The guest gets an I/O error, and knows no more.
+type DiskReporter interface {
+	// DiskErrors gets the first of them.
+	DiskErrors() <-chan error
 }
 
 // PowerButton is a Monitor that can ask a guest to end in order.
@@ -101,12 +119,23 @@ type Place struct {
 	Namespace string
 	// Tag is the value of the option in Traits.Tag.
 	Tag string
+	// User is the user on the host that it runs as, and Units has its control group.
+	User  int
+	Units process.Units
 }
 
-// Start starts the program of a machine, with what the place decides.
-func (p Place) Start(c process.Command) (*process.Process, error) {
+// Start starts the program of a machine, confined to what the place decides and the
+// spec needs. The files are those of the spec, with what the driver adds.
+func (p Place) Start(c process.Command, s Spec, files Files) (*process.Process, error) {
+	if err := files.handTo(p.User); err != nil {
+		return nil, fmt.Errorf("giving the machine of %s its files: %w", p.ID, err)
+	}
 	c.Namespace = p.Namespace
-	return process.Start(process.InScope(c, "mayfly-"+p.ID))
+	c.Confinement = &process.Confinement{
+		User: p.User, Read: files.Read, Write: slices.Concat(files.Own, files.Opened), Devices: s.devices(),
+		Unit: p.Units.Name(p.ID), Limits: s.limits(),
+	}
+	return process.Start(c)
 }
 
 // MemoryUse says how a machine uses the file that its memory is in.

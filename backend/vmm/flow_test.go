@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -123,6 +124,10 @@ func TestASuspendedForkIsResumedByAnother(t *testing.T) {
 	require.ErrorContains(t, b.Resumable(spec.Dir), "nothing was saved")
 	require.NoError(t, b.Suspend(t.Context(), spec.ID))
 	<-old.Done()
+	requireVacated(t, b.again())
+	for _, path := range []string{diskFile, stateFile} {
+		require.Zero(t, owned(t, filepath.Join(spec.Dir, path)).Uid, "what is suspended is root's")
+	}
 	saved := []string{"console.log", "disk", "shell.log", "socket", "state", "suspended.json"}
 	require.Equal(t, saved, files(t, spec.Dir))
 	require.ErrorContains(t, b.Suspend(t.Context(), spec.ID), "no machine of this process")
@@ -148,9 +153,68 @@ func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
 	stopped := process.Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull}
 	child, err := process.Start(stopped)
 	require.NoError(t, err)
-	m := &machine{process: child, monitor: &playedMachine{child: child}}
+	m := &machine{process: child, monitor: &playedMachine{child: child}, ended: make(chan struct{})}
+	go m.watch()
 	require.Equal(t, context.Canceled, m.explain(context.Canceled))
 	require.NoError(t, child.Kill(t.Context()))
 	<-m.Done()
 	require.ErrorIs(t, m.explain(context.Canceled), guest.ErrGone)
+	require.NotErrorIs(t, m.Err(), guest.ErrFault, "no guest can do that")
+	require.ErrorContains(t, m.Err(), "for want of memory")
+}
+
+// TestTheReasonOfAnEndIsWhatTheGuestDid has consoles as machines leave them.
+func TestTheReasonOfAnEndIsWhatTheGuestDid(t *testing.T) {
+	const panicked = "[ 9.1] Kernel panic - not syncing: sysrq triggered crash\n"
+	for _, test := range []struct{ words, console, reason string }{
+		{PoweredOff, "", "machine is gone: the guest powered itself off"},
+		{PoweredOff, panicked, "machine is gone: the guest powered itself off\nlast lines of the console:\n  " + strings.TrimSpace(panicked)},
+		{Rebooted, "", "machine is gone: the guest rebooted"},
+		{Rebooted, panicked, "machine is gone: kernel panic: sysrq triggered crash\n"},
+		{Panicked, "", "machine is gone: the guest's kernel panicked"},
+		{Rebooted, "Oops: 0002 [#1]\n", "machine is gone: the guest rebooted, after a kernel oops: Oops: 0002 [#1]\n"},
+	} {
+		console := filepath.Join(t.TempDir(), "console.log")
+		require.NoError(t, os.WriteFile(console, []byte(test.console), 0o600))
+		err := (&machine{spec: Spec{Console: console}}).explainEnd(test.words)
+		require.ErrorIs(t, err, guest.ErrFault)
+		require.ErrorIs(t, err, guest.ErrGone)
+		require.Contains(t, err.Error()+"\n", test.reason)
+	}
+}
+
+// TestNothingIsLeftOfAMachineWhoseProcessWasKilled has a backend without memory
+// find by its control group and its user what has no process any more.
+func TestNothingIsLeftOfAMachineWhoseProcessWasKilled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	spec := b.spec(t, "kill")
+	m, _ := b.start(t, spec)
+	running, err := b.tag.Find(spec.ID)
+	require.NoError(t, err)
+	require.Len(t, running, 1)
+	require.NoError(t, running[0].Kill(t.Context()))
+	<-m.Done()
+
+	next := b.again()
+	found, err := next.Find(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, spec.ID, found[0].ID())
+	<-found[0].Done()
+	require.ErrorIs(t, found[0].Err(), guest.ErrGone)
+	require.NoError(t, next.Destroy(t.Context(), spec.ID))
+	requireVacated(t, next)
+	require.NoError(t, next.Destroy(t.Context(), spec.ID), "again")
+}
+
+// requireVacated looks for what machines have outside their directories.
+func requireVacated(t *testing.T, b *Backend) {
+	t.Helper()
+	tenants, err := b.tenants()
+	require.NoError(t, err)
+	require.Empty(t, tenants)
+	found, err := b.Find(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, found)
 }

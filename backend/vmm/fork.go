@@ -66,7 +66,7 @@ func (b *Backend) restoreFork(
 			return nil, fmt.Errorf("copying the template's memory: %w", err)
 		}
 	}
-	m, err := b.launch(placeOf(spec), fork)
+	m, err := b.launch(ctx, placeOf(spec), fork)
 	if err != nil {
 		return nil, err
 	}

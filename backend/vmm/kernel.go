@@ -29,7 +29,9 @@ func ProbeCommandLine() string { return "console=" + consoleDevice() + " panic=-
 func (s Spec) KernelCommandLine() string {
 	words := []string{
 		"console=" + consoleDevice(), s.Root, "rw",
-		"quiet", "loglevel=3", "systemd.show_status=false",
+		// Errors are shown, such as a process that was killed for want of memory: they
+		// are in the console that is kept.
+		"quiet", "loglevel=4", "systemd.show_status=false",
 		"panic=-1", "fsck.mode=skip", "net.ifnames=0", "random.trust_cpu=on",
 	}
 	if s.Accel == kvm.TCG {

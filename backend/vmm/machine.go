@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,8 +15,8 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
@@ -55,11 +56,19 @@ type machine struct {
 	how     string
 	spec    Spec
 	traits  Traits
+	// process is nil for an orphan whose process has ended: it can only be destroyed.
 	process *process.Process
 	// monitor is nil for a machine that an earlier plugin process started.
 	monitor Monitor
+	// ended is closed when the process has ended and all that was said of it was
+	// read; end is the reason. A machine of an earlier process has neither.
+	ended chan struct{}
+	end   error
+	units process.Units
 	// inUse says that the guest has its identity, and so may have had a job.
 	inUse atomic.Bool
+	// diskError is the first failed write to the machine's disk.
+	diskError atomic.Pointer[error]
 }
 
 var _ backend.Machine = (*machine)(nil)
@@ -67,30 +76,33 @@ var _ backend.Machine = (*machine)(nil)
 func (m *machine) ID() string              { return m.id }
 func (m *machine) Address() netip.AddrPort { return m.address }
 func (m *machine) How() string             { return m.how }
-func (m *machine) Done() <-chan struct{}   { return m.process.Done() }
 
-func (m *machine) Err() error {
-	err := m.process.Err()
-	if err == nil {
-		return nil
+// ended is a closed channel.
+var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+func (m *machine) Done() <-chan struct{} {
+	switch {
+	case m.process == nil:
+		return ended
+	case m.monitor == nil:
+		return m.process.Done()
 	}
-	return fmt.Errorf("%w: %s %w%s", guest.ErrGone, m.traits.Name, err, m.lastWords())
+	return m.ended
 }
 
-// lastWords is what the program said about the machine's end, or else the end of
-// its logs.
-func (m *machine) lastWords() string {
-	if m.monitor != nil {
-		if words, _ := m.monitor.End(); words != "" {
-			return ": " + words
-		}
+func (m *machine) Err() error {
+	select {
+	case <-m.Done():
+	default:
+		return nil
 	}
-	for _, name := range m.traits.Logs {
-		if line := bootlog.LastLine(filepath.Join(m.dir, name)); line != "" {
-			return line
-		}
+	switch {
+	case m.process == nil:
+		return fmt.Errorf("%w: %s has ended", guest.ErrGone, m.traits.Name)
+	case m.monitor == nil:
+		return fmt.Errorf("%w: %s %w", guest.ErrGone, m.traits.Name, m.process.Err())
 	}
-	return ""
+	return m.end
 }
 
 // boot lets the machine boot, and talks to the agent as soon as it can be
@@ -130,20 +142,45 @@ func (m *machine) explain(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endDelay)
 	defer cancel()
 	_ = m.awaitEnd(ctx) // one that goes on has nothing to explain
-	return cmp.Or(m.Err(), err)
+	return cmp.Or(m.Err(), m.blameDisk(err))
+}
+
+// noteDiskErrors remembers, and logs, that the host could not write to the disk of a
+// machine: its guest gets an I/O error, which does not name a reason.
+func (m *machine) noteDiskErrors(reporter DiskReporter, log *slog.Logger) {
+	var err error
+	select {
+	case err = <-reporter.DiskErrors():
+	case <-m.Done():
+		<-m.monitor.Heard() // what it said before its end
+		select {
+		case err = <-reporter.DiskErrors():
+		default:
+			return
+		}
+	}
+	err = diskspace.Explain(filepath.Dir(m.spec.Disk), err)
+	m.diskError.Store(&err)
+	log.Error("the disk of a machine cannot be written to: its guest gets I/O errors", "worker", m.id, "err", err)
+}
+
+// blameDisk puts a failed write to the machine's disk before what that brought about.
+func (m *machine) blameDisk(err error) error {
+	if failed := m.diskError.Load(); failed != nil && err != nil {
+		return fmt.Errorf("%w; then %w", *failed, err)
+	}
+	return err
 }
 
 // awaitEnd waits until the machine has ended, and all that was said of it is
 // read.
 func (m *machine) awaitEnd(ctx context.Context) error {
-	for _, end := range []<-chan struct{}{m.Done(), m.monitor.Heard()} {
-		select {
-		case <-end:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	select {
+	case <-m.Done():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return nil
 }
 
 // stop ends the process. A guest that was in use may end in order before, where

@@ -3,6 +3,7 @@
 package vmm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,9 @@ import (
 type played struct {
 	mu    sync.Mutex
 	calls []string
-	// fails is a call that fails.
-	fails string
+	// fails is a call that fails, with failure where there is one.
+	fails   string
+	failure error
 	// wholeDisks is that trait.
 	wholeDisks bool
 }
@@ -63,9 +65,16 @@ func (d *played) note(call string) error {
 	}
 	d.calls = append(d.calls, call)
 	if call == d.fails {
-		return errors.New(call + " fails")
+		return cmp.Or(d.failure, errors.New(call+" fails"))
 	}
 	return nil
+}
+
+// fail has a call fail from now on.
+func (d *played) fail(call string, failure error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fails, d.failure = call, failure
 }
 
 // noted returns the calls since it was asked last.
@@ -94,11 +103,11 @@ func (d *played) Launch(place Place, spec Spec) (Monitor, error) {
 	child, err := place.Start(process.Command{
 		Path: "/bin/sh", Arguments: []string{"-c", "read end <&3; exit 0", "tag", place.Tag},
 		Files: []*os.File{life}, Output: filepath.Join(place.Dir, "shell.log"),
-	})
+	}, spec, spec.Files(place.Dir, true))
 	if err != nil {
 		return nil, err
 	}
-	return &playedMachine{driver: d, spec: spec, child: child, end: end}, d.note("launch")
+	return &playedMachine{driver: d, spec: spec, child: child, end: end, diskErrors: make(chan error, 1)}, d.note("launch")
 }
 
 // playedMachine is a shell that ends when its pipe does.
@@ -108,6 +117,8 @@ type playedMachine struct {
 	child   *process.Process
 	end     *os.File
 	started bool
+
+	diskErrors chan error
 }
 
 func (m *playedMachine) Process() *process.Process { return m.child }
@@ -146,6 +157,8 @@ func (m *playedMachine) Agent(context.Context) (net.Conn, error) {
 	return host, nil
 }
 
+func (m *playedMachine) DiskErrors() <-chan error { return m.diskErrors }
+
 func (m *playedMachine) CutOff(context.Context) error  { return m.driver.note("cut off") }
 func (m *playedMachine) Connect(context.Context) error { return m.driver.note("connect") }
 
@@ -167,6 +180,8 @@ func (m *playedMachine) Heard() <-chan struct{}               { return m.child.D
 var (
 	_ Driver = (*played)(nil)
 	_ Cable  = (*playedMachine)(nil)
+
+	_ DiskReporter = (*playedMachine)(nil)
 )
 
 // playAgent answers as the agent of a guest does in which the step fails that
@@ -210,8 +225,13 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchIn(t, t.TempDir())
+}
+
+func newBenchIn(t *testing.T, dir string) *bench {
+	t.Helper()
 	need.Programs(t, "qemu-img")
-	dir := t.TempDir()
+	need.Root(t)
 	b := &bench{driver: &played{}, size: backend.Size{CPUs: 1, Memory: 1 << 20}, dir: dir}
 	b.golden = image.Golden{Dir: filepath.Join(dir, "golden"), Manifest: image.Manifest{Digest: "d"}}
 	require.NoError(t, os.Mkdir(b.golden.Dir, 0o700))

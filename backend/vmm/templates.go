@@ -12,6 +12,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 )
 
 // template returns the valid template for such a worker.
@@ -78,8 +79,11 @@ func templateSpec(t template.Template, golden image.Golden) Spec {
 func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden image.Golden) error {
 	return b.stage().Run(ctx, "template "+t.Basis.Key(), func(at stage.Place) error {
 		spec := templateSpec(t, golden).in(at.Dir)
-		spec.MemoryUse, spec.Disk, spec.State = Written, t.Disk(), t.State()
-		m, err := b.launch(at, spec)
+		spec.MemoryUse, spec.Disk, spec.State, spec.Backing = Written, t.Disk(), t.State(), golden.Dir
+		if err := disk.Create(spec.MemoryFile, spec.Memory); err != nil {
+			return fmt.Errorf("a file for the memory: %w", err)
+		}
+		m, err := b.launch(ctx, at, spec)
 		if err != nil {
 			return err
 		}
@@ -87,7 +91,10 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 		if err := m.boot(ctx, m.rest(common)); err != nil {
 			return err
 		}
-		return m.explain(m.save(ctx))
+		if err := m.explain(m.save(ctx)); err != nil {
+			return err
+		}
+		return b.reclaim(ctx, at.ID, spec.Disk, spec.MemoryFile, spec.State)
 	})
 }
 

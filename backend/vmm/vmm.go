@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,13 +17,16 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // Options are what the backend needs from its surroundings.
@@ -53,6 +57,8 @@ type Backend struct {
 	driver    Driver
 	traits    Traits
 	tag       process.Tag
+	units     process.Units
+	users     *user.Book
 	prober    kvm.Prober
 	templates template.Shelf
 	say       sync.Once
@@ -70,6 +76,7 @@ var (
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 	_ backend.Metered     = (*Backend)(nil)
+	_ backend.Costed      = (*Backend)(nil)
 )
 
 // New returns the backend of one pool. It touches nothing.
@@ -80,6 +87,8 @@ func New(driver Driver, options Options) *Backend {
 	tag.WorkersDir = options.WorkersDir
 	return &Backend{
 		options: options, driver: driver, traits: traits, tag: tag,
+		units: process.Units{WorkersDir: options.WorkersDir},
+		users: user.New(filepath.Join(options.StateDir, "users")),
 		prober: kvm.Prober{
 			Binary: traits.Binary, Arguments: traits.ProbeArguments, EndsByItself: traits.ProbeEnds,
 			AnswerFile: filepath.Join(options.StateDir, traits.AnswerFile), Log: options.Log,
@@ -87,6 +96,16 @@ func New(driver Driver, options Options) *Backend {
 		templates: template.Shelf{Dir: options.TemplatesDir},
 		machines:  map[string]*machine{}, stock: map[string]stocked{},
 	}
+}
+
+// overhead is what the program that runs a machine takes beside the machine's
+// memory, in bytes: most of it is for emulated devices and translated code.
+const overhead = 128 << 20
+
+// Cost is what a machine takes that uses all of its memory.
+func (b *Backend) Cost(size backend.Size) backend.Size {
+	size.Memory += overhead
+	return size
 }
 
 // Start forks a worker from the template; where there is none, or it is broken,
@@ -102,7 +121,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 			b.templates.Worked()
 			return m, nil
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || diskspace.IsFull(err) { // which is not the template's fault, and a clone takes more
 			return nil, err
 		}
 		err = errors.Join(err, b.templates.Failed(t))
@@ -129,59 +148,93 @@ func (b *Backend) clone(
 	}
 	clone.Format = method.Format()
 	phase.Ended(ctx, phase.Disk)
-	m, err := b.launch(placeOf(spec), clone)
+	m, err := b.launch(ctx, placeOf(spec), clone)
 	if err != nil {
 		return nil, err
 	}
 	phase.Ended(ctx, phase.Process)
 	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error { return agent.Rekey(ctx, spec.Identity) })
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, bootlog.Tail(clone.Console))
+		return nil, quoteConsole(err, clone.Console)
 	}
 	m.inUse.Store(true)
 	phase.Ended(ctx, phase.Identity)
 	return m, nil
 }
 
-// Find looks at the host's processes.
+// Find looks at the host's processes and control groups, and at who has a user: a
+// process that was killed leaves the other two.
 func (b *Backend) Find(context.Context) ([]backend.Machine, error) {
 	running, err := b.tag.Find("")
 	if err != nil {
 		return nil, err
 	}
-	machines := make([]backend.Machine, len(running))
-	for i, found := range running {
-		dir := filepath.Join(b.options.WorkersDir, found.Worker)
-		machines[i] = &machine{id: found.Worker, dir: dir, how: backend.Clone, traits: b.traits, process: found.Process}
+	tenants, err := b.tenants()
+	if err != nil {
+		return nil, err
+	}
+	var machines []backend.Machine
+	for _, found := range running {
+		tenants = slices.DeleteFunc(tenants, func(id string) bool { return id == found.Worker })
+		machines = append(machines, b.found(found.Worker, found.Process))
+	}
+	for _, id := range tenants {
+		machines = append(machines, b.found(id, nil))
 	}
 	return machines, nil
 }
 
-// Destroy ends the worker's machine, whether or not this process started it.
+// found is a machine of which only the process is known, if it has one.
+func (b *Backend) found(id string, running *process.Process) *machine {
+	dir := filepath.Join(b.options.WorkersDir, id)
+	return &machine{id: id, dir: dir, how: backend.Clone, traits: b.traits, process: running}
+}
+
+// Destroy ends the worker's machine, whether or not this process started it, with
+// all that is left in its control group, and gives its user back.
 func (b *Backend) Destroy(ctx context.Context, id string) error {
-	if known := b.forget(id); known != nil {
-		return known.stop(ctx)
+	if !workerid.Valid(id) { // no machine has such a group or user
+		return nil
 	}
-	return b.tag.Kill(ctx, id)
+	var err error
+	if known := b.forget(id); known != nil {
+		err = known.stop(ctx)
+	} else {
+		err = b.tag.Kill(ctx, id)
+	}
+	if err != nil {
+		return err
+	}
+	return b.vacate(ctx, id)
 }
 
 // launch starts the program of a machine, which is ours from then on.
-func (b *Backend) launch(at stage.Place, spec Spec) (*machine, error) {
-	place := Place{ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: b.tag.Value(at.ID)}
+func (b *Backend) launch(ctx context.Context, at stage.Place, spec Spec) (*machine, error) {
+	owner, err := b.users.Take(ctx, b.owner(at.ID))
+	if err != nil {
+		return nil, err
+	}
+	place := Place{
+		ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: b.tag.Value(at.ID), User: owner, Units: b.units,
+	}
 	monitor, err := b.driver.Launch(place, spec)
 	if err != nil {
 		return nil, err
 	}
 	m := &machine{
 		id: at.ID, dir: at.Dir, address: at.Lease.SSH(), how: backend.Clone, spec: spec,
-		traits: b.traits, process: monitor.Process(), monitor: monitor,
+		traits: b.traits, process: monitor.Process(), monitor: monitor, ended: make(chan struct{}), units: b.units,
 	}
+	go m.watch()
 	b.keep(m)
 	logs := []string{spec.Console}
 	for _, name := range b.traits.Logs {
 		logs = append(logs, filepath.Join(at.Dir, name))
 	}
 	go bootlog.Bound(m.Done(), logs...)
+	if reporter, ok := monitor.(DiskReporter); ok {
+		go m.noteDiskErrors(reporter, b.options.Log)
+	}
 	return m, nil
 }
 

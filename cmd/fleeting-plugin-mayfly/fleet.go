@@ -129,7 +129,38 @@ func (f *fleet) run(key, script string) (*job, error) {
 		Worker: record.ID, How: record.How, ReadySeconds: readySeconds(record),
 		acceleration: record.Acceleration,
 	}
-	return j, j.run(f.ctx, info, script)
+	err = j.run(f.ctx, info, script)
+	if j.ExitCode == exitLost {
+		j.Stderr += f.whyLost(record.ID)
+	}
+	return j, err
+}
+
+// endLimit is how long the end of a worker may take to be known after that of its
+// job's connection.
+const endLimit = 10 * time.Second
+
+// whyLost says why a worker ended whose connection broke, if it did. The runner does
+// not know that.
+func (f *fleet) whyLost(id string) string {
+	ctx, cancel := context.WithTimeout(f.ctx, endLimit)
+	defer cancel()
+	for {
+		ended, err := f.records.Ended()
+		if err != nil {
+			return ""
+		}
+		for _, e := range ended {
+			if e.ID == id {
+				return fmt.Sprintf("worker %s: %s\n", id, e.Reason)
+			}
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ""
+		}
+	}
 }
 
 // run runs the script as the runner would. A connection that breaks fails the

@@ -75,7 +75,7 @@ func printImages(s *streams, images []listedImage) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "DIGEST\tBUILT\tTOOK\tON DISK\tSOURCE")
 	for _, i := range images {
-		source := i.Source.Location
+		source := i.Source.Public()
 		if source == "" {
 			source = strings.TrimSpace(i.Source.Kind + " " + i.Source.Suite)
 		}

@@ -30,6 +30,10 @@ const (
 	exitInterrupted = 130
 )
 
+// umask is what files are made with, whatever the runner was started with: all that
+// is private is made so, and root file systems must be readable for their users.
+const umask = 0o022
+
 func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -40,6 +44,7 @@ func main() {
 			return
 		}
 	}
+	syscall.Umask(umask)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))

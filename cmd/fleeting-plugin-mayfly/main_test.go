@@ -57,7 +57,7 @@ func TestLogSaysEachThingOnce(t *testing.T) {
 func TestListTellsBuildsFromWorkersAndMakesNothing(t *testing.T) {
 	c := config.Default()
 	c.StateDir = filepath.Join(t.TempDir(), "state")
-	listed, err := listWorkers(wiring.Host(), c)
+	listed, _, err := listWorkers(wiring.Host(), c)
 	require.NoError(t, err)
 	require.Empty(t, listed)
 	require.NoDirExists(t, c.StateDir)
@@ -70,7 +70,7 @@ func TestListTellsBuildsFromWorkersAndMakesNothing(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(records.Dir("default-aaaaaaaa"), ".worker.json1"), nil, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(records.Dir("default-bbbbbbbb"), "console.log"), nil, 0o600))
-	listed, err = listWorkers(wiring.Host(), c)
+	listed, _, err = listWorkers(wiring.Host(), c)
 	require.NoError(t, err)
 	require.Len(t, listed, 2)
 	require.Equal(t, "creating", listed[0].State)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,7 +26,8 @@ const stateBuilding = "building"
 
 type psCommand struct {
 	configuration
-	JSON bool `help:"Print one JSON document."`
+	Ended bool `help:"List the last workers that ended unasked instead, with reasons and consoles."`
+	JSON  bool `help:"Print one JSON document."`
 }
 
 // listedWorker is what ps says of one worker. It has no private key in it.
@@ -45,6 +47,9 @@ type listedWorker struct {
 	// DeniedPackets is how many packets the network's policy has denied it; nil
 	// where nothing counts them.
 	DeniedPackets *uint64 `json:"denied_packets,omitempty"`
+	// MissingRules says which firewall rules around it are gone; empty where all are
+	// in place.
+	MissingRules string `json:"missing_rules,omitempty"`
 }
 
 // Run lists the workers that have a directory, running or not, from outside the
@@ -54,7 +59,17 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	if err != nil {
 		return err
 	}
-	workers, err := listWorkers(h, settings)
+	if c.Ended {
+		ended, err := listEnded(h, settings)
+		switch {
+		case err != nil:
+			return err
+		case c.JSON:
+			return s.document(ended)
+		}
+		return printEnded(s, ended)
+	}
+	workers, spared, err := listWorkers(h, settings)
 	if err != nil {
 		return err
 	}
@@ -66,36 +81,53 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	for i, packets := range eachPool(settings, s.log, "what workers were denied", workers, denied) {
 		workers[i].DeniedPackets = &packets
 	}
+	unguarded := func(c config.Config) (map[string]string, error) { return h.Unguarded(ctx, c, s.log) }
+	for i, missing := range eachPool(settings, s.log, "whether workers have their rules", workers, unguarded) {
+		if workers[i].State == string(pool.Running) { // others may not have them yet, or no more
+			workers[i].MissingRules = missing
+		}
+	}
 	if c.JSON {
 		return s.document(workers)
 	}
-	return printWorkers(s, workers)
+	if err := printWorkers(s, workers); err != nil {
+		return err
+	}
+	for _, line := range spared {
+		fmt.Fprintln(s.out, line)
+	}
+	return nil
 }
 
-func listWorkers(h *host.Host, c config.Config) ([]listedWorker, error) {
-	pools, err := h.PoolNames(c)
-	if err != nil {
-		return nil, err
-	}
-	workers := []listedWorker{}
-	for _, name := range pools {
-		c.Pool = name
-		records, err := store.Look(c.PoolDir())
-		if err != nil {
-			return nil, err
-		}
+// listWorkers also has a line for each pool that spares its image; the workers that
+// wait for it have that for a reason.
+func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, spared []string, err error) {
+	workers = []listedWorker{}
+	err = eachStore(h, c, func(name string, records *store.Store) error {
 		ids, err := records.List()
 		if err != nil {
-			return nil, err
+			return err
+		}
+		why := ""
+		switch breaker, open, err := records.Breaker(); {
+		case err != nil:
+			return err
+		case open:
+			why = breaker.String()
+			spared = append(spared, fmt.Sprintf("pool %s: %s", name, why))
 		}
 		for _, id := range ids {
 			if worker, ok := describeWorker(records, id); ok {
 				worker.Pool = name
+				if worker.State == string(pool.Creating) {
+					worker.Reason = cmp.Or(why, worker.Reason)
+				}
 				workers = append(workers, worker)
 			}
 		}
-	}
-	return workers, nil
+		return nil
+	})
+	return workers, spared, err
 }
 
 // eachPool asks once for every pool of the workers, and returns what is known by
@@ -167,6 +199,20 @@ func readySeconds(record store.Record) float64 {
 // secondsBetween is 0 where the clock was set back in between.
 func secondsBetween(began, ended time.Time) float64 { return max(0, ended.Sub(began).Seconds()) }
 
+// remark is why a worker ends, or what it lacks.
+func (w listedWorker) remark() string {
+	if w.MissingRules != "" {
+		return strings.TrimSpace("WITHOUT ITS RULES: " + w.MissingRules + " " + w.Reason)
+	}
+	return w.Reason
+}
+
+// firstLine leaves what follows it, such as the end of a console, to the JSON.
+func firstLine(reason string) string {
+	line, _, _ := strings.Cut(reason, "\n")
+	return line
+}
+
 func printWorkers(s *streams, workers []listedWorker) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tDENIED\tADDRESS\tREASON")
@@ -185,7 +231,7 @@ func printWorkers(s *streams, workers []listedWorker) error {
 		}
 		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), w.Reason)
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), firstLine(w.remark()))
 	}
 	return table.Flush()
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/sshkey"
 )
 
@@ -153,7 +154,7 @@ func dial(ctx context.Context, address netip.AddrPort, config *ssh.ClientConfig)
 
 // explore asks what the guest is, and how to be root there.
 func (g *Guest) explore(ctx context.Context) error {
-	var answer strings.Builder
+	var answer lines.Beginning
 	err := g.stream(ctx, "sh -s", strings.NewReader(script("explore")), &answer)
 	said := strings.Split(strings.TrimSpace(answer.String()), "\n")
 	if err != nil || len(said) != 3 {

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
 // scripts are for /bin/sh, whatever shell that is.
@@ -88,9 +88,9 @@ func because(ctx context.Context, err error) error {
 // ours runs one of our scripts as root; when it fails, the error has what it
 // printed.
 func (g *Guest) ours(ctx context.Context, name string, values ...value) error {
-	var output bytes.Buffer
+	var output lines.Beginning
 	if err := g.asRoot(ctx, script(name, values...), &output); err != nil {
-		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(output.Bytes()))
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
 	}
 	return nil
 }

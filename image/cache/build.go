@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -42,7 +43,7 @@ func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (
 		return image.Golden{}, err
 	}
 	if err := c.buildLocked(ctx, recipe, build); err != nil {
-		return image.Golden{}, fmt.Errorf("building image %s: %w", digest, err)
+		return image.Golden{}, fmt.Errorf("building image %s: %w", digest, diskspace.Explain(c.dir, err))
 	}
 	golden, _, err = c.Get(digest)
 	return golden, err
@@ -52,7 +53,7 @@ func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (
 // each lock a file of that name if it were.
 func (c *Cache) lock(ctx context.Context, digest string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the directory of golden images: %w", err)
+		return nil, fmt.Errorf("making the directory of golden images: %w", diskspace.Explain(c.dir, err))
 	}
 	lock, err := filelock.Acquire(ctx, c.lockFile(digest))
 	if err != nil {
@@ -63,8 +64,9 @@ func (c *Cache) lock(ctx context.Context, digest string) (*filelock.Lock, error)
 
 func (c *Cache) lockFile(digest string) string { return filepath.Join(c.dir, ".lock-"+digest) }
 
-// building finds the digest in the name of the directory of a build.
-var building = regexp.MustCompile(`^\.building-([0-9a-f]{32})-`)
+// building finds the digest in the name of the directory of a build, or of an image
+// that was being removed.
+var building = regexp.MustCompile(`^\.(?:building|removing)-([0-9a-f]{32})-`)
 
 // Orphans lists the directories of builds that no living process works on, by
 // their names, and removes them if it is told to.
@@ -122,7 +124,7 @@ func (c *Cache) buildLocked(ctx context.Context, recipe image.Recipe, build Buil
 	}()
 	root, err := build(ctx, work)
 	if err != nil {
-		return err
+		return diskspace.Suspect(c.dir, err) // while all is there that it wrote
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err

@@ -1,7 +1,8 @@
 // Package cache keeps finished golden images, one directory for each digest.
 // It promises that what is found is whole, and that an image is built once,
-// however many processes ask for it. How an image is built, and when it may be
-// removed, is decided elsewhere.
+// however many processes ask for it. It lists the images that nobody uses, and
+// removes one for whoever wants its room. How an image is built, and when room is
+// wanted, is decided elsewhere.
 package cache
 
 import (
@@ -17,12 +18,18 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // digestPattern is what image.Recipe.Digest returns; anything else must not
 // become part of a path.
 var digestPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// maxNote is how many bytes a manifest or a note may have. A recipe with many steps
+// makes a manifest of some thousand.
+const maxNote = 4 << 20
 
 // Cache is a directory of golden images. Names in it that begin with a dot are
 // the cache's own.
@@ -42,8 +49,11 @@ func (c *Cache) Get(digest string) (image.Golden, bool, error) {
 	if err != nil {
 		return image.Golden{}, false, fmt.Errorf("golden image %s: %w", digest, err)
 	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return image.Golden{}, false, nil
+	}
+	if err := statefile.CheckDirectory(dir); err != nil {
+		return image.Golden{}, false, image.Damaged{Dir: dir, Reason: err}
 	}
 	manifest, err := readManifest(filepath.Join(dir, image.ManifestFile), digest)
 	golden := image.Golden{Dir: dir, Manifest: manifest}
@@ -60,12 +70,14 @@ func (c *Cache) Get(digest string) (image.Golden, bool, error) {
 // first, or a tree that is missing or empty. Contents are not read.
 func damage(golden image.Golden) error {
 	for _, name := range slices.Sorted(maps.Keys(golden.Files)) {
-		info, err := os.Stat(filepath.Join(golden.Dir, name))
+		info, err := os.Lstat(filepath.Join(golden.Dir, name))
 		switch want := golden.Files[name]; {
 		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("its %s is missing", name)
 		case err != nil:
 			return err
+		case filepath.Base(name) != name || !info.Mode().IsRegular():
+			return fmt.Errorf("its %s is not a regular file", name)
 		case info.Size() != want:
 			return fmt.Errorf("its %s has %d bytes, and was made with %d", name, info.Size(), want)
 		}
@@ -108,18 +120,28 @@ func (c *Cache) List() ([]image.Golden, error) {
 }
 
 func readManifest(path, digest string) (image.Manifest, error) {
-	text, err := os.ReadFile(path)
+	text, err := statefile.Read(path, maxNote)
 	if err != nil {
 		return image.Manifest{}, err
+	}
+	return parseManifest(text, digest)
+}
+
+// parseManifest looks at the version before anything else: the fields of a newer
+// manifest may have other types.
+func parseManifest(text []byte, digest string) (image.Manifest, error) {
+	var head struct {
+		Version int `json:"version"`
+	}
+	if json.Unmarshal(text, &head) == nil && head.Version > image.ManifestVersion {
+		return image.Manifest{}, fmt.Errorf("its manifest has version %d and this program knows %d: update the plugin",
+			head.Version, image.ManifestVersion)
 	}
 	var manifest image.Manifest
 	if err := json.Unmarshal(text, &manifest); err != nil {
 		return image.Manifest{}, fmt.Errorf("reading its manifest: %w", err)
 	}
 	switch {
-	case manifest.Version > image.ManifestVersion:
-		return image.Manifest{}, fmt.Errorf("its manifest has version %d and this program knows %d: update the plugin",
-			manifest.Version, image.ManifestVersion)
 	case manifest.Version < 1:
 		return image.Manifest{}, fmt.Errorf("its manifest has version %d", manifest.Version)
 	case manifest.Digest != digest:
@@ -136,7 +158,7 @@ func WriteNote(dir, name string, note any) error {
 		return fmt.Errorf("writing %s of an image: %w", name, err)
 	}
 	if err := renameio.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("writing %s of an image: %w", name, err)
+		return fmt.Errorf("writing %s of an image: %w", name, diskspace.Explain(dir, err))
 	}
 	return nil
 }
@@ -144,7 +166,7 @@ func WriteNote(dir, name string, note any) error {
 // ReadNote reads what WriteNote has kept. A missing or unreadable note is an error
 // of type Damaged.
 func ReadNote(dir, name string, note any) error {
-	text, err := os.ReadFile(filepath.Join(dir, name))
+	text, err := statefile.Read(filepath.Join(dir, name), maxNote)
 	if err != nil {
 		return image.Damaged{Dir: dir, Reason: err}
 	}

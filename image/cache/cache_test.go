@@ -117,6 +117,7 @@ func TestDigestNeverLeavesTheDirectory(t *testing.T) {
 func TestManifestsThatAreRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"update the plugin":    `{"version": 2, "digest": "` + digest + `"}`,
+		"version 2":            `{"version": 2, "digest": {"of": "another shape"}}`,
 		"version 0":            `{"digest": "` + digest + `"}`,
 		"that of ffff":         `{"version": 1, "digest": "ffff"}`,
 		"reading its manifest": `{"version": 1`,
@@ -145,7 +146,10 @@ func TestDamagedImagesAreRefused(t *testing.T) {
 		"no kernel":      {recipe, func(g image.Golden) error { return os.Remove(g.Kernel()) }, ": its kernel is missing"},
 		"no initrd":      {recipe, func(g image.Golden) error { return os.Remove(g.Initrd()) }, ": its initrd is missing"},
 		"no tree":        {tree, func(g image.Golden) error { return os.RemoveAll(g.Tree()) }, ": its root is missing"},
-		"empty tree":     {tree, func(g image.Golden) error { return os.Remove(filepath.Join(g.Tree(), "file")) }, ": its root is empty"},
+		"a linked disk": {recipe, func(g image.Golden) error {
+			return errors.Join(os.Remove(g.Disk()), os.Symlink("/etc/hostname", g.Disk()))
+		}, ": its disk.raw is not a regular file"},
+		"empty tree": {tree, func(g image.Golden) error { return os.Remove(filepath.Join(g.Tree(), "file")) }, ": its root is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache := New(filepath.Join(t.TempDir(), "images"))
@@ -166,6 +170,31 @@ func TestDamagedImagesAreRefused(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+// What stands in an image's place is not read, and not built over.
+func TestWhatIsNoDirectoryOfAnImageIsRefused(t *testing.T) {
+	whole, err := New(filepath.Join(t.TempDir(), "images")).Build(t.Context(), recipe, builder("golden"))
+	require.NoError(t, err)
+	for name, plant := range map[string]func(path string) error{
+		"symbolic link": func(path string) error { return os.Symlink(whole.Dir, path) },
+		"regular file":  func(path string) error { return os.WriteFile(path, nil, 0o600) },
+	} {
+		cache := New(t.TempDir())
+		require.NoError(t, plant(filepath.Join(cache.dir, whole.Digest)))
+		for _, get := range []func() (image.Golden, error){
+			func() (image.Golden, error) {
+				g, _, err := cache.Get(whole.Digest)
+				return g, err
+			},
+			func() (image.Golden, error) { return cache.Build(t.Context(), recipe, builder("golden")) },
+		} {
+			_, err := get()
+			require.ErrorAs(t, err, &image.Damaged{})
+			require.ErrorContains(t, err, "is a "+name+", and should be a directory")
+		}
+	}
+	require.FileExists(t, whole.Disk())
 }
 
 // truncated needs no permission to write to the file.

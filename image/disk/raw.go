@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -31,7 +32,7 @@ func ToRaw(ctx context.Context, src, dst string, size int64) error {
 	if err := convert(ctx, head.format, src, dst); err != nil {
 		return err
 	}
-	if err := checkBootSector(dst); err != nil {
+	if err := checkBootSector(dst, head.size); err != nil {
 		return errors.Join(fmt.Errorf("image %s: %w", src, err), os.Remove(dst))
 	}
 	if err := os.Truncate(dst, size); err != nil {
@@ -44,6 +45,9 @@ func convert(ctx context.Context, format, src, dst string) error {
 	if format == "raw" {
 		return copyRaw(ctx, src, dst)
 	}
+	if err := checkClusters(ctx, format, src); err != nil {
+		return fmt.Errorf("image %s: %w", src, err)
+	}
 	if err := reserve(dst); err != nil {
 		return fmt.Errorf("converting image: %w", err)
 	}
@@ -55,6 +59,21 @@ func convert(ctx context.Context, format, src, dst string) error {
 		return errors.Join(fmt.Errorf("converting image %s from %s: %w", src, format, err), os.Remove(dst))
 	}
 	return nil
+}
+
+// checkClusters refuses an image whose clusters are not all where its tables say.
+// What lies behind the end of a file that is cut short would be converted to zeros.
+func checkClusters(ctx context.Context, format, src string) error {
+	const corrupt = 2 // an exit code of qemu-img check; leaked clusters, which do no harm, are another
+	_, err := run(ctx, "qemu-img", "check", "-q", "-f", format, src)
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.ExitCode() == corrupt:
+		return fmt.Errorf("it is damaged or cut short, fetch it again: %w", err)
+	case exit != nil && ctx.Err() == nil && exit.ExitCode() > 2:
+		return nil
+	}
+	return err
 }
 
 // copyRaw shares blocks where that is possible: a downloaded image and the disk

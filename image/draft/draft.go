@@ -93,7 +93,7 @@ func (m Maker) fromCloudImage(
 	case image.HTTPS:
 		progress("download", "")
 		show := func(line string) { progress("download", line) }
-		path, err = source.HTTPS{Dir: m.Downloads}.Fetch(ctx, recipe.Source, show)
+		path, err = source.HTTPS{Dir: m.Downloads, Limit: largest(recipe.Disk)}.Fetch(ctx, recipe.Source, show)
 	case image.Local:
 		progress("image file", "")
 		show := func(line string) { progress("image file", line) }
@@ -108,6 +108,10 @@ func (m Maker) fromCloudImage(
 	progress("disk", "")
 	return disk.ToRaw(ctx, path, golden.Disk(), recipe.Disk)
 }
+
+// largest is how many bytes the file of an image has at most whose disk has so many:
+// all of them, and the tables of qcow2.
+func largest(disk int64) int64 { return disk + disk/8 + 64<<20 }
 
 func writeSeed(ctx context.Context, recipe image.Recipe, path string) error {
 	files := map[string]string{agentFile: recipe.Agent}

@@ -99,6 +99,10 @@ func moduleName(file string) string {
 	return strings.ReplaceAll(name, "-", "_")
 }
 
+// maxModule is how many bytes a module may unpack to. The largest that is wanted has
+// some million.
+const maxModule = 64 << 20
+
 // readModule reads a module and unpacks it as its name says.
 func readModule(root fs.FS, name string) ([]byte, error) {
 	file, err := root.Open(name)
@@ -110,7 +114,10 @@ func readModule(root fs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpacking module %s: %w", name, err)
 	}
-	content, err := io.ReadAll(plain)
+	content, err := io.ReadAll(io.LimitReader(plain, maxModule+1))
+	if err == nil && len(content) > maxModule {
+		err = fmt.Errorf("it has more than %d bytes", maxModule)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("unpacking module %s: %w", name, err)
 	}

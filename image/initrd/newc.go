@@ -3,6 +3,7 @@ package initrd
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -47,6 +48,9 @@ type entry struct {
 // write writes a header of eight-digit hexadecimal fields, the name and the
 // content, the last two padded to four bytes.
 func (a *archive) write(e entry) error {
+	if e.name == "" || strings.ContainsRune(e.name, 0) || int64(len(e.content)) > math.MaxUint32 {
+		return fmt.Errorf("an archive holds no %q of %d bytes", e.name, len(e.content))
+	}
 	a.inode++
 	var header strings.Builder
 	header.WriteString("070701")

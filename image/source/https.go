@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -22,6 +23,8 @@ import (
 type HTTPS struct {
 	// Dir holds downloads, finished and not.
 	Dir string
+	// Limit is how many bytes a file may have; 0 is no limit.
+	Limit int64
 	// Client defaults to one that waits half a minute for an answer. Its
 	// redirects are always confined to https.
 	Client *http.Client
@@ -37,33 +40,36 @@ const attempts = 5
 
 // Fetch returns the path of the downloaded file. A download that was cut goes
 // on where it stopped, in this call or in a later one; a file with the wrong
-// digest is removed.
+// digest is removed, and so is what has come when the disk is full.
 func (h HTTPS) Fetch(ctx context.Context, from image.Source, output func(line string)) (string, error) {
-	if err := checkURL(from.Location); err != nil {
+	if err := checkURL(from); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the directory of downloads: %w", err)
+	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
+		return "", fmt.Errorf("making the directory of downloads: %w", diskspace.Explain(h.Dir, err))
 	}
 	path := filepath.Join(h.Dir, fileName(from))
-	lock, err := filelock.Acquire(ctx, path+".lock")
+	lock, err := filelock.Acquire(ctx, path+lockSuffix)
 	if err != nil {
-		return "", fmt.Errorf("waiting for another download of %s: %w", from.Location, err)
+		return "", fmt.Errorf("waiting for another download of %s: %w", from.Public(), err)
 	}
 	defer lock.Release()
 	if from.SHA256 != "" && verify(ctx, path, from.SHA256) == nil {
-		output("already downloaded: " + from.Location)
-		return path, nil
+		output("already downloaded: " + from.Public())
+		return path, touch(path)
 	}
 	if err := h.fetchLocked(ctx, from, path, output); err != nil {
-		return "", fmt.Errorf("downloading %s: %w", from.Location, err)
+		return "", fmt.Errorf("downloading %s: %w", from.Public(), diskspace.Explain(h.Dir, err))
 	}
 	return path, nil
 }
 
 func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, output func(string)) error {
-	part := partial{path: path + ".part"}
+	part := partial{path: path + partSuffix}
 	if err := h.download(ctx, from, part, output); err != nil {
+		if diskspace.IsFull(err) { // what has come would keep the disk full
+			err = errors.Join(err, part.remove())
+		}
 		return err
 	}
 	if err := verify(ctx, part.path, from.SHA256); err != nil {
@@ -79,12 +85,15 @@ func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, 
 // in a row that got no further than the best before them, so that a server that
 // always begins anew is not asked for ever.
 func (h HTTPS) download(ctx context.Context, from image.Source, into partial, output func(string)) error {
-	try := transfer{client: h.client(), stall: positive(h.Stall, time.Minute), source: from, into: into, output: output}
+	try := transfer{
+		client: h.client(), stall: positive(h.Stall, time.Minute), limit: h.Limit,
+		source: from, into: into, output: output,
+	}
 	pause := positive(h.Retry, time.Second)
 	furthest := into.size()
 	for failures := 0; ; {
 		err := try.run(ctx)
-		if err == nil || ctx.Err() != nil || errors.As(err, new(finalError)) {
+		if err == nil || ctx.Err() != nil || errors.As(err, new(finalError)) || diskspace.IsFull(err) {
 			return errors.Join(err, ctx.Err())
 		}
 		if failures++; into.size() > furthest {
@@ -116,7 +125,7 @@ func (h HTTPS) client() *http.Client {
 // onlyHTTPS refuses redirects to anything but https, as recipes are refused it.
 func onlyHTTPS(request *http.Request, via []*http.Request) error {
 	if request.URL.Scheme != "https" {
-		return finalError{fmt.Errorf("it redirects to %s, which is not https", request.URL.Redacted())}
+		return finalError{fmt.Errorf("it redirects to %s://%s, which is not https", request.URL.Scheme, request.URL.Host)}
 	}
 	if len(via) >= 10 {
 		return finalError{errors.New("it redirects more than ten times")}
@@ -124,13 +133,10 @@ func onlyHTTPS(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func checkURL(location string) error {
-	parsed, err := url.Parse(location)
-	if err != nil {
-		return fmt.Errorf("image source: %w", err)
-	}
-	if parsed.Scheme != "https" || parsed.Host == "" {
-		return fmt.Errorf("image source %s is not an https URL", parsed.Redacted())
+func checkURL(from image.Source) error {
+	parsed, err := url.Parse(from.Location)
+	if err != nil || parsed.Scheme != "https" || parsed.Host == "" {
+		return fmt.Errorf("image source is not an https URL: %s", from.Public())
 	}
 	return nil
 }
@@ -139,10 +145,10 @@ func checkURL(location string) error {
 // URL.
 func fileName(from image.Source) string {
 	if from.SHA256 != "" {
-		return "sha256-" + from.SHA256
+		return digestPrefix + from.SHA256
 	}
 	sum := sha256.Sum256([]byte(from.Location))
-	return "url-" + hex.EncodeToString(sum[:16])
+	return urlPrefix + hex.EncodeToString(sum[:16])
 }
 
 func positive(value, fallback time.Duration) time.Duration {

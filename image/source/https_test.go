@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -270,6 +271,26 @@ func TestRedirects(t *testing.T) {
 	require.ErrorContains(t, err, "not https")
 }
 
+func TestSecretsOfAURLAreNotShown(t *testing.T) {
+	for name, server := range map[string]http.Handler{
+		"found":   &mirror{content: []byte("image")},
+		"missing": &mirror{status: http.StatusNotFound},
+		"redirected": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://us:secret@"+r.Host+"/?token=secret", http.StatusFound)
+		}),
+		"cut": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+	} {
+		fetcher, from := serve(t, server)
+		from.Location = strings.Replace(from.Location, "https://", "https://us:secret@", 1) + "?signature=secret"
+		var said []string
+		for range 2 { // the second finds what the first has downloaded
+			_, err := fetcher.Fetch(t.Context(), from, func(line string) { said = append(said, line) })
+			said = append(said, fmt.Sprint(err))
+		}
+		require.NotContains(t, strings.Join(said, "\n"), "secret", name)
+	}
+}
+
 func TestOnlyHTTPSIsTaken(t *testing.T) {
 	for _, location := range []string{"http://example.com/a", "/etc/passwd", "file:///etc/passwd", "https://", "%"} {
 		_, err := HTTPS{Dir: t.TempDir()}.Fetch(t.Context(), image.Source{Location: location}, quiet)
@@ -295,5 +316,50 @@ func requireNothingKept(t *testing.T, fetcher HTTPS) {
 	require.NoError(t, err)
 	for _, entry := range left {
 		require.Equal(t, ".lock", filepath.Ext(entry.Name()))
+	}
+}
+
+// A server may say how much it sends, or say nothing and never end.
+func TestFilesThatAreTooLargeAreRefused(t *testing.T) {
+	content, _ := newContent()
+	fetcher, from := serve(t, &mirror{content: content, etag: `"1"`})
+	fetcher.Limit = int64(len(content))
+	path, err := fetcher.Fetch(t.Context(), from, quiet)
+	require.NoError(t, err)
+	requireContent(t, path, content)
+
+	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for {
+			if _, err := w.Write(content); err != nil {
+				return
+			}
+		}
+	})
+	for name, handler := range map[string]http.Handler{"said": &mirror{content: content}, "endless": endless} {
+		t.Run(name, func(t *testing.T) {
+			fetcher, from := serve(t, handler)
+			fetcher.Limit = int64(len(content)) - 1
+			_, err := fetcher.Fetch(t.Context(), from, quiet)
+			require.ErrorContains(t, err, "more than the 3.1 MB that an image for machine.disk can have")
+			left, err := filepath.Glob(filepath.Join(fetcher.Dir, "*.part*"))
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+// Nothing is written to where a link among the downloads leads.
+func TestLinksAmongDownloadsAreNotFollowed(t *testing.T) {
+	content, _ := newContent()
+	for _, ending := range []string{".part", ".part.etag", ".lock"} {
+		t.Run(ending, func(t *testing.T) {
+			fetcher, from := serve(t, &mirror{content: content, etag: `"1"`})
+			elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+			require.NoError(t, os.MkdirAll(fetcher.Dir, 0o700))
+			require.NoError(t, os.Symlink(elsewhere, filepath.Join(fetcher.Dir, fileName(from)+ending)))
+			_, err := fetcher.Fetch(t.Context(), from, quiet)
+			require.Error(t, err)
+			require.NoFileExists(t, elsewhere)
+		})
 	}
 }

@@ -4,13 +4,18 @@ import (
 	"errors"
 	"io"
 	"os"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // partial is a download that is not finished: the file with what has come so
 // far, and beside it a file with the validator of what it is a part of.
 type partial struct{ path string }
 
-func (p partial) validatorPath() string { return p.path + ".etag" }
+// maxValidator is how many bytes of what a server calls a file are kept.
+const maxValidator = 4 << 10
+
+func (p partial) validatorPath() string { return p.path + etagSuffix }
 
 func (p partial) size() int64 {
 	info, err := os.Stat(p.path)
@@ -21,7 +26,7 @@ func (p partial) size() int64 {
 }
 
 func (p partial) validator() string {
-	text, err := os.ReadFile(p.validatorPath())
+	text, err := statefile.Read(p.validatorPath(), maxValidator)
 	if err != nil {
 		return ""
 	}
@@ -29,13 +34,18 @@ func (p partial) validator() string {
 }
 
 func (p partial) setValidator(value string) error {
-	return os.WriteFile(p.validatorPath(), []byte(value), 0o600)
+	file, err := statefile.Open(p.validatorPath(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(value[:min(len(value), maxValidator)])
+	return errors.Join(err, file.Close())
 }
 
 // openAt opens the part to be continued at the offset start, and drops what it
 // has beyond that.
 func (p partial) openAt(start int64) (*os.File, error) {
-	file, err := os.OpenFile(p.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	file, err := statefile.Open(p.path, os.O_WRONLY|os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}

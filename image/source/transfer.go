@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -21,6 +23,7 @@ func (e finalError) Unwrap() error { return e.error }
 type transfer struct {
 	client *http.Client
 	stall  time.Duration
+	limit  int64
 	source image.Source
 	into   partial
 	output func(string)
@@ -36,6 +39,9 @@ func (t transfer) run(ctx context.Context) error {
 		return err
 	}
 	response, err := t.client.Do(request)
+	if failed := (&url.Error{}); errors.As(err, &failed) {
+		return failed.Err // without the URL, which may hold secrets
+	}
 	if err != nil {
 		return err
 	}
@@ -66,7 +72,7 @@ func (t transfer) run(ctx context.Context) error {
 func (t transfer) request(ctx context.Context) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.source.Location, nil)
 	if err != nil {
-		return nil, finalError{err}
+		return nil, finalError{errors.New("it is not a valid URL")}
 	}
 	request.Header.Set("Accept-Encoding", "identity") // the digest is that of the file, not of an encoding
 	have, validator := t.into.size(), t.into.validator()
@@ -92,9 +98,34 @@ func (t transfer) receive(body io.Reader, response *http.Response, start int64) 
 	if response.ContentLength >= 0 {
 		total = start + response.ContentLength
 	}
+	room := int64(math.MaxInt64)
+	if t.limit > 0 {
+		room = t.limit - start
+	}
+	if response.ContentLength > room {
+		return errors.Join(t.tooLarge(), file.Close(), t.into.remove())
+	}
 	report := &progress{output: t.output, done: start, total: total, now: time.Now}
-	_, err = io.Copy(io.MultiWriter(file, report), body)
+	_, err = io.CopyN(io.MultiWriter(file, report), body, room)
+	if err == nil && goesOn(body) { // the server did not say how much it sends
+		err = errors.Join(t.tooLarge(), t.into.remove())
+	}
+	if err == io.EOF {
+		err = nil
+	}
 	return errors.Join(err, file.Close())
+}
+
+// tooLarge is an error that no other try would spare.
+func (t transfer) tooLarge() error {
+	return finalError{fmt.Errorf("the file has more than the %s that an image for machine.disk can have: "+
+		"raise machine.disk, or name another file", megabytes(t.limit))}
+}
+
+// goesOn tells whether something more comes.
+func goesOn(body io.Reader) bool {
+	n, _ := io.ReadFull(body, make([]byte, 1))
+	return n > 0
 }
 
 // validator is what the server calls this version of the file: its strong entity

@@ -66,8 +66,7 @@ func TestProcessesTakeNoAddressTwiceAndLoseNone(t *testing.T) {
 		require.NoError(t, cmd.Wait())
 	}
 
-	book, err := New(filepath.Join(dir, "addresses"), netip.MustParsePrefix(crowded))
-	require.NoError(t, err)
+	book := bookIn(t, filepath.Join(dir, "addresses"), crowded)
 	owners, err := book.Owners()
 	require.NoError(t, err)
 	require.Empty(t, owners)
@@ -119,8 +118,7 @@ func TestCrashReleasesTheLockAndItsAddressCanBeGivenBack(t *testing.T) {
 	dir := t.TempDir()
 	require.Error(t, process(t.Context(), dir, "crash").Run())
 
-	book, err := New(dir, netip.MustParsePrefix("10.9.0.0/30"))
-	require.NoError(t, err)
+	book := bookIn(t, dir, "10.9.0.0/30")
 	give(t, book, "p/crashed")
 	require.Equal(t, "10.9.0.2", take(t, book, "p/a"))
 }
@@ -134,7 +132,7 @@ func crash(dir string) error {
 	if _, err := book.Take(context.Background(), "p/crashed"); err != nil {
 		return err
 	}
-	if _, err := filelock.Acquire(context.Background(), book.lockFile()); err != nil {
+	if _, err := filelock.Acquire(context.Background(), filepath.Join(dir, "lock")); err != nil {
 		return err
 	}
 	return unix.Kill(os.Getpid(), unix.SIGKILL)

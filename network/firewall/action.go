@@ -56,6 +56,24 @@ func (a dnat) expressions(map[string]*nftables.Set) []expr.Any {
 	}
 }
 
+// ip ttl set 64, ip6 hoplimit set 64: how many routers may still pass the packet
+// on. An nfproto match precedes it.
+type setHops struct {
+	ipv6 bool
+	hops byte
+}
+
+func (a setHops) expressions(map[string]*nftables.Set) []expr.Any {
+	write := &expr.Payload{
+		OperationType: expr.PayloadWrite, SourceRegister: register,
+		Base: expr.PayloadBaseNetworkHeader, Offset: hopLimitOffset, Len: 1,
+	}
+	if !a.ipv6 {
+		write.Offset, write.CsumType, write.CsumOffset = ttlOffset, expr.CsumTypeInet, checksumOffset
+	}
+	return []expr.Any{&expr.Immediate{Register: register, Data: []byte{a.hops}}, write}
+}
+
 // tcp option maxseg size set rt mtu: the two ends of a TCP connection agree on
 // segments that fit the MTU of the route. The kernel never lets the size grow.
 type maxsegRouteMTU struct{}

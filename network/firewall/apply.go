@@ -5,10 +5,13 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // Apply puts the table in place of any of its name, in the calling thread's
@@ -96,3 +99,28 @@ func Exists(name string) (bool, error) {
 	}
 	return true, nil
 }
+
+// Whole says whether the calling thread's network namespace has the table with
+// all its chains and rules. It counts the rules, and does not read them.
+func Whole(t Table) (bool, error) {
+	conn, err := nftables.New()
+	if err != nil {
+		return false, fmt.Errorf("opening nftables: %w", err)
+	}
+	found, err := conn.ListTableOfFamily(t.name, nftables.TableFamilyINet)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking at nftables table inet %s: %w", t.name, err)
+	}
+	rules, err := netlinkdump.RuleCount(unix.NFPROTO_INET, t.name)
+	if err != nil {
+		return false, err
+	}
+	wrong := func(c chain) bool { return rules[c.name] != len(c.rules) }
+	return found.Flags == 0 && !slices.ContainsFunc(t.chains, wrong), nil // a dormant table is as good as none
+}
+
+// Name is the table's.
+func (t Table) Name() string { return t.name }

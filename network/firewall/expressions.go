@@ -31,12 +31,17 @@ const (
 	portLength      = 2
 	tcpFlagsOffset  = 13
 	icmpTypeOffset  = 0
+	ttlOffset       = 8
+	checksumOffset  = 10
+	hopLimitOffset  = 7
 )
 
 // Values of the packet headers, as the protocols have them.
 const (
 	tcpSYN            = 0x02
 	ndNeighborSolicit = 135
+	icmpTimeExceeded  = 11
+	icmp6TimeExceeded = 3
 )
 
 // addresses says where an IP header keeps them.

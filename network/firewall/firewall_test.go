@@ -49,25 +49,33 @@ func tables(t *testing.T) map[string]Table {
 	subnet6 := netip.MustParsePrefix("2001:db8:1::/64")
 	resolver := netip.MustParseAddr("10.1.2.3")
 	names := []string{"gitlab.example.com"}
+	gateway := netip.MustParseAddr("10.86.0.1")
 	return map[string]Table{
 		"host":          Host(HostPolicy{Scope: "abcde", Subnet: subnet}),
 		"host-egress":   Host(HostPolicy{Scope: "abcde", Subnet: subnet, Egress: "eth0"}),
 		"host-resolver": Host(HostPolicy{Scope: "abcde", Subnet: subnet, Resolver: resolver}),
 		"host-ipv6":     Host(HostPolicy{Scope: "abcde", Subnet: subnet, Subnet6: subnet6}),
 		"host-routed":   Host(HostPolicy{Scope: "abcde", Subnet: subnet, Subnet6: subnet6, Routed: true, LogGroup: 4711}),
-		"namespace":     Namespace(Policy{Policy: network.Policy{Connections: 4096, ConnectionRate: 500}, Resolver: resolver}),
-		"namespace-allow": Namespace(Policy{Policy: network.Policy{
+		"namespace":     Namespace(Policy{FromHost: gateway, Policy: network.Policy{Connections: 4096, ConnectionRate: 500}, Resolver: resolver}),
+		"namespace-allow": Namespace(Policy{FromHost: gateway, Policy: network.Policy{
 			Allow: destinations(t, "10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.7/32", "fd00::/8", "fd00::/8 udp/53"),
 		}, Resolver: resolver}),
-		"namespace-open": Namespace(Policy{Policy: network.Policy{Deny: destinations(t)}}),
-		"namespace-shut": Namespace(Policy{Policy: network.Policy{
+		"namespace-open": Namespace(Policy{FromHost: gateway, Policy: network.Policy{Deny: destinations(t)}}),
+		"namespace-shut": Namespace(Policy{FromHost: gateway, Policy: network.Policy{
 			Allow: destinations(t, "9.9.9.9/32 tcp/443", "udp/5000-5999"), Deny: destinations(t, "0.0.0.0/0"),
 		}}),
-		"namespace-ipv6": Namespace(Policy{Policy: network.Policy{
+		"namespace-ipv6": Namespace(Policy{FromHost: gateway, Policy: network.Policy{
 			Allow: destinations(t, "fd00:1::/32 tcp/443", "fd00:2::/32", "10.1.0.0/16"), IPv6: network.IPv6{On: true}, LogDenied: true,
 		}, Resolver: resolver}),
-		"namespace-learnt":      Namespace(Policy{Policy: network.Policy{Allow: destinations(t, "10.1.0.0/16"), Domains: names}, Relay: true}),
-		"namespace-learnt-ipv6": Namespace(Policy{Policy: network.Policy{Domains: names, IPv6: network.IPv6{On: true}}, Relay: true}),
+		"namespace-closed": Namespace(Policy{
+			FromHost: gateway,
+			Host: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("203.0.113.2/32"),
+				netip.MustParsePrefix("fe80::1/128")},
+			Workers: []netip.Prefix{subnet, subnet6},
+			Policy:  network.Policy{Allow: destinations(t, "0.0.0.0/0", "::/0"), IPv6: network.IPv6{On: true}},
+		}),
+		"namespace-learnt":      Namespace(Policy{FromHost: gateway, Policy: network.Policy{Allow: destinations(t, "10.1.0.0/16"), Domains: names}, Relay: true}),
+		"namespace-learnt-ipv6": Namespace(Policy{FromHost: gateway, Policy: network.Policy{Domains: names, IPv6: network.IPv6{On: true}}, Relay: true}),
 	}
 }
 

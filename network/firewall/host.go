@@ -40,6 +40,8 @@ func Host(p HostPolicy) Table {
 		sets: []set{{name: deniedSet, kind: countedLinks}},
 		chains: []chain{
 			{name: deniedChain, rules: append([]rule{count}, denied(p.LogGroup != 0, p.LogGroup)...)},
+			{name: hopsChain, rules: hostHops(p)},
+			{name: "admit", at: preroutingFilter, rules: hostAdmit(p)},
 			{name: "input", at: inputFilter, rules: hostInput(p)},
 			{name: "forward", at: forwardFilter, rules: hostForward(p)},
 			{name: "postrouting", at: postroutingSrcNAT, rules: hostPostrouting(p)},
@@ -65,18 +67,57 @@ func hostInput(p HostPolicy) []rule {
 	return append(rules, p.fromWorker().do(deny))
 }
 
+// hopsChain gives packets the hops that they need to go beyond the host.
+const hopsChain = "hops"
+
+// hostHops sets as many as most systems begin with.
+func hostHops(p HostPolicy) []rule { return hopsLeft(when(), p.Subnet6.IsValid(), 64) }
+
+// hopsLeft sets how many routers may still pass on what a rule matches.
+func hopsLeft(of rule, ipv6 bool, hops byte) []rule {
+	rules := []rule{of.and(nfproto{ipv6: false}).do(setHops{false, hops})}
+	if ipv6 {
+		rules = append(rules, of.and(nfproto{ipv6: true}).do(setHops{true, hops}))
+	}
+	return rules
+}
+
+// hostAdmit leads there. A packet comes with one hop, see lastHop: without this
+// table the host's own kernel passes none on. What hostForward denies is denied
+// here first, because a table may be gone when a packet gets there; what one chain
+// says of a packet holds as a whole. What the host itself hears needs no hops, and
+// what is sent to a link is never passed on.
+func hostAdmit(p HostPolicy) []rule {
+	by := func(name string, not bool) match { return fibDaddrOifname{name, not} }
+	rules := []rule{p.fromWorker(fibDaddrTypeLocal{}).do(accept{})}
+	if p.Subnet6.IsValid() {
+		rules = append(rules, p.fromWorker(toLinkMulticast).do(accept{}))
+	}
+	rules = append(rules, leaving(p, by, gotoChain{hopsChain})...)
+	return append(rules, p.fromWorker().do(gotoChain{hopsChain}))
+}
+
 // hostForward keeps workers apart from each other and from other people's
 // connections. Connections that the host opens do not pass here.
 func hostForward(p HostPolicy) []rule {
+	by := func(name string, not bool) match { return oifname{name, not} }
+	return append(leaving(p, by, accept{}),
+		when(oifname{name: p.workers()}, ctState{anyOf: ctEstablished | ctRelated, not: true}).do(drop{}))
+}
+
+// leaving denies what workers may not send through the host. By matches the
+// interface that a packet leaves by; pass is what is done with questions to a
+// resolver that the host redirects elsewhere.
+func leaving(p HostPolicy, by func(name string, not bool) match, pass action) []rule {
 	rules := []rule{
-		p.fromWorker(oifname{name: LinkPrefix + "*"}).do(deny),
+		p.fromWorker(by(LinkPrefix+"*", false)).do(deny),
 		p.fromWorker(saddr{prefix: p.Subnet, not: true}).do(deny),
 	}
 	// What others publish on the host's addresses and redirect, such as ports of
 	// containers, is denied as the host itself is. A resolver may be published so.
 	if p.Resolver.IsValid() {
 		for _, question := range questions(p.fromWorker(ctStatusDNAT{}, ctOriginalDaddr{p.Resolver})) {
-			rules = append(rules, question.do(accept{}))
+			rules = append(rules, question.do(pass))
 		}
 	}
 	rules = append(rules, p.fromWorker(ctStatusDNAT{}).do(deny))
@@ -85,10 +126,8 @@ func hostForward(p HostPolicy) []rule {
 	} else {
 		rules = append(rules, p.fromWorker(nfproto{ipv6: true}).do(deny))
 	}
-	rules = append(rules,
-		when(oifname{name: p.workers()}, ctState{anyOf: ctEstablished | ctRelated, not: true}).do(drop{}))
 	if p.Egress != "" {
-		rules = append(rules, p.fromWorker(oifname{name: p.Egress, not: true}).do(deny))
+		rules = append(rules, p.fromWorker(by(p.Egress, true)).do(deny))
 	}
 	return rules
 }

@@ -31,7 +31,7 @@ func open(t *testing.T, name string) map[string]time.Duration {
 
 func TestLearnOpensAddressesForTheirTimeAndAgain(t *testing.T) {
 	emptyNamespace(t)
-	require.NoError(t, Apply(Namespace(Policy{Policy: network.Policy{Domains: []string{"a.example"}, IPv6: network.IPv6{On: true}}})))
+	require.NoError(t, Apply(Namespace(Policy{FromHost: netip.MustParseAddr("10.86.0.1"), Policy: network.Policy{Domains: []string{"a.example"}, IPv6: network.IPv6{On: true}}})))
 	one, two := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")
 	mapped := netip.MustParseAddr("::ffff:198.51.100.1")
 	require.NoError(t, Learn([]Learnt{{one, time.Minute}, {two, time.Hour}, {mapped, time.Second}}, true))
@@ -44,7 +44,7 @@ func TestLearnOpensAddressesForTheirTimeAndAgain(t *testing.T) {
 
 func TestLearnSkipsIPv6WithoutIt(t *testing.T) {
 	emptyNamespace(t)
-	require.NoError(t, Apply(Namespace(Policy{Policy: network.Policy{Domains: []string{"a.example"}}})))
+	require.NoError(t, Apply(Namespace(Policy{FromHost: netip.MustParseAddr("10.86.0.1"), Policy: network.Policy{Domains: []string{"a.example"}}})))
 	require.NoError(t, Learn([]Learnt{{netip.MustParseAddr("2001:db8::1"), time.Hour}}, false))
 	require.Empty(t, open(t, "learnt"))
 	require.NoError(t, Learn(nil, false))
@@ -52,13 +52,13 @@ func TestLearnSkipsIPv6WithoutIt(t *testing.T) {
 
 func TestLearnNeedsItsRules(t *testing.T) {
 	emptyNamespace(t)
-	require.NoError(t, Apply(Namespace(Policy{})))
+	require.NoError(t, Apply(Namespace(Policy{FromHost: netip.MustParseAddr("10.86.0.1")})))
 	require.Error(t, Learn([]Learnt{{netip.MustParseAddr("198.51.100.1"), time.Hour}}, false))
 }
 
 func TestCountersBeginAtNothing(t *testing.T) {
 	emptyNamespace(t)
-	require.NoError(t, Apply(Namespace(Policy{Policy: network.Policy{LogDenied: true}})))
+	require.NoError(t, Apply(Namespace(Policy{FromHost: netip.MustParseAddr("10.86.0.1"), Policy: network.Policy{LogDenied: true}})))
 	denied, err := Denied()
 	require.NoError(t, err)
 	require.Zero(t, denied)

@@ -40,6 +40,29 @@ func (m oifname) expressions(map[string]*nftables.Set) []expr.Any {
 	return meta(expr.MetaKeyOIFNAME, m.not, interfaceName(m.name))
 }
 
+// fib daddr type local: the host itself hears what is sent there.
+type fibDaddrTypeLocal struct{}
+
+func (fibDaddrTypeLocal) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: register, ResultADDRTYPE: true, FlagDADDR: true},
+		compare(false, binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)),
+	}
+}
+
+// fib daddr oifname "eth0": the interface that the host's routes lead out by, of a
+// packet that is not routed yet. A name that ends in "*" is as in iifname.
+type fibDaddrOifname struct {
+	name string
+	not  bool
+}
+
+func (m fibDaddrOifname) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: register, ResultOIFNAME: true, FlagDADDR: true}, compare(m.not, interfaceName(m.name)),
+	}
+}
+
 // ip saddr 10.0.0.0/8, ip6 saddr fd00::/8. No packet of the other protocol
 // matches, with != neither.
 type saddr struct {
@@ -116,8 +139,22 @@ func (m dport) expressions(map[string]*nftables.Set) []expr.Any {
 type neighborSolicit struct{}
 
 func (neighborSolicit) expressions(map[string]*nftables.Set) []expr.Any {
-	return append(l4proto{unix.IPPROTO_ICMPV6}.expressions(nil),
-		payload(expr.PayloadBaseTransportHeader, icmpTypeOffset, 1), compare(false, []byte{ndNeighborSolicit}))
+	return icmpType(unix.IPPROTO_ICMPV6, ndNeighborSolicit)
+}
+
+// icmp type time-exceeded, icmpv6 type time-exceeded: a packet had no hops left.
+type timeExceeded struct{ ipv6 bool }
+
+func (m timeExceeded) expressions(map[string]*nftables.Set) []expr.Any {
+	if m.ipv6 {
+		return icmpType(unix.IPPROTO_ICMPV6, icmp6TimeExceeded)
+	}
+	return icmpType(unix.IPPROTO_ICMP, icmpTimeExceeded)
+}
+
+func icmpType(protocol, number byte) []expr.Any {
+	return append(l4proto{protocol}.expressions(nil),
+		payload(expr.PayloadBaseTransportHeader, icmpTypeOffset, 1), compare(false, []byte{number}))
 }
 
 // tcp flags syn: the packets that open a TCP connection, in both directions.

@@ -30,18 +30,26 @@ type Policy struct {
 	Resolver netip.Addr
 	// Relay says that the gateway itself answers them, and no Resolver.
 	Relay bool
+	// FromHost is what the host opens its connections to the guest from, IPv4: nobody
+	// else opens any.
+	FromHost netip.Addr
+	// Host is where the host itself hears what is sent, and Workers where workers
+	// are: the guest opens nothing there, whatever is allowed. SetHost changes Host.
+	Host, Workers []netip.Prefix
 }
 
 // Namespace returns the rules inside a worker's namespace. They do not depend
-// on which worker it is.
+// on which worker it is. What they deny stays denied when the host loses its own
+// rules, which others may flush.
 func Namespace(p Policy) Table {
-	return Table{name: NamespaceTable, sets: destinationSets(p), chains: []chain{
+	return Table{name: NamespaceTable, sets: append(hostSets(p), destinationSets(p)...), chains: []chain{
 		{name: deniedChain, rules: denied(p.LogDenied, LogGroup)},
 		{name: "spoofed", at: preroutingRaw, rules: spoofed(p)},
 		{name: "prerouting", at: preroutingDstNAT, rules: redirects(p)},
 		{name: "input", at: inputFilter, rules: gatewayInput(p)},
 		{name: "clamp", at: forwardMangle, rules: []rule{when(tcpFlagsSYN{}).do(maxsegRouteMTU{})}},
 		{name: "forward", at: forwardFilter, rules: gatewayForward(p)},
+		{name: "hops", at: postroutingMangle, rules: lastHop(p)},
 		{name: "postrouting", at: postroutingSrcNAT, rules: []rule{when(oifname{name: Uplink}).do(masquerade{})}},
 	}}
 }
@@ -96,10 +104,11 @@ func spoofed(p Policy) []rule {
 // single is the network of one address.
 func single(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
 
-// redirects sends what comes for the worker to the guest, and DNS questions to
-// the gateway to a resolver.
+// redirects sends what the host opens to the worker to the guest, and DNS questions
+// to the gateway to a resolver. That others open nothing is the host's to deny, and
+// it sees to it that nobody else has its addresses; but it may lose its rules.
 func redirects(p Policy) []rule {
-	fromHost, guest := when(iifname{name: Uplink}, nfproto{ipv6: false}), dnat{network.Guest.Addr()}
+	fromHost, guest := when(iifname{name: Uplink}, saddr{prefix: single(p.FromHost)}), dnat{network.Guest.Addr()}
 	rules := []rule{
 		fromHost.and(l4proto{network.TCP}).do(guest),
 		fromHost.and(l4proto{network.UDP}).do(guest),
@@ -119,7 +128,8 @@ func questions(r rule) []rule {
 	return []rule{r.and(l4proto{network.TCP}, port), r.and(l4proto{network.UDP}, port)}
 }
 
-// gatewayInput lets the guest ask the relay, if there is one, and nothing else.
+// gatewayInput lets the guest ask the relay, if there is one, and nothing else. What
+// others than the host open to the worker is not redirected, and ends here.
 func gatewayInput(p Policy) []rule {
 	var rules []rule
 	if p.Relay {
@@ -131,6 +141,11 @@ func gatewayInput(p Policy) []rule {
 		rules = append(rules,
 			fromGuest(neighborSolicit{}).do(accept{}),
 			fromGuest(toLinkMulticast).do(drop{}))
+	}
+	others := when(iifname{name: Uplink}, ctState{anyOf: ctNew})
+	rules = append(rules, others.and(saddr{prefix: single(p.FromHost), not: true}).do(drop{}))
+	if p.IPv6.On {
+		rules = append(rules, others.and(nfproto{ipv6: true}).do(drop{}))
 	}
 	return append(rules, fromGuest().do(deny))
 }
@@ -150,15 +165,32 @@ func limited(p Policy, r rule) []rule {
 	return rules
 }
 
+// lastHop leaves what goes to the host one hop: enough to be heard there, too
+// little to be passed on. The host's table gives it more, see hostAdmit, so that a
+// host without that table opens no way to anywhere.
+func lastHop(p Policy) []rule { return hopsLeft(when(oifname{name: Uplink}), p.IPv6.On, 1) }
+
+// outOfHops drops what a host without its table says of such packets. A guest that
+// heard it would give a connection up, where the table is back before it tries
+// again.
+func outOfHops(p Policy) []rule {
+	fromHost := when(iifname{name: Uplink})
+	rules := []rule{fromHost.and(timeExceeded{ipv6: false}).do(drop{})}
+	if p.IPv6.On {
+		rules = append(rules, fromHost.and(timeExceeded{ipv6: true}).do(drop{}))
+	}
+	return rules
+}
+
 // gatewayForward says where the guest may go. What was accepted once goes on,
 // and redirected questions reach a resolver also in a denied network.
 func gatewayForward(p Policy) []rule {
-	rules := []rule{
+	rules := append(outOfHops(p),
 		fromGuest(ctState{anyOf: ctEstablished | ctRelated}).do(accept{}),
-		fromGuest(ctState{anyOf: ctInvalid | ctUntracked}).do(drop{}),
-	}
+		fromGuest(ctState{anyOf: ctInvalid | ctUntracked}).do(drop{}))
 	rules = append(rules, limited(p, fromGuest())...)
 	rules = append(rules, fromGuest(ctStatusDNAT{}).do(accept{}))
+	rules = append(rules, neverReached(p)...)
 	rules = append(rules, listed(p, p.Allow, allowSets, accept{})...)
 	rules = append(rules, listed(p, p.Denied(), denySets, deny)...)
 	if len(p.Domains) == 0 {
@@ -168,4 +200,18 @@ func gatewayForward(p Policy) []rule {
 		rules = append(rules, fromGuest(daddrIn{set.name}).do(accept{}))
 	}
 	return append(rules, fromGuest().do(deny))
+}
+
+// neverReached are the host itself and other workers.
+func neverReached(p Policy) []rule {
+	var rules []rule
+	for _, set := range hostSets(p) {
+		rules = append(rules, fromGuest(daddrIn{set.name}).do(deny))
+	}
+	for _, workers := range p.Workers {
+		if p.IPv6.On || workers.Addr().Is4() {
+			rules = append(rules, fromGuest(daddr{workers}).do(deny))
+		}
+	}
+	return rules
 }

@@ -23,7 +23,7 @@ type Table struct {
 type set struct {
 	name string
 	kind kind
-	// prefixes are all that a set of intervals ever holds. The other kinds begin
+	// prefixes are what a set of intervals begins with. The other kinds begin
 	// empty.
 	prefixes []netip.Prefix
 }
@@ -62,9 +62,11 @@ type hook struct {
 var (
 	preroutingRaw     = hook{nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw}
 	preroutingDstNAT  = hook{nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}
+	preroutingFilter  = hook{nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityFilter}
 	inputFilter       = hook{nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter}
 	forwardMangle     = hook{nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityMangle}
 	forwardFilter     = hook{nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter}
+	postroutingMangle = hook{nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityMangle}
 	postroutingSrcNAT = hook{nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource}
 )
 

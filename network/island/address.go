@@ -34,6 +34,15 @@ func subnet6(v network.IPv6) netip.Prefix {
 	return translated
 }
 
+// subnets hold the addresses of the pool's workers outside.
+func (i *Island) subnets() []netip.Prefix {
+	subnets := []netip.Prefix{i.options.Subnet}
+	if subnet := subnet6(i.options.IPv6); subnet.IsValid() {
+		subnets = append(subnets, subnet)
+	}
+	return subnets
+}
+
 // outside6 is the IPv6 address outside that goes with an IPv4 address. Its last
 // 32 bits are that address: one book keeps both.
 func outside6(subnet netip.Prefix, addr netip.Addr) netip.Addr {

@@ -21,7 +21,45 @@ import (
 // Check says what the host has and lacks for the pool's network. It changes
 // nothing.
 func (i *Island) Check(context.Context) []doctor.Finding {
-	return []doctor.Finding{i.findSubnet(), i.findEgress(), i.findFirewall()}
+	return append(i.findForeign(), i.findSubnet(), i.findEgress(), i.findFirewall(), findFlushes("/"))
+}
+
+// findFlushes looks at the configuration of the host's firewall below a root
+// directory. Our rules are put back when it removes them, but workers are cut off
+// for a moment, and what they have open then may break.
+func findFlushes(root string) doctor.Finding {
+	finding := doctor.Finding{
+		Level: doctor.OK, What: "firewall reload", Detail: "no configuration of nftables removes the rules of others",
+	}
+	flushes, err := hostfirewall.Flushes(root)
+	if err != nil {
+		finding.Level, finding.Detail, finding.Mend = doctor.Warning, err.Error(), "run as root"
+	}
+	if len(flushes) == 0 {
+		return finding
+	}
+	var details, mends []string
+	for _, f := range flushes {
+		details = append(details, fmt.Sprintf("%s says %q", f.File, f.Line))
+		mends = append(mends, f.Instead())
+	}
+	finding.Level = doctor.Warning
+	finding.Detail = "loading the firewall anew removes the rules around workers as well, and cuts these off " +
+		"until the plugin has put them back: " + strings.Join(details, "; ")
+	finding.Mend = strings.Join(mends, "\n")
+	return finding
+}
+
+// findForeign tells of addresses that nobody gets because of what lies in the place
+// of their files.
+func (i *Island) findForeign() (findings []doctor.Finding) {
+	for _, foreign := range i.book.Foreign() {
+		findings = append(findings, doctor.Finding{
+			Level: doctor.Warning, What: "addresses", Detail: foreign.Error(),
+			Mend: "remove it: until then nobody gets that address",
+		})
+	}
+	return findings
 }
 
 func (i *Island) findSubnet() doctor.Finding {

@@ -8,12 +8,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/packetlog"
@@ -61,8 +59,8 @@ func deniedInside(name string) (packets uint64, err error) {
 		packets, err = firewall.Denied()
 		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) {
-		return 0, nil // EINVAL is of a file that nothing is mounted on
+	if isNoNamespace(err) {
+		return 0, nil
 	}
 	return packets, err
 }

@@ -274,6 +274,7 @@ func TestFlows(t *testing.T) {
 		again, err := New(island.options)
 		require.NoError(t, err)
 		require.NoError(t, again.Open(t.Context()))
+		require.NoError(t, again.unwatch(), "a pool has one process")
 		requireFlows(t, world, all)
 	})
 	t.Run("with a second pool beside", func(t *testing.T) {

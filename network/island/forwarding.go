@@ -23,24 +23,51 @@ import (
 
 // forwardLease has the host forward packets of a lease's link and the answers to
 // them, and keeps IPv6 off the link unless workers have it.
-func (i *Island) forwardLease(name string, exit exit) error {
-	ways, err := i.ways(exit)
-	if err != nil {
-		return err
-	}
-	errs := []error{forward(name)}
-	for _, way := range ways.ipv4 {
-		errs = append(errs, forwardEgress(way))
-	}
-	if !i.options.IPv6.On {
-		return errors.Join(append(errs, disableIPv6(name))...)
-	}
-	errs = append(errs, setSysctl("0", "ipv6", "conf", name, "accept_ra"), forward6(name))
-	for _, way := range ways.ipv6 {
-		errs = append(errs, forward6(way))
-	}
-	return errors.Join(errs...)
+func (i *Island) forwardLease(name string, ways ways) error {
+	err := setIPv6(name, i.options.IPv6.On)
+	_, failed := i.forwardAll([]string{name}, ways)
+	return errors.Join(err, failed)
 }
+
+// setIPv6 keeps IPv6 off a link, or only what others announce there.
+func setIPv6(link string, on bool) error {
+	if !on {
+		return disableIPv6(link)
+	}
+	return setSysctl("0", "ipv6", "conf", link, "accept_ra")
+}
+
+// forwardAll has the links of leases and the ways out forward, and returns those
+// that did not. One that has just gone needs nothing.
+func (i *Island) forwardAll(leases []string, ways ways) (mended []string, err error) {
+	var errs []error
+	do := func(link, protocol string, forwards func(string) (bool, error), forward func(string) error) {
+		on, err := forwards(link)
+		if err == nil && !on {
+			if err = forward(link); err == nil {
+				mended = append(mended, link+" ("+protocol+")")
+			}
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	for _, link := range leases {
+		do(link, "IPv4", forwards, forward)
+	}
+	for _, link := range ways.ipv4 {
+		do(link, "IPv4", forwards, forwardEgress)
+	}
+	if i.options.IPv6.On {
+		for _, link := range append(slices.Clone(leases), ways.ipv6...) {
+			do(link, "IPv6", forwards6, forward6)
+		}
+	}
+	return mended, errors.Join(errs...)
+}
+
+// forwards says whether packets that come in by the link travel on.
+func forwards(link string) (bool, error) { return isSet("conf", link, "forwarding") }
 
 // forward lets packets that come in by the link travel on: the setting of one
 // link, never the host's global one, which is the administrator's.
@@ -81,7 +108,7 @@ func forwardEgress(link string) error {
 		return err
 	}
 	defer lock.Release()
-	on, err := isSet("conf", link, "forwarding")
+	on, err := forwards(link)
 	if err != nil || on {
 		return err
 	}
@@ -162,6 +189,15 @@ func forward6(link string) error {
 		return routing6()
 	}
 	return err
+}
+
+// forwards6 says whether IPv6 packets that come in by the link travel on.
+func forwards6(link string) (bool, error) {
+	on, err := readSysctl("ipv6", "conf", link, "force_forwarding")
+	if errors.Is(err, fs.ErrNotExist) {
+		on, err = readSysctl("ipv6", "conf", "all", "forwarding")
+	}
+	return on == "1", err
 }
 
 // Values of accept_ra, from the kernel's ip-sysctl.

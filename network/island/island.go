@@ -10,9 +10,11 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/changes"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/nameserver"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
@@ -30,12 +32,19 @@ type Island struct {
 	log     *slog.Logger
 
 	services services
+	leases   leases
+
+	// mu guards what is there from Open to Close.
+	mu    sync.Mutex
+	guard *guard
+	links *changes.Listener
 }
 
 var (
 	_ network.Network = (*Island)(nil)
 	_ network.Parker  = (*Island)(nil)
 	_ network.Denier  = (*Island)(nil)
+	_ network.Guard   = (*Island)(nil)
 )
 
 // New returns the network of a pool. It changes nothing on the host.
@@ -85,7 +94,7 @@ func (i *Island) Open(context.Context) error {
 	if err := shareNamespaces(); err != nil {
 		return err
 	}
-	err = firewall.Apply(firewall.Host(firewall.HostPolicy{
+	err = i.watch(firewall.Host(firewall.HostPolicy{
 		Scope: i.scope, Subnet: i.options.Subnet, Egress: i.options.Egress, Resolver: answering.redirect,
 		Subnet6: subnet6(i.options.IPv6), Routed: i.options.IPv6.Prefix.IsValid(), LogGroup: i.hostLogGroup(),
 	}))
@@ -95,10 +104,55 @@ func (i *Island) Open(context.Context) error {
 	return i.logDeniedByHost()
 }
 
+// watch puts the table in place, and keeps it and the leases right whatever others
+// change on the host, until unwatch.
+func (i *Island) watch(table firewall.Table) error {
+	if err := i.unwatch(); err != nil {
+		return err
+	}
+	guard, err := newGuard(table, i.log)
+	if err != nil {
+		return err
+	}
+	links, err := changes.OfLinks(i.linksChanged)
+	if err != nil {
+		return errors.Join(err, guard.Close())
+	}
+	i.mu.Lock()
+	i.guard, i.links = guard, links
+	i.mu.Unlock()
+	return i.followHost() // after the first moment that is listened to
+}
+
+// unwatch ends what watch began, but for the table. It is idempotent.
+func (i *Island) unwatch() error {
+	i.mu.Lock()
+	guard, links := i.guard, i.links
+	i.guard, i.links = nil, nil
+	i.mu.Unlock()
+	if guard == nil {
+		return nil
+	}
+	return errors.Join(guard.Close(), links.Close())
+}
+
+// awaitHost returns when the host has the pool's rules. A network that is not open
+// has none.
+func (i *Island) awaitHost(ctx context.Context) error {
+	i.mu.Lock()
+	guard := i.guard
+	i.mu.Unlock()
+	if guard == nil {
+		return nil
+	}
+	return guard.await(ctx)
+}
+
 // Close removes the pool's rules. When no pool of the host has a lease any more,
 // the interfaces that did not forward before stop forwarding.
 func (i *Island) Close(context.Context) error {
-	return errors.Join(i.services.end(ofHost), firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
+	return errors.Join(
+		i.unwatch(), i.services.end(ofHost), firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
 }
 
 // Shared names what the pool's leases share and what is on the host now: its

@@ -59,13 +59,21 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu, by) }); err != nil {
+	ways, err := i.ways(exit)
+	if err != nil {
+		return network.Lease{}, err
+	}
+	host, version, err := i.hostHears()
+	if err != nil {
+		return network.Lease{}, err
+	}
+	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu, by, host) }); err != nil {
 		return network.Lease{}, err
 	}
 	if err := makeVeth(name, exit.mtu); err != nil {
 		return network.Lease{}, err
 	}
-	if err := i.forwardLease(name, exit); err != nil {
+	if err := i.forwardLease(name, ways); err != nil {
 		return network.Lease{}, err
 	}
 	if err := i.openVeth(name); err != nil {
@@ -81,14 +89,21 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 		}
 		return i.serve(worker, name, by)
 	})
+	if err != nil {
+		return network.Lease{}, err
+	}
+	i.leases.add(name, version, i.denyHost)
+	if _, err := i.forwardAll([]string{name}, ways); err != nil { // somebody may have switched it off meanwhile
+		return network.Lease{}, err
+	}
 	return network.Lease{
 		Worker: worker, Namespace: namespacePath(name), Address: addr, MTU: exit.mtu, IPv6: i.options.IPv6.On,
-	}, err
+	}, i.awaitHost(ctx)
 }
 
 // furnish makes, inside the namespace, what does not depend on the worker.
 // The rules come before anything that a packet could pass.
-func (i *Island) furnish(mtu int, by answering) error {
+func (i *Island) furnish(mtu int, by answering, host []netip.Prefix) error {
 	var err error
 	if i.options.IPv6.On {
 		err = routing6()
@@ -98,7 +113,10 @@ func (i *Island) furnish(mtu int, by answering) error {
 	if err := errors.Join(err, routing()); err != nil {
 		return err
 	}
-	rules := firewall.Policy{Policy: i.options.Policy, Resolver: by.redirect, Relay: by.relay}
+	rules := firewall.Policy{
+		Policy: i.options.Policy, Resolver: by.redirect, Relay: by.relay,
+		FromHost: i.gateway, Host: host, Workers: i.subnets(),
+	}
 	if err := firewall.Add(firewall.Namespace(rules)); err != nil {
 		return err
 	}
@@ -113,6 +131,7 @@ func (i *Island) Park(_ context.Context, worker string) error {
 	if err != nil {
 		return nil // an id that no lease of the pool can have names nothing in the kernel
 	}
+	i.leases.remove(name)
 	return errors.Join(i.services.end(name), removeLink(name), removeNamespace(name))
 }
 

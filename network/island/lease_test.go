@@ -117,7 +117,7 @@ func TestAcquireThatFailsLeavesNothing(t *testing.T) {
 		want    string
 	}{
 		"no tap device":       {t.Context(), hideTUN, "/dev/net/tun"},
-		"all addresses taken": {t.Context(), takeAll, "every address is taken"},
+		"all addresses taken": {t.Context(), takeAll, "every one is taken"},
 		"all addresses routed": {t.Context(), func(t *testing.T, _ *Island) {
 			routeElsewhere(t, "10.87.0.2/32")
 		}, "routed elsewhere"},

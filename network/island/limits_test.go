@@ -182,8 +182,9 @@ func setMTU(t *testing.T, namespace, link string, mtu int) {
 func TestDeniedPacketsAreCountedForEachWorkerAndLogged(t *testing.T) {
 	internet := newInternet(t)
 	serve(t, internet, resolver+":80")
+	newNeighbour(t, "office", "lan0", "192.0.2.1", "192.0.2.2")
 	options := testOptions(t, "p")
-	options.LogDenied = true
+	options.LogDenied, options.Egress = true, "wan0"
 	lines := make(chan string, 100)
 	options.Log = toLines(lines)
 	island := openIsland(t, options)
@@ -204,8 +205,8 @@ func TestDeniedPacketsAreCountedForEachWorkerAndLogged(t *testing.T) {
 	}
 	send(resolver + ":80") // inside its namespace
 	requireLine(t, lines, "p-aaaaaaaa", "udp", resolver+":80")
-	send(hostWAN + ":123") // by the host
-	requireLine(t, lines, "p-aaaaaaaa", "udp", hostWAN+":123")
+	send("192.0.2.2:123") // by the host
+	requireLine(t, lines, "p-aaaaaaaa", "udp", "192.0.2.2:123")
 	require.Equal(t, map[string]uint64{"p-aaaaaaaa": 2, "p-bbbbbbbb": 0}, denied(t, island))
 
 	other, err := New(island.options)

@@ -145,7 +145,7 @@ func TestTrafficGoesOnWhileOthersComeAndGo(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return again.Open(t.Context())
+			return errors.Join(again.Open(t.Context()), again.unwatch())
 		}},
 	} {
 		for _, traffic := range []*traffic{stream, questions, newcomers} {

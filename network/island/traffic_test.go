@@ -73,7 +73,7 @@ func TestGuestReachesNothingPrivate(t *testing.T) {
 	requireNoWay(t, guest, other.Address.String()+":22")
 	requireDropped(t, lease.Namespace, "@deny")
 	requireNoWay(t, guest, hostWAN+":80")
-	requireDropped(t, hostNamespace, `iifname "mf`+island.scope+`*" counter`)
+	requireDropped(t, lease.Namespace, "@host")
 	requireNoWay(t, guest, network.Gateway.String()+":80")
 	requireDropped(t, lease.Namespace, `iifname "tap0" counter`)
 }
@@ -85,13 +85,14 @@ func TestAllowListOpensPrivateNetworksButNeitherHostNorWorkers(t *testing.T) {
 	options := testOptions(t, "p")
 	options.Allow = []network.Destination{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}}
 	island := openIsland(t, options)
-	guest := newGuest(t, acquire(t, island, "p-aaaaaaaa"))
+	lease := acquire(t, island, "p-aaaaaaaa")
+	guest := newGuest(t, lease)
 	other := acquire(t, island, "p-bbbbbbbb")
 	newGuest(t, other)
 
 	requireReaches(t, guest, resolver+":80", hostWAN)
 	requireNoWay(t, guest, other.Address.String()+":22")
-	requireDropped(t, hostNamespace, `oifname "mf*"`)
+	requireDropped(t, lease.Namespace, "ip daddr "+subnet)
 	requireNoWay(t, guest, "10.86.0.1:80")
 }
 
@@ -134,7 +135,8 @@ func testSpoofedSources(t *testing.T, containers bool) {
 	serve(t, internet, public+":80")
 	options := testOptions(t, "p")
 	options.Containers = containers
-	lease := acquire(t, openIsland(t, options), "p-aaaaaaaa")
+	island := openIsland(t, options)
+	lease := acquire(t, island, "p-aaaaaaaa")
 	guest := newGuest(t, lease)
 	requireReaches(t, guest, public+":80", hostWAN)
 
@@ -149,7 +151,7 @@ func testSpoofedSources(t *testing.T, containers bool) {
 		requireDropped(t, hostNamespace, "ip saddr != "+subnet)
 	})
 	t.Run("MAC", func(t *testing.T) {
-		require.NoError(t, Do(lease.Namespace, func() error { return firewall.Apply(firewall.Namespace(firewall.Policy{})) }))
+		require.NoError(t, Do(lease.Namespace, func() error { return firewall.Apply(firewall.Namespace(firewall.Policy{FromHost: island.gateway})) }))
 		require.NoError(t, Do(guest, func() error {
 			eth := configure("eth0")
 			eth.mac("02:00:00:00:00:99")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // attempts bounds how often a list is asked for.
@@ -26,6 +27,14 @@ func AddrList(link netlink.Link, family int) ([]netlink.Addr, error) {
 // is nil.
 func RouteList(link netlink.Link, family int) ([]netlink.Route, error) {
 	return repeat("routes", func() ([]netlink.Route, error) { return netlink.RouteList(link, family) })
+}
+
+// LocalRouteList returns the routes of the local table, which say where the host
+// itself hears what is sent.
+func LocalRouteList(family int) ([]netlink.Route, error) {
+	return repeat("local routes", func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+	})
 }
 
 // NeighList returns the neighbours on the link with an index, or on all when it

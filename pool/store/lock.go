@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // ErrHeld says that another process owns the pool.
@@ -25,18 +27,26 @@ func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 	if !s.looking {
 		flags |= os.O_CREATE
 	}
-	file, err := os.OpenFile(path, flags, 0o600)
+	file, err := statefile.Open(path, flags)
 	if s.looking && errors.Is(err, fs.ErrNotExist) {
 		return func() error { return nil }, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("locking the pool: %w", err)
+		return nil, fmt.Errorf("locking the pool: %w%s", diskspace.Explain(s.dir, err), removeIfForeign(err))
 	}
 	if err := s.hold(ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	// The file stays when the lock goes: whoever waits for it has it open.
 	return file.Close, nil
+}
+
+// removeIfForeign is what to do about something that stands in the lock's place.
+func removeIfForeign(err error) string {
+	if errors.Is(err, statefile.ErrForeign) {
+		return ": remove it, while no plugin process serves the pool"
+	}
+	return ""
 }
 
 // hold takes the lock on an open file and leaves our pid in it.

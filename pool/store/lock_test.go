@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,8 +34,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// noRoom has it write nothing, as on a full disk.
+const noRoom = "MAYFLY_TEST_NO_ROOM"
+
 func holdUntilEOF(dir string) {
 	s, err := store.Open(dir)
+	if err == nil && os.Getenv(noRoom) != "" {
+		signal.Ignore(syscall.SIGXFSZ)
+		err = syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{})
+	}
 	if err == nil {
 		_, err = s.Lock(context.Background())
 	}
@@ -111,9 +120,44 @@ func TestLockIsNotInherited(t *testing.T) {
 
 // The workers that another process left may be what fills the disk.
 func TestLockNeedsNoRoom(t *testing.T) {
+	_, dir := open(t)
+	other := exec.Command(os.Args[0])
+	other.Env = append(os.Environ(), holdLock+"="+dir, noRoom+"=yes")
+	said, err := other.Output() // its standard input ends at once
+	require.NoError(t, err)
+	require.Equal(t, "locked\n", string(said))
+	text, err := os.ReadFile(filepath.Join(dir, store.LockFile))
+	require.NoError(t, err)
+	require.Empty(t, text)
+}
+
+func TestWhatStandsInTheLocksPlaceIsNamed(t *testing.T) {
+	for name, plant := range map[string]func(path string) error{
+		"symbolic link": func(path string) error { return os.Symlink("elsewhere", path) },
+		"directory":     func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		s, dir := open(t)
+		path := filepath.Join(dir, store.LockFile)
+		require.NoError(t, plant(path))
+		_, err := s.Lock(t.Context())
+		require.ErrorContains(t, err, path+" is a "+name)
+		require.ErrorContains(t, err, "remove it")
+		require.NoFileExists(t, filepath.Join(dir, "elsewhere"))
+	}
+}
+
+// Whichever path leads to a pool, it is one pool.
+func TestLockIsTheSameByAnotherPath(t *testing.T) {
 	s, dir := open(t)
-	require.NoError(t, os.Symlink("/dev/full", filepath.Join(dir, store.LockFile)))
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(dir, link))
 	unlock, err := s.Lock(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, unlock())
+	defer unlock()
+	other, err := store.Open(link)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = other.Lock(ctx)
+	require.ErrorIs(t, err, store.ErrHeld)
 }

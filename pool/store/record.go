@@ -5,16 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // RecordVersion is the version of Record that this program writes. Each older
 // version keeps a sample in testdata, which a test reads.
 const RecordVersion = 1
+
+// maxRecord is how many bytes a record may have. Ours have some thousand.
+const maxRecord = 1 << 20
 
 // ErrNewer says that a record was written by a newer program.
 var ErrNewer = errors.New("record of a newer version")
@@ -62,7 +67,7 @@ func (s *Store) Save(record Record) error {
 	err = renameio.WriteFile(filepath.Join(dir, RecordFile), append(text, '\n'), 0o600,
 		renameio.WithStaticPermissions(0o600), renameio.WithTempDir(dir))
 	if err != nil {
-		return fmt.Errorf("writing the record of worker %s: %w", record.ID, err)
+		return fmt.Errorf("writing the record of worker %s: %w", record.ID, diskspace.Explain(dir, err))
 	}
 	return nil
 }
@@ -73,7 +78,7 @@ func (s *Store) Load(id string) (Record, error) {
 	if err := checkID(id); err != nil {
 		return Record{}, err
 	}
-	text, err := os.ReadFile(filepath.Join(s.Dir(id), RecordFile))
+	text, err := statefile.Read(filepath.Join(s.Dir(id), RecordFile), maxRecord)
 	if err != nil {
 		return Record{}, fmt.Errorf("reading the record of worker %s: %w", id, err)
 	}

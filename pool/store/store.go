@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
@@ -40,7 +41,7 @@ func Open(dir string) (*Store, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(s.dir, WorkersDir), 0o700); err != nil {
-		return nil, fmt.Errorf("making the pool directory: %w", err)
+		return nil, fmt.Errorf("making the pool directory: %w", diskspace.Explain(s.dir, err))
 	}
 	s.looking = false
 	return s, nil
@@ -71,7 +72,7 @@ func (s *Store) Reserve(id string) (string, error) {
 	}
 	dir := s.Dir(id)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", fmt.Errorf("reserving worker %s: %w", id, err)
+		return "", fmt.Errorf("reserving worker %s: %w", id, diskspace.Explain(filepath.Dir(dir), err))
 	}
 	return dir, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // sample is what testdata/worker.v1.json says.
@@ -206,4 +208,49 @@ func load(t *testing.T, text string) (store.Record, error) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, store.RecordFile), []byte(text), 0o600))
 	return s.Load(sample.ID)
+}
+
+// Whoever could write to a worker's directory may have left anything there.
+func TestLoadRefusesWhatIsNoRecordOfOurs(t *testing.T) {
+	for name, plant := range map[string]func(path string) error{
+		"symbolic link": func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"pipe":          func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"directory":     func(path string) error { return os.Mkdir(path, 0o700) },
+		"more than 1048576 bytes": func(path string) error {
+			return os.WriteFile(path, make([]byte, 1<<20+1), 0o600)
+		},
+	} {
+		s, _ := open(t)
+		dir, err := s.Reserve(sample.ID)
+		require.NoError(t, err)
+		path := filepath.Join(dir, store.RecordFile)
+		require.NoError(t, plant(path))
+		_, err = s.Load(sample.ID)
+		require.ErrorIs(t, err, statefile.ErrForeign)
+		require.ErrorContains(t, err, path)
+		require.ErrorContains(t, err, name)
+		require.NoError(t, s.Remove(sample.ID))
+		require.FileExists(t, "/etc/passwd")
+	}
+}
+
+// A link in the place of a worker's directory is nobody's worker, and is not followed
+// by what removes it.
+func TestWorkersAreNoLinks(t *testing.T) {
+	s, _ := open(t)
+	elsewhere := t.TempDir()
+	precious := filepath.Join(elsewhere, "precious")
+	require.NoError(t, os.WriteFile(precious, nil, 0o600))
+	require.NoError(t, os.Symlink(elsewhere, s.Dir(sample.ID)))
+	ids, err := s.List()
+	require.NoError(t, err)
+	require.Empty(t, ids)
+	require.NoError(t, s.Remove(sample.ID))
+	require.NoFileExists(t, s.Dir(sample.ID))
+
+	dir, err := s.Reserve(sample.ID)
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(dir, "root")))
+	require.NoError(t, s.Remove(sample.ID))
+	require.FileExists(t, precious)
 }

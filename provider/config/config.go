@@ -43,6 +43,8 @@ type Config struct {
 	Host     Host
 	Tart     Tart
 	Bhyve    Bhyve
+	// Synthetic is for that backend only.
+	Synthetic Synthetic
 	// CloudHypervisor is for that backend only.
 	CloudHypervisor CloudHypervisor
 }
@@ -52,7 +54,7 @@ type Config struct {
 func (c *Config) sections() []section {
 	return []section{
 		poolSection(c), imageSection(c), machineSection(c), networkSection(c), forkSection(c), hostSection(c),
-		nspawnSection(c), cloudHypervisorSection(c), tartSection(c), bhyveSection(c),
+		nspawnSection(c), cloudHypervisorSection(c), tartSection(c), bhyveSection(c), syntheticSection(c),
 	}
 }
 
@@ -154,6 +156,9 @@ func (c Config) ImagesDir() string { return filepath.Join(c.StateDir, "images") 
 
 // AddressDir holds the record of addresses taken, which all pools share.
 func (c Config) AddressDir() string { return filepath.Join(c.StateDir, "addresses") }
+
+// BudgetDir holds what workers of all pools hold of this host.
+func (c Config) BudgetDir() string { return filepath.Join(c.StateDir, "budget") }
 
 // MaxWorkers is the most workers that the pool may have.
 func (c Config) MaxWorkers() int {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -46,7 +47,8 @@ func imageSection(c *Config) section {
 			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
 			refused: "what is not a valid name of a package"},
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
-			about: "shell commands, run as root, in order, once, when the image is built", refused: "an empty command"},
+			about:   "shell commands, run as root, in order, once, when the image is built",
+			refused: "an empty command; one with a NUL in it, or of more than 60 KiB"},
 	}}
 }
 
@@ -118,8 +120,9 @@ func parseSource(text string) (image.Source, error) {
 	case strings.HasPrefix(text, "https://"):
 		return parseURL(text)
 	case strings.HasPrefix(text, "http://"):
+		source := image.Source{Kind: image.HTTPS, Location: text}
 		return image.Source{}, fmt.Errorf("%q could be changed on its way: "+
-			"use https://, or download it yourself and write its path", text)
+			"use https://, or download it yourself and write its path", source.Public())
 	case strings.HasPrefix(text, image.OCI+":"):
 		return parseReference(strings.TrimPrefix(text, image.OCI+":"))
 	case strings.HasPrefix(text, image.VM+":"):
@@ -133,12 +136,13 @@ func parseSource(text string) (image.Source, error) {
 }
 
 func parseURL(text string) (image.Source, error) {
+	source := image.Source{Kind: image.HTTPS, Location: text}
 	address, err := url.Parse(text)
 	if err != nil || address.Host == "" {
-		return image.Source{}, fmt.Errorf("%q is not a valid URL: "+
-			"write for instance \"https://example.org/debian.qcow2\"", text)
+		return image.Source{}, errors.New("not a valid URL, and not shown, for it may hold a password: " +
+			"write for instance \"https://example.org/debian.qcow2\"")
 	}
-	return image.Source{Kind: image.HTTPS, Location: text}, nil
+	return source, nil
 }
 
 func parseFile(path string) (image.Source, error) {
@@ -216,9 +220,16 @@ var (
 		`is not a valid name of a package: write one name in each string, for instance "git"`)
 )
 
+// maxCommand is how many bytes a command may have, as JSON: a line to the guest's
+// agent has 64 KiB, with what stands around it.
+const maxCommand = 60 << 10
+
 func parseCommand(command string) (string, error) {
 	if strings.TrimSpace(command) == "" {
 		return "", errors.New("empty: write a shell command, or remove it")
+	}
+	if line, err := json.Marshal(command); err != nil || strings.ContainsRune(command, 0) || len(line) > maxCommand {
+		return "", fmt.Errorf("has a NUL in it, or more than %d bytes: have it fetch a script instead", maxCommand)
 	}
 	return command, nil
 }

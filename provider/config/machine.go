@@ -31,16 +31,17 @@ func machineSection(c *Config) section {
 		{name: "cpus", value: whole(&m.CPUs, between(1, maxCPUs)), fallback: `2`,
 			about: "virtual processors of each worker", refused: "below 1, above 256"},
 		{name: "memory", value: size(&m.Memory, minMemory), fallback: `"2GiB"`,
-			about: "memory of each worker. Nothing adds up what all workers take: keep `max_instances` × `memory` " +
-				"below what the host has",
+			about: "memory of each worker. One that does not fit beside the others on the host waits until it does, " +
+				"whichever pool they are of: [what workers share](../guides/host.md)",
 			refused: "below 256MiB"},
 		{name: "disk", value: size(&m.Disk, minDisk), fallback: `"10GiB"`,
-			about: "size of each worker's disk; only what is written takes room. At least as big as the cloud " +
-				"image's, which is checked when the image is built",
+			about: "size of each worker's disk, a container's too; only what is written takes room. At least as big as " +
+				"the cloud image's, which is checked when the image is built",
 			refused: "below 2GiB"},
 		{name: "start_timeout", value: text(&m.StartTimeout, parseStartTimeout), fallback: `"10m"`, kind: "duration",
-			about: "a worker that is not ready by then is destroyed. Waiting for the image or for a start slot " +
-				"does not count",
+			about: "a worker that is not ready by then is destroyed. Waiting for the image, for room on the host " +
+				"or for a start slot does not count; one for which there is no room on the host for as long as this " +
+				"fails too",
 			refused: "below 1s"},
 	}}
 }

@@ -193,7 +193,7 @@ func TestBadValues(t *testing.T) {
 		{"source type", `{"image":{"source":["a"]}}`, `plugin_config.image.source: want a string, have a list`},
 		{"source unknown", `{"image":{"source":"debian.img"}}`, `plugin_config.image.source: unknown source "debian.img"`},
 		{"source http", `{"image":{"source":"http://example.org/a.img"}}`, `plugin_config.image.source: "http://example.org/a.img" could be changed on its way: use https://`},
-		{"source no URL", `{"image":{"source":"https://"}}`, `plugin_config.image.source: "https://" is not a valid URL`},
+		{"source no URL", `{"image":{"source":"https://"}}`, `plugin_config.image.source: not a valid URL`},
 		{"source relative", `{"image":{"source":"local:a.img"}}`, `plugin_config.image.source: "a.img" is not an absolute path`},
 		{"source directory", `{"image":{"source":"/"}}`, `plugin_config.image.source: "/" is not a regular file`},
 		{"digest short", `{"image":{"source":"` + file + `","digest":"abc"}}`, `plugin_config.image.digest: "abc" is not a valid SHA-256`},

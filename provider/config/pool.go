@@ -80,6 +80,10 @@ func (c *Config) checkSocketPath(r *reading) {
 // A pool's name is part of host names, interface records and paths.
 var poolName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$`)
 
+// IsPool tells whether a pool can have the name, those of this program's commands
+// included. What has another name beside the pools' directories is none of them.
+func IsPool(name string) bool { return poolName.MatchString(name) }
+
 var parsePool = matching(poolName, "is not a valid name of a pool: use up to 24 of a-z, 0-9 and -, not beginning or "+
 	"ending with -")
 

@@ -13,6 +13,10 @@ import (
 // root is what every path begins with: the table's name in config.toml.
 const root = "plugin_config"
 
+// maxConfig is how many bytes a configuration may have: a parser needs memory for each
+// level of nested values, and the time for a key of many parts grows with its square.
+const maxConfig = 512 << 10
+
 // reading is a plugin_config on its way into a Config.
 type reading struct {
 	Errors
@@ -73,6 +77,10 @@ func decode(data []byte) (any, error) {
 func (r *reading) top(data []byte) table {
 	all := table{path: root}
 	if len(bytes.TrimSpace(data)) == 0 {
+		return all
+	}
+	if len(data) > maxConfig {
+		r.add(root, "has %d bytes, more than the %d that are read: make it smaller", len(data), maxConfig)
 		return all
 	}
 	value, err := decode(data)

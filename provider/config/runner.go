@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"slices"
@@ -57,10 +58,14 @@ func Load(file, runner string) (Config, RunnerSettings, error) {
 }
 
 func readRunners(file string) ([]runnerEntry, Errors, error) {
-	data, err := os.ReadFile(file)
+	data, err := readBounded(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the runner's configuration: %w", err)
 	}
+	return parseRunners(file, data)
+}
+
+func parseRunners(file string, data []byte) ([]runnerEntry, Errors, error) {
 	// What should be a list of tables may be anything: the library's words on that
 	// name our types.
 	var content struct {
@@ -71,6 +76,21 @@ func readRunners(file string) ([]runnerEntry, Errors, error) {
 	}
 	var mistakes Errors
 	return readEntries(content.Runners, &mistakes), mistakes, nil
+}
+
+// readBounded reads a file that the user named, which may be a pipe.
+func readBounded(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	if err == nil && len(data) > maxConfig {
+		err = fmt.Errorf("%s has more than the %d bytes that are read: name the config.toml of GitLab Runner",
+			path, maxConfig)
+	}
+	return data, err
 }
 
 // explainSyntax says what the library says, and how entries begin where it is

@@ -105,6 +105,22 @@ func whole[T int | int64](to *T, check func(int64) error) value {
 	return as(aWhole, to, func(n int64) (T, error) { return T(n), check(n) }, func(n T) any { return n })
 }
 
+// factor is a number from least to most, or, where off is not empty, 0 for what
+// off says.
+func factor(to *float64, least, most float64, off string) value {
+	parse := func(f float64) (float64, error) {
+		if f >= least && f <= most || f == 0 && off != "" {
+			return f, nil
+		}
+		mend := fmt.Sprintf("write a number from %g to %g", least, most)
+		if off != "" {
+			mend += ", or 0 for " + off
+		}
+		return 0, fmt.Errorf("%g is out of range: %s", f, mend)
+	}
+	return as(aNumber, to, parse, func(f float64) any { return f })
+}
+
 // list is a list of strings. One that is given is never nil, even when it is
 // empty: to deny nothing is not the same as to say nothing.
 func list[T any](to *[]T, parse func(string) (T, error)) value {

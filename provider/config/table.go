@@ -34,6 +34,7 @@ var (
 	aString = form[string]{"string", "a string", typed[string]}
 	aFlag   = form[bool]{"true or false", "true or false", typed[bool]}
 	aWhole  = form[int64]{"whole number", "a whole number", asWhole}
+	aNumber = form[float64]{"number", "a number", asNumber}
 	aList   = form[[]any]{"list of strings", "a list of strings", typed[[]any]}
 	aTable  = form[map[string]any]{"table", "a table", typed[map[string]any]}
 )
@@ -52,6 +53,18 @@ func asWhole(value any) (int64, bool) {
 	}
 	whole, err := strconv.ParseInt(number.String(), 10, 64)
 	return whole, err == nil
+}
+
+// asNumber takes JSON's numbers and TOML's, whole or not.
+func asNumber(value any) (float64, bool) {
+	switch number := value.(type) {
+	case json.Number:
+		f, err := number.Float64()
+		return f, err == nil
+	case int64:
+		return float64(number), true
+	}
+	return typed[float64](value)
 }
 
 // of is the value, if one of the right type is given.

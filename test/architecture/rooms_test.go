@@ -26,15 +26,16 @@ type room struct {
 var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
-// They import nothing of this module, but for doctor, which looks programs up.
-var ground = []string{"doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
-	"teardown", "workerid"}
+// They import nothing of this module, but that doctor looks programs up, claim takes
+// locks and opens files, and filelock says that there is no room for a lock's file.
+var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
+	"statefile", "teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
 
 // builders are what a backend that boots its own images builds them with.
-var builders = []string{"backend/bootlog", "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild"}
+var builders = []string{"backend/bootlog", "backend/cgroup", "backend/process", "backend/stage", "image/cache", "image/draft", "image/prebuild"}
 
 // driver is what a driver of virtual machines may import: the flow calls it, and
 // it calls nothing of the flow's surroundings.
@@ -43,14 +44,17 @@ var driver = []string{"backend/process", "backend/vmm/...", "image/disk"}
 // rooms is searched from the top; the first pattern that fits decides.
 var rooms = []room{
 	// The ground floor.
+	{pattern: "claim", imports: []string{"diskspace", "filelock", "statefile"}},
+	{pattern: "diskspace"},
 	{pattern: "doctor", imports: []string{"programs"}, stdOnly: true},
-	{pattern: "filelock"},
+	{pattern: "filelock", imports: []string{"diskspace"}},
 	{pattern: "hostmemory"},
 	{pattern: "lines", stdOnly: true},
 	{pattern: "phase", stdOnly: true},
 	{pattern: "programs", stdOnly: true},
 	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
 	{pattern: "sshkey"},
+	{pattern: "statefile", stdOnly: true},
 	{pattern: "teardown", stdOnly: true},
 	{pattern: "workerid", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.
@@ -67,19 +71,23 @@ var rooms = []room{
 	{pattern: "guest/...", imports: []string{"cloudinit", "guest", "image", "network"}},
 	{pattern: "cloudinit/seed", imports: contracts},
 	{pattern: "network/address", imports: []string{"network"}},
+	{pattern: "network/changes"},
 	{pattern: "network/firewall", imports: []string{"network", "network/netlinkdump"}},
 	{pattern: "network/hostfirewall", imports: []string{"network", "network/netlinkdump"}},
 	{pattern: "network/nameserver", imports: []string{"network"}},
 	{pattern: "network/netlinkdump"},
 	{pattern: "network/packetlog", imports: []string{"network"}},
 	// A lease has all of them.
-	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/firewall", "network/hostfirewall", "network/nameserver", "network/netlinkdump", "network/packetlog"}},
+	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/changes", "network/firewall", "network/hostfirewall", "network/nameserver", "network/netlinkdump", "network/packetlog"}},
 	{pattern: "image/disk", imports: contracts},
 	{pattern: "image/initrd", imports: contracts},
 	// Sources become disks and seeds.
 	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source/...", "cloudinit/seed")...)},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
-	{pattern: "backend/process", imports: contracts},
+	{pattern: "backend/cgroup"},
+	{pattern: "backend/user", imports: []string{"image"}}, // whose ids of containers it keeps clear of
+	// What is started is put into a group, and found by the users that machines have.
+	{pattern: "backend/process", imports: union(contracts, "backend/cgroup", "backend/user")},
 	{pattern: "backend/stage", imports: contracts},
 	// Machines of a foreign tool, without our agent: they are prebuilt over SSH, and the tool imports the disks of images.
 	{pattern: "backend/foreigntool", imports: union(contracts, "backend/stage", "guest/remote", "image/cache")},
@@ -90,20 +98,24 @@ var rooms = []room{
 	// The one flow of virtual machines knows no driver. Drivers' tests start machines without it.
 	{pattern: "backend/vmm/kvm", imports: []string{"backend/process"}},
 	{pattern: "backend/vmm/template", imports: contracts},
-	{pattern: "backend/vmm", imports: union(contracts, union(builders, "image/disk")...)},
-	{pattern: "backend/qemu/...", imports: union(contracts, driver...), tests: []string{"backend/stage"}},
-	{pattern: "backend/cloudhypervisor/...", imports: union(contracts, driver...), tests: []string{"backend/stage"}},
+	{pattern: "backend/vmm", imports: union(contracts, union(builders, "backend/user", "image/disk")...)},
+	{pattern: "backend/qemu/...", imports: union(contracts, driver...), tests: []string{"backend/stage", "backend/user"}},
+	{pattern: "backend/cloudhypervisor/...", imports: union(contracts, driver...),
+		tests: []string{"backend/stage", "backend/user"}},
+	{pattern: "backend/nspawn", imports: union(contracts, union(builders, "image/disk")...)}, // containers have disks too
 	// A backend builds images, and starts processes.
 	{pattern: "backend/...", imports: union(contracts, builders...)},
 
 	// What is on top: what is done on a host, the plugin and the commands.
 	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in
-	{pattern: "host", imports: union(contracts, "pool", "pool/store", "provider/config")},
+	{pattern: "host/budget", imports: []string{"pool"}},                  // what the pool asks for, done
+	{pattern: "host/diskguard"},
+	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
 		"provider", "provider/config", "wiring")},
 	// The only room that knows the implementations.
-	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "image/...", "network/...", "pool/...",
+	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "host/diskguard", "image/...", "network/...", "pool/...",
 		"provider/config"}},
 	{pattern: "licenses/..."},
 	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
@@ -111,6 +123,13 @@ var rooms = []room{
 	{pattern: "test/programs/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.
 	{pattern: "test/programs/gitlab/prove", imports: []string{"backend/process", "network/island", "network/netlinkdump", "pool/...", "test/..."}},
+	// A program that kills plugins, and listens in a namespace.
+	{pattern: "test/programs/soak", imports: []string{"backend/process", "network/island", "test/..."}},
+	// It names things of workers as workers are named, and asks the kernel for them.
+	{pattern: "test/harness/inventory", imports: []string{"network/netlinkdump", "test/..."}},
+	// It makes what killed processes leave, of the wired parts, and opens the pool as the plugin does.
+	{pattern: "test/e2e/recovery", imports: []string{"backend/process", "backend/qemu", "backend/user", "backend/vmm/...", "host/...", "image", "network/netlinkdump", "pool/...",
+		"provider/config", "test/...", "wiring"}},
 	// It ends the orphans of a test that hung.
 	{pattern: "test/harness/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},

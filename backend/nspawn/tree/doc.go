@@ -1,5 +1,4 @@
-// Package tree handles root file systems that are directories. It makes copies
-// that share what is not written, shifts owners, and writes files from outside
-// without following links out of the tree. What is written is its caller's
-// business.
+// Package tree handles root file systems that are directories. It shifts owners,
+// and writes files from outside without following links out of the tree. What is
+// written is its caller's business.
 package tree

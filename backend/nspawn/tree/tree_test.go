@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -109,41 +108,4 @@ func TestWriterIsNotLedOut(t *testing.T) {
 	left, err := os.ReadDir(outside)
 	require.NoError(t, err)
 	require.Empty(t, left)
-}
-
-func TestSubvolumes(t *testing.T) {
-	sandbox.Need(t, "mkfs.btrfs", "mount")
-	dir := t.TempDir()
-	out, err := exec.Command("sh", "-ec", `truncate -s 256M "$0.img"; mkfs.btrfs -q "$0.img"; mount -o loop "$0.img" "$0"`, dir).CombinedOutput()
-	require.NoError(t, err, string(out))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-
-	golden, clone := filepath.Join(dir, "golden"), filepath.Join(dir, "clone")
-	require.NoError(t, Make(golden))
-	require.True(t, IsSubvolume(golden))
-	require.NoError(t, os.WriteFile(filepath.Join(golden, "file"), []byte("golden"), 0o644))
-	require.NoError(t, Snapshot(golden, clone))
-	require.NoError(t, os.WriteFile(filepath.Join(clone, "file"), []byte("changed"), 0o644))
-	text, err := os.ReadFile(filepath.Join(golden, "file"))
-	require.NoError(t, err)
-	require.Equal(t, "golden", string(text))
-	require.ErrorIs(t, Snapshot(golden, filepath.Join(t.TempDir(), "x")), unix.ENOTTY)
-
-	// A job made subvolumes of its own, one in the other, and one for reading only.
-	require.NoError(t, os.Mkdir(filepath.Join(clone, "srv"), 0o755))
-	require.NoError(t, Make(filepath.Join(clone, "srv/one")))
-	require.NoError(t, Make(filepath.Join(clone, "srv/one/two")))
-	require.NoError(t, exec.Command("btrfs", "property", "set", filepath.Join(clone, "srv/one/two"), "ro", "true").Run())
-	require.NoError(t, Remove(clone))
-	require.NoDirExists(t, clone)
-	require.NoError(t, Remove(clone), "again")
-	require.NoError(t, Remove(golden))
-}
-
-func TestPlainDirectories(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "tree")
-	require.NoError(t, Make(dir))
-	require.False(t, IsSubvolume(dir))
-	require.NoError(t, Remove(dir))
-	require.NoDirExists(t, dir)
 }

@@ -4,10 +4,13 @@
 package qmp
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -31,6 +34,27 @@ func (e *Error) Error() string { return e.Class + ": " + e.Description }
 
 // ErrClosed says that the connection has ended, most often with QEMU itself.
 var ErrClosed = errors.New("QMP connection is closed")
+
+// maxLine is how many bytes QEMU may send for one message. Those of the commands
+// that are sent here have some thousand.
+const maxLine = 1 << 20
+
+// stream is what QEMU sends: one message a line.
+type stream struct{ *bufio.Scanner }
+
+func newStream(conn io.Reader) stream {
+	lines := bufio.NewScanner(conn)
+	lines.Buffer(nil, maxLine)
+	return stream{lines}
+}
+
+// next decodes the next message.
+func (s stream) next(message any) error {
+	if !s.Scan() {
+		return cmp.Or(s.Err(), io.EOF)
+	}
+	return json.Unmarshal(s.Bytes(), message)
+}
 
 // Client is one connection. Its methods may be called concurrently.
 type Client struct {
@@ -57,11 +81,11 @@ func New(ctx context.Context, conn net.Conn, onEvent func(Event)) (*Client, erro
 		conn: conn, onEvent: onEvent,
 		closed: make(chan struct{}), waiting: map[int]chan answer{},
 	}
-	decoder := json.NewDecoder(conn)
-	if err := greet(ctx, conn, decoder); err != nil {
+	said := newStream(conn)
+	if err := greet(ctx, conn, said); err != nil {
 		return nil, err
 	}
-	go c.read(decoder)
+	go c.read(said)
 	if err := c.Execute(ctx, "qmp_capabilities", nil, nil); err != nil {
 		_ = c.Close()
 		return nil, err
@@ -69,13 +93,13 @@ func New(ctx context.Context, conn net.Conn, onEvent func(Event)) (*Client, erro
 	return c, nil
 }
 
-func greet(ctx context.Context, conn net.Conn, decoder *json.Decoder) error {
+func greet(ctx context.Context, conn net.Conn, said stream) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	var greeting struct {
 		QMP *json.RawMessage `json:"QMP"`
 	}
-	if err := decoder.Decode(&greeting); err != nil {
+	if err := said.next(&greeting); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -87,11 +111,13 @@ func greet(ctx context.Context, conn net.Conn, decoder *json.Decoder) error {
 	return nil
 }
 
-func (c *Client) read(decoder *json.Decoder) {
+// read ends with the connection, or with the first message that is none: what
+// comes after it would be anything.
+func (c *Client) read(said stream) {
 	defer close(c.closed)
 	for {
 		var message answer
-		if err := decoder.Decode(&message); err != nil {
+		if err := said.next(&message); err != nil {
 			return
 		}
 		if message.Name != "" {

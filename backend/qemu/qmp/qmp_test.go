@@ -2,6 +2,7 @@ package qmp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +65,9 @@ func TestRealQEMU(t *testing.T) {
 	require.ErrorIs(t, client.Execute(ctx, "query-status", nil, nil), ErrClosed)
 }
 
+// greeting is how QEMU begins, on a line as all that it says.
+const greeting = `{"QMP":{}}` + "\n"
+
 // server plays QEMU's side with the greeting and what handle writes.
 func server(t *testing.T, greeting string, handle func(conn net.Conn, command string, id int)) net.Conn {
 	t.Helper()
@@ -88,7 +93,7 @@ func server(t *testing.T, greeting string, handle func(conn net.Conn, command st
 }
 
 func TestAnswersThatAreNotAwaitedAreDropped(t *testing.T) {
-	conn := server(t, `{"QMP":{}}`, func(conn net.Conn, _ string, id int) {
+	conn := server(t, greeting, func(conn net.Conn, _ string, id int) {
 		_, _ = io.WriteString(conn, `{"return":{},"id":99}`+"\n"+`{"event":"RESUME"}`+"\n")
 		_ = json.NewEncoder(conn).Encode(map[string]any{"return": "mine", "id": id})
 	})
@@ -105,7 +110,7 @@ func TestAnswersThatAreNotAwaitedAreDropped(t *testing.T) {
 // follows. That is often there before the asker looks: it must not draw lots.
 func TestTheLastAnswerCounts(t *testing.T) {
 	for range 500 {
-		client, err := New(t.Context(), server(t, `{"QMP":{}}`, func(conn net.Conn, _ string, id int) {
+		client, err := New(t.Context(), server(t, greeting, func(conn net.Conn, _ string, id int) {
 			_ = json.NewEncoder(conn).Encode(map[string]any{"return": map[string]any{}, "id": id})
 			_ = conn.Close()
 		}), func(Event) {})
@@ -116,7 +121,7 @@ func TestTheLastAnswerCounts(t *testing.T) {
 }
 
 func TestSomethingElseThanQMPIsRefused(t *testing.T) {
-	_, err := New(t.Context(), server(t, `{"hello":1}`, nil), nil)
+	_, err := New(t.Context(), server(t, `{"hello":1}`+"\n", nil), nil)
 	require.ErrorContains(t, err, "got something else")
 }
 
@@ -126,7 +131,7 @@ func TestSilenceEndsWithTheContext(t *testing.T) {
 	_, err := New(ctx, server(t, "", nil), nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
-	conn := server(t, `{"QMP":{}}`, func(net.Conn, string, int) {})
+	conn := server(t, greeting, func(net.Conn, string, int) {})
 	client, err := New(t.Context(), conn, func(Event) {})
 	require.NoError(t, err)
 	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -134,4 +139,41 @@ func TestSilenceEndsWithTheContext(t *testing.T) {
 	require.ErrorIs(t, client.Execute(ctx, "query", nil, nil), context.DeadlineExceeded)
 	require.NoError(t, client.Close())
 	<-client.Closed()
+}
+
+// A QEMU that a guest has taken over may say anything: the connection ends, and
+// with it what waits for an answer.
+func TestWhatIsNoMessageEndsTheConnection(t *testing.T) {
+	for name, said := range map[string]string{
+		"too long":     `{"event":"` + strings.Repeat("x", maxLine) + `"}` + "\n",
+		"without end":  strings.Repeat(" ", 2*maxLine),
+		"too deep":     strings.Repeat(`{"return":`, 20000) + "\n",
+		"not JSON":     "QEMU 7.2.0 monitor\n",
+		"another type": `{"id":"one","return":{}}` + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, err := New(t.Context(), server(t, greeting, func(conn net.Conn, _ string, _ int) {
+				_, _ = io.WriteString(conn, said)
+			}), func(Event) {})
+			require.NoError(t, err)
+			defer client.Close()
+			require.ErrorIs(t, client.Execute(t.Context(), "query", nil, nil), ErrClosed)
+		})
+	}
+}
+
+func FuzzMessages(f *testing.F) {
+	f.Add([]byte(greeting))
+	f.Add([]byte(`{"return":{},"id":1}` + "\r\n" +
+		`{"event":"SHUTDOWN","data":{"guest":true,"reason":"guest-reset"}}` + "\r\n"))
+	f.Add([]byte(`{"error":{"class":"GenericError","desc":"no"},"id":2}` + "\n\n"))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		c := &Client{onEvent: func(event Event) {
+			if event.Name == "" {
+				t.Error("an event without a name")
+			}
+		}, closed: make(chan struct{}), waiting: map[int]chan answer{1: make(chan answer, 1)}}
+		c.read(newStream(bytes.NewReader(said)))
+		<-c.closed
+	})
 }

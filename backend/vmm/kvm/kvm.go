@@ -16,6 +16,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // Names of accelerations, as QEMU has them.
@@ -63,6 +64,9 @@ type remembered struct {
 	Binary time.Time `json:"binary"`
 	At     time.Time `json:"at"`
 }
+
+// maxAnswer is how many bytes the file of an answer may have.
+const maxAnswer = 64 << 10
 
 // refusalStands is how long an answer against KVM is believed: the reason may
 // have been a host that was too busy, or be mended by now.
@@ -169,8 +173,8 @@ func (p *Prober) circumstances(kernel string) (remembered, error) {
 
 func (p *Prober) recall() (remembered, bool) {
 	var r remembered
-	text, err := os.ReadFile(p.AnswerFile)
-	if err != nil || json.Unmarshal(text, &r) != nil {
+	text, err := statefile.Read(p.AnswerFile, maxAnswer)
+	if err != nil || json.Unmarshal(text, &r) != nil || r.Name != KVM && r.Name != TCG {
 		return remembered{}, false
 	}
 	return r, true

@@ -3,7 +3,6 @@
 package template
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
 // clockPause is how long a guest's clock is watched, and clockSlack how wrong
@@ -55,7 +56,7 @@ type reading struct {
 }
 
 func read(ctx context.Context, agent runner) (reading, error) {
-	var said bytes.Buffer
+	var said lines.Beginning
 	r := reading{asked: time.Now()}
 	if err := agent.Run(ctx, "cat /proc/uptime", &said); err != nil {
 		return r, fmt.Errorf("asking for the guest's uptime: %w", err)

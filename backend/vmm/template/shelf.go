@@ -13,12 +13,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 const (
 	// makeLimit bounds the making of a template.
 	makeLimit = 10 * time.Minute
+	// making begins the name of the directory of a template that is not whole yet,
+	// and lockFile is locked by who makes or removes one.
+	making   = ".making-"
+	lockFile = ".lock"
 	// forkFailures in a row take a template out of use: one may have had other
 	// reasons, such as a host that was too busy.
 	forkFailures = 2
@@ -34,11 +40,14 @@ type Shelf struct {
 	failures atomic.Int32
 }
 
+// maxTemplate is how many bytes the file of a template may have.
+const maxTemplate = 64 << 10
+
 // Load returns the template with that basis, if there is one.
 func (s *Shelf) Load(wanted Basis) (Template, bool) {
 	t := Template{Dir: filepath.Join(s.Dir, wanted.Key())}
-	text, err := os.ReadFile(filepath.Join(t.Dir, templateFile))
-	if err != nil || json.Unmarshal(text, &t) != nil {
+	text, err := statefile.Read(filepath.Join(t.Dir, templateFile), maxTemplate)
+	if err != nil || json.Unmarshal(text, &t) != nil || t.Format != "raw" && t.Format != "qcow2" {
 		return Template{}, false
 	}
 	return t, t.Basis.Key() == wanted.Key()
@@ -49,9 +58,9 @@ func (s *Shelf) Load(wanted Basis) (Template, bool) {
 // and sets the template's Format.
 func (s *Shelf) Prepare(ctx context.Context, wanted Basis, save func(context.Context, *Template) error) (err error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return fmt.Errorf("directory of templates: %w", err)
+		return fmt.Errorf("directory of templates: %w", diskspace.Explain(s.Dir, err))
 	}
-	lock, err := filelock.Acquire(ctx, filepath.Join(s.Dir, ".lock"))
+	lock, err := filelock.Acquire(ctx, filepath.Join(s.Dir, lockFile))
 	if err != nil {
 		return fmt.Errorf("waiting for another template: %w", err)
 	}
@@ -78,17 +87,17 @@ func (s *Shelf) make(ctx context.Context, wanted Basis, save func(context.Contex
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, makeLimit, fmt.Errorf("not done within %s", makeLimit))
 	defer cancel()
-	work, err := os.MkdirTemp(s.Dir, ".making-")
+	work, err := os.MkdirTemp(s.Dir, making)
 	if err != nil {
-		return err
+		return diskspace.Explain(s.Dir, err)
 	}
 	t := Template{Dir: work, Basis: wanted}
 	if err := save(ctx, &t); err != nil {
-		return err
+		return diskspace.Suspect(s.Dir, err) // while all is there that it wrote
 	}
 	t.MadeAt, t.MadeSeconds = time.Now().UTC().Truncate(time.Second), time.Since(began).Seconds()
 	if err := t.write(); err != nil {
-		return err
+		return diskspace.Explain(s.Dir, err)
 	}
 	final := filepath.Join(s.Dir, wanted.Key())
 	return errors.Join(os.RemoveAll(final), os.Rename(work, final)) // one that is there was discarded

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/debootstrap/apt"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
@@ -135,7 +136,11 @@ func runMmdebstrap(ctx context.Context, args []string, output func(string)) erro
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("mmdebstrap: %w%s", err, said.Quote())
+		quote := said.Quote()
+		if full := diskspace.Heard(quote); full != nil {
+			err = fmt.Errorf("%w: %w", err, full)
+		}
+		return fmt.Errorf("mmdebstrap: %w%s", err, quote)
 	}
 	return nil
 }

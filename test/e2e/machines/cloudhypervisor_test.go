@@ -18,7 +18,7 @@ import (
 // TestTryOnCloudHypervisor has the fake of Cloud Hypervisor in PATH, and
 // runs on the golden image that QEMU's prebuild made.
 func TestTryOnCloudHypervisor(t *testing.T) {
-	sandbox.Need(t, "setpriv")
+	sandbox.Need(t)
 	s := begin(t)
 	if device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
 		t.Skip("the probe wants a device to try, although nothing is run with it: ", err)

@@ -13,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/secrets"
 )
 
 // Another namespace plays the internet.
@@ -44,6 +45,7 @@ func TestJobSeesNeitherWorkersNorTheHost(t *testing.T) {
 	t.Cleanup(func() { shell(t, removeInternet) })
 	shell(t, makeInternet)
 	plugin, ids := s.startWith(t, 2)
+	secrets.RequireKept(t, stateDir())
 	other, err := plugin.ConnectInfo(t.Context(), ids[1])
 	require.NoError(t, err)
 

@@ -12,12 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
 var binary = func() func(t *testing.T) string {
@@ -36,15 +37,19 @@ var binary = func() func(t *testing.T) string {
 // programs is where the program is built.
 var programs string
 
-func TestMain(m *testing.M) {
-	closePackage, err := testrun.OpenPackage()
-	if err != nil {
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// run has the program where nobody can start it.
+func run(m *testing.M) int {
+	var err error
+	if programs, err = os.MkdirTemp("", "mayfly-fake-"); err != nil {
 		panic(err)
 	}
-	programs = testrun.Directory()
-	code := m.Run()
-	closePackage()
-	os.Exit(code)
+	defer os.RemoveAll(programs)
+	if err := os.Chmod(programs, 0o755); err != nil {
+		panic(err)
+	}
+	return m.Run()
 }
 
 func TestOptionsThatTheRealProgramHasNotAreRefused(t *testing.T) {
@@ -78,6 +83,27 @@ func TestOptionsThatTheRealProgramHasNotAreRefused(t *testing.T) {
 	require.Equal(t, 2, exit.ExitCode())
 }
 
+// nobody is the user that the program runs as when we are root.
+const nobody = 65534
+
+// TestPowerIsRefused starts it as we are.
+func TestPowerIsRefused(t *testing.T) {
+	out, err := exec.Command(binary(t), "--api-socket", "fd=0").CombinedOutput()
+	require.Error(t, err)
+	require.Regexp(t, "runs as root|could get new privileges", string(out))
+}
+
+// directory is one in which the program may make files.
+func directory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(programs, "")
+	require.NoError(t, err)
+	if os.Geteuid() == 0 {
+		require.NoError(t, os.Chown(dir, nobody, nobody))
+	}
+	return dir
+}
+
 // api is a running program and a way to call it.
 type api struct {
 	socket string
@@ -98,8 +124,11 @@ func start(t *testing.T) api {
 	events, err := os.Create(filepath.Join(dir, "events"))
 	require.NoError(t, err)
 	defer events.Close()
-	cmd := exec.Command(binary(t), "--api-socket", "fd=3", "--event-monitor", "fd=4",
-		"--log-file", filepath.Join(dir, "log"))
+	need.Programs(t, "setpriv")
+	cmd := exec.Command("setpriv", "--no-new-privs", binary(t), "--api-socket", "fd=3", "--event-monitor", "fd=4")
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
 	cmd.ExtraFiles = []*os.File{file, events}
 	require.NoError(t, cmd.Start())
 	go func() { a.done <- cmd.Wait() }()
@@ -158,7 +187,7 @@ func TestCallsOfTheWrongFormAreRefused(t *testing.T) {
 
 func TestCallsInTheWrongOrderAreRefused(t *testing.T) {
 	a := start(t)
-	serial := filepath.Join(t.TempDir(), "console")
+	serial := filepath.Join(directory(t), "console")
 	config := `{"payload": {"kernel": "/x", "cmdline": ""}, "serial": {"mode": "File", "file": "` + serial + `"}}`
 	for _, test := range []struct {
 		path, body string

@@ -4,7 +4,8 @@
 // so that what talks to it ends in a guest that answers.
 //
 // It proves that requests are well formed, come in an order that is allowed,
-// and name files that are there and may be used; that events and ends are
+// name files that are there and may be used, and are served by a program that runs
+// without any privilege; that events and ends are
 // understood; that a fork is what its snapshot's configuration says. It does
 // not prove that Cloud Hypervisor boots the kernel, confines itself, or maps a
 // template's memory as its source says.

@@ -14,8 +14,8 @@ const (
 	// "vm.restore"; "probe", the boot that probes KVM; "panic" and "reboot",
 	// which the guest does as soon as it has booted.
 	Fails = "MAYFLY_FAKE_CLOUD_HYPERVISOR_FAILS"
-	// Requests is a file that every request is written to, one JSON object a
-	// line: what is called, the body, and the status of the answer.
+	// Requests, when it is not empty, has every request printed, one JSON object
+	// a line: what is called, the body, and the status of the answer.
 	Requests = "MAYFLY_FAKE_CLOUD_HYPERVISOR_REQUESTS"
 	// Release is the version to be, v53.0 unless it is set.
 	Release = "MAYFLY_FAKE_CLOUD_HYPERVISOR_RELEASE"

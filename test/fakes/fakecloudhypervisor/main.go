@@ -71,6 +71,9 @@ func probe(o options) int {
 
 // serve serves the API until the machine or a call ends the program.
 func serve(o options) error {
+	if err := refusePower(); err != nil {
+		return err
+	}
 	if o.logFile != "" {
 		log, err := os.Create(o.logFile)
 		if err != nil {
@@ -83,9 +86,6 @@ func serve(o options) error {
 		return fmt.Errorf("serving the API: %w", err)
 	}
 	v := &vmm{end: make(chan struct{}), start: make(chan func())}
-	if o.logFile != "" {
-		v.dir = filepath.Dir(o.logFile)
-	}
 	if o.eventFD >= 0 {
 		v.events = os.NewFile(uintptr(o.eventFD), "events")
 	}

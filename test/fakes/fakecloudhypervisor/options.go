@@ -4,9 +4,10 @@ package fakecloudhypervisor
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // options are a command line's, as clap reads it: those that we have no use for
@@ -105,7 +106,7 @@ func descriptor(value string) (int, error) {
 	if !ok || err != nil {
 		return -1, fmt.Errorf("want fd=N, not %q", value)
 	}
-	if _, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d", fd)); err != nil {
+	if err := unix.Fstat(fd, &unix.Stat_t{}); err != nil {
 		return -1, fmt.Errorf("descriptor %d was not inherited", fd)
 	}
 	return fd, nil

@@ -41,7 +41,9 @@ func (v *vmm) run(c *vmConfig, incoming string) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(v.dir, "q")
+	// The one directory where it may make files: what a killed program leaves goes
+	// with it.
+	dir, err := os.MkdirTemp(filepath.Dir(c.Vsock.Socket), "q")
 	if err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func (v *vmm) reap(q *qemu) {
 // arguments are QEMU's command line, the same for a machine that is saved and
 // one that is restored.
 func (c *vmConfig) arguments(dir string, incoming bool) []string {
-	machine, size := "q35,accel=tcg", c.Memory.Size
+	machine, size := "q35", c.Memory.Size
 	var args []string
 	for _, zone := range c.Memory.Zones {
 		share := map[bool]string{true: "on", false: "off"}[zone.Shared]
@@ -94,7 +96,8 @@ func (c *vmConfig) arguments(dir string, incoming bool) []string {
 			zone.Size, zone.File, share))
 	}
 	args = append(args, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", machine, "-cpu", "max", "-smp", fmt.Sprint(c.CPUs.Boot), "-m", fmt.Sprint(size>>20),
+		"-machine", machine, "-accel", "tcg,tb-size=128", // MiB; KVM would need none
+		"-cpu", "max", "-smp", fmt.Sprint(c.CPUs.Boot), "-m", fmt.Sprint(size>>20),
 		"-kernel", c.Payload.Kernel, "-initrd", c.Payload.Initramfs,
 		"-append", c.Payload.Cmdline+" mitigations=off nokaslr tsc=reliable no_timer_check",
 		"-chardev", "file,id=console,append=on,path="+c.Serial.File, "-serial", "chardev:console",

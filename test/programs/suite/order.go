@@ -14,6 +14,7 @@ const first = "test/harness/testrun"
 // them run side by side until the end.
 var long = []string{
 	"backend/qemu", "test/e2e/machines", "backend/cloudhypervisor", "backend/nspawn", "image/initrd", "network/island",
+	"test/e2e/plugin",
 }
 
 // order has cheap packages run before long ones, so that most mistakes show

@@ -1,0 +1,255 @@
+//go:build linux
+
+package process
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
+)
+
+// Confinement is all that a program has: a user without a name, no capabilities
+// and no way to any, a file system of its own with what is named here, and a
+// control group with limits. System V's IPC and the host's name are its own as
+// well. The host's programs and libraries are there too, read-only.
+type Confinement struct {
+	// User is its user and group.
+	User int
+	// Read and Write are the absolute paths of files and directories, which have the
+	// same paths inside. What of them the user may do is for their owner and mode to
+	// say, but that what is below Read is written to by nobody.
+	Read, Write []string
+	// Devices are paths of device nodes. The program gets nodes of its own.
+	Devices []string
+	// Unit is the name of the control group, as Units has it.
+	Unit   string
+	Limits cgroup.Limits
+}
+
+// environment is all that a confined program gets: the plugin's own may hold the
+// runner's secrets.
+var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+
+// startConfined starts cmd with the confinement of c. Nothing helps it: a thread
+// of ours confines itself, and the child has what the thread has that made it.
+// The thread ends then.
+func startConfined(c Command, cmd *exec.Cmd) (err error) {
+	cmd.Env = environment
+	user := uint32(c.Confinement.User)
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: user, Gid: user}
+	seen, err := c.Confinement.view(cmd.Path)
+	if err != nil {
+		return err
+	}
+	join := joinScope
+	if !Systemd() {
+		join = joinGroup
+	}
+	joined, err := join(c.Confinement, cmd)
+	if err != nil {
+		return err
+	}
+	defer joined.close()
+	namespace, err := openNamespace(c.Namespace)
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	err = onThreadThatEnds(func() error {
+		steps := []func() error{
+			func() error { return enter(namespace) },
+			joined.thread,
+			func() error { return unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS) },
+			func() error { return seen.mount(c.Confinement.User) },
+			dropPrivileges,
+			cmd.Start,
+		}
+		for _, step := range steps {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := joined.started(cmd.Process.Pid); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return err
+	}
+	return nil
+}
+
+// openNamespace opens a network namespace; none for an empty path, which is the
+// caller's.
+func openNamespace(path string) (*os.File, error) {
+	if path == "" {
+		return nil, nil
+	}
+	namespace, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening network namespace %s: %w", path, err)
+	}
+	return namespace, nil
+}
+
+func enter(namespace *os.File) error {
+	if namespace == nil {
+		return nil
+	}
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering network namespace %s: %w", namespace.Name(), err)
+	}
+	return nil
+}
+
+// onThreadThatEnds runs f on a thread that runs nothing else afterwards. The main
+// thread would not end, and what /proc/self shows is its: it is passed over.
+func onThreadThatEnds(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- onThreadThatEnds(f)
+			return
+		}
+		done <- f() // and the thread ends with this goroutine, since it stays locked
+	}()
+	return <-done
+}
+
+// dropPrivileges leaves the thread, and what it starts, no capability that
+// survives a change of user or an exec.
+func dropPrivileges() error {
+	for capability := uintptr(0); ; capability++ {
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
+		if errors.Is(err, unix.EINVAL) && capability > 0 { // the kernel knows no more
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("dropping capability %d: %w", capability, err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("dropping ambient capabilities: %w", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("reading capabilities: %w", err)
+	}
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		return fmt.Errorf("dropping inheritable capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("giving up new privileges: %w", err)
+	}
+	return nil
+}
+
+// joining is how a child gets into its control group.
+type joining struct {
+	// thread is called on the thread that starts the child, and started with the
+	// child's pid.
+	thread  func() error
+	started func(pid int) error
+	close   func()
+}
+
+// joinGroup makes a group of our own, in which the child is born.
+func joinGroup(c *Confinement, cmd *exec.Cmd) (joining, error) {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return joining{}, err
+	}
+	entries, err := scope(hierarchies, c.Unit).Make(c.Limits)
+	if err != nil {
+		return joining{}, err
+	}
+	joined := joining{started: func(int) error { return nil }, close: func() {}}
+	for _, entry := range entries {
+		if !entry.Unified {
+			continue
+		}
+		dir, err := os.Open(entry.Dir)
+		if err != nil {
+			return joining{}, fmt.Errorf("opening a control group: %w", err)
+		}
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
+		joined.close = func() { _ = dir.Close() }
+	}
+	joined.thread = func() error {
+		for _, entry := range entries {
+			if entry.Unified {
+				continue
+			}
+			if err := entry.EnterThread(unix.Gettid()); err != nil {
+				return fmt.Errorf("entering a control group: %w", err)
+			}
+		}
+		return nil
+	}
+	return joined, nil
+}
+
+// wait is a script that becomes the program, which its arguments are, once a line
+// comes from the descriptor 9. Without one it ends.
+const wait = `read -r line <&9 && exec 9<&- && exec "$@"`
+
+// joinScope has the child wait until systemd has moved it into a scope.
+func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
+	const descriptor = 9
+	_, err := os.Stat(cmd.Path)
+	if err = cmp.Or(cmd.Err, err); err != nil { // the shell would say so where nobody hears it
+		return joining{}, err
+	}
+	gate, open, err := os.Pipe()
+	if err != nil {
+		return joining{}, fmt.Errorf("a pipe to have the program wait: %w", err)
+	}
+	for len(cmd.ExtraFiles) < descriptor-3 {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, nil)
+	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, gate)
+	cmd.Args = slices.Concat([]string{"sh", "-c", wait, "sh", cmd.Path}, cmd.Args[1:])
+	cmd.Path = "/bin/sh"
+	return joining{
+		thread: func() error { return nil },
+		started: func(pid int) error {
+			if err := startScope(c.Unit, c.Limits, pid); err != nil {
+				return err
+			}
+			if _, err := open.WriteString("\n"); err != nil {
+				return fmt.Errorf("letting the program go on: %w", err)
+			}
+			return nil
+		},
+		close: func() { _, _ = gate.Close(), open.Close() },
+	}, nil
+}
+
+// below says whether a path is one of the directories, or in one of them.
+func below(path string, dirs []string) (dir string, found bool) {
+	i := slices.IndexFunc(dirs, func(dir string) bool {
+		return path == dir || strings.HasPrefix(path, dir+string(filepath.Separator))
+	})
+	if i < 0 {
+		return "", false
+	}
+	return dirs[i], true
+}

@@ -1,0 +1,88 @@
+//go:build linux
+
+package process
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
+)
+
+// Units are the control groups of the workers in one directory: scopes where
+// systemd runs the host, and elsewhere groups of the same names that we make.
+type Units struct{ WorkersDir string }
+
+// Name is the name of a worker's scope without the suffix. A digest of WorkersDir
+// in it tells pools of one name in two state directories apart.
+func (u Units) Name(id string) string {
+	sum := sha256.Sum256([]byte(filepath.Clean(u.WorkersDir)))
+	return "mayfly-" + hex.EncodeToString(sum[:4]) + "-" + id
+}
+
+const scopeSuffix = ".scope"
+
+// scope is the control group of a unit.
+func scope(hierarchies []cgroup.Hierarchy, name string) cgroup.Group {
+	return cgroup.New(hierarchies, Slice, name+scopeSuffix)
+}
+
+// Make makes a worker's group on a host that systemd does not run.
+func (u Units) Make(id string, limits cgroup.Limits) ([]cgroup.Entry, error) {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	return scope(hierarchies, u.Name(id)).Make(limits)
+}
+
+// Find returns the ids of the workers that have a group.
+func (u Units) Find() (ids []string, err error) {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	names, err := cgroup.List(hierarchies, Slice)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		id, ours := strings.CutPrefix(strings.TrimSuffix(name, scopeSuffix), u.Name(""))
+		if ours && workerid.Valid(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// MemoryKills is how many processes of a worker's group the kernel has killed
+// because the group had reached its limit, as far as that can be read. Where systemd
+// runs the host it removes the group soon after the last process.
+func (u Units) MemoryKills(id string) int {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return 0
+	}
+	return scope(hierarchies, u.Name(id)).MemoryKills()
+}
+
+// End ends what is in a worker's group, and the group. It is idempotent.
+func (u Units) End(ctx context.Context, id string) error {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return err
+	}
+	group := scope(hierarchies, u.Name(id))
+	if Systemd() {
+		return group.EndScope(ctx)
+	}
+	if err := group.End(ctx); err != nil {
+		return err
+	}
+	cgroup.RemoveSlice(hierarchies, Slice)
+	return nil
+}

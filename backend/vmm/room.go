@@ -1,0 +1,108 @@
+//go:build linux
+
+package vmm
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+)
+
+// What a program may take beside its guest's size.
+const (
+	// ownMemory is for the program itself, its devices and its stacks, and
+	// translations what QEMU's buffer for translated code may grow to.
+	ownMemory    = 256 << 20
+	translations = 1 << 30
+	// ownThreads is for queues, disks and timers: QEMU alone has up to 64 for a
+	// disk.
+	ownThreads = 512
+	// ownCPUs is for what is not the guest's processors.
+	ownCPUs = 1
+)
+
+// limits are those of a machine's control group. They are no tighter than what
+// the program may need: it must never be killed for doing its work. A disk that
+// lies in memory counts as the program's memory, so that there is no limit then.
+func (s Spec) limits() cgroup.Limits {
+	l := cgroup.Limits{Memory: s.Memory + ownMemory, CPUs: s.CPUs + ownCPUs, PIDs: s.CPUs + ownThreads}
+	if s.Accel == kvm.TCG {
+		l.Memory += translations
+	}
+	if inMemory(s.Disk) {
+		l.Memory = 0
+	}
+	return l
+}
+
+func inMemory(path string) bool {
+	var system unix.Statfs_t
+	err := unix.Statfs(filepath.Dir(path), &system)
+	return err == nil && (system.Type == unix.TMPFS_MAGIC || system.Type == unix.RAMFS_MAGIC)
+}
+
+// devices are the device nodes that a machine needs beside those that every
+// program has.
+func (s Spec) devices() (paths []string) {
+	if s.Network {
+		paths = append(paths, "/dev/net/tun")
+	}
+	if s.Accel == kvm.KVM {
+		paths = append(paths, "/dev/kvm")
+	}
+	return paths
+}
+
+// owner is the name by which the book of users knows a worker.
+func (b *Backend) owner(id string) string { return b.options.Pool + "/" + id }
+
+// reclaim ends what is left in a machine's control group once the machine has
+// ended, and makes its files ours, so that nobody can change them any more.
+func (b *Backend) reclaim(ctx context.Context, id string, paths ...string) error {
+	if err := b.units.End(ctx, id); err != nil {
+		return err
+	}
+	var failed []error
+	for _, path := range paths {
+		failed = append(failed, handOver(path, 0))
+	}
+	return errors.Join(failed...)
+}
+
+// vacate removes a machine's control group and gives its user back.
+func (b *Backend) vacate(ctx context.Context, id string) error {
+	if err := b.units.End(ctx, id); err != nil {
+		return err
+	}
+	return b.users.Give(b.owner(id))
+}
+
+// tenants are the workers that have a control group or a user.
+func (b *Backend) tenants() ([]string, error) {
+	found := map[string]bool{}
+	grouped, err := b.units.Find()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range grouped {
+		found[id] = true
+	}
+	owners, err := b.users.Owners()
+	if err != nil {
+		return nil, err
+	}
+	for _, owner := range owners {
+		if id, ours := strings.CutPrefix(owner, b.owner("")); ours {
+			found[id] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+// ps runs the command on a state directory.
+func ps(t *testing.T, state string, flags ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	args := append([]string{"ps", "--backend", "synthetic", "--state-dir", state}, flags...)
+	require.Zero(t, run(t.Context(), args, &stdout, &stderr), stderr.String())
+	return stdout.String()
+}
+
+func TestPsShowsWhatEndedUnasked(t *testing.T) {
+	state := t.TempDir()
+	records, err := store.Open(filepath.Join(state, "pools", "builds"))
+	require.NoError(t, err)
+	console := filepath.Join(t.TempDir(), "console.log")
+	require.NoError(t, os.WriteFile(console, []byte("all is \x1b[31mlost\x1b[0m\n"), 0o600))
+	began := time.Now().Add(-time.Hour)
+	end := store.Ended{
+		ID: "builds-aaaaaaaa", Reason: "machine is gone: kernel panic: x\nlast lines of the console:\n  all is lost", How: "fork",
+		ImageDigest: "d", CreatedAt: began, ReadyAt: began.Add(time.Second), EndedAt: began.Add(31 * time.Second),
+	}
+	require.NoError(t, records.KeepEnd(end, console))
+	require.NoError(t, records.KeepEnd(store.Ended{ID: "builds-bbbbbbbb", Reason: "never ready", EndedAt: time.Now()}, ""))
+
+	table := ps(t, state, "--ended")
+	require.Regexp(t, `(?m)^builds-aaaaaaaa +.* +fork +30s +machine is gone: kernel panic: x +.*builds-aaaaaaaa.console$`, table)
+	require.Regexp(t, `(?m)^builds-bbbbbbbb +.* +- +- +never ready +-$`, table)
+	var listed []endedWorker
+	require.NoError(t, json.Unmarshal([]byte(ps(t, state, "--ended", "--json")), &listed))
+	require.Len(t, listed, 2)
+	require.Equal(t, end.Reason, listed[0].Reason)
+	require.Equal(t, "builds", listed[0].Pool)
+	require.True(t, end.EndedAt.Equal(listed[0].EndedAt))
+	said, err := os.ReadFile(listed[0].Console)
+	require.NoError(t, err)
+	require.Equal(t, "all is lost\n", string(said))
+	require.Equal(t, "[]\n", ps(t, t.TempDir(), "--ended", "--json"))
+}
+
+func TestPsShowsAnImageThatIsSpared(t *testing.T) {
+	state := t.TempDir()
+	records, err := store.Open(filepath.Join(state, "pools", "builds"))
+	require.NoError(t, err)
+	_, err = records.Reserve("builds-aaaaaaaa")
+	require.NoError(t, err)
+	spared := store.Breaker{ImageDigest: "d1", Failures: 5, Reason: "no answer", NextTry: time.Now()}
+	require.NoError(t, records.SaveBreaker(spared))
+	const why = "image d1: all of the last 5 workers failed, and none has been ready: no answer; next try at "
+	table := ps(t, state)
+	require.Regexp(t, `(?m)^builds-aaaaaaaa +creating .*`+why, table)
+	require.Regexp(t, `(?m)^pool builds: `+why, table)
+	var listed []listedWorker
+	require.NoError(t, json.Unmarshal([]byte(ps(t, state, "--json")), &listed))
+	require.Contains(t, listed[0].Reason, why)
+	require.NoError(t, records.ClearBreaker())
+	require.NotContains(t, ps(t, state), "d1")
+}

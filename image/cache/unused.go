@@ -1,0 +1,124 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+// removing begins the name of an image's directory while it is removed, so that
+// nobody finds half an image.
+const removing = ".removing-"
+
+// Unfinished lists the directories that killed builds, and killed removals, have
+// left.
+func (c *Cache) Unfinished() ([]diskspace.Leftover, error) {
+	names, err := c.Orphans(false)
+	var found []diskspace.Leftover
+	for _, name := range names {
+		bytes, sizeErr := diskspace.Taken(filepath.Join(c.dir, name))
+		err = errors.Join(err, sizeErr)
+		found = append(found, diskspace.Leftover{
+			What: "unfinished image " + name, Bytes: bytes,
+			Remove: func() (bool, error) { return c.checkOrphan(name, building.FindStringSubmatch(name)[1], "", true) },
+		})
+	}
+	return found, err
+}
+
+// Unused lists the images that nobody holds and that used does not name, by their
+// digests; the one that was used longest ago first. Images that are damaged, and
+// those whose machine a tool of others keeps, are left to people.
+func (c *Cache) Unused(used func() (map[string]bool, error)) ([]diskspace.Leftover, error) {
+	goldens, _ := c.List() // whatever is damaged
+	inUse, err := used()
+	if err != nil {
+		return nil, err
+	}
+	lastUse := make(map[string]time.Time)
+	goldens = slices.DeleteFunc(goldens, func(g image.Golden) bool {
+		info, err := os.Stat(g.Dir)
+		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) || c.isHeld(g) {
+			return true
+		}
+		lastUse[g.Digest] = info.ModTime()
+		return false
+	})
+	slices.SortStableFunc(goldens, func(a, b image.Golden) int { return lastUse[a.Digest].Compare(lastUse[b.Digest]) })
+	var found []diskspace.Leftover
+	for _, g := range goldens {
+		bytes, sizeErr := diskspace.Taken(g.Dir)
+		err = errors.Join(err, sizeErr)
+		found = append(found, diskspace.Leftover{
+			What:  fmt.Sprintf("golden image %s, last used %s", g.Digest, lastUse[g.Digest].UTC().Format(time.DateTime)),
+			Bytes: bytes, Remove: func() (bool, error) { return c.removeUnused(g, used) },
+		})
+	}
+	return found, err
+}
+
+// ownsItsFiles tells an image whose disk or tree is in its directory from one that
+// is only a note about a machine.
+func ownsItsFiles(g image.Golden) bool {
+	return slices.ContainsFunc([]string{g.Disk(), g.Tree()}, func(path string) bool {
+		_, err := os.Lstat(path)
+		return err == nil
+	})
+}
+
+// isHeld looks whether anybody holds the image, or is about to make it.
+func (c *Cache) isHeld(g image.Golden) bool {
+	release, err := c.holdAlone(g)
+	if release != nil {
+		release()
+	}
+	return release == nil || err != nil
+}
+
+// holdAlone keeps everybody from building the image and from holding it. It returns
+// nil when somebody does already.
+func (c *Cache) holdAlone(g image.Golden) (release func(), err error) {
+	building, err := filelock.TryAcquire(c.lockFile(g.Digest))
+	if building == nil {
+		return nil, err
+	}
+	held, err := filelock.TryAcquireDirectory(g.Dir)
+	if held == nil {
+		if errors.Is(err, fs.ErrNotExist) { // removed by another
+			err = nil
+		}
+		return nil, errors.Join(err, building.Release())
+	}
+	return func() { _ = held.Release(); _ = building.Release() }, nil
+}
+
+// removeUnused removes an image unless somebody has come to use it. What uses an
+// image without holding it was made by one who held it: so that is asked while
+// nobody can.
+func (c *Cache) removeUnused(g image.Golden, used func() (map[string]bool, error)) (removed bool, err error) {
+	release, err := c.holdAlone(g)
+	if release == nil {
+		return false, err
+	}
+	defer release()
+	inUse, err := used()
+	if err != nil || inUse[g.Digest] {
+		return false, err
+	}
+	away := filepath.Join(c.dir, removing+g.Digest+"-")
+	if err := os.Rename(g.Dir, away); err != nil {
+		return false, fmt.Errorf("removing golden image %s: %w", g.Digest, err)
+	}
+	if err := os.RemoveAll(away); err != nil {
+		return false, fmt.Errorf("removing golden image %s: %w", g.Digest, err)
+	}
+	return true, nil
+}

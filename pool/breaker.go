@@ -1,0 +1,135 @@
+package pool
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+const (
+	// tolerated is how many workers in a row an image may have that fail by its
+	// fault before it is spared, when none was ever ready.
+	tolerated = 5
+	// The pause between two tries of an image that is spared.
+	firstTrialPause = 2 * time.Minute
+	lastTrialPause  = 15 * time.Minute
+	// trialLimit is how long others wait for a try that is under way before they
+	// look again, which its end has them do at once.
+	trialLimit = time.Hour
+)
+
+// breaker spares the host an image of which every worker fails. It is not safe for
+// concurrent use: the mutex of starts guards it.
+type breaker struct {
+	// tell is called when the breaker opens, when a try has failed, and with nil
+	// when it closes. It must not call back.
+	tell func(*store.Breaker)
+
+	failures int
+	proven   bool // a worker of the image was ready
+	open     *store.Breaker
+	trying   bool
+	pause    backoff
+}
+
+func newBreaker(tell func(*store.Breaker)) breaker {
+	return breaker{tell: tell, pause: backoff{first: firstTrialPause, limit: lastTrialPause}}
+}
+
+// wait is how long no worker may begin.
+func (b *breaker) wait(now time.Time) time.Duration {
+	switch {
+	case b.open == nil:
+		return 0
+	case b.trying:
+		return trialLimit
+	}
+	return b.open.NextTry.Sub(now)
+}
+
+// begin says whether the worker that begins now is a try.
+func (b *breaker) begin() bool {
+	b.trying = b.open != nil
+	return b.trying
+}
+
+// end is the end of a try, whatever came of it. A try that was called off leaves the
+// next one to the worker that waits.
+func (b *breaker) end() { b.trying = false }
+
+// failed counts a failure, if it is the image's fault.
+func (b *breaker) failed(by entry, image string, err error) {
+	if b.proven || !imagesFault(err) {
+		return
+	}
+	if b.failures++; b.failures < tolerated {
+		return
+	}
+	now := time.Now()
+	since := now
+	if b.open != nil {
+		if by != trial { // it began before the image was spared
+			return
+		}
+		since = b.open.Since
+	}
+	b.open = &store.Breaker{
+		ImageDigest: image, Failures: b.failures, Reason: brief{err}.Error(),
+		Since: since, NextTry: now.Add(b.pause.grow()),
+	}
+	b.tell(b.open)
+}
+
+// succeeded notes that the image is good.
+func (b *breaker) succeeded() {
+	b.reset()
+	b.proven = true
+}
+
+func (b *breaker) reset() {
+	if b.open != nil {
+		b.tell(nil)
+	}
+	*b = newBreaker(b.tell)
+}
+
+// hostsLimits are errors of the kernel that no image is to blame for, wherever they
+// came up.
+var hostsLimits = []error{
+	syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.EROFS, syscall.EIO,
+}
+
+// imagesFault says whether a worker failed by its image's fault: because of what
+// its guest did, or did not do in time. A start that the host could not make is not.
+func imagesFault(err error) bool {
+	for _, limit := range hostsLimits {
+		if errors.Is(err, limit) {
+			return false
+		}
+	}
+	return errors.Is(err, guest.ErrFault)
+}
+
+// spare tells of an image that is spared, once in the log, and for those who look
+// from outside as long as it is.
+func (p *Pool) spare(b *store.Breaker) {
+	if b == nil {
+		p.log.Info("image is good after all: workers start as before")
+		if err := p.store.ClearBreaker(); err != nil {
+			p.log.Warn("record is out of date", "err", err)
+		}
+		return
+	}
+	about := []any{"image", b.ImageDigest, "failures", b.Failures, "reason", b.Reason, "next_try", b.NextTry}
+	if b.Failures == tolerated {
+		p.log.Error("every worker of the image fails: it is tried one worker at a time from now on", about...)
+	} else {
+		p.log.Info("image fails on", about...)
+	}
+	if err := p.store.SaveBreaker(*b); err != nil {
+		p.log.Warn("record is out of date", "err", err)
+	}
+}

@@ -1,0 +1,387 @@
+package pool_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/budget"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+)
+
+const gib = 1 << 30
+
+// shared is a host whose pools share 4 GiB, each in a world of its own. A worker
+// takes one.
+type shared struct {
+	t   *testing.T
+	dir string
+}
+
+func (s shared) budget(name string) *budget.Budget {
+	return budget.New(budget.Options{Dir: s.dir, Pool: name, Limits: budget.Limits{Memory: 4 * gib}})
+}
+
+// open opens a pool that is closed, with nothing left of it, at the end of the test.
+func (s shared) open(w *world, c pool.Config, b backend.Backend) (*pool.Pool, *store.Store) {
+	s.t.Helper()
+	records, err := store.Open(s.t.TempDir())
+	require.NoError(s.t, err)
+	parts := w.parts(records)
+	parts.Backend, parts.Budget = b, s.budget(c.Name)
+	p := pool.New(c, parts)
+	require.NoError(s.t, p.Open(s.t.Context()))
+	s.t.Cleanup(func() {
+		closePool(s.t, w, p, records)
+		require.Empty(s.t, s.held(c.Name))
+	})
+	return p, records
+}
+
+func (s shared) held(name string) []string {
+	s.t.Helper()
+	held, err := s.budget(name).Find()
+	require.NoError(s.t, err)
+	return held
+}
+
+// memory is what workers of all pools hold.
+func (s shared) memory() (sum int64) {
+	s.t.Helper()
+	held, err := s.budget("").Held()
+	require.NoError(s.t, err)
+	for _, cost := range held {
+		sum += cost.Memory
+	}
+	return sum
+}
+
+// named is a pool's configuration.
+func named(name string) pool.Config {
+	c := config
+	c.Name = name
+	return c
+}
+
+// idsIn are the workers of a pool that are in a state, in the order in which they
+// came.
+func idsIn(p *pool.Pool, state pool.State) (ids []string) {
+	for _, w := range p.Workers() {
+		if w.State == state {
+			ids = append(ids, w.ID)
+		}
+	}
+	return ids
+}
+
+// settle is time enough for who waits to see that there is room.
+func settle() {
+	time.Sleep(time.Second)
+	synctest.Wait()
+}
+
+func TestWorkersWaitForThoseOfOtherPools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		first, second := newWorld(), newWorld()
+		a, _ := s.open(first, named("a"), worldBackend{first})
+		b, records := s.open(second, named("b"), worldBackend{second})
+		grow(t, a, 4)
+		settle()
+		require.Len(t, idsIn(a, pool.Running), 4)
+		grow(t, b, 1)
+		settle()
+		waiting := idsIn(b, pool.Creating)
+		require.Len(t, waiting, 1)
+		record, err := records.Load(waiting[0])
+		require.NoError(t, err)
+		require.Equal(t, string(pool.Creating), record.State)
+		require.Equal(t, "waiting for memory of the host: the worker takes 1.0 GiB, and 4 workers hold 4.0 GiB of 4.0 GiB",
+			record.Reason)
+		require.Equal(t, []string{"network"}, second.left())
+
+		a.Shrink(idsIn(a, pool.Running)[:1])
+		settle()
+		require.Equal(t, waiting, idsIn(b, pool.Running))
+		record, err = records.Load(waiting[0])
+		require.NoError(t, err)
+		require.Empty(t, record.Reason)
+		require.InDelta(t, 1, record.Phases[pool.PhaseWaitBudget], 0.2)
+	})
+}
+
+func TestWorkerThatWaitsTooLongFailsAndSaysForWhat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		w := newWorld()
+		p, records := s.open(w, named("a"), worldBackend{w})
+		grow(t, p, 4)
+		settle()
+		running := idsIn(p, pool.Running)
+		grow(t, p, 1)
+		time.Sleep(config.StartTimeout - 5*time.Second)
+		waiting := idsIn(p, pool.Creating)
+		require.Len(t, waiting, 1)
+		w.on("destroy", hang) // for its record to be read
+		time.Sleep(10 * time.Second)
+		record, err := records.Load(waiting[0])
+		require.NoError(t, err)
+		require.Equal(t, string(pool.Deleting), record.State)
+		require.Contains(t, record.Reason, "worker did not fit on the host within the start timeout of 1m0s: "+
+			"waiting for memory of the host")
+		w.on("destroy", nil)
+		time.Sleep(time.Minute)
+		require.Equal(t, pool.Deleted, states(p)[waiting[0]])
+		require.ElementsMatch(t, running, s.held("a"))
+		require.False(t, s.budget("a").Waiting())
+	})
+}
+
+func TestWorkerThatIsDeletedWhileItWaitsLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		w := newWorld()
+		p, _ := s.open(w, named("a"), worldBackend{w})
+		grow(t, p, 5)
+		settle()
+		waiting := idsIn(p, pool.Creating)
+		require.Len(t, waiting, 1)
+		require.True(t, s.budget("a").Waiting())
+		p.Shrink(waiting)
+		settle()
+		require.Equal(t, pool.Deleted, states(p)[waiting[0]])
+		require.False(t, s.budget("a").Waiting())
+		require.Len(t, s.held("a"), 4)
+	})
+}
+
+func TestWhatIsHeldIsHeldAsLongAsTheMachineIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		w := newWorld()
+		p, _ := s.open(w, named("a"), worldBackend{w})
+		grow(t, p, 1)
+		settle()
+		w.on("destroy", hang)
+		p.Shrink(idsIn(p, pool.Running))
+		time.Sleep(time.Minute)
+		require.Len(t, s.held("a"), 1)
+		w.on("destroy", nil)
+		time.Sleep(2 * time.Minute)
+		require.Empty(t, s.held("a"))
+	})
+}
+
+func TestWhatADeadProcessHeldIsGivenBackByTheNextOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		dead := s.budget("a")
+		for _, id := range []string{"a-aaaaaaaa", "a-bbbbbbbb"} {
+			require.NoError(t, dead.Reserve(t.Context(), id, pool.Cost{Memory: 2 * gib}, func(string) {}))
+		}
+		require.NoError(t, s.budget("b").Reserve(t.Context(), "b-aaaaaaaa", pool.Cost{Disk: gib}, func(string) {}))
+		w := newWorld()
+		s.open(w, named("a"), worldBackend{w})
+		require.Empty(t, s.held("a"))
+		require.Equal(t, []string{"b-aaaaaaaa"}, s.held("b"), "its pool is another one")
+	})
+}
+
+func TestSparesAreGivenUpForWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		first, second := newWorld(), newWorld()
+		first.template = true
+		c := named("a")
+		c.Spares = 3
+		s.open(first, c, worldBackend{first})
+		settle()
+		require.Len(t, first.inStock(), 3)
+		b, _ := s.open(second, named("b"), worldBackend{second})
+		grow(t, b, 3)
+		time.Sleep(10 * time.Second)
+		require.Len(t, idsIn(b, pool.Running), 3)
+		require.Len(t, first.inStock(), 1, "what is left of the host")
+
+		b.Shrink(idsIn(b, pool.Running))
+		time.Sleep(10 * time.Second)
+		require.Len(t, first.inStock(), 3)
+	})
+}
+
+func TestSpareThatBecomesAWorkerWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		first, second := newWorld(), newWorld()
+		first.template = true
+		c := named("a")
+		c.Spares, c.ConcurrentStarts = 1, 1
+		a, _ := s.open(first, c, worldBackend{first})
+		b, _ := s.open(second, named("b"), worldBackend{second})
+		settle()
+		grow(t, b, 3)
+		settle()
+		grow(t, a, 2)
+		settle()
+		require.Len(t, idsIn(a, pool.Running), 1)
+		require.Len(t, idsIn(a, pool.Creating), 1, "it waits, and holds no start slot")
+		require.EqualValues(t, 4*gib, s.memory())
+	})
+}
+
+func TestSuspendedWorkersGiveTheirMemoryToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		w := newWorld()
+		p, records := s.open(w, named("a"), worldBackend{w})
+		grow(t, p, 5)
+		settle()
+		suspended := idsIn(p, pool.Running)[:1]
+		_, err := p.Suspend(suspended)
+		require.NoError(t, err)
+		settle()
+		require.Len(t, idsIn(p, pool.Running), 4, "the one that waited, too")
+		require.Len(t, s.held("a"), 5)
+
+		_, err = p.Resume(suspended)
+		require.NoError(t, err)
+		settle()
+		require.Equal(t, suspended, idsIn(p, pool.Resuming))
+		record, err := records.Load(suspended[0])
+		require.NoError(t, err)
+		require.Equal(t, string(pool.Suspended), record.State, "nothing is used up yet")
+		require.Contains(t, record.Reason, "waiting for memory of the host")
+		p.Shrink(idsIn(p, pool.Running)[:1])
+		settle()
+		require.Contains(t, idsIn(p, pool.Running), suspended[0])
+		record, err = records.Load(suspended[0])
+		require.NoError(t, err)
+		require.Empty(t, record.Reason)
+		p.Shrink(suspended)
+		settle()
+	})
+}
+
+// metered is a world whose machines take memory.
+type metered struct {
+	worldBackend
+	each int64
+}
+
+func (m metered) Memory(context.Context) (map[string]backend.Memory, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	used := make(map[string]backend.Memory)
+	for id := range m.machines {
+		used[id] = backend.Memory{PSS: 2 * m.each, Private: m.each}
+	}
+	return used, nil
+}
+
+func TestForksAreExpectedToBeLikeThoseBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		w := newWorld()
+		w.template = true
+		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
+		for range 5 { // nothing is known of them: they are made one after the other, and end before the first look
+			grow(t, p, 1)
+			settle()
+			require.EqualValues(t, gib, s.memory())
+			p.Shrink(idsIn(p, pool.Running))
+			settle()
+		}
+		forks, err := records.LoadForks()
+		require.NoError(t, err)
+		require.Equal(t, slices.Repeat([]int64{gib / 4}, 5), forks.Peaks)
+		grow(t, p, 10)
+		settle()
+		require.Len(t, idsIn(p, pool.Running), 10)
+		require.EqualValues(t, 10*gib/4, s.memory())
+	})
+}
+
+func TestForksThatGrowHoldMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		w := newWorld()
+		w.template = true
+		p, _ := s.open(w, named("a"), metered{worldBackend{w}, 3 * gib})
+		grow(t, p, 1)
+		time.Sleep(10 * time.Second)
+		require.EqualValues(t, 3*gib, s.memory())
+	})
+}
+
+// cloning is a world that has a template and makes clones all the same.
+type cloning struct{ metered }
+
+func (c cloning) Start(ctx context.Context, golden image.Golden, spec backend.Spec) (backend.Machine, error) {
+	m, err := c.metered.Start(ctx, golden, spec)
+	return clone{m}, err
+}
+
+type clone struct{ backend.Machine }
+
+func (clone) How() string { return backend.Clone }
+
+func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		w := newWorld()
+		w.template = true
+		records, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		require.NoError(t, records.SaveForks(store.Forks{
+			ImageDigest: config.Recipe.Digest(), CPUs: config.CPUs, Memory: config.Memory,
+			Peaks: slices.Repeat([]int64{gib / 4}, 5),
+		}))
+		parts := w.parts(records)
+		parts.Backend, parts.Budget = cloning{metered{worldBackend{w}, gib / 4}}, s.budget("a")
+		p := pool.New(named("a"), parts)
+		require.NoError(t, p.Open(t.Context()))
+		defer closePool(t, w, p, records)
+		w.on("start", slowly)
+		grow(t, p, 1)
+		settle()
+		require.EqualValues(t, gib/4, s.memory())
+		time.Sleep(time.Minute)
+		require.Len(t, idsIn(p, pool.Running), 1)
+		require.EqualValues(t, gib, s.memory())
+	})
+}
+
+// Workers of an image that is tried now and then hold nothing that another pool could
+// have, but for the one by which it is tried.
+func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t, t.TempDir()}
+		bad, good := newWorld(), newWorld()
+		bad.on("ready", fail(errBroken))
+		a, records := s.open(bad, named("a"), worldBackend{bad})
+		b, _ := s.open(good, named("b"), worldBackend{good})
+		grow(t, a, 20)
+		time.Sleep(time.Minute)
+		settle()
+		_, spared, err := records.Breaker()
+		require.NoError(t, err)
+		require.True(t, spared)
+		require.NotEmpty(t, idsIn(a, pool.Creating))
+		require.Empty(t, s.held("a"))
+		grow(t, b, 4)
+		settle()
+		require.Len(t, idsIn(b, pool.Running), 4)
+		b.Shrink(idsIn(b, pool.Running))
+		bad.on("ready", nil)
+		time.Sleep(2 * time.Minute)
+		settle()
+		require.Len(t, idsIn(a, pool.Running), 4, "all that fit, as soon as the image has shown to be good")
+	})
+}

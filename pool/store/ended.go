@@ -1,0 +1,147 @@
+package store
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+)
+
+const (
+	// EndedDir holds what is kept of workers that ended unasked, below the pool's
+	// directory: ID.json and ID.console.
+	EndedDir = "ended"
+	// EndedKept is of how many workers it is kept; the oldest go first.
+	EndedKept = 10
+	// consoleKept bounds, in bytes, how much of the end of a console is kept.
+	consoleKept = 256 << 10
+
+	endedSuffix   = ".json"
+	consoleSuffix = ".console"
+)
+
+// Ended is what is kept of a worker that ended although nobody had asked for that.
+// It holds no key.
+type Ended struct {
+	Version     int       `json:"version"`
+	ID          string    `json:"id"`
+	Reason      string    `json:"reason"`
+	How         string    `json:"how,omitempty"`
+	ImageDigest string    `json:"image_digest,omitempty"`
+	CreatedAt   time.Time `json:"created_at,omitzero"`
+	ReadyAt     time.Time `json:"ready_at,omitzero"` // zero if it never was
+	EndedAt     time.Time `json:"ended_at"`
+	// Console is the path of a file with the end of its console, made fit to be
+	// printed; empty when it had none. It is not in the file.
+	Console string `json:"-"`
+}
+
+// KeepEnd keeps how a worker ended, with the end of its console, which is read from
+// a path unless that is empty. What is kept of the oldest goes.
+func (s *Store) KeepEnd(ended Ended, console string) error {
+	if err := checkID(ended.ID); err != nil {
+		return err
+	}
+	dir := filepath.Join(s.dir, EndedDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("keeping the end of worker %s: %w", ended.ID, err)
+	}
+	path := filepath.Join(dir, ended.ID)
+	if err := keepConsole(console, path+consoleSuffix); err != nil {
+		return fmt.Errorf("keeping the console of worker %s: %w", ended.ID, err)
+	}
+	ended.Version = RecordVersion
+	if err := writeDocument(path+endedSuffix, ended); err != nil {
+		return fmt.Errorf("keeping the end of worker %s: %w", ended.ID, err)
+	}
+	return s.forgetOldest()
+}
+
+// keepConsole writes the end of a console without what a guest might do to the
+// terminal of whoever reads it.
+func keepConsole(from, to string) error {
+	if from == "" {
+		return nil
+	}
+	said, err := lines.End(from, consoleKept)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || len(said) == 0 {
+		return err
+	}
+	return os.WriteFile(to, []byte(strings.Join(said, "\n")+"\n"), 0o600)
+}
+
+func (s *Store) forgetOldest() error {
+	all, err := s.Ended()
+	if err != nil {
+		return err
+	}
+	for _, oldest := range all[:max(0, len(all)-EndedKept)] {
+		path := filepath.Join(s.dir, EndedDir, oldest.ID)
+		if err := errors.Join(os.RemoveAll(path+consoleSuffix), os.RemoveAll(path+endedSuffix)); err != nil {
+			return fmt.Errorf("forgetting the end of worker %s: %w", oldest.ID, err)
+		}
+	}
+	return nil
+}
+
+// Ended lists what is kept of workers that ended unasked, the last one last. What
+// cannot be read is passed over: it says nothing to anybody.
+func (s *Store) Ended() ([]Ended, error) {
+	dir := filepath.Join(s.dir, EndedDir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing the workers that ended: %w", err)
+	}
+	var all []Ended
+	for _, entry := range entries {
+		id, ok := strings.CutSuffix(entry.Name(), endedSuffix)
+		if !ok {
+			continue
+		}
+		var ended Ended
+		text, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil || json.Unmarshal(text, &ended) != nil || ended.ID != id || ended.Version != RecordVersion {
+			continue
+		}
+		if console := filepath.Join(dir, id+consoleSuffix); exists(console) {
+			ended.Console = console
+		}
+		all = append(all, ended)
+	}
+	slices.SortFunc(all, func(a, b Ended) int {
+		return cmp.Or(a.EndedAt.Compare(b.EndedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return all, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// writeDocument replaces a file by another, or leaves it. Nobody but the owner
+// reads either.
+func writeDocument(path string, document any) error {
+	text, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, append(text, '\n'), 0o600,
+		renameio.WithStaticPermissions(0o600), renameio.WithTempDir(filepath.Dir(path)))
+}
