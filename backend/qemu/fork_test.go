@@ -99,14 +99,18 @@ func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
 	spec := vmm.Spec{
 		Accel: altered.Basis.Accel, CPUs: f.size.CPUs, Memory: f.size.Memory,
 		Kernel: f.golden.Kernel(), Initrd: f.golden.Initrd(), Root: f.golden.Root,
-		Disk: altered.Disk(), Format: altered.Format, MemoryFile: altered.Memory(), MemoryUse: vmm.Written,
+		Format: altered.Format, MemoryFile: altered.Memory(), MemoryUse: vmm.Written,
 		Backing: f.golden.Dir, State: filepath.Join(altered.Dir, "saved"), Incoming: true, Network: true,
 	}
-	// The disk of a template is sealed; this machine writes to it, as the template's own did.
-	require.NoError(t, errors.Join(os.Chown(altered.Disk(), user.First, user.First), os.Chmod(altered.Disk(), 0o600)))
 	at := stage.Stage{Pool: f.options.Pool, WorkersDir: f.options.WorkersDir, Network: f.network, Destroy: f.Destroy}
 	require.NoError(t, at.Run(t.Context(), "altering "+f.options.Pool, func(at stage.Place) error {
 		spec.Console = filepath.Join(at.Dir, "console.log")
+		// A template's disk is sealed, and is what forks share where it is. This machine writes to it, as the
+		// template's own did.
+		spec.Disk = filepath.Join(at.Dir, "disk")
+		if err := errors.Join(os.Link(altered.Disk(), spec.Disk), os.Chmod(spec.Disk, 0o600)); err != nil {
+			return err
+		}
 		m, err := f.driver.Launch(vmm.Place{
 			ID: at.ID, Dir: at.Dir, Namespace: at.Lease.Namespace, Tag: f.tag().Value(at.ID),
 			User: user.First, Units: process.Units{WorkersDir: f.options.WorkersDir},

@@ -53,7 +53,7 @@ var badGuests = []badGuest{
 		reason: `^machine is gone: QEMU ended: signal: killed, by somebody on this host, or by its kernel for want of memory`},
 	{what: "memory hog", job: "head -c 2G /dev/zero | tail | wc -c; echo ${PIPESTATUS[1]}",
 		said: `(?m)^137$`, console: "Out of memory: Killed process"},
-	{what: "fork bomb", job: "ulimit -u 200; timeout 10 bash -c 'f() { f | f & }; f; sleep 5' 2>&1 | head -1",
+	{what: "fork bomb", job: "ulimit -u 200; bash -c 'f() { f | f & }; f; sleep 600' 2>&1 | { read -r line; echo \"$line\"; kill -9 0; }",
 		said: "Resource temporarily unavailable"},
 	{what: "disk filler", job: "n=0; for s in 1G 100M 10M 1M 100K 4K; do while sudo fallocate -l $s /full.$((n += 1)); do :; done; done 2>/dev/null; " +
 		"sudo sh -c 'head -c 1M /dev/zero >/full'", said: "No space left on device"},
@@ -65,12 +65,12 @@ var badGuests = []badGuest{
 
 // silentGuests are those that nobody tells of: nothing ends, and nothing answers.
 var silentGuests = []badGuest{
-	{what: "no network", detached: "sudo ip link set eth0 down", reason: "^nobody answers in .*, 3 times in a row: SSH at .*: (no answer within|.*no route to host)"},
+	{what: "no network", detached: "sudo ip link set eth0 down", reason: "^nobody answers in .*, 3 times in a row: SSH at .*: (no answer within|.*(no route to host|i/o timeout))"},
 	{what: "agent stopped", detached: "sudo systemctl stop mayfly-agent", reason: "^nobody answers in .*: connection refused"},
 	{what: "sshd gone", detached: "sudo chmod 0 /usr/sbin/sshd",
 		reason: "^nobody answers in .*: (no SSH server answers there|.*connection reset)"},
 	{what: "guest that hangs", detached: "sudo sh -c 'echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger'",
-		reason: `^nobody answers in .*: (no answer within|.*no route to host).*\nlast lines of the console:\n(.*\n)*.*Kernel panic - not syncing`},
+		reason: `^nobody answers in .*: (no answer within|.*(no route to host|i/o timeout)).*\nlast lines of the console:\n(.*\n)*.*Kernel panic - not syncing`},
 }
 
 // addressed is all that a job knows of its machine.

@@ -188,8 +188,16 @@ func TestMachineThatCannotStartSaysWhy(t *testing.T) {
 	require.NoError(t, os.Truncate(rubbish.Disk(), 1<<20))
 	work, err := os.MkdirTemp(stateDir, "w-")
 	require.NoError(t, err)
-	_, err = w.Start(t.Context(), rubbish, backend.Spec{ID: "broken-aaaaaaaa", Dir: work, Size: backend.Size{CPUs: 1, Memory: 256 << 20}})
+	require.NoError(t, w.network.Open(t.Context()))
+	t.Cleanup(func() { require.NoError(t, w.network.Close(context.Background())) })
+	const id = "broken-aaaaaaaa"
+	lease, err := w.network.Acquire(t.Context(), id)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.network.Release(context.Background(), id)) })
+	_, err = w.Start(t.Context(), rubbish, backend.Spec{
+		ID: id, Dir: work, Size: backend.Size{CPUs: 1, Memory: 256 << 20}, Lease: lease,
+	})
 	require.ErrorIs(t, err, guest.ErrGone)
 	require.ErrorContains(t, err, "kernel")
-	require.NoError(t, w.Destroy(t.Context(), "broken-aaaaaaaa"))
+	require.NoError(t, w.Destroy(t.Context(), id))
 }

@@ -3,12 +3,15 @@
 package machines
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"gitlab.com/gitlab-org/fleeting/fleeting/integration"
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // The library's own test of plugins. It runs its command only on workers that
@@ -45,7 +48,10 @@ func clones() map[string]any {
 // runner's own scaling loop in front of the plugin.
 func TestTenTasksOnMachinesOfTheirOwn(t *testing.T) {
 	s := begin(t)
-	tasks, err := s.start(t).RunTasks(patiently(t), 10, 3, func(int) string { return identify })
+	const count, atOnce = 10, 3
+	ctx, cancel := context.WithTimeout(t.Context(), (count/atOnce+1)*testrun.Patience(t))
+	defer cancel()
+	tasks, err := s.start(t).RunTasks(ctx, count, atOnce, func(int) string { return identify })
 	require.NoError(t, err)
 	used := make(map[string]bool)
 	for _, task := range tasks {

@@ -1,11 +1,12 @@
 package runner
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -150,12 +151,30 @@ func (p *Plugin) Run(ctx context.Context, id, script string) (stdout string, err
 }
 
 func runJob(ctx context.Context, info provider.ConnectInfo, script string) (stdout string, err error) {
-	var out, problems bytes.Buffer
+	var out, problems output
 	err = connector.Run(ctx, info, connector.ConnectorOptions{
 		RunOptions: connector.RunOptions{Command: script, Stdout: &out, Stderr: &problems},
 	})
-	if problems.Len() > 0 {
-		err = errors.Join(err, fmt.Errorf("on stderr: %s", bytes.TrimSpace(problems.Bytes())))
+	if said := strings.TrimSpace(problems.String()); said != "" {
+		err = errors.Join(err, fmt.Errorf("on stderr: %s", said))
 	}
 	return out.String(), err
+}
+
+// output is what a job prints. A job that is given up may still be printing.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(text []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(text)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
