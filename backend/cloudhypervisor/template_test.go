@@ -3,10 +3,12 @@
 package cloudhypervisor
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +32,8 @@ func TestSuspendedForkGoesOn(t *testing.T) {
 	defer func() { require.NoError(t, os.Rename(w.options.TemplatesDir+"-away", w.options.TemplatesDir)) }()
 
 	dir := s.spec.Dir
+	file := filepath.Join(dir, "suspended.json")
+	var note []byte
 	for range 3 {
 		old := s.Machine
 		require.ErrorContains(t, w.Resumable(dir), "nothing was saved")
@@ -37,6 +41,8 @@ func TestSuspendedForkGoesOn(t *testing.T) {
 		<-old.Done()
 		w.Backend = w.again()
 		require.NoError(t, w.Resumable(dir))
+		note, err = os.ReadFile(file)
+		require.NoError(t, err)
 		s.Machine, err = w.Resume(t.Context(), backend.Spec{ID: old.ID(), Dir: dir, Lease: s.spec.Lease})
 		require.NoError(t, err)
 		require.Equal(t, backend.Fork, s.How())
@@ -48,8 +54,9 @@ func TestSuspendedForkGoesOn(t *testing.T) {
 	}
 	require.ErrorContains(t, w.Suspend(t.Context(), "suspend-unknown1"), "no machine of this process")
 
-	file := filepath.Join(dir, "suspended.json")
-	require.NoError(t, os.WriteFile(file, []byte(`{"platform": {"binary": "/another"}}`), 0o600))
+	another := bytes.ReplaceAll(note, []byte(strconv.Quote(w.driver.binary())), []byte(`"/another"`))
+	require.NotEqual(t, note, another)
+	require.NoError(t, os.WriteFile(file, another, 0o600))
 	require.ErrorContains(t, w.Resumable(dir), "another program")
 }
 
