@@ -416,7 +416,7 @@ func TestCloseEndsAllThatOpenBegan(t *testing.T) {
 		require.NoError(t, island.Close(t.Context()))
 	}
 	goleak.VerifyNone(t, before)
-	require.Equal(t, sockets, countSockets(t))
+	require.LessOrEqual(t, countSockets(t), sockets) // what an earlier test let go of may be closed meanwhile
 }
 
 func countSockets(t *testing.T) (n int) {
