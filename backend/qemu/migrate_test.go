@@ -46,7 +46,7 @@ func silentQMP(t *testing.T) *qmp.Client {
 		_, _ = io.WriteString(theirs, `{"QMP":{}}`+"\n")
 		line := make([]byte, 1<<10)
 		_, _ = theirs.Read(line)
-		_, _ = io.WriteString(theirs, `{"return":{},"id":1}`)
+		_, _ = io.WriteString(theirs, `{"return":{},"id":1}`+"\n")
 		_, _ = io.Copy(io.Discard, theirs)
 	}()
 	client, err := qmp.New(t.Context(), ours, func(qmp.Event) {})
