@@ -219,7 +219,7 @@ func (b *Backend) launch(ctx context.Context, at stage.Place, spec Spec) (*machi
 	}
 	monitor, err := b.driver.Launch(place, spec)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, b.vacate(ctx, at.ID))
 	}
 	m := &machine{
 		id: at.ID, dir: at.Dir, address: at.Lease.SSH(), how: backend.Clone, spec: spec,
