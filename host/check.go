@@ -16,6 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/scratch"
 )
 
 // checker is a network that knows what it needs of the host.
@@ -97,16 +98,14 @@ func (h *Host) checkStateDir(c config.Config) doctor.Finding {
 // tryDirectory writes below the directory, and clones a file there; below the
 // nearest one above when it is not there. It returns the directory that it tried.
 func (h *Host) tryDirectory(dir string) (tried string, reflink bool, err error) {
-	work, err := os.MkdirTemp(dir, ".doctor-")
+	err = scratch.In(dir, func(work string) error {
+		reflink = h.CanReflink != nil && h.CanReflink(work)
+		return tryFiles(work)
+	})
 	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
 		return h.tryDirectory(parent)
 	}
-	if err != nil {
-		return "", false, fmt.Errorf("%s cannot be written to: %w", dir, errors.Unwrap(err))
-	}
-	err = tryFiles(work)
-	reflink = h.CanReflink != nil && h.CanReflink(work)
-	return dir, reflink, errors.Join(err, os.RemoveAll(work))
+	return dir, reflink, err
 }
 
 // tryFiles does in a directory what records, images and forks need of its file

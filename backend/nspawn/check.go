@@ -17,6 +17,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/scratch"
 )
 
 // leastVersion of systemd-nspawn has every option that we use.
@@ -87,7 +88,7 @@ func (b *Backend) checkDisks(ctx context.Context) doctor.Finding {
 		}
 		dir = filepath.Dir(dir)
 	}
-	if err := tryDisk(ctx, dir); err != nil {
+	if err := scratch.In(dir, func(work string) error { return tryDisk(ctx, work) }); err != nil {
 		return doctor.Finding{Level: doctor.Missing, What: "disks", Detail: err.Error(),
 			Mend: "load the modules that are missing (modprobe -a loop ext4 overlay)"}
 	}
@@ -95,12 +96,7 @@ func (b *Backend) checkDisks(ctx context.Context) doctor.Finding {
 		Detail: "machine.disk limits what a worker writes: it has an ext4 file system of its own, on a loop device"}
 }
 
-func tryDisk(ctx context.Context, dir string) error {
-	work, err := os.MkdirTemp(dir, ".doctor-")
-	if err != nil {
-		return fmt.Errorf("no file can be made below %s: %w", dir, err)
-	}
-	defer os.RemoveAll(work)
+func tryDisk(ctx context.Context, work string) error {
 	golden := image.Golden{Dir: work, Manifest: image.Manifest{Recipe: image.Recipe{Disk: tryDiskSize}}}
 	worker := filepath.Join(work, "worker")
 	if err := errors.Join(os.Mkdir(golden.Tree(), 0o700), os.Mkdir(worker, 0o700)); err != nil {
@@ -116,7 +112,7 @@ func tryDisk(ctx context.Context, dir string) error {
 		mountArguments(mounts(golden, worker))...)
 	out, err := exec.CommandContext(ctx, "unshare", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("a worker's disk cannot be mounted below %s: %w: %s", dir, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("a worker's disk cannot be mounted below %s: %w: %s", filepath.Dir(work), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

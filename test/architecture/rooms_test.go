@@ -27,8 +27,8 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 
 // ground are small tools that anyone may import, named after what they are.
 // They import nothing of this module, but that doctor looks programs up, claim takes
-// locks and opens files, and filelock says that there is no room for a lock's file.
-var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "sshkey",
+// locks and opens files, scratch takes locks, and filelock says that there is no room for a lock's file.
+var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "scratch", "sshkey",
 	"statefile", "teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
@@ -53,6 +53,7 @@ var rooms = []room{
 	{pattern: "phase", stdOnly: true},
 	{pattern: "programs", stdOnly: true},
 	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
+	{pattern: "scratch", imports: []string{"filelock"}},
 	{pattern: "sshkey"},
 	{pattern: "statefile", stdOnly: true},
 	{pattern: "teardown", stdOnly: true},
