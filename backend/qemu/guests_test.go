@@ -294,7 +294,7 @@ func (h *hospital) treat(t *testing.T, bad []badGuest) {
 func TestGuestsThatAreNeverReady(t *testing.T) {
 	for name, test := range map[string]struct{ script, reason string }{
 		"nosshd": {"chmod 0 /usr/sbin/sshd",
-			`^worker was not ready within the start timeout of .*: SSH at .*; the last try: `},
+			`^waiting for .* to be ready: SSH at .*: worker was not ready within the start timeout of .*; the last try: `},
 		"otherkey": {"ssh-keygen -q -t ed25519 -N '' -f /root/other && mv /usr/sbin/sshd /usr/sbin/sshd.real && " +
 			"printf '#!/bin/sh\\nexec /usr/sbin/sshd.real -i -h /root/other\\n' >/usr/sbin/sshd && chmod 755 /usr/sbin/sshd",
 			`^waiting for .* to be ready: logging in at .*host key`},
