@@ -280,7 +280,9 @@ func (h *hospital) treat(t *testing.T, bad []badGuest) {
 	all.SetLimit(4)
 	for n := range bad {
 		all.Go(func() error {
+			began := time.Now()
 			errs[n] = h.suffers(t, ids[n], bad[n])
+			t.Logf("%s: over after %.1f s", bad[n].what, time.Since(began).Seconds())
 			return nil
 		})
 	}
