@@ -91,10 +91,9 @@ func (p *pool) generation(ctx context.Context, n int) error {
 	if err := p.allAnswer(ctx); err != nil {
 		return err
 	}
-	if _, err := p.process.Decrease(ctx, ids); err != nil {
+	if err := p.dismiss(ctx, ids); err != nil {
 		return err
 	}
-	p.leaving = ids
 	return errors.Join(p.settle(ctx), p.stage.inOrder(ctx))
 }
 

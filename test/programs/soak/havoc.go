@@ -31,7 +31,7 @@ func (r *round) flush(context.Context, *pool) error {
 }
 
 // fill leaves no block free in the file system of the state directory. The round
-// goes on beside that, until it ends.
+// goes on beside that, until it ends. Workers may end by it.
 func (r *round) fill(context.Context, *pool) error {
 	if r.ballast != nil {
 		return r.free()
@@ -41,6 +41,9 @@ func (r *round) fill(context.Context, *pool) error {
 		return err
 	}
 	r.filled = true
+	for _, p := range r.pools {
+		p.promises.excuse()
+	}
 	r.ballast = func() error { return errors.Join(file.Close(), os.Remove(file.Name())) }
 	size := int64(0)
 	for step := int64(1 << 40); step >= 4096; {

@@ -43,7 +43,6 @@ type pool struct {
 	process  *runner.Plugin // nil while there is none
 	pid      int
 	promises *promises
-	leaving  []string // those that Decrease was called for
 	// whole says that nobody has taken the pool's rules away since the plugin was
 	// started.
 	whole bool
@@ -182,7 +181,6 @@ func (p *pool) abandon() error {
 // end forgets a plugin process that has been told to end, once it has.
 func (p *pool) end() error {
 	err := p.reap()
-	p.leaving = nil
 	p.promises.end()
 	return err
 }
@@ -206,6 +204,16 @@ func (p *pool) update(ctx context.Context) error {
 		return fmt.Errorf("updating pool %s: %w", p.name, err)
 	}
 	return errors.Join(p.promises.update(states)...)
+}
+
+// dismiss asks workers to go.
+func (p *pool) dismiss(ctx context.Context, ids []string) error {
+	p.promises.dismiss(ids)
+	going, err := p.process.Decrease(ctx, ids)
+	if err == nil && len(going) != len(ids) {
+		err = fmt.Errorf("of %q, %q will go", ids, going)
+	}
+	return err
 }
 
 // workers are those in one of the states, in order.

@@ -37,18 +37,14 @@ func (r *round) quieten(ctx context.Context) error {
 // settle waits until no worker is on its way anywhere, and those are gone that were
 // to go.
 func (p *pool) settle(ctx context.Context) error {
-	err := await(ctx, "waiting for quiet in pool "+p.name, func() (moving []string, err error) {
-		err = p.update(ctx)
-		for id, state := range p.promises.states {
-			rests := state == provider.StateRunning || state == provider.StateSuspended
-			if !rests || slices.Contains(p.leaving, id) {
-				moving = append(moving, fmt.Sprintf("worker %s is %s", id, state))
-			}
-		}
-		return moving, err
+	err := await(ctx, "waiting for quiet in pool "+p.name, func() ([]string, error) {
+		err := p.update(ctx)
+		return p.promises.moving(), err
 	})
-	p.leaving = nil
-	return errors.Join(append(p.promises.settled(), err)...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.promises.settled()...)
 }
 
 // allAnswer asks all workers at once.
@@ -126,11 +122,9 @@ func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
 // what the next plugin can use.
 func (s *stage) finish(ctx context.Context) error {
 	for _, p := range s.pools {
-		ids := p.workers(provider.StateRunning, provider.StateSuspended)
-		if _, err := p.process.Decrease(ctx, ids); err != nil {
+		if err := p.dismiss(ctx, p.workers(provider.StateRunning, provider.StateSuspended)); err != nil {
 			return err
 		}
-		p.leaving = ids
 		if err := errors.Join(p.settle(ctx), p.stop(ctx)); err != nil {
 			return fmt.Errorf("at the end of pool %s: %w", p.name, err)
 		}

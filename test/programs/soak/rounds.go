@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,37 +143,36 @@ func (r *round) decrease(ctx context.Context, p *pool) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	p.promises.ask(ids)
-	p.leaving = append(p.leaving, ids...)
-	done, err := p.process.Decrease(ctx, ids)
-	if err == nil && len(done) != len(ids) {
-		err = fmt.Errorf("of %q, %q will go", ids, done)
-	}
-	return err
+	return p.dismiss(ctx, ids)
 }
 
 func (r *round) suspend(ctx context.Context, p *pool) error {
-	return r.toggle(ctx, p, provider.StateRunning, p.process.Suspend)
+	return r.toggle(ctx, p, provider.StateRunning, provider.StateSuspended, p.process.Suspend)
 }
 
 func (r *round) resume(ctx context.Context, p *pool) error {
-	return r.toggle(ctx, p, provider.StateSuspended, p.process.Resume)
+	return r.toggle(ctx, p, provider.StateSuspended, provider.StateRunning, p.process.Resume)
 }
 
-// toggle asks workers to change, some of which may be on their way out.
+// toggle asks workers to change, some of which may be on their way out: these refuse.
 func (r *round) toggle(
-	ctx context.Context, p *pool, from provider.State, change func(context.Context, []string) ([]string, error),
+	ctx context.Context, p *pool, from, to provider.State, change func(context.Context, []string) ([]string, error),
 ) error {
 	ids := r.some(p.workers(from))
 	if len(ids) == 0 || !p.traits.suspends {
 		return nil
 	}
-	p.promises.ask(ids)
 	accepted, err := change(ctx, ids)
-	if err != nil && len(accepted) == len(ids) {
+	refused := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(accepted, id) })
+	p.promises.ask(accepted, to)
+	p.promises.refuse(refused, to)
+	switch {
+	case err != nil && len(refused) == 0:
 		return fmt.Errorf("an error beside all of them: %w", err)
+	case err == nil && len(refused) > 0:
+		return fmt.Errorf("%q refused to be %s, and no error says why", refused, to)
 	}
-	return nil // a refusal: Decrease was faster, or the machine has ended
+	return nil
 }
 
 // job begins a job on a worker that was last seen running, and does not wait for
