@@ -13,32 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rulesComeBack says that plugins put their rules back when somebody else has
-// flushed them, and give workers the way out again.
-const rulesComeBack = true
-
 // flush does what `nft flush ruleset` does, in our namespace.
-func (r *round) flush(context.Context, *pool) error {
+func (r *round) flush(context.Context, *pool) (did bool, err error) {
 	connection, err := nftables.New()
 	if err != nil {
-		return err
+		return false, err
 	}
 	connection.FlushRuleset()
-	for _, p := range r.pools {
-		p.whole = rulesComeBack
-	}
-	return connection.Flush()
+	return true, connection.Flush()
 }
 
 // fill leaves no block free in the file system of the state directory. The round
 // goes on beside that, until it ends. Workers may end by it.
-func (r *round) fill(context.Context, *pool) error {
+func (r *round) fill(context.Context, *pool) (did bool, err error) {
 	if r.ballast != nil {
-		return r.free()
+		return true, r.free()
 	}
 	file, err := os.OpenFile(filepath.Join(r.host.StateDir, "lost+found", "ballast"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.filled = true
 	for _, p := range r.pools {
@@ -53,10 +46,10 @@ func (r *round) fill(context.Context, *pool) error {
 		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EFBIG):
 			step /= 2
 		case !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("filling the disk: %w", err)
+			return false, fmt.Errorf("filling the disk: %w", err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // free undoes fill.

@@ -54,7 +54,7 @@ func (p *pool) answers(ctx context.Context, id string) error {
 		return fmt.Errorf("worker %s: %w", id, err)
 	}
 	script, wanted := p.traits.identify, id+"\n"
-	if p.traits.leased && p.whole {
+	if p.traits.leased {
 		script += "; timeout 30 bash -c 'read -r line </dev/tcp/" + internet + "/7; echo $line'"
 		wanted += hello + "\n"
 	}

@@ -43,9 +43,6 @@ type pool struct {
 	process  *runner.Plugin // nil while there is none
 	pid      int
 	promises *promises
-	// whole says that nobody has taken the pool's rules away since the plugin was
-	// started.
-	whole bool
 }
 
 // traits are what pools differ in, by backend.
@@ -130,7 +127,6 @@ func (p *pool) launch() (err error) {
 		return fmt.Errorf("starting the plugin of pool %s: %w", p.name, err)
 	}
 	p.process.Interval = glance
-	p.whole = true
 	found, err := process.Find(func(arguments []string) bool { return len(arguments) == 1 && arguments[0] == p.program })
 	for id := range found {
 		p.pid = id.PID

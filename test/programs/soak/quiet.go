@@ -92,11 +92,8 @@ func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
 		owners[inventory.Plugin(p.pid)] = inventory.Belongings{
 			Must: []inventory.Kind{inventory.Process, inventory.Temporary},
 		}
-		switch {
-		case p.traits.leased && p.whole:
+		if p.traits.leased {
 			pool.Must = append(pool.Must, inventory.Table)
-		case p.traits.leased:
-			pool.May = append(pool.May, inventory.Table)
 		}
 		owners[inventory.Everyone] = inventory.Belongings{May: []inventory.Kind{inventory.Forwarding}}
 	}
