@@ -159,11 +159,9 @@ func (p *pool) stop(ctx context.Context) error {
 // abandonLimit bounds the end of a pool that nobody needs any more.
 const abandonLimit = 2 * time.Minute
 
-// abandon ends a pool after a failure, as far as it has not ended.
+// abandon ends a pool after a failure, as far as it has not ended: its workers outlive
+// a plugin that was killed.
 func (p *pool) abandon() error {
-	if p.process == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), abandonLimit)
 	defer cancel()
 	err := p.stop(ctx)
