@@ -17,12 +17,14 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
 )
 
-// quieten ends what goes on, waits until nothing is under way any more, and
-// requires that all is well then.
+// quieten waits until nothing is under way any more, and requires that all is well
+// then.
 func (r *round) quieten(ctx context.Context) error {
-	r.jobs.end()
 	for _, p := range r.pools {
-		if err := errors.Join(r.revive(ctx, p), p.settle(ctx)); err != nil {
+		if err := r.revive(ctx, p); err != nil {
+			return err
+		}
+		if err := p.settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -122,7 +124,11 @@ func (s *stage) finish(ctx context.Context) error {
 		if err := p.dismiss(ctx, p.workers(provider.StateRunning, provider.StateSuspended)); err != nil {
 			return err
 		}
-		if err := errors.Join(p.settle(ctx), p.stop(ctx)); err != nil {
+		err := p.settle(ctx)
+		if err == nil {
+			err = p.stop(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("at the end of pool %s: %w", p.name, err)
 		}
 	}

@@ -40,7 +40,11 @@ func (s *stage) rounds(ctx context.Context) error {
 	began, counts := time.Now(), make(map[string]int)
 	for n := 1; n <= s.options.rounds; n++ {
 		r := &round{stage: s, Rand: rand.New(rand.NewPCG(s.seed, uint64(n))), counts: counts, jobs: newJobs(ctx)}
-		if err := errors.Join(r.run(ctx), r.free(), r.quieten(ctx)); err != nil {
+		err := errors.Join(r.run(ctx), r.rest())
+		if err == nil {
+			err = r.quieten(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("seed %d, round %d: %w", s.seed, n, err)
 		}
 		if n%10 == 0 || n == s.options.rounds {
@@ -102,6 +106,12 @@ func (r *round) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// rest ends what goes on beside the acts.
+func (r *round) rest() error {
+	r.jobs.end()
+	return r.free()
 }
 
 func (r *round) choose() act {
