@@ -300,6 +300,9 @@ func named(_ string, elements []string) Owner {
 	return Worker(id)
 }
 
+// numbered is for files whose names end with a worker's id, after a number.
+func numbered(_ string, elements []string) Owner { return Worker(elements[len(elements)-1]) }
+
 // claimed is for files that hold POOL/WORKER. One that goes meanwhile is nobody's.
 func claimed(file string, _ []string) Owner {
 	text, err := os.ReadFile(file)
@@ -326,7 +329,8 @@ var places = []place{
 	{pattern: "budget/lock"},
 	{pattern: "budget/held"},
 	{pattern: "budget/held/*", kind: Reservation, owner: named},
-	{pattern: "budget/queue", whole: true}, // places of the dead go when the next one comes
+	{pattern: "budget/queue"},
+	{pattern: "budget/queue/*", kind: Ticket, owner: numbered},
 	{pattern: "images"},
 	{pattern: "images/.lock-*"},
 	{pattern: "images/.*", kind: Unknown, owner: ofNobody, whole: true}, // builds that nobody goes on with

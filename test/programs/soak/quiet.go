@@ -83,12 +83,14 @@ func (s *stage) owners() map[inventory.Owner]inventory.Belongings {
 	return owners
 }
 
-// claims are what some workers have besides.
-var claims = []inventory.Kind{inventory.User, inventory.Reservation, inventory.ControlGroup}
-
 // owners are the pool, its plugin, and its workers, with what each of them has.
 func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
-	pool := inventory.Belongings{Must: []inventory.Kind{inventory.PoolFile}, May: []inventory.Kind{inventory.Template}}
+	pool := inventory.Belongings{
+		Must: []inventory.Kind{inventory.PoolFile}, May: []inventory.Kind{inventory.End, inventory.Console},
+	}
+	if p.traits.forks {
+		pool.Must = append(pool.Must, inventory.Template)
+	}
 	owners := make(map[inventory.Owner]inventory.Belongings)
 	if p.process != nil {
 		owners[inventory.Plugin(p.pid)] = inventory.Belongings{
@@ -100,19 +102,19 @@ func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
 		owners[inventory.Everyone] = inventory.Belongings{May: []inventory.Kind{inventory.Forwarding}}
 	}
 	owners[inventory.Pool(p.name)] = pool
-	resting := []inventory.Kind{inventory.Directory, inventory.Record}
+	resting := []inventory.Kind{inventory.Directory, inventory.Record, inventory.Reservation}
 	if p.traits.leased {
 		resting = append(resting, inventory.Address)
 	}
 	for _, id := range p.workers(provider.StateSuspended) {
-		owners[inventory.Worker(id)] = inventory.Belongings{Must: resting, May: claims}
+		owners[inventory.Worker(id)] = inventory.Belongings{Must: resting}
 	}
-	running := append(slices.Concat(resting, p.traits.machine), inventory.Reservation)
+	running := slices.Concat(resting, p.traits.machine)
 	if p.traits.leased {
 		running = append(running, inventory.Namespace, inventory.Mount, inventory.Link)
 	}
 	for _, id := range p.workers(provider.StateRunning) {
-		owners[inventory.Worker(id)] = inventory.Belongings{Must: running, May: claims}
+		owners[inventory.Worker(id)] = inventory.Belongings{Must: running}
 	}
 	return owners
 }
