@@ -340,7 +340,10 @@ var places = []place{
 	{pattern: "pools/*/lock", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/breaker.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/forks.json", kind: PoolFile, owner: ofPool}, // what forks were seen to take
-	{pattern: "pools/*/ended", kind: PoolFile, owner: ofPool, whole: true},
+	{pattern: "pools/*/ended", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/ended/.*", kind: Unknown, owner: ofNobody, whole: true},
+	{pattern: "pools/*/ended/*.json", kind: End, owner: ofPool},
+	{pattern: "pools/*/ended/*.console", kind: Console, owner: ofPool},
 	{pattern: "pools/*/templates", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/templates/.lock", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/templates/.*", kind: Unknown, owner: ofNobody, whole: true},
