@@ -187,6 +187,9 @@ func mounts() (found []mounted, err error) {
 func seeMounts(h Host) (things []Thing, err error) {
 	all, err := mounts()
 	for _, m := range all {
+		if _, err := os.Lstat(m.point); errors.Is(err, fs.ErrNotExist) { // another mount hides it
+			continue
+		}
 		name, isNamespace := strings.CutPrefix(m.point, namespaces+"/"+linkPrefix)
 		switch {
 		case isNamespace:
