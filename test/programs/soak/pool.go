@@ -217,19 +217,22 @@ func (p *pool) workers(states ...provider.State) []string {
 	return ids
 }
 
-// awaitTemplate waits until workers are forked, where they are.
-func (p *pool) awaitTemplate(ctx context.Context) error {
+// missingTemplate says that there is no template, where workers are forked.
+func (p *pool) missingTemplate() (missing []string, err error) {
 	if !p.traits.forks {
-		return nil
+		return nil, nil
 	}
 	templates := filepath.Join(p.stage.host.StateDir, "pools", p.name, "templates", "*", "template.json")
-	return await(ctx, "the template of pool "+p.name, func() ([]string, error) {
-		found, err := filepath.Glob(templates)
-		if len(found) == 1 || err != nil {
-			return nil, err
-		}
-		return []string{"there is none"}, nil
-	})
+	found, err := filepath.Glob(templates)
+	if len(found) != 1 {
+		missing = []string{fmt.Sprintf("pool %s has %d templates, and not one", p.name, len(found))}
+	}
+	return missing, err
+}
+
+// awaitTemplate waits until workers are forked, where they are.
+func (p *pool) awaitTemplate(ctx context.Context) error {
+	return await(ctx, "the template of pool "+p.name, p.missingTemplate)
 }
 
 // await looks until look has nothing to say any more, and not longer than patience.

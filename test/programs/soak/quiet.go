@@ -32,8 +32,24 @@ func (r *round) quieten(ctx context.Context) error {
 		if err := p.allAnswer(ctx); err != nil {
 			return err
 		}
+		if err := r.requireTemplate(ctx, p); err != nil {
+			return err
+		}
 	}
 	return r.stage.inOrder(ctx)
+}
+
+// requireTemplate requires that no pool has lost its template. On a full disk it may,
+// and makes another one.
+func (r *round) requireTemplate(ctx context.Context, p *pool) error {
+	if r.filled {
+		return p.awaitTemplate(ctx)
+	}
+	missing, err := p.missingTemplate()
+	if err == nil && len(missing) > 0 {
+		err = errors.New(missing[0])
+	}
+	return err
 }
 
 // settle waits until no worker is on its way anywhere, and those are gone that were
