@@ -163,11 +163,13 @@ func prepare() (tools string, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return "", fmt.Errorf("making mounts private: %w", err)
 	}
-	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
-		return "", err
-	}
-	if err := unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""); err != nil {
-		return "", fmt.Errorf("mounting /run/netns: %w", err)
+	for _, notes := range []string{"/run/netns", "/run/mayfly"} { // of the machine's own network
+		if err := os.MkdirAll(notes, 0o755); err != nil {
+			return "", err
+		}
+		if err := unix.Mount("tmpfs", notes, "tmpfs", 0, "mode=755"); err != nil {
+			return "", fmt.Errorf("mounting %s: %w", notes, err)
+		}
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
@@ -84,7 +85,7 @@ func newPool(s *stage, name, backend string) (*pool, error) {
 		p.config["image"] = map[string]any{"run": append([]string{}, p.traits.steps...)}
 		p.config["machine"] = map[string]any{"cpus": 1, "memory": p.traits.memory, "disk": testrun.DiskSize}
 		// A resolver that refuses at once: a login looks names up, and would wait.
-		p.config["network"] = map[string]any{"dns": []string{internet}}
+		p.config["network"] = map[string]any{"dns": []string{sandbox.Internet}}
 	}
 	return p, errors.Join(os.Mkdir(dir, 0o700), shell(`cp "$1" "$2"`, s.plugin, p.program))
 }

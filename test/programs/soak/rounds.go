@@ -22,10 +22,8 @@ type round struct {
 	*rand.Rand
 	counts map[string]int
 	jobs   *jobs
-	// ballast fills the disk until free is called; filled says that it was full in
-	// this round.
-	ballast func() error
-	filled  bool
+	// full says that the disk is full now, filled that it was in this round.
+	full, filled bool
 }
 
 // pause is the longest between two acts.
@@ -259,7 +257,7 @@ func (r *round) revive(ctx context.Context, p *pool) error {
 		return nil
 	}
 	err := p.start(ctx)
-	if err != nil && r.ballast != nil && p.process == nil {
+	if err != nil && r.full && p.process == nil {
 		r.counts["init failed on a full disk"]++
 		fmt.Fprintln(r.log, err)
 		return nil
