@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,14 +41,14 @@ func fresh(t *testing.T) Host {
 }
 
 // makers make one orphan of each kind, as scripts of which $1 is the state directory,
-// $2 that of temporary files, and $3 that of the worker. The second script takes the
-// orphan away.
+// $2 that of temporary files, $3 that of the worker, and $4 its control group. The
+// second script takes the orphan away.
 var makers = map[Kind][2]string{
 	Namespace:    {"ip netns add mfabcdecccccccc", "ip netns delete mfabcdecccccccc"},
 	Link:         {"ip link add mfabcdecccccccc type veth peer name other", "ip link delete mfabcdecccccccc"},
 	Table:        {"nft add table inet mayfly-zzzzz", "nft delete table inet mayfly-zzzzz"},
 	Mount:        {"mkdir -p $3/root && mount -t tmpfs none $3/root", "umount $3/root && rm -r $3"},
-	ControlGroup: {"mkdir $4/mayfly-00000000-" + orphan + ".scope", "rmdir $4/mayfly-00000000-" + orphan + ".scope"},
+	ControlGroup: {"mkdir $4", "rmdir $4"},
 	LoopDevice: {"mkdir -p $3 && truncate -s 1M $3/disk && losetup -f $3/disk",
 		"losetup -j $3/disk | cut -d: -f1 | xargs losetup -d && rm -r $3"},
 	Forwarding: {"mkdir -p /run/mayfly/forwarding/$(stat -Lc %i /proc/self/ns/net) && " +
@@ -74,12 +75,12 @@ var pool = map[Owner]Belongings{Pool("invtest"): {Must: []Kind{PoolFile}}}
 
 func TestAnOrphanOfEachKindIsReported(t *testing.T) {
 	h := fresh(t)
-	groups := groupRoot(t)
+	group := filepath.Join(groupRoot(t), h.unitPrefix("invtest")+orphan+".scope")
 	for kind, scripts := range makers {
 		t.Run(string(kind), func(t *testing.T) {
 			worker := filepath.Join(h.StateDir, "pools/invtest/workers", orphan)
 			run := func(script string) {
-				out, err := exec.Command("sh", "-ec", script, "sh", h.StateDir, h.Temporary, worker, groups).CombinedOutput()
+				out, err := exec.Command("sh", "-ec", script, "sh", h.StateDir, h.Temporary, worker, group).CombinedOutput()
 				require.NoError(t, err, "%s: %s", script, out)
 			}
 			t.Cleanup(func() {
@@ -121,6 +122,22 @@ func TestMountsThatAnotherHidesAreNotListed(t *testing.T) {
 	run("mount -t tmpfs none /run/netns")
 	t.Cleanup(func() { run("umount /run/netns") })
 	require.Empty(t, compare(t, h))
+}
+
+// Other packages' tests run beside, with pools of the same names.
+func TestGroupsAreKnownByTheirStateDirectory(t *testing.T) {
+	h := fresh(t)
+	require.NoError(t, os.Mkdir(filepath.Join(h.StateDir, "pools/try"), 0o700))
+	for prefix, ours := range map[string]bool{
+		h.unitPrefix("try"): true, Host{StateDir: home}.unitPrefix("invtest"): false,
+	} {
+		group := filepath.Join(groupRoot(t), prefix+orphan+".scope")
+		require.NoError(t, os.Mkdir(group, 0o755))
+		t.Cleanup(func() { require.NoError(t, os.Remove(group)) })
+		things, err := seeGroups(h)
+		require.NoError(t, err)
+		require.Equal(t, ours, slices.Contains(things, Thing{ControlGroup, group, Worker(orphan)}), things)
+	}
 }
 
 // groupRoot is where a control group can be made.
