@@ -20,8 +20,9 @@ import (
 var ErrHeld = errors.New("pool is held by another plugin process")
 
 // Lock makes this process the owner of the pool, and tries until ctx ends. The
-// kernel drops the lock when the process ends, and no child process inherits it. A
-// store from Look makes no lock file: a pool without one has no owner.
+// kernel drops the lock when the process ends, and no child process inherits it. What
+// the last owner left half written is removed. A store from Look makes no lock file,
+// for a pool without one has no owner, and removes nothing.
 func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 	path, flags := filepath.Join(s.dir, LockFile), os.O_RDWR // close-on-exec, as all that os opens
 	if !s.looking {
@@ -36,6 +37,9 @@ func (s *Store) Lock(ctx context.Context) (unlock func() error, err error) {
 	}
 	if err := s.hold(ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())
+	}
+	if !s.looking {
+		s.sweep()
 	}
 	// The file stays when the lock goes: whoever waits for it has it open.
 	return file.Close, nil

@@ -3,11 +3,13 @@
 package machines
 
 import (
+	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
@@ -40,20 +42,16 @@ func TestNextPluginRemovesWhatAKilledOneLeft(t *testing.T) {
 	s := begin(t)
 	t.Cleanup(func() { shell(t, removeForeign) })
 	shell(t, foreign)
-	before, err := look()
-	require.NoError(t, err)
+	before := look(t)
 	others := shell(t, describeForeign)
 	crash(t, s, before)
 
 	plugin := s.start(t)
 	require.NoError(t, plugin.Initialise(t.Context()))
 	left := lookSince(t, before)
-	require.Empty(t, left[machine])
-	require.Empty(t, left[mount])
-	require.Empty(t, left[namespace])
-	require.Empty(t, left[link])
-	require.Empty(t, left[directory])
-	require.Empty(t, left[lease])
+	for _, kind := range ofWorkers {
+		require.Empty(t, workers(left, kind), "%s: %s", kind, left)
+	}
 	states, err := plugin.States(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, states, "orphans must not be reported")
@@ -65,9 +63,15 @@ func TestNextPluginRemovesWhatAKilledOneLeft(t *testing.T) {
 	require.Equal(t, others, shell(t, describeForeign))
 }
 
+// ofWorkers are the kinds of things that each worker that runs has.
+var ofWorkers = []inventory.Kind{
+	inventory.Process, inventory.ControlGroup, inventory.User, inventory.Namespace, inventory.Mount, inventory.Link,
+	inventory.Directory, inventory.Address, inventory.Reservation,
+}
+
 // crash leaves behind what a plugin had when it was killed: two workers that
 // run, and two on their way up.
-func crash(t *testing.T, s shared, before traces) {
+func crash(t *testing.T, s shared, before []inventory.Thing) {
 	t.Helper()
 	killed := runner.StartProcess(t, s.binary, pluginConfig())
 	killed.Tell("grow 2")
@@ -75,17 +79,17 @@ func crash(t *testing.T, s shared, before traces) {
 	killed.Tell("grow 2")
 	await(t, testrun.Patience(t), "a machine on its way up", func() bool {
 		left := lookSince(t, before)
-		return len(left[machine]) > 2 && len(left[program]) == 1
+		return !slices.ContainsFunc(ofWorkers, func(kind inventory.Kind) bool { return len(workers(left, kind)) < 3 })
 	})
+	require.True(t, slices.ContainsFunc(owners(lookSince(t, before), inventory.Process), isPlugin))
 	killed.SignalGroup(syscall.SIGKILL)
-	await(t, moments, "the end of the plugin", func() bool { return len(lookSince(t, before)[program]) == 0 })
+	await(t, moments, "the end of the plugin", func() bool {
+		return !slices.ContainsFunc(owners(lookSince(t, before), inventory.Process), isPlugin)
+	})
 
 	left := lookSince(t, before)
-	require.Greater(t, len(left[machine]), 2, left)
-	require.Greater(t, len(left[namespace]), 2, left)
-	require.Greater(t, len(left[mount]), 2, left)
-	require.Greater(t, len(left[link]), 2, left)
-	require.Greater(t, len(left[lease]), 2, left)
-	require.Len(t, left[table], 1, left)
-	require.GreaterOrEqual(t, len(left[directory]), 3, left)
+	for _, kind := range ofWorkers {
+		require.Greater(t, len(workers(left, kind)), 2, "%s: %s", kind, left)
+	}
+	require.Len(t, owners(left, inventory.Table), 1, left)
 }

@@ -5,13 +5,13 @@ package machines
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
@@ -104,12 +104,8 @@ func requireNoticed(t *testing.T, plugin *runner.Plugin, ended string, others ..
 	ctx, cancel := context.WithTimeout(t.Context(), moments)
 	defer cancel()
 	require.NoError(t, plugin.AwaitDeleted(ctx, ended))
-	_, key, _ := strings.Cut(ended, "-")
-	found, err := look()
-	require.NoError(t, err)
-	for kind, names := range found {
-		require.False(t, slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, key) }),
-			"%s of %s is left: %s", kind, ended, names)
+	for _, thing := range look(t) {
+		require.NotEqual(t, inventory.Worker(ended), thing.Owner, "%s is left", thing)
 	}
 	states, err := plugin.States(t.Context())
 	require.NoError(t, err)
@@ -140,4 +136,18 @@ func findMachine(t *testing.T, id string) map[process.Identity][]string {
 	})
 	require.NoError(t, err)
 	return found
+}
+
+// tag begins the -name of every machine below the state directory; its
+// worker's directory follows.
+const tag = "mayfly:"
+
+// machineOf returns the worker's directory that a command line names.
+func machineOf(arguments []string) (dir string, ok bool) {
+	for i, argument := range arguments[:max(len(arguments)-1, 0)] {
+		if argument == "-name" {
+			dir, ok = strings.CutPrefix(arguments[i+1], tag)
+		}
+	}
+	return dir, ok && strings.HasPrefix(dir, stateDir()+"/")
 }

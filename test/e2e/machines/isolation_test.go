@@ -13,49 +13,29 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/secrets"
-)
-
-// Another namespace plays the internet.
-const (
-	makeInternet = `
-		ip netns add internet
-		ip link add wan0 type veth peer name up0 netns internet
-		ip address add 203.0.113.2/24 dev wan0
-		ip link set wan0 up
-		ip -n internet address add 203.0.113.1/24 dev up0
-		ip -n internet link set up0 up
-		ip route add default via 203.0.113.1
-		ip address add 2001:db8::2/64 dev wan0 nodad
-		ip -n internet address add 2001:db8::1/64 dev up0 nodad
-		ip -6 route add default via 2001:db8::1
-	`
-	removeInternet = `
-		ip link delete wan0
-		ip netns delete internet
-	`
-	internet  = "203.0.113.1"
-	internet6 = "2001:db8::1"
 )
 
 // What a job sees of the network: a way out and a name server, but neither
 // another worker nor the host.
 func TestJobSeesNeitherWorkersNorTheHost(t *testing.T) {
 	s := begin(t)
-	t.Cleanup(func() { shell(t, removeInternet) })
-	shell(t, makeInternet)
+	remove, err := sandbox.MakeInternet()
+	t.Cleanup(func() { require.NoError(t, remove()) })
+	require.NoError(t, err)
 	plugin, ids := s.startWith(t, 2)
 	secrets.RequireKept(t, stateDir())
 	other, err := plugin.ConnectInfo(t.Context(), ids[1])
 	require.NoError(t, err)
 
 	var outside, outside6 string
-	require.NoError(t, island.Do("/run/netns/internet", func() error {
-		outside, outside6 = listen(t, internet), listen(t, internet6)
+	require.NoError(t, island.Do(sandbox.InternetNamespace, func() error {
+		outside, outside6 = listen(t, sandbox.Internet), listen(t, sandbox.Internet6)
 		return nil
 	}))
 	gateway := listen(t, network.Subnet(config.Default().Network.Subnet).Gateway().String())
-	wan, wan6 := listen(t, "203.0.113.2"), listen(t, "2001:db8::2")
+	wan, wan6 := listen(t, sandbox.Uplink), listen(t, sandbox.Uplink6)
 	for _, address := range []string{other.InternalAddr, gateway, wan, wan6} {
 		requireAnswer(t, address)
 	}

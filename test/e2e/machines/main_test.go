@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,11 +55,16 @@ func tearDown() {
 	_ = exec.Command(filepath.Join(home, testrun.ProgramName), "gc", "--state-dir", stateDir()).Run()
 }
 
+// poolName is that of the plugins' pool. No other pool on this machine has it: things
+// in the kernel are told apart by it.
+func poolName() string { return fmt.Sprintf("m%08x", poolNumber) }
+
+var poolNumber = rand.Uint32()
+
 // shared is what the first test makes for all.
 type shared struct {
 	binary string
 	digest string // of the golden image
-	before traces
 }
 
 var made *shared
@@ -68,9 +74,7 @@ func share(t *testing.T) shared {
 	if made != nil {
 		return *made
 	}
-	before, err := look()
-	require.NoError(t, err)
-	s := shared{binary: filepath.Join(home, testrun.ProgramName), before: before}
+	s := shared{binary: filepath.Join(home, testrun.ProgramName)}
 	require.NoError(t, os.Link(testrun.Program(t), s.binary))
 	require.NoError(t, os.WriteFile(configFile(), []byte(runnerConfig()), 0o600))
 	s.digest = testrun.Golden(t, filepath.Join(stateDir(), "images")).Digest()
@@ -88,7 +92,7 @@ func (s shared) makeTemplate(t *testing.T) {
 	plugin := s.launch(t)
 	require.NoError(t, plugin.Initialise(t.Context()))
 	await(t, testrun.Patience(t), "the template", func() bool {
-		found, err := filepath.Glob(filepath.Join(stateDir(), "pools/default/templates/*/template.json"))
+		found, err := filepath.Glob(filepath.Join(stateDir(), "pools", poolName(), "templates/*/template.json"))
 		require.NoError(t, err)
 		return len(found) == 1
 	})
@@ -102,18 +106,18 @@ func begin(t *testing.T) shared {
 	qemu := map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[runtime.GOARCH]
 	sandbox.Need(t, qemu, "qemu-img", "mmdebstrap", "mkfs.ext4", "go", "ip", "nft")
 	s := share(t)
-	t.Cleanup(func() { require.Empty(t, lookSince(t, s.before), "something is left") })
+	t.Cleanup(func() { requireNothingLeft(t) })
 	return s
 }
 
 // pluginConfig asks for small machines, made from the golden image of the run.
 func pluginConfig() map[string]any {
 	return map[string]any{
-		"backend": "qemu", "state_dir": stateDir(),
+		"backend": "qemu", "state_dir": stateDir(), "pool": poolName(),
 		"image":   map[string]any{"run": testrun.Steps},
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": testrun.DiskSize},
 		// A resolver that refuses at once: a login looks names up, and would wait.
-		"network": map[string]any{"ipv6": "nat", "dns": []string{internet}},
+		"network": map[string]any{"ipv6": "nat", "dns": []string{sandbox.Internet}},
 	}
 }
 

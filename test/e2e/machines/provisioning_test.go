@@ -25,7 +25,7 @@ func TestProvisioning(t *testing.T) {
 		MaxInstances:    3,
 		UseExternalAddr: true,
 	})
-	require.Empty(t, lookSince(t, s.before))
+	requireNothingLeft(t)
 
 	plugin, ids := s.startWith(t, 1)
 	info, err := plugin.ConnectInfo(t.Context(), ids[0])

@@ -322,7 +322,7 @@ Before each effect there is a name that the next process derives, without a reco
 | machine | its arguments, which hold that directory; a container's also by its control group |
 | namespace, link to the host | ` + "`mf<scope><key>`" + `, of the pool's directory and the worker's id |
 | address | ` + "`addresses/ADDRESS`" + `, which holds pool and worker |
-| part of the budget | ` + "`budget/ID,MEMORY,CPUS,DISK`" + ` |
+| part of the budget | ` + "`budget/held/ID,MEMORY,CPUS,DISK`" + ` |
 | user of a machine | ` + "`users/UID`" + `, which holds pool and worker |
 | build of an image | ` + "`images/.building-DIGEST-…`" + `, unlocked; its machine and lease have an id derived from the image |
 | template | ` + "`templates/.making-…`" + `, removed before the next one is made; its machine and lease likewise |
@@ -332,5 +332,5 @@ Before each effect there is a name that the next process derives, without a reco
 | forwarding that was switched on | a note below ` + "`/run/mayfly/forwarding`" + ` |
 
 Tests kill real processes at random moments of this: ` + "`network/island`" + ` while leases are made and removed,
-` + "`test/e2e/machines`" + ` while machines are created.
+` + "`test/e2e/machines`" + ` while machines are created, and ` + "`make soak`" + ` whatever they do.
 `

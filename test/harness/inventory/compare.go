@@ -25,10 +25,13 @@ const (
 	Address      Kind = "address"
 	User         Kind = "user"
 	Reservation  Kind = "part of the budget"
+	Ticket       Kind = "place in the queue for the budget"
 	Directory    Kind = "worker directory"
 	Record       Kind = "record"
 	PoolFile     Kind = "file of a pool"
 	Template     Kind = "template"
+	End          Kind = "note of an end"
+	Console      Kind = "console of an end"
 	Unknown      Kind = "file that nobody knows"
 )
 
@@ -72,11 +75,14 @@ type Belongings struct {
 	Must, May []Kind
 }
 
+// most is how many things of a kind anybody has, where that is bounded.
+var most = map[Kind]int{End: 10, Console: 10}
+
 // Compare returns what is wrong with a host on which these things are, and these
-// owners and nobody else: each thing that does not belong to one of them, and each
-// thing that one of them lacks.
+// owners and nobody else: each thing that does not belong to one of them, each thing
+// that one of them lacks, and what one of them has too many of.
 func Compare(things []Thing, owners map[Owner]Belongings) (wrong []string) {
-	has := make(map[Owner]map[Kind]bool)
+	has := make(map[Owner]map[Kind]int)
 	for _, thing := range things {
 		belongings, lives := owners[thing.Owner]
 		if !lives || !slices.Contains(belongings.Must, thing.Kind) && !slices.Contains(belongings.May, thing.Kind) {
@@ -84,13 +90,18 @@ func Compare(things []Thing, owners map[Owner]Belongings) (wrong []string) {
 			continue
 		}
 		if has[thing.Owner] == nil {
-			has[thing.Owner] = make(map[Kind]bool)
+			has[thing.Owner] = make(map[Kind]int)
 		}
-		has[thing.Owner][thing.Kind] = true
+		has[thing.Owner][thing.Kind]++
 	}
 	for owner, belongings := range owners {
+		for kind, limit := range most {
+			if n := has[owner][kind]; n > limit {
+				wrong = append(wrong, fmt.Sprintf("too many: %d times %s of %s, and not %d at most", n, kind, owner, limit))
+			}
+		}
 		for _, kind := range belongings.Must {
-			if !has[owner][kind] {
+			if has[owner][kind] == 0 {
 				wrong = append(wrong, fmt.Sprintf("missing: %s of %s", kind, owner))
 			}
 		}

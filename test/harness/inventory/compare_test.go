@@ -45,3 +45,14 @@ func TestWhatALiveOwnerLacksIsWrong(t *testing.T) {
 	require.Equal(t, []string{"missing: link of worker aaaaaaaa", "missing: worker directory of worker aaaaaaaa"},
 		Compare(nil, owners))
 }
+
+func TestMoreThanAnybodyHasIsWrong(t *testing.T) {
+	pool := map[Owner]Belongings{Pool("soak"): {May: []Kind{End}}}
+	var ends []Thing
+	for range most[End] {
+		ends = append(ends, Thing{End, "ended/" + dead + ".json", Pool("soak")})
+	}
+	require.Empty(t, Compare(ends, pool))
+	require.Equal(t, []string{"too many: 11 times note of an end of pool soak, and not 10 at most"},
+		Compare(append(ends, ends[0]), pool))
+}

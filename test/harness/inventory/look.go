@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,10 +28,12 @@ import (
 type Host struct {
 	// StateDir is the pools' state directory, an absolute path without links.
 	StateDir string
-	// Temporary is the plugins' directory of temporary files, which nobody else uses.
+	// Temporary is the plugins' directory of temporary files, which nobody else uses;
+	// nobody looks there when it is empty.
 	Temporary string
-	// Pools are the names of the pools. No other pool on this machine has one of
-	// them: processes and control groups are told apart by them.
+	// Pools are the names of pools below it. No other pool on this machine has one of
+	// them: processes are told apart by them. Those of other pools below it, whose
+	// arguments name a file there, are nobody's.
 	Pools []string
 	// Plugin says whether a path is that of a plugin's program.
 	Plugin func(program string) bool
@@ -187,6 +190,9 @@ func mounts() (found []mounted, err error) {
 func seeMounts(h Host) (things []Thing, err error) {
 	all, err := mounts()
 	for _, m := range all {
+		if _, err := os.Lstat(m.point); errors.Is(err, fs.ErrNotExist) { // another mount hides it
+			continue
+		}
 		name, isNamespace := strings.CutPrefix(m.point, namespaces+"/"+linkPrefix)
 		switch {
 		case isNamespace:
@@ -202,8 +208,21 @@ func seeMounts(h Host) (things []Thing, err error) {
 	return things, err
 }
 
-// seeGroups looks for groups with a worker's id in their names, wherever they are.
+// unitPrefix begins the names of the control groups of a pool's workers; an id
+// follows. That it is derived here as it is there shows when the group of a worker is
+// missing.
+func (h Host) unitPrefix(pool string) string {
+	sum := sha256.Sum256([]byte(filepath.Join(h.StateDir, "pools", pool, "workers")))
+	return "mayfly-" + hex.EncodeToString(sum[:4]) + "-"
+}
+
+// seeGroups looks for the groups of workers of all pools below the state directory,
+// wherever they are.
 func seeGroups(h Host) (things []Thing, err error) {
+	pools, err := filepath.Glob(filepath.Join(h.StateDir, "pools", "*"))
+	if err != nil {
+		return nil, err
+	}
 	all, err := mounts()
 	for _, m := range all {
 		if m.kind != "cgroup" && m.kind != "cgroup2" {
@@ -214,9 +233,11 @@ func seeGroups(h Host) (things []Thing, err error) {
 			if err != nil || !entry.IsDir() {
 				return nil
 			}
-			if owner, ours := h.worker(entry.Name()); ours {
-				things = append(things, Thing{ControlGroup, path, owner})
-				return fs.SkipDir
+			for _, pool := range pools {
+				if strings.HasPrefix(entry.Name(), h.unitPrefix(filepath.Base(pool))) {
+					things = append(things, Thing{ControlGroup, path, Worker(strings.TrimSuffix(entry.Name(), ".scope"))})
+					return fs.SkipDir
+				}
 			}
 			return nil
 		})
@@ -257,6 +278,9 @@ func seeForwarding(Host) (things []Thing, err error) {
 
 // seeTemporary says of each file there which plugin process has it open.
 func seeTemporary(h Host) (things []Thing, err error) {
+	if h.Temporary == "" {
+		return nil, nil
+	}
 	entries, err := os.ReadDir(h.Temporary)
 	if err != nil {
 		return nil, err
@@ -300,6 +324,9 @@ func named(_ string, elements []string) Owner {
 	return Worker(id)
 }
 
+// numbered is for files whose names end with a worker's id, after a number.
+func numbered(_ string, elements []string) Owner { return Worker(elements[len(elements)-1]) }
+
 // claimed is for files that hold POOL/WORKER. One that goes meanwhile is nobody's.
 func claimed(file string, _ []string) Owner {
 	text, err := os.ReadFile(file)
@@ -326,7 +353,8 @@ var places = []place{
 	{pattern: "budget/lock"},
 	{pattern: "budget/held"},
 	{pattern: "budget/held/*", kind: Reservation, owner: named},
-	{pattern: "budget/queue", whole: true}, // places of the dead go when the next one comes
+	{pattern: "budget/queue"},
+	{pattern: "budget/queue/*", kind: Ticket, owner: numbered},
 	{pattern: "images"},
 	{pattern: "images/.lock-*"},
 	{pattern: "images/.*", kind: Unknown, owner: ofNobody, whole: true}, // builds that nobody goes on with
@@ -336,7 +364,10 @@ var places = []place{
 	{pattern: "pools/*/lock", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/breaker.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/forks.json", kind: PoolFile, owner: ofPool}, // what forks were seen to take
-	{pattern: "pools/*/ended", kind: PoolFile, owner: ofPool, whole: true},
+	{pattern: "pools/*/ended", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/ended/.*", kind: Unknown, owner: ofNobody, whole: true},
+	{pattern: "pools/*/ended/*.json", kind: End, owner: ofPool},
+	{pattern: "pools/*/ended/*.console", kind: Console, owner: ofPool},
 	{pattern: "pools/*/templates", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/templates/.lock", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/templates/.*", kind: Unknown, owner: ofNobody, whole: true},

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,14 +41,14 @@ func fresh(t *testing.T) Host {
 }
 
 // makers make one orphan of each kind, as scripts of which $1 is the state directory,
-// $2 that of temporary files, and $3 that of the worker. The second script takes the
-// orphan away.
+// $2 that of temporary files, $3 that of the worker, and $4 its control group. The
+// second script takes the orphan away.
 var makers = map[Kind][2]string{
 	Namespace:    {"ip netns add mfabcdecccccccc", "ip netns delete mfabcdecccccccc"},
 	Link:         {"ip link add mfabcdecccccccc type veth peer name other", "ip link delete mfabcdecccccccc"},
 	Table:        {"nft add table inet mayfly-zzzzz", "nft delete table inet mayfly-zzzzz"},
 	Mount:        {"mkdir -p $3/root && mount -t tmpfs none $3/root", "umount $3/root && rm -r $3"},
-	ControlGroup: {"mkdir $4/mayfly-00000000-" + orphan + ".scope", "rmdir $4/mayfly-00000000-" + orphan + ".scope"},
+	ControlGroup: {"mkdir $4", "rmdir $4"},
 	LoopDevice: {"mkdir -p $3 && truncate -s 1M $3/disk && losetup -f $3/disk",
 		"losetup -j $3/disk | cut -d: -f1 | xargs losetup -d && rm -r $3"},
 	Forwarding: {"mkdir -p /run/mayfly/forwarding/$(stat -Lc %i /proc/self/ns/net) && " +
@@ -57,6 +59,10 @@ var makers = map[Kind][2]string{
 	User:      {"mkdir $1/users && echo invtest/" + orphan + " >$1/users/2103902208", "rm -r $1/users"},
 	Reservation: {"mkdir -p $1/budget/held && touch $1/budget/held/" + orphan + ",1,1,1",
 		"rm -r $1/budget"},
+	Ticket: {"mkdir -p $1/budget/queue && touch $1/budget/queue/0000000000000000001-" + orphan,
+		"rm -r $1/budget"},
+	End:       {"mkdir $1/pools/invtest/ended && touch $1/pools/invtest/ended/x.json", "rm -r $1/pools/invtest/ended"},
+	Console:   {"mkdir $1/pools/invtest/ended && touch $1/pools/invtest/ended/x.console", "rm -r $1/pools/invtest/ended"},
 	Directory: {"mkdir $3", "rmdir $3"},
 	Record:    {"mkdir $3 && touch $3/worker.json", "rm -r $3"},
 	PoolFile:  {"mkdir -p $1/pools/other", "rmdir $1/pools/other"},
@@ -69,20 +75,68 @@ var pool = map[Owner]Belongings{Pool("invtest"): {Must: []Kind{PoolFile}}}
 
 func TestAnOrphanOfEachKindIsReported(t *testing.T) {
 	h := fresh(t)
-	groups := groupRoot(t)
+	group := filepath.Join(groupRoot(t), h.unitPrefix("invtest")+orphan+".scope")
 	for kind, scripts := range makers {
 		t.Run(string(kind), func(t *testing.T) {
 			worker := filepath.Join(h.StateDir, "pools/invtest/workers", orphan)
 			run := func(script string) {
-				out, err := exec.Command("sh", "-ec", script, "sh", h.StateDir, h.Temporary, worker, groups).CombinedOutput()
+				out, err := exec.Command("sh", "-ec", script, "sh", h.StateDir, h.Temporary, worker, group).CombinedOutput()
 				require.NoError(t, err, "%s: %s", script, out)
 			}
+			t.Cleanup(func() {
+				run(scripts[1])
+				require.Eventually(t, func() bool { // the kernel takes its time over some
+					things, err := Look(h)
+					return err == nil && len(Compare(things, pool)) == 0
+				}, time.Minute, 20*time.Millisecond, "it is gone")
+			})
 			run(scripts[0])
-			wrong := compare(t, h)
-			run(scripts[1])
-			require.Contains(t, strings.Join(wrong, "\n"), "orphan: "+string(kind))
-			require.Empty(t, compare(t, h), "it is gone")
+			require.Contains(t, strings.Join(compare(t, h), "\n"), "orphan: "+string(kind))
 		})
+	}
+}
+
+// Processes have tests of their own.
+func TestEveryKindHasAMaker(t *testing.T) {
+	source, err := os.ReadFile("compare.go")
+	require.NoError(t, err)
+	kinds := regexp.MustCompile(`(?m)^\t\w+ +Kind = "(.*)"$`).FindAllSubmatch(source, -1)
+	require.Greater(t, len(kinds), 1)
+	for _, kind := range kinds {
+		if kind := Kind(kind[1]); kind != Process {
+			require.Contains(t, makers, kind)
+		}
+	}
+}
+
+// The sandbox hides the namespaces that the machine's own pools have mounted.
+func TestMountsThatAnotherHidesAreNotListed(t *testing.T) {
+	h := fresh(t)
+	run := func(script string) {
+		out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	run("ip netns add mfabcdecccccccc")
+	t.Cleanup(func() { run("ip netns delete mfabcdecccccccc") })
+	require.Contains(t, strings.Join(compare(t, h), "\n"), "orphan: "+string(Mount))
+	run("mount -t tmpfs none /run/netns")
+	t.Cleanup(func() { run("umount /run/netns") })
+	require.Empty(t, compare(t, h))
+}
+
+// Other packages' tests run beside, with pools of the same names.
+func TestGroupsAreKnownByTheirStateDirectory(t *testing.T) {
+	h := fresh(t)
+	require.NoError(t, os.Mkdir(filepath.Join(h.StateDir, "pools/try"), 0o700))
+	for prefix, ours := range map[string]bool{
+		h.unitPrefix("try"): true, Host{StateDir: home}.unitPrefix("invtest"): false,
+	} {
+		group := filepath.Join(groupRoot(t), prefix+orphan+".scope")
+		require.NoError(t, os.Mkdir(group, 0o755))
+		t.Cleanup(func() { require.NoError(t, os.Remove(group)) })
+		things, err := seeGroups(h)
+		require.NoError(t, err)
+		require.Equal(t, ours, slices.Contains(things, Thing{ControlGroup, group, Worker(orphan)}), things)
 	}
 }
 

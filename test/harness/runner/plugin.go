@@ -147,10 +147,11 @@ func (p *Plugin) Run(ctx context.Context, id, script string) (stdout string, err
 	if err != nil {
 		return "", err
 	}
-	return runJob(ctx, info, script)
+	return RunJob(ctx, info, script)
 }
 
-func runJob(ctx context.Context, info provider.ConnectInfo, script string) (stdout string, err error) {
+// RunJob runs a script as a job where it is told, as Run does.
+func RunJob(ctx context.Context, info provider.ConnectInfo, script string) (stdout string, err error) {
 	var out, problems output
 	err = connector.Run(ctx, info, connector.ConnectorOptions{
 		RunOptions: connector.RunOptions{Command: script, Stdout: &out, Stderr: &problems},

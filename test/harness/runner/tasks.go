@@ -58,6 +58,6 @@ func runTask(ctx context.Context, scaler taskscaler.Taskscaler, key, script stri
 		task.Err = err
 		return task
 	}
-	task.Stdout, task.Err = runJob(ctx, info, script)
+	task.Stdout, task.Err = RunJob(ctx, info, script)
 	return task
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -92,7 +93,8 @@ func endProcesses(dir string) error {
 }
 
 // Inside runs what a program is for inside the sandbox, and returns the exit
-// code for os.Exit. It starts the program anew there, with the same arguments.
+// code for os.Exit. It starts the program anew there, with the same arguments, and
+// passes on the signals that ask it to end: run decides what becomes of them.
 func Inside(run func() int) int {
 	if os.Getenv(outside) == "" {
 		return reexecute()
@@ -126,7 +128,7 @@ func reexecute() int {
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,
 		Pdeathsig:  syscall.SIGKILL,
 	}
-	err := cmd.Run()
+	err := runTelling(cmd)
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -138,16 +140,36 @@ func reexecute() int {
 	return 0
 }
 
+// runTelling runs a command, and tells it to end whenever this process is told so: a
+// signal may come to one of the two alone.
+func runTelling(cmd *exec.Cmd) error {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGINT, syscall.SIGTERM)
+	defer close(told)
+	defer signal.Stop(told)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		for s := range told {
+			_ = cmd.Process.Signal(s) // it may have ended
+		}
+	}()
+	return cmd.Wait()
+}
+
 // prepare returns a directory of scripts that is first in PATH.
 func prepare() (tools string, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return "", fmt.Errorf("making mounts private: %w", err)
 	}
-	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
-		return "", err
-	}
-	if err := unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""); err != nil {
-		return "", fmt.Errorf("mounting /run/netns: %w", err)
+	for _, notes := range []string{"/run/netns", "/run/mayfly"} { // of the machine's own network
+		if err := os.MkdirAll(notes, 0o755); err != nil {
+			return "", err
+		}
+		if err := unix.Mount("tmpfs", notes, "tmpfs", 0, "mode=755"); err != nil {
+			return "", fmt.Errorf("mounting %s: %w", notes, err)
+		}
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

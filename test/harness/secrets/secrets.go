@@ -72,8 +72,8 @@ const others = 0o077
 // are for reading by all workers, and nobody gets through the directory above them.
 // So is what is deeper in a worker: files that a guest sees have its modes.
 var ours = []string{
-	".", "*", "images/*", "addresses/*", "pools/*", "pools/*/*",
-	"pools/*/workers/*", "pools/*/workers/*/*", "pools/*/templates/*", "pools/*/templates/*/*",
+	".", "*", "images/*", "addresses/*", "users/*", "budget/*", "budget/*/*", "downloads/*", "pools/*", "pools/*/*",
+	"pools/*/ended/*", "pools/*/workers/*", "pools/*/workers/*/*", "pools/*/templates/*", "pools/*/templates/*/*",
 }
 
 func openFiles(stateDir string) (open []string, err error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,11 +53,26 @@ func TestWhatIsOpenIsFound(t *testing.T) {
 	dir, record, _ := state(t)
 	require.NoError(t, os.Chmod(record, 0o640))
 	require.NoError(t, os.Chmod(dir, 0o711))
+	for _, path := range alsoOurs {
+		path = filepath.Join(dir, path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		require.NoError(t, os.Chmod(path, 0o604))
+	}
 	open, err := openFiles(dir)
 	require.NoError(t, err)
-	require.Len(t, open, 2)
+	require.Len(t, open, 2+len(alsoOurs))
 	require.Contains(t, open[0], "drwx--x--x")
-	require.Contains(t, open[1], "worker.json")
+	all := strings.Join(open, "\n")
+	for _, path := range append(alsoOurs, "worker.json") {
+		require.Contains(t, all, path)
+	}
+}
+
+// alsoOurs are files without keys, which tell of workers and of the host.
+var alsoOurs = []string{
+	"addresses/10.210.0.2", "users/2103902208", "budget/lock", "budget/held/p-aaaaaaaa,1,1,1", "downloads/sha256-0a",
+	"pools/p/ended/p-aaaaaaaa.console",
 }
 
 func TestNothingToLookForIsAnError(t *testing.T) {

@@ -59,13 +59,26 @@ func Golden(t testing.TB, imagesDir string) image.Recipe {
 	return recipe
 }
 
+// Built says whether the run has the golden image already, for tests that must not
+// have it built where they are: on the machine's own network.
+func Built() bool {
+	run := os.Getenv(Variable)
+	if run == "" {
+		return false
+	}
+	_, err := os.Stat(digestFile(run))
+	return err == nil
+}
+
+func digestFile(run string) string { return filepath.Join(run, "digest") }
+
 // built is the golden image's directory. The program itself builds it.
 func built(t testing.TB) string {
 	t.Helper()
 	need.Programs(t, "mmdebstrap") // so that a short run never builds it
 	state := filepath.Join(dir(t), "state")
-	digestFile := filepath.Join(dir(t), "digest")
-	once(t, digestFile, func() error {
+	file := digestFile(dir(t))
+	once(t, file, func() error {
 		config := filepath.Join(dir(t), "config.toml")
 		if err := write(config, configuration()); err != nil {
 			return err
@@ -79,9 +92,9 @@ func built(t testing.TB) string {
 		if err := notePace(dir(t), stderr.String()); err != nil {
 			return err
 		}
-		return write(digestFile, strings.TrimSpace(stdout.String()))
+		return write(file, strings.TrimSpace(stdout.String()))
 	})
-	digest, err := os.ReadFile(digestFile)
+	digest, err := os.ReadFile(file)
 	require.NoError(t, err)
 	return filepath.Join(state, "images", string(digest))
 }

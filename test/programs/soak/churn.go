@@ -18,10 +18,8 @@ import (
 
 // churn makes and deletes workers, pool after pool, and requires that nothing grows.
 func (s *stage) churn(ctx context.Context) error {
-	for _, p := range s.pools {
-		if err := errors.Join(p.start(ctx), p.awaitTemplate(ctx)); err != nil {
-			return err
-		}
+	if err := s.start(ctx); err != nil {
+		return err
 	}
 	for _, p := range s.pools {
 		if err := p.churn(ctx, s.options.churn); err != nil {
@@ -81,7 +79,10 @@ func (p *pool) generation(ctx context.Context, n int) error {
 	if err == nil && granted != n {
 		err = fmt.Errorf("%d workers were promised, and not %d", granted, n)
 	}
-	if err := errors.Join(err, p.settle(ctx)); err != nil {
+	if err == nil {
+		err = p.settle(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	ids := p.workers(provider.StateRunning)
@@ -91,11 +92,13 @@ func (p *pool) generation(ctx context.Context, n int) error {
 	if err := p.allAnswer(ctx); err != nil {
 		return err
 	}
-	if _, err := p.process.Decrease(ctx, ids); err != nil {
+	if err := p.dismiss(ctx, ids); err != nil {
 		return err
 	}
-	p.leaving = ids
-	return errors.Join(p.settle(ctx), p.stage.inOrder(ctx))
+	if err := p.settle(ctx); err != nil {
+		return err
+	}
+	return p.stage.inOrder(ctx)
 }
 
 // figure is something that is measured.

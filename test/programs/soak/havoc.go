@@ -4,63 +4,38 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/google/nftables"
-	"golang.org/x/sys/unix"
 )
 
-// rulesComeBack says that plugins put their rules back when somebody else has
-// flushed them, and give workers the way out again.
-const rulesComeBack = true
-
 // flush does what `nft flush ruleset` does, in our namespace.
-func (r *round) flush(context.Context, *pool) error {
+func (r *round) flush(context.Context, *pool) (did bool, err error) {
 	connection, err := nftables.New()
 	if err != nil {
-		return err
+		return false, err
 	}
 	connection.FlushRuleset()
-	for _, p := range r.pools {
-		p.whole = rulesComeBack
-	}
-	return connection.Flush()
+	return true, connection.Flush()
 }
 
 // fill leaves no block free in the file system of the state directory. The round
-// goes on beside that, until it ends.
-func (r *round) fill(context.Context, *pool) error {
-	if r.ballast != nil {
-		return r.free()
+// goes on beside that, until it ends. Workers may end by it.
+func (r *round) fill(context.Context, *pool) (did bool, err error) {
+	if r.full {
+		return true, r.free()
 	}
-	file, err := os.OpenFile(filepath.Join(r.host.StateDir, "lost+found", "ballast"), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+	r.full, r.filled = true, true
+	for _, p := range r.pools {
+		p.promises.excuse()
 	}
-	r.filled = true
-	r.ballast = func() error { return errors.Join(file.Close(), os.Remove(file.Name())) }
-	size := int64(0)
-	for step := int64(1 << 40); step >= 4096; {
-		switch err := unix.Fallocate(int(file.Fd()), 0, size, step); {
-		case err == nil:
-			size += step
-		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EFBIG):
-			step /= 2
-		case !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("filling the disk: %w", err)
-		}
-	}
-	return nil
+	return true, r.disk.Fill(0)
 }
 
 // free undoes fill.
 func (r *round) free() error {
-	if r.ballast == nil {
+	if !r.full {
 		return nil
 	}
-	defer func() { r.ballast = nil }()
-	return r.ballast()
+	r.full = false
+	return r.disk.Empty()
 }

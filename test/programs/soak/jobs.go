@@ -3,15 +3,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"gitlab.com/gitlab-org/fleeting/fleeting/connector"
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
 // jobs run beside a round, whatever happens to their workers meanwhile.
@@ -32,7 +32,7 @@ func newJobs(ctx context.Context) *jobs {
 const endless = "while sleep 0.2; do date >>written; done 2>/dev/null"
 
 func (j *jobs) begin(info provider.ConnectInfo) {
-	j.all.Go(func() { _, _ = runJob(j.ctx, info, endless) })
+	j.all.Go(func() { _, _ = runner.RunJob(j.ctx, info, endless) })
 }
 
 // end ends them as a runner does that cancels its jobs.
@@ -54,11 +54,11 @@ func (p *pool) answers(ctx context.Context, id string) error {
 		return fmt.Errorf("worker %s: %w", id, err)
 	}
 	script, wanted := p.traits.identify, id+"\n"
-	if p.traits.leased && p.whole {
-		script += "; timeout 30 bash -c 'read -r line </dev/tcp/" + internet + "/7; echo $line'"
+	if p.traits.leased {
+		script += "; timeout 30 bash -c 'read -r line </dev/tcp/" + sandbox.Internet + "/7; echo $line'"
 		wanted += hello + "\n"
 	}
-	said, err := runJob(ctx, info, script)
+	said, err := runner.RunJob(ctx, info, script)
 	if err == nil && said != wanted {
 		err = fmt.Errorf("it said %q, and not %q", said, wanted)
 	}
@@ -66,15 +66,4 @@ func (p *pool) answers(ctx context.Context, id string) error {
 		return fmt.Errorf("worker %s, which runs, does not answer: %w", id, err)
 	}
 	return nil
-}
-
-func runJob(ctx context.Context, info provider.ConnectInfo, script string) (string, error) {
-	var out, problems bytes.Buffer
-	err := connector.Run(ctx, info, connector.ConnectorOptions{
-		RunOptions: connector.RunOptions{Command: script, Stdout: &out, Stderr: &problems},
-	})
-	if problems.Len() > 0 {
-		err = errors.Join(err, fmt.Errorf("on stderr: %s", bytes.TrimSpace(problems.Bytes())))
-	}
-	return out.String(), err
 }

@@ -37,10 +37,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(2)
 	}
-	// It is begun before the sandbox, whose parent process must outlive an interrupt.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	run := func() int {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
 		if err := soak(ctx, o); err != nil {
 			fmt.Fprintln(os.Stderr, "soak:", err)
 			return 1

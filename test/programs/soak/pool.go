@@ -21,6 +21,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
@@ -43,10 +44,6 @@ type pool struct {
 	process  *runner.Plugin // nil while there is none
 	pid      int
 	promises *promises
-	leaving  []string // those that Decrease was called for
-	// whole says that nobody has taken the pool's rules away since the plugin was
-	// started.
-	whole bool
 }
 
 // traits are what pools differ in, by backend.
@@ -88,7 +85,7 @@ func newPool(s *stage, name, backend string) (*pool, error) {
 		p.config["image"] = map[string]any{"run": append([]string{}, p.traits.steps...)}
 		p.config["machine"] = map[string]any{"cpus": 1, "memory": p.traits.memory, "disk": testrun.DiskSize}
 		// A resolver that refuses at once: a login looks names up, and would wait.
-		p.config["network"] = map[string]any{"dns": []string{internet}}
+		p.config["network"] = map[string]any{"dns": []string{sandbox.Internet}}
 	}
 	return p, errors.Join(os.Mkdir(dir, 0o700), shell(`cp "$1" "$2"`, s.plugin, p.program))
 }
@@ -131,7 +128,6 @@ func (p *pool) launch() (err error) {
 		return fmt.Errorf("starting the plugin of pool %s: %w", p.name, err)
 	}
 	p.process.Interval = glance
-	p.whole = true
 	found, err := process.Find(func(arguments []string) bool { return len(arguments) == 1 && arguments[0] == p.program })
 	for id := range found {
 		p.pid = id.PID
@@ -164,11 +160,9 @@ func (p *pool) stop(ctx context.Context) error {
 // abandonLimit bounds the end of a pool that nobody needs any more.
 const abandonLimit = 2 * time.Minute
 
-// abandon ends a pool after a failure, as far as it has not ended.
+// abandon ends a pool after a failure, as far as it has not ended: its workers outlive
+// a plugin that was killed.
 func (p *pool) abandon() error {
-	if p.process == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), abandonLimit)
 	defer cancel()
 	err := p.stop(ctx)
@@ -182,7 +176,6 @@ func (p *pool) abandon() error {
 // end forgets a plugin process that has been told to end, once it has.
 func (p *pool) end() error {
 	err := p.reap()
-	p.leaving = nil
 	p.promises.end()
 	return err
 }
@@ -208,6 +201,16 @@ func (p *pool) update(ctx context.Context) error {
 	return errors.Join(p.promises.update(states)...)
 }
 
+// dismiss asks workers to go.
+func (p *pool) dismiss(ctx context.Context, ids []string) error {
+	p.promises.dismiss(ids)
+	going, err := p.process.Decrease(ctx, ids)
+	if err == nil && len(going) != len(ids) {
+		err = fmt.Errorf("of %q, %q will go", ids, going)
+	}
+	return err
+}
+
 // workers are those in one of the states, in order.
 func (p *pool) workers(states ...provider.State) []string {
 	ids := p.promises.in(states...)
@@ -215,19 +218,22 @@ func (p *pool) workers(states ...provider.State) []string {
 	return ids
 }
 
-// awaitTemplate waits until workers are forked, where they are.
-func (p *pool) awaitTemplate(ctx context.Context) error {
+// missingTemplate says that there is no template, where workers are forked.
+func (p *pool) missingTemplate() (missing []string, err error) {
 	if !p.traits.forks {
-		return nil
+		return nil, nil
 	}
 	templates := filepath.Join(p.stage.host.StateDir, "pools", p.name, "templates", "*", "template.json")
-	return await(ctx, "the template of pool "+p.name, func() ([]string, error) {
-		found, err := filepath.Glob(templates)
-		if len(found) == 1 || err != nil {
-			return nil, err
-		}
-		return []string{"there is none"}, nil
-	})
+	found, err := filepath.Glob(templates)
+	if len(found) != 1 {
+		missing = []string{fmt.Sprintf("pool %s has %d templates, and not one", p.name, len(found))}
+	}
+	return missing, err
+}
+
+// awaitTemplate waits until workers are forked, where they are.
+func (p *pool) awaitTemplate(ctx context.Context) error {
+	return await(ctx, "the template of pool "+p.name, p.missingTemplate)
 }
 
 // await looks until look has nothing to say any more, and not longer than patience.

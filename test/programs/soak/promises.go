@@ -10,15 +10,21 @@ import (
 
 // promises are what the plugin processes of one pool have told their runner of
 // workers, one process after the other. A runner relies on them: an id that it
-// never sees, that it first sees as deleted, or that comes back, wedges it.
+// never sees, that it first sees as deleted, or that comes back, wedges it, and a
+// worker that ends unasked takes its job with it.
 type promises struct {
 	// granted is how many workers this process has promised, shown how many ids it
 	// has shown since.
 	granted, shown int
 	states         map[string]provider.State
-	// asked are the workers that something was asked of which the state does not
-	// show yet.
-	asked map[string]bool
+	// asked are the states that workers agreed to get to, and were not shown in yet.
+	asked map[string]provider.State
+	// refused are the states that workers refused to get to since the last Update.
+	refused map[string]provider.State
+	// dismissed are the workers that Decrease was called for.
+	dismissed map[string]bool
+	// excused says that workers may end unasked until all is quiet.
+	excused bool
 	// gone are the ids that must not be seen any more.
 	gone map[string]bool
 	// kept are suspended workers of the process before that have not been shown yet;
@@ -28,7 +34,8 @@ type promises struct {
 
 func newPromises() *promises {
 	return &promises{
-		states: make(map[string]provider.State), asked: make(map[string]bool),
+		states: make(map[string]provider.State), asked: make(map[string]provider.State),
+		refused: make(map[string]provider.State), dismissed: make(map[string]bool),
 		gone: make(map[string]bool), kept: make(map[string]bool),
 	}
 }
@@ -36,11 +43,34 @@ func newPromises() *promises {
 // grant notes what Increase returned.
 func (p *promises) grant(n int) { p.granted += n }
 
-// ask notes that workers were asked to change.
-func (p *promises) ask(ids []string) {
+// dismiss notes that workers are asked to go.
+func (p *promises) dismiss(ids []string) {
 	for _, id := range ids {
-		p.asked[id] = true
+		p.dismissed[id] = true
 	}
+}
+
+// ask notes that workers agreed to get to a state.
+func (p *promises) ask(ids []string, wanted provider.State) {
+	for _, id := range ids {
+		p.asked[id] = wanted
+	}
+}
+
+// refuse notes that workers refused to get to a state. Those that are on their way
+// out may do so.
+func (p *promises) refuse(ids []string, wanted provider.State) {
+	for _, id := range ids {
+		p.refused[id] = wanted
+	}
+}
+
+// excuse notes that something has happened to the host by which workers may end.
+func (p *promises) excuse() { p.excused = true }
+
+// ends says whether a worker in this state does not come back.
+func ends(state provider.State) bool {
+	return state == provider.StateDeleting || state == provider.StateDeleted
 }
 
 // update holds what Update has shown against what was promised.
@@ -58,16 +88,27 @@ func (p *promises) update(now map[string]provider.State) (broken []error) {
 			complain("worker %s is shown as deleted before anything else", id)
 		case before == provider.StateDeleted:
 			complain("worker %s is shown after it was shown as deleted", id)
+		case ends(state) && !ends(before) && !p.dismissed[id] && !p.excused:
+			complain("worker %s is %s, and nobody asked for that", id, state)
 		}
 		if !known && !adopted {
 			p.shown++
 		}
 		p.states[id] = state
 		delete(p.kept, id)
+		if p.asked[id] == state {
+			delete(p.asked, id)
+		}
 	}
 	if p.shown > p.granted {
 		complain("%d workers were shown, and %d promised", p.shown, p.granted)
 	}
+	for id, wanted := range p.refused {
+		if state, reported := now[id]; reported && !ends(state) && !p.dismissed[id] {
+			complain("worker %s, which is %s, refused to be %s", id, state, wanted)
+		}
+	}
+	clear(p.refused)
 	for id, must := range p.kept {
 		if must {
 			complain("suspended worker %s is lost", id)
@@ -90,17 +131,21 @@ func (p *promises) update(now map[string]provider.State) (broken []error) {
 func (p *promises) forget(id string) {
 	delete(p.states, id)
 	delete(p.asked, id)
+	delete(p.dismissed, id)
 	p.gone[id] = true
 }
 
-// end notes that the process has ended: only suspended workers outlive it.
+// end notes that the process has ended: only suspended workers outlive it. Those
+// that were on their way to that state or from it may do so. So may one that is being
+// deleted: it may have been suspended, and its record may still say so.
 func (p *promises) end() {
 	for id, state := range p.states {
+		_, asked := p.asked[id]
 		switch {
-		case state == provider.StateSuspended && !p.asked[id]:
+		case state == provider.StateSuspended && !asked && !p.dismissed[id]:
 			p.kept[id] = true
 		case state == provider.StateSuspended, state == provider.StateSuspending, state == provider.StateResuming,
-			state == provider.StateRunning && p.asked[id]:
+			state == provider.StateDeleting, asked:
 			p.kept[id] = false
 		default:
 			p.gone[id] = true
@@ -108,15 +153,33 @@ func (p *promises) end() {
 	}
 	clear(p.states)
 	clear(p.asked)
+	clear(p.refused)
+	clear(p.dismissed)
 	p.granted, p.shown = 0, 0
 }
 
-// settled says what is not as it is to be when nothing is under way any more.
+// moving says which workers are on their way: to a state in which they rest, or out.
+func (p *promises) moving() (moving []string) {
+	for id, state := range p.states {
+		rests := state == provider.StateRunning || state == provider.StateSuspended
+		if !rests || p.dismissed[id] {
+			moving = append(moving, fmt.Sprintf("worker %s is %s", id, state))
+		}
+	}
+	return moving
+}
+
+// settled says what is not as it is to be when nothing is under way any more, and
+// takes the excuse back.
 func (p *promises) settled() (broken []error) {
 	if p.shown != p.granted {
 		broken = append(broken, fmt.Errorf("%d workers were promised, and %d shown", p.granted, p.shown))
 	}
+	for id, wanted := range p.asked {
+		broken = append(broken, fmt.Errorf("worker %s, which agreed to be %s, is %s", id, wanted, p.states[id]))
+	}
 	clear(p.asked)
+	p.excused = false
 	return broken
 }
 

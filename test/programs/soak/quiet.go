@@ -17,12 +17,14 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
 )
 
-// quieten ends what goes on, waits until nothing is under way any more, and
-// requires that all is well then.
+// quieten waits until nothing is under way any more, and requires that all is well
+// then.
 func (r *round) quieten(ctx context.Context) error {
-	r.jobs.end()
 	for _, p := range r.pools {
-		if err := errors.Join(r.revive(ctx, p), p.settle(ctx)); err != nil {
+		if err := r.revive(ctx, p); err != nil {
+			return err
+		}
+		if err := p.settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -30,25 +32,37 @@ func (r *round) quieten(ctx context.Context) error {
 		if err := p.allAnswer(ctx); err != nil {
 			return err
 		}
+		if err := r.requireTemplate(ctx, p); err != nil {
+			return err
+		}
 	}
 	return r.stage.inOrder(ctx)
+}
+
+// requireTemplate requires that no pool has lost its template. On a full disk it may,
+// and makes another one.
+func (r *round) requireTemplate(ctx context.Context, p *pool) error {
+	if r.filled {
+		return p.awaitTemplate(ctx)
+	}
+	missing, err := p.missingTemplate()
+	if err == nil && len(missing) > 0 {
+		err = errors.New(missing[0])
+	}
+	return err
 }
 
 // settle waits until no worker is on its way anywhere, and those are gone that were
 // to go.
 func (p *pool) settle(ctx context.Context) error {
-	err := await(ctx, "waiting for quiet in pool "+p.name, func() (moving []string, err error) {
-		err = p.update(ctx)
-		for id, state := range p.promises.states {
-			rests := state == provider.StateRunning || state == provider.StateSuspended
-			if !rests || slices.Contains(p.leaving, id) {
-				moving = append(moving, fmt.Sprintf("worker %s is %s", id, state))
-			}
-		}
-		return moving, err
+	err := await(ctx, "waiting for quiet in pool "+p.name, func() ([]string, error) {
+		err := p.update(ctx)
+		return p.promises.moving(), err
 	})
-	p.leaving = nil
-	return errors.Join(append(p.promises.settled(), err)...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.promises.settled()...)
 }
 
 // allAnswer asks all workers at once.
@@ -85,39 +99,38 @@ func (s *stage) owners() map[inventory.Owner]inventory.Belongings {
 	return owners
 }
 
-// claims are what some workers have besides.
-var claims = []inventory.Kind{inventory.User, inventory.Reservation, inventory.ControlGroup}
-
 // owners are the pool, its plugin, and its workers, with what each of them has.
 func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
-	pool := inventory.Belongings{Must: []inventory.Kind{inventory.PoolFile}, May: []inventory.Kind{inventory.Template}}
+	pool := inventory.Belongings{
+		Must: []inventory.Kind{inventory.PoolFile}, May: []inventory.Kind{inventory.End, inventory.Console},
+	}
+	if p.traits.forks {
+		pool.Must = append(pool.Must, inventory.Template)
+	}
 	owners := make(map[inventory.Owner]inventory.Belongings)
 	if p.process != nil {
 		owners[inventory.Plugin(p.pid)] = inventory.Belongings{
 			Must: []inventory.Kind{inventory.Process, inventory.Temporary},
 		}
-		switch {
-		case p.traits.leased && p.whole:
+		if p.traits.leased {
 			pool.Must = append(pool.Must, inventory.Table)
-		case p.traits.leased:
-			pool.May = append(pool.May, inventory.Table)
 		}
 		owners[inventory.Everyone] = inventory.Belongings{May: []inventory.Kind{inventory.Forwarding}}
 	}
 	owners[inventory.Pool(p.name)] = pool
-	resting := []inventory.Kind{inventory.Directory, inventory.Record}
+	resting := []inventory.Kind{inventory.Directory, inventory.Record, inventory.Reservation}
 	if p.traits.leased {
 		resting = append(resting, inventory.Address)
 	}
 	for _, id := range p.workers(provider.StateSuspended) {
-		owners[inventory.Worker(id)] = inventory.Belongings{Must: resting, May: claims}
+		owners[inventory.Worker(id)] = inventory.Belongings{Must: resting}
 	}
-	running := append(slices.Concat(resting, p.traits.machine), inventory.Reservation)
+	running := slices.Concat(resting, p.traits.machine)
 	if p.traits.leased {
 		running = append(running, inventory.Namespace, inventory.Mount, inventory.Link)
 	}
 	for _, id := range p.workers(provider.StateRunning) {
-		owners[inventory.Worker(id)] = inventory.Belongings{Must: running, May: claims}
+		owners[inventory.Worker(id)] = inventory.Belongings{Must: running}
 	}
 	return owners
 }
@@ -126,12 +139,14 @@ func (p *pool) owners() map[inventory.Owner]inventory.Belongings {
 // what the next plugin can use.
 func (s *stage) finish(ctx context.Context) error {
 	for _, p := range s.pools {
-		ids := p.workers(provider.StateRunning, provider.StateSuspended)
-		if _, err := p.process.Decrease(ctx, ids); err != nil {
+		if err := p.dismiss(ctx, p.workers(provider.StateRunning, provider.StateSuspended)); err != nil {
 			return err
 		}
-		p.leaving = ids
-		if err := errors.Join(p.settle(ctx), p.stop(ctx)); err != nil {
+		err := p.settle(ctx)
+		if err == nil {
+			err = p.stop(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("at the end of pool %s: %w", p.name, err)
 		}
 	}

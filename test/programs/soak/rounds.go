@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,10 +22,8 @@ type round struct {
 	*rand.Rand
 	counts map[string]int
 	jobs   *jobs
-	// ballast fills the disk until free is called; filled says that it was full in
-	// this round.
-	ballast func() error
-	filled  bool
+	// full says that the disk is full now, filled that it was in this round.
+	full, filled bool
 }
 
 // pause is the longest between two acts.
@@ -39,7 +38,11 @@ func (s *stage) rounds(ctx context.Context) error {
 	began, counts := time.Now(), make(map[string]int)
 	for n := 1; n <= s.options.rounds; n++ {
 		r := &round{stage: s, Rand: rand.New(rand.NewPCG(s.seed, uint64(n))), counts: counts, jobs: newJobs(ctx)}
-		if err := errors.Join(r.run(ctx), r.free(), r.quieten(ctx)); err != nil {
+		err := errors.Join(r.run(ctx), r.rest())
+		if err == nil {
+			err = r.quieten(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("seed %d, round %d: %w", s.seed, n, err)
 		}
 		if n%10 == 0 || n == s.options.rounds {
@@ -56,7 +59,8 @@ type act struct {
 	// namespaces and file system.
 	weight int
 	root   bool
-	do     func(*round, context.Context, *pool) error
+	// do says whether there was anything to do.
+	do func(*round, context.Context, *pool) (did bool, err error)
 }
 
 var acts = []act{
@@ -65,7 +69,7 @@ var acts = []act{
 	{name: "job", weight: 20, do: (*round).job},
 	{name: "suspend", weight: 10, do: (*round).suspend},
 	{name: "resume", weight: 10, do: (*round).resume},
-	{name: "update", weight: 10, do: func(_ *round, ctx context.Context, p *pool) error { return p.update(ctx) }},
+	{name: "update", weight: 10, do: (*round).update},
 	{name: "kill", weight: 5, do: (*round).kill},
 	{name: "kill in init", weight: 2, do: (*round).killInInit},
 	{name: "stop", weight: 2, do: (*round).stop},
@@ -88,15 +92,24 @@ func (r *round) run(ctx context.Context) error {
 		if p.process == nil { // the disk is full, and it could not start
 			continue
 		}
-		r.counts[chosen.name]++
-		if err := chosen.do(r, ctx, p); err != nil {
+		did, err := chosen.do(r, ctx, p)
+		if err != nil {
 			return fmt.Errorf("%s in pool %s: %w", chosen.name, p.name, err)
+		}
+		if did {
+			r.counts[chosen.name]++
 		}
 		if err := sleep(ctx, time.Duration(r.Int64N(int64(pause)))); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rest ends what goes on beside the acts.
+func (r *round) rest() error {
+	r.jobs.end()
+	return r.free()
 }
 
 func (r *round) choose() act {
@@ -127,91 +140,94 @@ func (r *round) some(ids []string) (chosen []string) {
 }
 
 // increase asks for more workers than there may be room for.
-func (r *round) increase(ctx context.Context, p *pool) error {
+func (r *round) increase(ctx context.Context, p *pool) (did bool, err error) {
 	granted, err := p.process.Increase(ctx, 1+r.IntN(3))
 	if err != nil && strings.Contains(err.Error(), "pool is full") {
-		return nil
+		return false, nil
 	}
 	p.promises.grant(granted)
-	return err
+	return granted > 0, err
 }
 
-func (r *round) decrease(ctx context.Context, p *pool) error {
+func (r *round) decrease(ctx context.Context, p *pool) (did bool, err error) {
 	ids := r.some(p.workers(provider.StateCreating, provider.StateRunning, provider.StateSuspending,
 		provider.StateSuspended, provider.StateResuming))
 	if len(ids) == 0 {
-		return nil
+		return false, nil
 	}
-	p.promises.ask(ids)
-	p.leaving = append(p.leaving, ids...)
-	done, err := p.process.Decrease(ctx, ids)
-	if err == nil && len(done) != len(ids) {
-		err = fmt.Errorf("of %q, %q will go", ids, done)
-	}
-	return err
+	return true, p.dismiss(ctx, ids)
 }
 
-func (r *round) suspend(ctx context.Context, p *pool) error {
-	return r.toggle(ctx, p, provider.StateRunning, p.process.Suspend)
+func (r *round) update(ctx context.Context, p *pool) (did bool, err error) {
+	return true, p.update(ctx)
 }
 
-func (r *round) resume(ctx context.Context, p *pool) error {
-	return r.toggle(ctx, p, provider.StateSuspended, p.process.Resume)
+func (r *round) suspend(ctx context.Context, p *pool) (did bool, err error) {
+	return r.toggle(ctx, p, provider.StateRunning, provider.StateSuspended, p.process.Suspend)
 }
 
-// toggle asks workers to change, some of which may be on their way out.
+func (r *round) resume(ctx context.Context, p *pool) (did bool, err error) {
+	return r.toggle(ctx, p, provider.StateSuspended, provider.StateRunning, p.process.Resume)
+}
+
+// toggle asks workers to change, some of which may be on their way out: these refuse.
 func (r *round) toggle(
-	ctx context.Context, p *pool, from provider.State, change func(context.Context, []string) ([]string, error),
-) error {
+	ctx context.Context, p *pool, from, to provider.State, change func(context.Context, []string) ([]string, error),
+) (did bool, err error) {
 	ids := r.some(p.workers(from))
 	if len(ids) == 0 || !p.traits.suspends {
-		return nil
+		return false, nil
 	}
-	p.promises.ask(ids)
 	accepted, err := change(ctx, ids)
-	if err != nil && len(accepted) == len(ids) {
-		return fmt.Errorf("an error beside all of them: %w", err)
+	refused := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(accepted, id) })
+	p.promises.ask(accepted, to)
+	p.promises.refuse(refused, to)
+	switch {
+	case err != nil && len(refused) == 0:
+		return false, fmt.Errorf("an error beside all of them: %w", err)
+	case err == nil && len(refused) > 0:
+		return false, fmt.Errorf("%q refused to be %s, and no error says why", refused, to)
 	}
-	return nil // a refusal: Decrease was faster, or the machine has ended
+	return len(accepted) > 0, nil
 }
 
 // job begins a job on a worker that was last seen running, and does not wait for
 // it.
-func (r *round) job(ctx context.Context, p *pool) error {
+func (r *round) job(ctx context.Context, p *pool) (did bool, err error) {
 	ids := p.workers(provider.StateRunning)
 	if len(ids) == 0 {
-		return nil
+		return false, nil
 	}
 	id := ids[r.IntN(len(ids))]
 	info, err := p.process.ConnectInfo(ctx, id)
 	if err != nil {
-		return nil // it is not running any more; that live ones answer, the end of the round shows
+		return false, nil // it is not running any more; that live ones answer, the end of the round shows
 	}
 	r.jobs.begin(info)
-	return nil
+	return true, nil
 }
 
 // kill kills a plugin while some workers are on their way up.
-func (r *round) kill(ctx context.Context, p *pool) error {
-	if err := r.increase(ctx, p); err != nil {
-		return err
+func (r *round) kill(ctx context.Context, p *pool) (did bool, err error) {
+	if _, err := r.increase(ctx, p); err != nil {
+		return false, err
 	}
 	if err := sleep(ctx, time.Duration(r.Int64N(int64(time.Second)))); err != nil {
-		return err
+		return false, err
 	}
 	if err := p.kill(); err != nil {
-		return err
+		return false, err
 	}
-	return r.revive(ctx, p)
+	return true, r.revive(ctx, p)
 }
 
 // killInInit kills a plugin while it removes what the last one left.
-func (r *round) killInInit(ctx context.Context, p *pool) error {
+func (r *round) killInInit(ctx context.Context, p *pool) (did bool, err error) {
 	if err := p.kill(); err != nil {
-		return err
+		return false, err
 	}
 	if err := p.launch(); err != nil {
-		return err
+		return false, err
 	}
 	done := make(chan struct{})
 	process := p.process
@@ -219,17 +235,20 @@ func (r *round) killInInit(ctx context.Context, p *pool) error {
 		defer close(done)
 		_ = process.Initialise(ctx) // which fails when the process is killed
 	}()
-	err := sleep(ctx, time.Duration(r.Int64N(int64(time.Second))))
+	err = sleep(ctx, time.Duration(r.Int64N(int64(time.Second))))
 	err = errors.Join(err, p.killInitialising())
 	<-done
-	return errors.Join(err, r.revive(ctx, p))
+	if err != nil {
+		return false, err
+	}
+	return true, r.revive(ctx, p)
 }
 
-func (r *round) stop(ctx context.Context, p *pool) error {
+func (r *round) stop(ctx context.Context, p *pool) (did bool, err error) {
 	if err := p.stop(ctx); err != nil && !r.filled {
-		return err
+		return false, err
 	}
-	return r.revive(ctx, p)
+	return true, r.revive(ctx, p)
 }
 
 // revive starts the plugin of a pool that has none. On a full disk that may fail.
@@ -238,7 +257,7 @@ func (r *round) revive(ctx context.Context, p *pool) error {
 		return nil
 	}
 	err := p.start(ctx)
-	if err != nil && r.ballast != nil && p.process == nil {
+	if err != nil && r.full && p.process == nil {
 		r.counts["init failed on a full disk"]++
 		fmt.Fprintln(r.log, err)
 		return nil

@@ -18,32 +18,16 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/inventory"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
-// A namespace plays the internet, where somebody says hello to whoever gets there.
-const (
-	internet     = "203.0.113.1"
-	hello        = "hello from outside"
-	makeInternet = `
-		ip netns add internet
-		ip link add wan0 type veth peer name up0 netns internet
-		ip address add 203.0.113.2/24 dev wan0
-		ip link set wan0 up
-		ip -n internet address add ` + internet + `/24 dev up0
-		ip -n internet link set up0 up
-		ip -n internet link set lo up
-		ip route add default via ` + internet + `
-	`
-	removeInternet = `
-		ip link delete wan0
-		ip netns delete internet
-	`
-)
+// hello is what somebody in the internet says to whoever gets there.
+const hello = "hello from outside"
 
 // diskSize is that of the state directory's file system; what nobody writes takes
 // no room.
-const diskSize = "8G"
+const diskSize = 8 << 30
 
 // stage is where the plugins run.
 type stage struct {
@@ -52,8 +36,8 @@ type stage struct {
 	log   *log
 	host  inventory.Host
 	pools []*pool
-	// door is where workers find the internet; empty without one.
-	door   string
+	// disk has the state directory, where there is root.
+	disk   sandbox.Volume
 	closes []func() error
 }
 
@@ -131,33 +115,30 @@ func (s *stage) furnish(ctx context.Context) error {
 	return s.makePools()
 }
 
-// mountDisk gives the state directory a file system of its own, that can be filled,
-// and hides the notes of others in /run. All mounts are in our namespace only.
-func (s *stage) mountDisk() error {
-	file := filepath.Join(s.work, "disk")
-	if err := shell(`truncate -s "$1" "$2" && mkfs.ext4 -q -m 0 "$2" && mount -o loop "$2" "$3"
-		mkdir -p /run/mayfly && mount -t tmpfs none /run/mayfly`, diskSize, file, s.host.StateDir); err != nil {
+// mountDisk gives the state directory a file system of its own, that can be filled.
+func (s *stage) mountDisk() (err error) {
+	if s.disk, err = sandbox.NewVolume(filepath.Join(s.work, "disk"), s.host.StateDir, diskSize); err != nil {
 		return err
 	}
-	s.later(func() error { return unix.Unmount(s.host.StateDir, unix.MNT_DETACH) })
+	s.later(s.disk.Unmount)
 	return nil
 }
 
-// makeNetwork also answers at the door until tearDown.
+// makeNetwork also answers in the internet until tearDown.
 func (s *stage) makeNetwork() error {
-	if err := shell(makeInternet); err != nil {
+	remove, err := sandbox.MakeInternet()
+	if err != nil {
 		return err
 	}
-	s.later(func() error { return shell(removeInternet) })
+	s.later(remove)
 	var listener net.Listener
-	err := island.Do("/run/netns/internet", func() (err error) {
-		listener, err = net.Listen("tcp", net.JoinHostPort(internet, "7"))
+	err = island.Do(sandbox.InternetNamespace, func() (err error) {
+		listener, err = net.Listen("tcp", net.JoinHostPort(sandbox.Internet, "7"))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.door = listener.Addr().String()
 	s.later(listener.Close)
 	go func() {
 		for {
