@@ -25,6 +25,9 @@ type Budget interface {
 	// not: they take them already. A worker that holds none is left alone: it is
 	// suspended, or gone.
 	Raise(ctx context.Context, memory map[string]int64) error
+	// Closed says why nothing may start now, whatever fits; nothing says that it may.
+	// It is cheap.
+	Closed() (reason string)
 	// Waiting tells whether a worker of any pool waits. It is cheap.
 	Waiting() bool
 	// Release gives back what a worker holds. It is idempotent.
@@ -49,6 +52,7 @@ type unlimited struct{}
 func (unlimited) Reserve(context.Context, string, Cost, func(string)) error { return nil }
 func (unlimited) ReserveSpare(context.Context, string, Cost) (bool, error)  { return true, nil }
 func (unlimited) Raise(context.Context, map[string]int64) error             { return nil }
+func (unlimited) Closed() string                                            { return "" }
 func (unlimited) Waiting() bool                                             { return false }
 func (unlimited) Release(context.Context, string) error                     { return nil }
 func (unlimited) Find() ([]string, error)                                   { return nil, nil }
@@ -87,6 +91,12 @@ func (p *Pool) costOfStart(ctx context.Context, golden image.Golden) Cost {
 		cost.Memory = min(cost.Memory, memory)
 	}
 	return cost
+}
+
+// mayStart says whether what a worker has reserved is still enough, and nothing holds
+// back all starts: both may have changed while it waited for its slot.
+func (p *Pool) mayStart(ctx context.Context, golden image.Golden, reserved Cost) bool {
+	return p.budget.Closed() == "" && p.costOfStart(ctx, golden).Memory <= reserved.Memory
 }
 
 // costSuspended is what a suspended worker takes: its disk, and its memory on the

@@ -21,12 +21,13 @@ const gib = 1 << 30
 // shared is a host whose pools share 4 GiB, each in a world of its own. A worker
 // takes one.
 type shared struct {
-	t   *testing.T
-	dir string
+	t     *testing.T
+	dir   string
+	gates []budget.Gate
 }
 
 func (s shared) budget(name string) *budget.Budget {
-	return budget.New(budget.Options{Dir: s.dir, Pool: name, Limits: budget.Limits{Memory: 4 * gib}})
+	return budget.New(budget.Options{Dir: s.dir, Pool: name, Limits: budget.Limits{Memory: 4 * gib}, Gates: s.gates})
 }
 
 // open opens a pool that is closed, with nothing left of it, at the end of the test.
@@ -89,7 +90,7 @@ func settle() {
 
 func TestWorkersWaitForThoseOfOtherPools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		first, second := newWorld(), newWorld()
 		a, _ := s.open(first, named("a"), worldBackend{first})
 		b, records := s.open(second, named("b"), worldBackend{second})
@@ -119,7 +120,7 @@ func TestWorkersWaitForThoseOfOtherPools(t *testing.T) {
 
 func TestWorkerThatWaitsTooLongFailsAndSaysForWhat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, records := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 4)
@@ -146,7 +147,7 @@ func TestWorkerThatWaitsTooLongFailsAndSaysForWhat(t *testing.T) {
 
 func TestWorkerThatIsDeletedWhileItWaitsLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, _ := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 5)
@@ -164,7 +165,7 @@ func TestWorkerThatIsDeletedWhileItWaitsLeavesTheQueue(t *testing.T) {
 
 func TestWhatIsHeldIsHeldAsLongAsTheMachineIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, _ := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 1)
@@ -181,7 +182,7 @@ func TestWhatIsHeldIsHeldAsLongAsTheMachineIsThere(t *testing.T) {
 
 func TestWhatADeadProcessHeldIsGivenBackByTheNextOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		dead := s.budget("a")
 		for _, id := range []string{"a-aaaaaaaa", "a-bbbbbbbb"} {
 			require.NoError(t, dead.Reserve(t.Context(), id, pool.Cost{Memory: 2 * gib}, func(string) {}))
@@ -196,7 +197,7 @@ func TestWhatADeadProcessHeldIsGivenBackByTheNextOpen(t *testing.T) {
 
 func TestSparesAreGivenUpForWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		first, second := newWorld(), newWorld()
 		first.template = true
 		c := named("a")
@@ -218,7 +219,7 @@ func TestSparesAreGivenUpForWhoWaits(t *testing.T) {
 
 func TestSpareThatBecomesAWorkerWaitsForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		first, second := newWorld(), newWorld()
 		first.template = true
 		c := named("a")
@@ -238,7 +239,7 @@ func TestSpareThatBecomesAWorkerWaitsForNobody(t *testing.T) {
 
 func TestSuspendedWorkersGiveTheirMemoryToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, records := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 5)
@@ -287,7 +288,7 @@ func (m metered) Memory(context.Context) (map[string]backend.Memory, error) {
 
 func TestForksAreExpectedToBeLikeThoseBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		w.template = true
 		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
@@ -310,7 +311,7 @@ func TestForksAreExpectedToBeLikeThoseBefore(t *testing.T) {
 
 func TestForksThatGrowHoldMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		w.template = true
 		p, _ := s.open(w, named("a"), metered{worldBackend{w}, 3 * gib})
@@ -332,17 +333,24 @@ type clone struct{ backend.Machine }
 
 func (clone) How() string { return backend.Clone }
 
+// havingLearnt is the store of a pool of which forks took a quarter of a GiB each.
+func havingLearnt(t *testing.T) *store.Store {
+	t.Helper()
+	records, err := store.Open(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, records.SaveForks(store.Forks{
+		ImageDigest: config.Recipe.Digest(), CPUs: config.CPUs, Memory: config.Memory,
+		Peaks: slices.Repeat([]int64{gib / 4}, 5),
+	}))
+	return records
+}
+
 func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		w.template = true
-		records, err := store.Open(t.TempDir())
-		require.NoError(t, err)
-		require.NoError(t, records.SaveForks(store.Forks{
-			ImageDigest: config.Recipe.Digest(), CPUs: config.CPUs, Memory: config.Memory,
-			Peaks: slices.Repeat([]int64{gib / 4}, 5),
-		}))
+		records := havingLearnt(t)
 		parts := w.parts(records)
 		parts.Backend, parts.Budget = cloning{metered{worldBackend{w}, gib / 4}}, s.budget("a")
 		p := pool.New(named("a"), parts)
@@ -358,11 +366,70 @@ func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 	})
 }
 
+// Workers that have room, and wait for a slot, do not start any more when the host has
+// come to be short of something else.
+func TestNothingStartsWhileAGateIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		s := shared{t: t, dir: t.TempDir(), gates: []budget.Gate{{Name: "disk", Closed: d.Closed}}}
+		w := newWorld()
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p, records := s.open(w, c, worldBackend{w})
+		w.on("start", slowly)
+		grow(t, p, 4)
+		settle()
+		require.Len(t, s.held("a"), 4)
+		d.set("only 1 MiB is free")
+		time.Sleep(40 * time.Second)
+		require.Len(t, idsIn(p, pool.Running), 1, "the one that was on its way")
+		waiting := idsIn(p, pool.Creating)
+		require.Len(t, waiting, 3)
+		require.Equal(t, idsIn(p, pool.Running), s.held("a"))
+		for _, id := range waiting {
+			record, err := records.Load(id)
+			require.NoError(t, err)
+			require.Contains(t, record.Reason, "waiting for the host")
+		}
+		d.set("")
+		time.Sleep(40 * time.Second)
+		require.Len(t, idsIn(p, pool.Running), 4)
+	})
+}
+
+// A template may go while workers wait that were to be forked from it.
+func TestWorkersWhosePriceHasRisenReserveAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		w.template = true
+		records := havingLearnt(t)
+		parts := w.parts(records)
+		parts.Backend, parts.Budget = cloning{metered{worldBackend{w}, gib / 4}}, s.budget("a")
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p := pool.New(c, parts)
+		require.NoError(t, p.Open(t.Context()))
+		defer closePool(t, w, p, records)
+		w.on("start", slowly)
+		grow(t, p, 10)
+		settle()
+		require.EqualValues(t, 10*gib/4, s.memory())
+		w.setTemplate(false)
+		for range 55 {
+			time.Sleep(time.Second)
+			require.LessOrEqual(t, s.memory(), int64(4*gib))
+		}
+		require.Len(t, idsIn(p, pool.Running), 4)
+		require.Len(t, idsIn(p, pool.Creating), 6)
+	})
+}
+
 // Workers of an image that is tried now and then hold nothing that another pool could
 // have, but for the one by which it is tried.
 func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		bad, good := newWorld(), newWorld()
 		bad.on("ready", fail(errBroken))
 		a, records := s.open(bad, named("a"), worldBackend{bad})

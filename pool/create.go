@@ -62,7 +62,8 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 
 // awaitTurn waits until the image is not spared, or this worker is the one by which it
 // is tried, for room on the host, and for a start slot, in this order: a worker of an
-// image that may never start keeps nothing from other pools.
+// image that may never start keeps nothing from other pools. Whoever has a slot at last
+// and may not start any more by what has changed since begins anew.
 func (p *Pool) awaitTurn(
 	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (turn, error) {
@@ -71,8 +72,9 @@ func (p *Pool) awaitTurn(
 		if err != nil {
 			return turn{}, fmt.Errorf("waiting while the image is spared: %w", err)
 		}
+		cost := p.costOfStart(ctx, golden)
 		if w.spare == nil { // which holds what it takes
-			if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
+			if err := p.awaitBudget(ctx, cost, record); err != nil {
 				p.starts.leave(by)
 				return turn{}, err
 			}
@@ -80,13 +82,15 @@ func (p *Pool) awaitTurn(
 		clock.lap(PhaseWaitBudget)
 		got, err := p.starts.acquire(ctx, by)
 		switch {
-		case err == nil:
+		case err == nil && (w.spare != nil || p.mayStart(ctx, golden, cost)):
 			return got, nil
+		case err == nil:
+			p.starts.release(got)
 		case !errors.Is(err, errSpared):
 			p.starts.leave(by)
 			return turn{}, fmt.Errorf("waiting for a start slot: %w", err)
 		}
-		if w.spare == nil {
+		if w.spare == nil { // before it waits again, or those who hold would wait for each other
 			if err := p.budget.Release(ctx, w.id); err != nil {
 				return turn{}, err
 			}

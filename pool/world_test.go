@@ -87,6 +87,13 @@ func (w *world) fault(id string) {
 	m.err = guest.ErrGone
 }
 
+// setTemplate says whether there is what it takes to stock.
+func (w *world) setTemplate(there bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.template = there
+}
+
 // left lists all that exists, by what it is.
 func (w *world) left() []string {
 	w.mu.Lock()

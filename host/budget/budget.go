@@ -166,6 +166,9 @@ func (b *Budget) Raise(ctx context.Context, memory map[string]int64) error {
 	return errors.Join(errs...)
 }
 
+// Closed says why nothing may start now, whatever fits.
+func (b *Budget) Closed() (reason string) { return b.options.closed().reason }
+
 // Waiting tells whether a worker of any pool waits.
 func (b *Budget) Waiting() bool { return b.queue.alive() }
 

@@ -100,6 +100,11 @@ func (o Options) lacks(held map[string]page, id string, cost pool.Cost) lack {
 		return lack{"processors", fmt.Sprintf("waiting for processors of the host: the worker takes %d, and %d workers "+
 			"hold %d of %d", cost.CPUs, workers, sum.CPUs, o.Limits.CPUs)}
 	}
+	return o.closed()
+}
+
+// closed is what everybody lacks while a gate is closed.
+func (o Options) closed() lack {
 	for _, gate := range o.Gates {
 		if reason := gate.Closed(); reason != "" {
 			return lack{gate.Name, "waiting for the host: " + reason}
