@@ -25,6 +25,9 @@ type Budget interface {
 	// not: they take them already. A worker that holds none is left alone: it is
 	// suspended, or gone.
 	Raise(ctx context.Context, memory map[string]int64) error
+	// Lower has a worker hold the cost, which is of no more memory and processors, in
+	// place of what it holds, without waiting. One that holds nothing is left alone.
+	Lower(ctx context.Context, id string, cost Cost) error
 	// Closed says why nothing may start now, whatever fits; nothing says that it may.
 	// It is cheap.
 	Closed() (reason string)
@@ -52,6 +55,7 @@ type unlimited struct{}
 func (unlimited) Reserve(context.Context, string, Cost, func(string)) error { return nil }
 func (unlimited) ReserveSpare(context.Context, string, Cost) (bool, error)  { return true, nil }
 func (unlimited) Raise(context.Context, map[string]int64) error             { return nil }
+func (unlimited) Lower(context.Context, string, Cost) error                 { return nil }
 func (unlimited) Closed() string                                            { return "" }
 func (unlimited) Waiting() bool                                             { return false }
 func (unlimited) Release(context.Context, string) error                     { return nil }
@@ -104,4 +108,11 @@ func (p *Pool) mayStart(ctx context.Context, golden image.Golden, reserved Cost)
 func (p *Pool) costSuspended() Cost {
 	cost := p.cost()
 	return Cost{Disk: cost.Disk + p.config.Memory}
+}
+
+// holdSuspended has a worker of which nothing runs hold what a suspended one takes.
+func (p *Pool) holdSuspended(ctx context.Context, id string) {
+	if err := p.budget.Lower(ctx, id, p.costSuspended()); err != nil { // such as on a full disk
+		p.log.Warn("suspended worker still holds what it took of the host", "worker", id, "err", err)
+	}
 }

@@ -30,15 +30,22 @@ func (s shared) budget(name string) *budget.Budget {
 	return budget.New(budget.Options{Dir: s.dir, Pool: name, Limits: budget.Limits{Memory: 4 * gib}, Gates: s.gates})
 }
 
+// openOn opens a pool with a store and a budget.
+func (s shared) openOn(w *world, c pool.Config, b backend.Backend, records *store.Store, share pool.Budget) *pool.Pool {
+	s.t.Helper()
+	parts := w.parts(records)
+	parts.Backend, parts.Budget = b, share
+	p := pool.New(c, parts)
+	require.NoError(s.t, p.Open(s.t.Context()))
+	return p
+}
+
 // open opens a pool that is closed, with nothing left of it, at the end of the test.
 func (s shared) open(w *world, c pool.Config, b backend.Backend) (*pool.Pool, *store.Store) {
 	s.t.Helper()
 	records, err := store.Open(s.t.TempDir())
 	require.NoError(s.t, err)
-	parts := w.parts(records)
-	parts.Backend, parts.Budget = b, s.budget(c.Name)
-	p := pool.New(c, parts)
-	require.NoError(s.t, p.Open(s.t.Context()))
+	p := s.openOn(w, c, b, records, s.budget(c.Name))
 	s.t.Cleanup(func() {
 		closePool(s.t, w, p, records)
 		require.Empty(s.t, s.held(c.Name))
@@ -270,6 +277,128 @@ func TestSuspendedWorkersGiveTheirMemoryToOthers(t *testing.T) {
 	})
 }
 
+// suspendOne suspends the only worker of a pool.
+func suspendOne(t *testing.T, p *pool.Pool) (id string) {
+	t.Helper()
+	grow(t, p, 1)
+	settle()
+	id = only(t, p).ID
+	_, err := p.Suspend([]string{id})
+	require.NoError(t, err)
+	settle()
+	require.Equal(t, pool.Suspended, only(t, p).State)
+	return id
+}
+
+// One that has room, and waits for a slot, has only waited.
+func TestAWorkerThatWaitedToBeResumedHoldsNoMemoryForTheNextProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		records, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p := s.openOn(w, c, worldBackend{w}, records, s.budget("a"))
+		id := suspendOne(t, p)
+		w.on("start", hang)
+		grow(t, p, 1)
+		settle()
+		_, err = p.Resume([]string{id})
+		require.NoError(t, err)
+		settle()
+		require.EqualValues(t, 2*gib, s.memory())
+		require.NoError(t, p.Close(t.Context()))
+		require.Equal(t, []string{id}, s.held("a"))
+		require.Zero(t, s.memory())
+	})
+}
+
+// The process may be killed before the record says that it resumes.
+func TestASuspendedWorkerThatIsTakenOverHoldsNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		records, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		p := s.openOn(w, named("a"), worldBackend{w}, records, s.budget("a"))
+		id := suspendOne(t, p)
+		require.NoError(t, p.Close(t.Context()))
+		record, err := records.Load(id)
+		require.NoError(t, err)
+		record.Reason = "waiting for memory of the host"
+		require.NoError(t, records.Save(record))
+		require.NoError(t, s.budget("a").Reserve(t.Context(), id, pool.Cost{Memory: gib, CPUs: 2}, func(string) {}))
+
+		next := s.openOn(w, named("a"), worldBackend{w}, records, s.budget("a"))
+		require.Equal(t, pool.Suspended, only(t, next).State)
+		require.Equal(t, []string{id}, s.held("a"))
+		require.Zero(t, s.memory())
+		record, err = records.Load(id)
+		require.NoError(t, err)
+		require.Empty(t, record.Reason)
+		next.Shrink([]string{id})
+		closePool(t, w, next, records)
+	})
+}
+
+// unwritable is a budget whose book cannot be written to for so many times.
+type unwritable struct {
+	*budget.Budget
+	times int
+}
+
+func (b *unwritable) Lower(ctx context.Context, id string, cost pool.Cost) error {
+	if b.times--; b.times >= 0 {
+		return errBroken
+	}
+	return b.Budget.Lower(ctx, id, cost)
+}
+
+func TestMemoryOfASuspendedWorkerIsGivenBackAtTheSecondTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		records, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		p := s.openOn(w, named("a"), worldBackend{w}, records, &unwritable{s.budget("a"), 1})
+		id := suspendOne(t, p)
+		require.Zero(t, s.memory())
+		p.Shrink([]string{id})
+		closePool(t, w, p, records)
+	})
+}
+
+// What it waits for may have changed when it has a slot.
+func TestNothingIsResumedWhileAGateIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		s := shared{t: t, dir: t.TempDir(), gates: []budget.Gate{{Name: "disk", Closed: d.Closed}}}
+		w := newWorld()
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p, records := s.open(w, c, worldBackend{w})
+		id := suspendOne(t, p)
+		w.on("start", slowly)
+		grow(t, p, 1)
+		settle()
+		_, err := p.Resume([]string{id})
+		require.NoError(t, err)
+		settle()
+		d.set("only 1 MiB is free")
+		time.Sleep(30 * time.Second)
+		require.Equal(t, pool.Resuming, states(p)[id])
+		require.EqualValues(t, gib, s.memory(), "the other one's")
+		record, err := records.Load(id)
+		require.NoError(t, err)
+		require.Equal(t, string(pool.Suspended), record.State)
+		require.Contains(t, record.Reason, "only 1 MiB is free")
+		d.set("")
+		time.Sleep(10 * time.Second)
+		require.Equal(t, pool.Running, states(p)[id])
+	})
+}
+
 // metered is a world whose machines take memory.
 type metered struct {
 	worldBackend
@@ -351,10 +480,7 @@ func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 		w := newWorld()
 		w.template = true
 		records := havingLearnt(t)
-		parts := w.parts(records)
-		parts.Backend, parts.Budget = cloning{metered{worldBackend{w}, gib / 4}}, s.budget("a")
-		p := pool.New(named("a"), parts)
-		require.NoError(t, p.Open(t.Context()))
+		p := s.openOn(w, named("a"), cloning{metered{worldBackend{w}, gib / 4}}, records, s.budget("a"))
 		defer closePool(t, w, p, records)
 		w.on("start", slowly)
 		grow(t, p, 1)
@@ -404,12 +530,9 @@ func TestWorkersWhosePriceHasRisenReserveAnew(t *testing.T) {
 		w := newWorld()
 		w.template = true
 		records := havingLearnt(t)
-		parts := w.parts(records)
-		parts.Backend, parts.Budget = cloning{metered{worldBackend{w}, gib / 4}}, s.budget("a")
 		c := named("a")
 		c.ConcurrentStarts = 1
-		p := pool.New(c, parts)
-		require.NoError(t, p.Open(t.Context()))
+		p := s.openOn(w, c, cloning{metered{worldBackend{w}, gib / 4}}, records, s.budget("a"))
 		defer closePool(t, w, p, records)
 		w.on("start", slowly)
 		grow(t, p, 10)

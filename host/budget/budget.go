@@ -166,6 +166,24 @@ func (b *Budget) Raise(ctx context.Context, memory map[string]int64) error {
 	return errors.Join(errs...)
 }
 
+// Lower has a worker that holds anything hold the cost in place of it.
+func (b *Budget) Lower(ctx context.Context, id string, cost pool.Cost) error {
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	held, err := b.book.read()
+	if err != nil {
+		return err
+	}
+	now, holds := held[id]
+	if lower := now.lowered(cost); holds && lower != now.Cost {
+		return b.book.write(held, id, lower)
+	}
+	return nil
+}
+
 // Closed says why nothing may start now, whatever fits.
 func (b *Budget) Closed() (reason string) { return b.options.closed().reason }
 

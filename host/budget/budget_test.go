@@ -248,7 +248,7 @@ func TestSuspendedWorkersHoldNoMemoryAndWaitForItAgain(t *testing.T) {
 		a := of(t.TempDir(), "a")
 		reserve(t, a, "a-aaaaaaaa", memory(5))
 		waiting := await(t, a, "a-bbbbbbbb", memory(4))
-		reserve(t, a, "a-aaaaaaaa", pool.Cost{Disk: 20 * gib}) // with somebody before it
+		require.NoError(t, a.Lower(t.Context(), "a-aaaaaaaa", pool.Cost{Disk: 20 * gib})) // with somebody before it
 		require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": gib}), "a look at what it was")
 		settle()
 		require.True(t, waiting.got())
@@ -259,6 +259,20 @@ func TestSuspendedWorkersHoldNoMemoryAndWaitForItAgain(t *testing.T) {
 		settle()
 		require.True(t, resumed.got())
 	})
+}
+
+func TestLoweringNeverWaitsAndGivesNobodyAnything(t *testing.T) {
+	a := of(t.TempDir(), "a", Gate{"disk", func() string { return "it is full" }})
+	require.NoError(t, a.Lower(t.Context(), "a-aaaaaaaa", pool.Cost{Disk: gib}))
+	require.Empty(t, find(t, a), "it holds nothing")
+	open := of(a.options.Dir, "a")
+	reserve(t, open, "a-aaaaaaaa", pool.Cost{Memory: 2 * gib, CPUs: 1, Disk: gib})
+	for range 2 {
+		require.NoError(t, a.Lower(t.Context(), "a-aaaaaaaa", pool.Cost{Memory: gib, CPUs: 2, Disk: 3 * gib}))
+		held, err := a.Held()
+		require.NoError(t, err)
+		require.Equal(t, map[string]pool.Cost{"a-aaaaaaaa": {Memory: gib, CPUs: 1, Disk: 3 * gib}}, held)
+	}
 }
 
 func TestWhatCostsNothingAlwaysFits(t *testing.T) {

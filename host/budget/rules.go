@@ -126,6 +126,13 @@ func grown(held map[string]page, memory map[string]int64) map[string]pool.Cost {
 	return more
 }
 
+// lowered is a cost in place of what a worker holds, which gets no more memory and
+// processors by that.
+func (p page) lowered(cost pool.Cost) pool.Cost {
+	cost.Memory, cost.CPUs = min(p.Memory, cost.Memory), min(p.CPUs, cost.CPUs)
+	return cost
+}
+
 // behind is the lack of a worker that others are before. What it lacks itself
 // says less than that.
 func behind(own lack) lack {
