@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -173,6 +174,38 @@ func TestFileSystemsThatLackSomethingAreNamed(t *testing.T) {
 		said, err := child.Output()
 		require.NoError(t, err)
 		require.Contains(t, string(said), want)
+	}
+}
+
+// What stands in the queue for the host, or among what workers hold, and is not ours
+// keeps no pool from opening, working and closing.
+func TestNobodyWaitsForWhatIsForeignInTheBudget(t *testing.T) {
+	for name, plant := range map[string]func(path string) error{
+		"directory": func(path string) error { return os.MkdirAll(filepath.Join(path, "below"), 0o700) },
+		"pipe":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"link":      func(path string) error { return os.Symlink("/proc/self/mem", path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			planted := []string{
+				"queue/0000000000000000001-default-aaaaaaaa", "queue/stray", "held/default-aaaaaaaa,1,1,1", "held/stray",
+			}
+			for i, path := range planted {
+				planted[i] = filepath.Join(w.stateDir, "budget", path)
+				require.NoError(t, os.MkdirAll(filepath.Dir(planted[i]), 0o700))
+				require.NoError(t, plant(planted[i]))
+			}
+			p, err := w.OpenPool(t.Context(), w.config(), "root", soon, silent)
+			require.NoError(t, err)
+			_, err = p.Grow(1)
+			require.NoError(t, err)
+			require.Eventually(t, func() bool { return running(p) == 1 }, soon, 10*time.Millisecond)
+			require.NoError(t, p.Close(t.Context()))
+			for _, path := range planted {
+				_, err := os.Lstat(path)
+				require.NoError(t, err)
+			}
+		})
 	}
 }
 

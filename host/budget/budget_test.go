@@ -305,6 +305,25 @@ func TestWhatIsNoWorkersIsLeftAlone(t *testing.T) {
 	require.Equal(t, []string{"a-aaaaaaaa"}, find(t, a))
 }
 
+func TestWhatIsNoTicketKeepsNobodyWaiting(t *testing.T) {
+	a := of(t.TempDir(), "a")
+	reserve(t, a, "a-aaaaaaaa", memory(1))
+	const place = "0000000000000000007-b-aaaaaaaa"
+	for _, name := range []string{
+		"lost+found", "7-b-aaaaaaaa", "+000000000000000007-b-aaaaaaaa", "-000000000000000007-b-aaaaaaaa", place + "x",
+		"9999999999999999999-b-aaaaaaaa", "0000000000000000007", place,
+	} {
+		dir := filepath.Join(a.queue.dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "below"), 0o700))
+		reserve(t, a, "a-bbbbbbbb", memory(1))
+		require.NoError(t, a.Release(t.Context(), "a-bbbbbbbb"))
+		require.False(t, a.Waiting())
+		require.DirExists(t, dir)
+	}
+	_, ok := ticketNumber(place)
+	require.True(t, ok)
+}
+
 func FuzzParseName(f *testing.F) {
 	f.Add("a-aaaaaaaa,1,2,3")
 	f.Add("a-aaaaaaaa,-1,2,3")

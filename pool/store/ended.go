@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 const (
@@ -115,7 +116,7 @@ func (s *Store) Ended() ([]Ended, error) {
 			continue
 		}
 		var ended Ended
-		text, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		text, err := statefile.Read(filepath.Join(dir, entry.Name()), maxRecord)
 		if err != nil || json.Unmarshal(text, &ended) != nil || ended.ID != id || ended.Version != RecordVersion {
 			continue
 		}

@@ -4,11 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/google/renameio/v2"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // ForksFile holds what past forks of the pool took, below the pool's directory.
@@ -42,7 +43,7 @@ func (s *Store) SaveForks(forks Forks) error {
 // LoadForks reads what is remembered. The error wraps fs.ErrNotExist when that is
 // nothing.
 func (s *Store) LoadForks() (Forks, error) {
-	text, err := os.ReadFile(filepath.Join(s.dir, ForksFile))
+	text, err := statefile.Read(filepath.Join(s.dir, ForksFile), maxRecord)
 	var forks Forks
 	if err == nil {
 		err = json.Unmarshal(text, &forks)

@@ -18,7 +18,8 @@ import (
 // version keeps a sample in testdata, which a test reads.
 const RecordVersion = 1
 
-// maxRecord is how many bytes a record may have. Ours have some thousand.
+// maxRecord is how many bytes a record, or another document of the pool, may have.
+// Ours have some thousand.
 const maxRecord = 1 << 20
 
 // ErrNewer says that a record was written by a newer program.
