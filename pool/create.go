@@ -25,7 +25,7 @@ import (
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	clock := &stopwatch{since: time.Now(), laps: make(map[string]float64)}
 	if w.spare == nil {
-		if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
+		if err := p.reserve(ctx, w.id); err != nil {
 			return nil, err
 		}
 	}
@@ -58,6 +58,17 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
 	p.log.Info("worker runs", append(about, clock.fields...)...)
 	return machine, nil
+}
+
+// reserve makes a worker's directory, which is the intent, before anything is made. On a
+// full disk it waits, as long as for other room on the host.
+func (p *Pool) reserve(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, p.config.StartTimeout)
+	defer cancel()
+	return p.whenRoom(ctx, id, func() error {
+		_, err := p.store.Reserve(id)
+		return err
+	})
 }
 
 // awaitTurn waits until the image is not spared, or this worker is the one by which it

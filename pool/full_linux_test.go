@@ -47,3 +47,47 @@ func TestAResumedWorkerOutlivesAMomentWithoutRoom(t *testing.T) {
 		closePool(t, w, p, s)
 	})
 }
+
+// The runner would only ask for another one, at once and again.
+func TestWorkersWaitForRoomOnAFullDisk(t *testing.T) {
+	d := sandbox.NewDisk(t, 16*mib)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p, s := openOnFull(t, w, d)
+		synctest.Wait()
+		d.Fill(0)
+		grow(t, p, 2)
+		time.Sleep(10 * time.Second)
+		require.Len(t, idsIn(p, pool.Creating), 2)
+		d.Empty()
+		settle()
+		require.Len(t, idsIn(p, pool.Running), 2)
+
+		d.Fill(0)
+		grow(t, p, 1)
+		require.Len(t, idsIn(p, pool.Creating), 1)
+		time.Sleep(config.StartTimeout + time.Second)
+		gone := p.Workers()[2]
+		require.Equal(t, pool.Deleted, gone.State)
+		require.Contains(t, gone.Reason, "is full")
+		d.Empty()
+		closePool(t, w, p, s)
+	})
+}
+
+// The book of what workers hold may be what there is no room for.
+func TestWorkersWaitForRoomForWhatTheyHold(t *testing.T) {
+	d := sandbox.NewDisk(t, 16*mib)
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: d.Dir}
+		w := newWorld()
+		d.FillFiles()
+		p, _ := s.open(w, named("a"), worldBackend{w})
+		grow(t, p, 1)
+		time.Sleep(10 * time.Second)
+		require.Len(t, idsIn(p, pool.Creating), 1)
+		d.Empty()
+		settle()
+		require.Len(t, idsIn(p, pool.Running), 1)
+	})
+}
