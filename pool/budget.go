@@ -68,15 +68,9 @@ func (p *Pool) awaitBudget(ctx context.Context, cost Cost, record store.Record) 
 	late := fmt.Errorf("worker did not fit on the host within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
-	return p.whenRoom(ctx, record.ID, func() error {
-		return p.budget.Reserve(ctx, record.ID, cost, func(reason string) {
-			p.log.Info("worker waits for the host", "worker", record.ID, "reason", reason)
-			record.Reason = reason
-			if err := p.store.Save(record); err != nil {
-				p.log.Warn("record is out of date", "worker", record.ID, "err", err)
-			}
-		})
-	})
+	waits, over := p.telling("worker waits for the host", record)
+	defer over()
+	return p.whenRoom(ctx, record.ID, func() error { return p.budget.Reserve(ctx, record.ID, cost, waits) })
 }
 
 // cost is what a worker takes of the host that uses all that it may.

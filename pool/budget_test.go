@@ -125,6 +125,32 @@ func TestWorkersWaitForThoseOfOtherPools(t *testing.T) {
 	})
 }
 
+func TestReasonGoesWhenThereIsRoomAndTheWorkerWaitsForASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p, records := s.open(w, c, worldBackend{w})
+		grow(t, p, 4)
+		settle()
+		running := idsIn(p, pool.Running)
+		require.Len(t, running, 4)
+		w.on("start", hang)
+		grow(t, p, 2)
+		settle()
+		waiting := idsIn(p, pool.Creating)
+		require.Len(t, waiting, 2)
+		p.Shrink(running[:2])
+		settle()
+		for _, id := range waiting {
+			record, err := records.Load(id)
+			require.NoError(t, err)
+			require.Empty(t, record.Reason)
+		}
+	})
+}
+
 func TestWorkerThatWaitsTooLongFailsAndSaysForWhat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := shared{t: t, dir: t.TempDir()}

@@ -29,7 +29,9 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 			return nil, err
 		}
 	}
-	golden, err := p.golden.waitTelling(ctx, func(reason string) { p.recordWait(w, reason) })
+	waits, over := p.telling("worker waits", store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt})
+	golden, err := p.golden.waitTelling(ctx, waits)
+	over()
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
 	}
@@ -109,13 +111,28 @@ func (p *Pool) awaitTurn(
 	}
 }
 
-// recordWait writes into the record why a worker waits, for people who look at the
-// pool from outside.
-func (p *Pool) recordWait(w *worker, reason string) {
-	p.log.Info("worker waits", "worker", w.id, "reason", reason)
-	record := store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt, Reason: reason}
+// telling returns what writes into a worker's record, and logs, why it waits, and what
+// takes that out of the record when the wait is over.
+func (p *Pool) telling(message string, record store.Record) (waits func(reason string), over func()) {
+	waits = func(reason string) {
+		p.log.Info(message, "worker", record.ID, "reason", reason)
+		record.Reason = reason
+		p.note(record)
+	}
+	over = func() {
+		if record.Reason != "" {
+			record.Reason = ""
+			p.note(record)
+		}
+	}
+	return waits, over
+}
+
+// note saves a record for people who look at the pool from outside. Nothing else
+// depends on what has changed in it.
+func (p *Pool) note(record store.Record) {
 	if err := p.store.Save(record); err != nil {
-		p.log.Warn("record is out of date", "worker", w.id, "err", err)
+		p.log.Warn("record is out of date", "worker", record.ID, "err", err)
 	}
 }
 

@@ -76,6 +76,26 @@ func TestImageIsBuiltWhenThereIsRoomOnTheDisk(t *testing.T) {
 	})
 }
 
+// The next wait has no reason of its own.
+func TestReasonOfAWaitGoesWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), &disk{reason: "only 1 MiB is free"}
+		w.on("start", hang)
+		p, s := openOnDisk(t, w, d)
+		synctest.Wait()
+		grow(t, p, config.ConcurrentStarts+1)
+		time.Sleep(time.Minute)
+		d.set("")
+		time.Sleep(10 * time.Second)
+		for _, id := range idsIn(p, pool.Creating) {
+			record, err := s.Load(id)
+			require.NoError(t, err)
+			require.Empty(t, record.Reason)
+		}
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
 func TestImageThatIsThereNeedsNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

@@ -282,9 +282,7 @@ func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]b
 		p.holdSuspended(ctx, id) // it may have waited to be resumed
 		if record.Reason != "" {
 			record.Reason = ""
-			if err := p.store.Save(record); err != nil {
-				p.log.Warn("record is out of date", "worker", id, "err", err)
-			}
+			p.note(record)
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
 		p.mu.Lock()

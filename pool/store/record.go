@@ -30,7 +30,7 @@ type Record struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
 	State   string `json:"state"`
-	// Reason says why a worker is being deleted.
+	// Reason says why a worker is being deleted, or what it waits for.
 	Reason string `json:"reason,omitempty"`
 	// How and Acceleration are the backend's words for how the worker was made
 	// and what it runs on.
