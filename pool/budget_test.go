@@ -580,9 +580,14 @@ func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := shared{t: t, dir: t.TempDir()}
 		bad, good := newWorld(), newWorld()
+		bad.template = true
 		bad.on("ready", fail(errBroken))
-		a, records := s.open(bad, named("a"), worldBackend{bad})
+		c := named("a")
+		c.Spares = 2
+		a, records := s.open(bad, c, worldBackend{bad})
 		b, _ := s.open(good, named("b"), worldBackend{good})
+		settle()
+		require.Len(t, bad.inStock(), 2)
 		grow(t, a, 20)
 		time.Sleep(time.Minute)
 		settle()
@@ -599,5 +604,39 @@ func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		settle()
 		require.Len(t, idsIn(a, pool.Running), 4, "all that fit, as soon as the image has shown to be good")
+	})
+}
+
+// A worker that came from stock and has not begun gives up what was made of it.
+func TestASparedImageHasNoSpares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		w.template = true
+		w.on("ready", func(context.Context, string) error { time.Sleep(time.Second); return errBroken })
+		c := named("a")
+		c.Spares, c.ConcurrentStarts = 2, 1
+		p, records := s.open(w, c, worldBackend{w})
+		for range 3 {
+			pass(time.Minute)
+			require.Len(t, w.inStock(), 2)
+			grow(t, p, 2) // the last one has to wait for the fifth failure
+		}
+		pass(time.Minute)
+		_, spared, err := records.Breaker()
+		require.NoError(t, err)
+		require.True(t, spared)
+		require.Len(t, idsIn(p, pool.Creating), 1)
+		require.Empty(t, s.held("a"))
+		require.Equal(t, []string{"network"}, w.left())
+
+		p.Shrink(idsIn(p, pool.Creating))
+		pass(30 * time.Minute)
+		require.Empty(t, w.inStock(), "none is made")
+		w.on("ready", nil)
+		grow(t, p, 1)
+		pass(time.Minute)
+		require.Len(t, idsIn(p, pool.Running), 1)
+		require.Len(t, w.inStock(), 2)
 	})
 }

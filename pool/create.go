@@ -58,7 +58,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	p.starts.succeeded(turn)
 	p.move(w, Creating, Running, machine, record)
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
-	p.log.Info("worker runs", append(about, clock.fields...)...)
+	p.log.Info("worker runs", append(about, clock.fields()...)...)
 	return machine, nil
 }
 
@@ -76,23 +76,17 @@ func (p *Pool) reserve(ctx context.Context, id string) error {
 // awaitTurn waits until the image is not spared, or this worker is the one by which it
 // is tried, for room on the host, and for a start slot, in this order: a worker of an
 // image that may never start keeps nothing from other pools. Whoever has a slot at last
-// and may not start any more by what has changed since begins anew.
+// and may not start any more by what has changed since begins anew. A worker from stock
+// has all that it takes and waits for its slot only, unless the image has come to be
+// spared: then it gives all of it up, and goes on like one that has nothing.
 func (p *Pool) awaitTurn(
 	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (turn, error) {
 	for {
-		by, err := p.starts.enter(ctx)
+		by, cost, err := p.awaitRoom(ctx, w, golden, record, clock)
 		if err != nil {
-			return turn{}, fmt.Errorf("waiting while the image is spared: %w", err)
+			return turn{}, err
 		}
-		cost := p.costOfStart(ctx, golden)
-		if w.spare == nil { // which holds what it takes
-			if err := p.awaitBudget(ctx, cost, record); err != nil {
-				p.starts.leave(by)
-				return turn{}, err
-			}
-		}
-		clock.lap(PhaseWaitBudget)
 		got, err := p.starts.acquire(ctx, by)
 		switch {
 		case err == nil && (w.spare != nil || p.mayStart(ctx, golden, cost)):
@@ -103,12 +97,43 @@ func (p *Pool) awaitTurn(
 			p.starts.leave(by)
 			return turn{}, fmt.Errorf("waiting for a start slot: %w", err)
 		}
-		if w.spare == nil { // before it waits again, or those who hold would wait for each other
-			if err := p.budget.Release(ctx, w.id); err != nil {
-				return turn{}, err
-			}
+		if err := p.giveBack(ctx, w); err != nil { // or those who hold would wait for each other
+			return turn{}, err
 		}
 	}
+}
+
+// awaitRoom waits until the image is not spared, or for the turn to try it, and then for
+// room on the host, of which it reserves the cost.
+func (p *Pool) awaitRoom(
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
+) (by entry, cost Cost, err error) {
+	defer clock.lap(PhaseWaitBudget)
+	if w.spare != nil {
+		return ordinary, Cost{}, nil
+	}
+	if by, err = p.starts.enter(ctx); err != nil {
+		return by, Cost{}, fmt.Errorf("waiting while the image is spared: %w", err)
+	}
+	clock.lap(PhaseWaitStart)
+	cost = p.costOfStart(ctx, golden)
+	if err = p.awaitBudget(ctx, cost, record); err != nil {
+		p.starts.leave(by)
+	}
+	return by, cost, err
+}
+
+// giveBack has a worker that is to wait again hold nothing of the host, but for its
+// directory.
+func (p *Pool) giveBack(ctx context.Context, w *worker) error {
+	if w.spare == nil {
+		return p.budget.Release(ctx, w.id)
+	}
+	w.spare = nil
+	if err := p.teardown(w.id); err != nil {
+		return err
+	}
+	return p.reserve(ctx, w.id)
 }
 
 // telling returns what writes into a worker's record, and logs, why it waits, and what
@@ -279,8 +304,6 @@ type stopwatch struct {
 	// their own.
 	mu   sync.Mutex
 	laps map[string]float64
-	// fields are the laps in order, and rounded, for the log.
-	fields []any
 }
 
 // lap ends a phase; the next one begins.
@@ -290,8 +313,18 @@ func (s *stopwatch) lap(phase string) {
 	s.mu.Lock()
 	s.laps[phase] += took.Seconds() // it may have to be gone through again
 	s.mu.Unlock()
-	s.fields = append(s.fields, phase, took.Round(10*time.Millisecond))
 	s.since = now
+}
+
+// fields are the phases in order, and rounded, for the log.
+func (s *stopwatch) fields() (fields []any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, phase := range phases {
+		took := time.Duration(s.laps[phase] * float64(time.Second))
+		fields = append(fields, phase, took.Round(10*time.Millisecond))
+	}
+	return fields
 }
 
 // parts returns a context that has what is done with it in one phase noted part

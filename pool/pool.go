@@ -150,7 +150,7 @@ func New(config Config, parts Parts) *Pool {
 	if p.disk == nil {
 		p.disk = unguarded{}
 	}
-	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare))
+	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare, p.spareNoMore))
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
 }
