@@ -83,8 +83,7 @@ func (p *Pool) cost() Cost {
 // before it took, as far as that is known.
 func (p *Pool) costOfStart(ctx context.Context, golden image.Golden) Cost {
 	cost := p.cost()
-	stocker, ok := p.backend.(backend.Stocker)
-	if !ok || !stocker.Stockable(ctx, golden, p.size()) {
+	if !p.hasTemplate(ctx, golden) {
 		return cost
 	}
 	if memory, known := p.forks.expected(golden, p.size()); known {
