@@ -361,6 +361,28 @@ func TestAWorkerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	})
 }
 
+// Nothing of a pool is under way when it is closed.
+func TestCloseWaitsForTheLastAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var under, over int
+		w.on("answers", func(ctx context.Context, _ string) error {
+			under++
+			<-ctx.Done()
+			time.Sleep(time.Second) // it takes its time to give up
+			over++
+			return ctx.Err()
+		})
+		p, s := newPool(t, w, config)
+		require.NoError(t, p.Open(t.Context()))
+		grow(t, p, 1)
+		pass(61 * time.Second)
+		require.Equal(t, 1, under)
+		closePool(t, w, p, s)
+		require.Equal(t, 1, over)
+	})
+}
+
 // One that is suspended is not asked, and neither is one that is gone.
 func TestOnlyWorkersThatRunAreWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

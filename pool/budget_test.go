@@ -431,7 +431,10 @@ type metered struct {
 	each int64
 }
 
-func (m metered) Memory(context.Context) (map[string]backend.Memory, error) {
+func (m metered) Memory(ctx context.Context) (map[string]backend.Memory, error) {
+	if err := m.meet(ctx, "memory", ""); err != nil {
+		return nil, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	used := make(map[string]backend.Memory)
@@ -461,6 +464,50 @@ func TestForksAreExpectedToBeLikeThoseBefore(t *testing.T) {
 		settle()
 		require.Len(t, idsIn(p, pool.Running), 10)
 		require.EqualValues(t, 10*gib/4, s.memory())
+	})
+}
+
+func TestForksThatEndAtOnceAreLookedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w, looks := newWorld(), newTimes()
+		w.template = true
+		w.on("memory", func(context.Context, string) error { looks.note(); return nil })
+		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
+		grow(t, p, 4)
+		settle()
+		for _, id := range idsIn(p, pool.Running) {
+			w.crash(id)
+		}
+		settle()
+		require.Len(t, looks.at, 1)
+		forks, err := records.LoadForks()
+		require.NoError(t, err)
+		require.Len(t, forks.Peaks, 4)
+	})
+}
+
+// A host that is too busy to say what machines take does not hide that one has ended.
+func TestTheEndOfAForkShowsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		w.template = true
+		w.on("memory", hang)
+		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
+		grow(t, p, 1)
+		settle()
+		id := only(t, p).ID
+		w.crash(id)
+		settle()
+		require.Equal(t, pool.Deleting, only(t, p).State)
+		record, err := records.Load(id)
+		require.NoError(t, err)
+		require.Equal(t, string(pool.Deleting), record.State)
+		require.ErrorIs(t, p.Heartbeat(id), pool.ErrNotRunning)
+		w.on("memory", nil)
+		time.Sleep(time.Minute)
+		require.Equal(t, pool.Deleted, only(t, p).State)
 	})
 }
 

@@ -31,7 +31,10 @@ const (
 
 // pastForks is what forks of the pool took of the host for themselves.
 type pastForks struct {
-	mu sync.Mutex
+	// learning is held by whoever adds a fork, until that is on the disk.
+	learning sync.Mutex
+
+	mu sync.Mutex // guards what follows
 	store.Forks
 }
 
@@ -120,29 +123,33 @@ func (p *Pool) measure(ctx context.Context, metered backend.Metered) error {
 }
 
 // learn remembers what a fork took that is about to end. One that was too short for
-// a look is looked at now, while it may still run.
+// a look is looked at now, while it may still run: one look for all that end at once,
+// since it is a look at all machines.
 func (p *Pool) learn(w *worker) {
 	metered, ok := p.backend.(backend.Metered)
-	p.mu.Lock()
-	record, peak := w.record, w.peak
-	p.mu.Unlock()
-	if !ok || record.How != backend.Fork {
+	if !ok || w.record.How != backend.Fork {
 		return
 	}
-	if peak == 0 {
+	p.forks.learning.Lock()
+	defer p.forks.learning.Unlock()
+	if p.peak(w) == 0 {
 		ctx, cancel := context.WithTimeout(p.reaping, teardownTimeout)
 		defer cancel()
 		if err := p.measure(ctx, metered); err != nil {
 			p.log.Debug("a fork ended before anybody looked what it takes", "worker", w.id, "err", err)
 		}
-		p.mu.Lock()
-		peak = w.peak
-		p.mu.Unlock()
 	}
+	peak := p.peak(w)
 	if peak == 0 {
 		return
 	}
-	if err := p.store.SaveForks(p.forks.add(record.ImageDigest, p.size(), peak)); err != nil {
+	if err := p.store.SaveForks(p.forks.add(w.record.ImageDigest, p.size(), peak)); err != nil {
 		p.log.Warn("what forks take is forgotten with this process", "err", err)
 	}
+}
+
+func (p *Pool) peak(w *worker) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return w.peak
 }
