@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
-
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
@@ -26,15 +24,10 @@ type Forks struct {
 	Peaks []int64 `json:"peaks"`
 }
 
-// SaveForks replaces what is remembered. A crash leaves the old or the new; a power
-// cut may leave neither.
+// SaveForks replaces what is remembered. A crash leaves the old or the new, never half
+// of either.
 func (s *Store) SaveForks(forks Forks) error {
-	text, err := json.Marshal(forks)
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(s.dir, ForksFile), text, 0o600,
-			renameio.WithStaticPermissions(0o600), renameio.WithTempDir(s.dir))
-	}
-	if err != nil {
+	if err := writeDocument(filepath.Join(s.dir, ForksFile), forks); err != nil {
 		return fmt.Errorf("remembering the memory of forks: %w", err)
 	}
 	return nil
