@@ -215,13 +215,18 @@ func TestNamesThatNoPoolHasAreNoPools(t *testing.T) {
 	for _, name := range []string{"lost+found", "Copy of default", ".trash", "a\nb"} {
 		w.leave(name, "default-aaaaaaaa")
 	}
+	held := filepath.Join(w.stateDir, "budget", "held")
+	require.NoError(t, os.MkdirAll(held, 0o700))
+	for _, name := range []string{"held-aaaaaaaa,1,1,1", "held--aaaaaaaa,1,1,1", strings.Repeat("long", 10) + "-aaaaaaaa,1,1,1"} {
+		require.NoError(t, os.WriteFile(filepath.Join(held, name), nil, 0o600))
+	}
 	h := w.Host
 	h.AddressOwners = func(config.Config) ([]string, error) {
 		return []string{"../x", "./x", "/etc", "a\x00b/x", "gone/gone-aaaaaaaa", "..", "UPPER/x"}, nil
 	}
 	names, err := h.PoolNames(w.config())
 	require.NoError(t, err)
-	require.Equal(t, []string{"gone"}, names)
+	require.Equal(t, []string{"gone", "held"}, names)
 	_, err = h.Sweep(t.Context(), w.config(), Sweeping{Remove: true}, silent)
 	require.NoError(t, err)
 	require.NoFileExists(t, filepath.Join(w.stateDir, "lock"))

@@ -280,6 +280,10 @@ func TestWhatCostsNothingAlwaysFits(t *testing.T) {
 	reserve(t, a, "a-aaaaaaaa", memory(1))
 	require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": 9 * gib}))
 	reserve(t, a, "a-bbbbbbbb", pool.Cost{})
+
+	unlimited := New(Options{Dir: a.options.Dir, Pool: "b", Limits: Limits{Memory: 64 * gib}})
+	reserve(t, unlimited, "b-aaaaaaaa", pool.Cost{CPUs: 17})
+	reserve(t, a, "a-cccccccc", pool.Cost{}) // of 16
 }
 
 func TestNamesThatMeanNothingHoldNothingAndAreGivenBack(t *testing.T) {

@@ -96,7 +96,7 @@ func (o Options) lacks(held map[string]page, id string, cost pool.Cost) lack {
 	case cost.Memory > 0 && cost.Memory > o.Limits.Memory-sum.Memory:
 		return lack{"memory", fmt.Sprintf("waiting for memory of the host: the worker takes %s, and %d workers hold "+
 			"%s of %s", size(cost.Memory), workers, size(sum.Memory), size(o.Limits.Memory))}
-	case o.Limits.CPUs > 0 && cost.CPUs > o.Limits.CPUs-sum.CPUs:
+	case o.Limits.CPUs > 0 && cost.CPUs > 0 && cost.CPUs > o.Limits.CPUs-sum.CPUs:
 		return lack{"processors", fmt.Sprintf("waiting for processors of the host: the worker takes %d, and %d workers "+
 			"hold %d of %d", cost.CPUs, workers, sum.CPUs, o.Limits.CPUs)}
 	}
