@@ -1,7 +1,9 @@
 package host
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,23 +127,56 @@ func TestReadOnlyStateDirectory(t *testing.T) {
 	}
 }
 
+// Somebody else may have made it, and in it what the pool needs.
+func TestStateDirectoryThatIsNotOursToCloseIsLeftOpen(t *testing.T) {
+	need.Root(t)
+	const nobody = 65534
+	w := newWorld(t)
+	require.NoError(t, os.Chmod(w.stateDir, 0o755))
+	for _, name := range []string{"pools", "images"} {
+		path := filepath.Join(w.stateDir, name)
+		require.NoError(t, os.Mkdir(path, 0o700))
+		require.NoError(t, os.Chown(path, nobody, nobody))
+	}
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	c := w.config()
+	onOwnThread(t, func() error {
+		if _, _, failed := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); failed != 0 {
+			return failed
+		}
+		_, err := makeDirectories(c, log)
+		return err
+	})
+	require.Contains(t, said.String(), "is left so")
+	require.Contains(t, said.String(), "operation not permitted")
+	requireMode(t, 0o755, w.stateDir)
+}
+
+// onOwnThread does something on a thread that ends with it, and with all that it has
+// changed of itself.
+func onOwnThread(t *testing.T, do func() error) {
+	done := make(chan error, 1)
+	go func() {
+		defer close(done)      // also when it fails the test
+		runtime.LockOSThread() // and never unlocked
+		done <- do()
+	}()
+	require.NoError(t, <-done)
+}
+
 // inOwnMounts does something with mounts of its own, which end with it.
 func inOwnMounts(t *testing.T, do func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends, and its mounts
+	onOwnThread(t, func() error {
 		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			t.Errorf("mounts of its own: %v", err)
-			return
+			return err
 		}
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Errorf("mounts of its own: %v", err)
-			return
+			return err
 		}
 		do()
-	}()
-	<-done
+		return nil
+	})
 }
 
 // lacking names, for the test binary that is run again for TestTryLacking, a system
