@@ -495,19 +495,22 @@ func TestTheEndOfAForkShowsAtOnce(t *testing.T) {
 		w.template = true
 		w.on("memory", hang)
 		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
-		grow(t, p, 1)
+		grow(t, p, 3)
 		settle()
-		id := only(t, p).ID
-		w.crash(id)
+		ids := idsIn(p, pool.Running)
+		for _, id := range ids {
+			w.crash(id)
+		}
 		settle()
-		require.Equal(t, pool.Deleting, only(t, p).State)
-		record, err := records.Load(id)
-		require.NoError(t, err)
-		require.Equal(t, string(pool.Deleting), record.State)
-		require.ErrorIs(t, p.Heartbeat(id), pool.ErrNotRunning)
-		w.on("memory", nil)
-		time.Sleep(time.Minute)
-		require.Equal(t, pool.Deleted, only(t, p).State)
+		require.ElementsMatch(t, ids, idsIn(p, pool.Deleting))
+		for _, id := range ids {
+			record, err := records.Load(id)
+			require.NoError(t, err)
+			require.Equal(t, string(pool.Deleting), record.State)
+			require.ErrorIs(t, p.Heartbeat(id), pool.ErrNotRunning)
+		}
+		pass(30 * time.Second)
+		require.ElementsMatch(t, ids, idsIn(p, pool.Deleted), "no longer than for one")
 	})
 }
 

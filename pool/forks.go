@@ -31,8 +31,8 @@ const (
 
 // pastForks is what forks of the pool took of the host for themselves.
 type pastForks struct {
-	// learning is held by whoever adds a fork, until that is on the disk.
-	learning sync.Mutex
+	// learning has room for one, who adds a fork and has that be on the disk.
+	learning chan struct{}
 
 	mu sync.Mutex // guards what follows
 	store.Forks
@@ -130,11 +130,15 @@ func (p *Pool) learn(w *worker) {
 	if !ok || w.record.How != backend.Fork {
 		return
 	}
-	p.forks.learning.Lock()
-	defer p.forks.learning.Unlock()
+	ctx, cancel := context.WithTimeout(p.reaping, teardownTimeout) // in all: its teardown waits
+	defer cancel()
+	select {
+	case p.forks.learning <- struct{}{}:
+		defer func() { <-p.forks.learning }()
+	case <-ctx.Done():
+		return
+	}
 	if p.peak(w) == 0 {
-		ctx, cancel := context.WithTimeout(p.reaping, teardownTimeout)
-		defer cancel()
 		if err := p.measure(ctx, metered); err != nil {
 			p.log.Debug("a fork ended before anybody looked what it takes", "worker", w.id, "err", err)
 		}
