@@ -472,7 +472,7 @@ func TestForksThatEndAtOnceAreLookedAtOnce(t *testing.T) {
 		s := shared{t: t, dir: t.TempDir()}
 		w, looks := newWorld(), newTimes()
 		w.template = true
-		w.on("memory", func(context.Context, string) error { looks.note(); return nil })
+		w.on("memory", func(context.Context, string) error { looks.note(); time.Sleep(time.Millisecond); return nil })
 		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
 		grow(t, p, 4)
 		settle()
@@ -671,6 +671,7 @@ func TestASparedImageHasNoSpares(t *testing.T) {
 			pass(time.Minute)
 			require.Len(t, w.inStock(), 2)
 			grow(t, p, 2) // the last one has to wait for the fifth failure
+			p.Workers()
 		}
 		pass(time.Minute)
 		_, spared, err := records.Breaker()

@@ -245,7 +245,7 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 		return nil, record, because(ctx, err)
 	}
 	record.State, record.Address = string(Running), machine.Address()
-	return machine, record, p.store.Save(record)
+	return machine, record, p.saveWhenRoom(ctx, record)
 }
 
 // adopt takes over the workers that an earlier process suspended, and returns

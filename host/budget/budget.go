@@ -193,7 +193,7 @@ func (b *Budget) Waiting() bool { return b.queue.alive() }
 // Release gives back what a worker holds, and removes what its process left in
 // the queue.
 func (b *Budget) Release(ctx context.Context, id string) error {
-	if _, err := os.Stat(b.options.Dir); os.IsNotExist(err) {
+	if _, err := os.Stat(b.book.dir); os.IsNotExist(err) { // nor does it take room, which there may not be
 		return nil
 	}
 	unlock, err := b.lock(ctx)

@@ -351,6 +351,9 @@ func TestLookingMakesNothing(t *testing.T) {
 	require.False(t, a.Waiting())
 	require.NoError(t, a.Release(t.Context(), "a-aaaaaaaa"))
 	require.NoDirExists(t, a.options.Dir)
+	require.NoError(t, os.Mkdir(a.options.Dir, 0o700))
+	require.NoError(t, a.Release(t.Context(), "a-aaaaaaaa"))
+	require.NoDirExists(t, a.book.dir)
 }
 
 func find(t *testing.T, b *Budget) []string {
