@@ -54,16 +54,24 @@ func closeStateDir(dir string, log *slog.Logger) error {
 	if info.Mode()&forOthers == 0 {
 		return nil
 	}
+	leave := func(why string) {
+		log.Warn("the state directory is open to other users, and is left so", "dir", dir,
+			"mode", info.Mode().Perm().String(), "because", why)
+	}
 	shared, err := sharedBy(dir, info)
 	if err != nil {
 		return fmt.Errorf("looking at the state directory: %w", err)
 	}
 	if shared != "" {
-		log.Warn("the state directory is open to other users, and is left so", "dir", dir,
-			"mode", info.Mode().Perm().String(), "because", shared)
+		leave(shared)
 		return nil
 	}
-	if err := os.Chmod(dir, private); err != nil {
+	err = os.Chmod(dir, private)
+	if errors.Is(err, fs.ErrPermission) { // it may be root's, with directories of ours in it
+		leave(err.Error())
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("closing the state directory to others: %w", err)
 	}
 	log.Warn("the state directory was open to other users, and is closed to them now", "dir", dir,

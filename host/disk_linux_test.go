@@ -10,7 +10,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
@@ -37,17 +36,7 @@ func TestWorkerStartsWhenThereIsRoomOnTheDisk(t *testing.T) {
 	defer func() { require.NoError(t, p.Close(t.Context())) }()
 	_, err = p.Grow(1)
 	require.NoError(t, err)
-	running := func(n int) func() bool {
-		return func() bool {
-			for _, worker := range p.Workers() {
-				if worker.State == pool.Running {
-					n--
-				}
-			}
-			return n == 0
-		}
-	}
-	require.Eventually(t, running(1), soon, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return running(p) == 1 }, soon, 10*time.Millisecond)
 
 	d.Fill(8 * mib)
 	_, err = p.Grow(1)
@@ -56,7 +45,9 @@ func TestWorkerStartsWhenThereIsRoomOnTheDisk(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		ids, err := records.List()
-		require.NoError(t, err)
+		if err != nil {
+			return false
+		}
 		for _, id := range ids {
 			if record, err := records.Load(id); err == nil && strings.Contains(record.Reason, "host.reserve_disk keeps 16.0 MiB") {
 				return true
@@ -64,10 +55,10 @@ func TestWorkerStartsWhenThereIsRoomOnTheDisk(t *testing.T) {
 		}
 		return false
 	}, soon, 10*time.Millisecond, "ps says why it waits")
-	require.True(t, running(1)(), "only the one that was there runs")
+	require.Equal(t, 1, running(p), "only the one that was there runs")
 
 	d.Empty()
-	require.Eventually(t, running(2), soon, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return running(p) == 2 }, soon, 10*time.Millisecond)
 }
 
 // TestPoolOpensAndClosesOnAFullDisk has an orphan on it, which may be what fills it.

@@ -1,13 +1,16 @@
 package host
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -124,23 +127,56 @@ func TestReadOnlyStateDirectory(t *testing.T) {
 	}
 }
 
+// Somebody else may have made it, and in it what the pool needs.
+func TestStateDirectoryThatIsNotOursToCloseIsLeftOpen(t *testing.T) {
+	need.Root(t)
+	const nobody = 65534
+	w := newWorld(t)
+	require.NoError(t, os.Chmod(w.stateDir, 0o755))
+	for _, name := range []string{"pools", "images"} {
+		path := filepath.Join(w.stateDir, name)
+		require.NoError(t, os.Mkdir(path, 0o700))
+		require.NoError(t, os.Chown(path, nobody, nobody))
+	}
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	c := w.config()
+	onOwnThread(t, func() error {
+		if _, _, failed := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); failed != 0 {
+			return failed
+		}
+		_, err := makeDirectories(c, log)
+		return err
+	})
+	require.Contains(t, said.String(), "is left so")
+	require.Contains(t, said.String(), "operation not permitted")
+	requireMode(t, 0o755, w.stateDir)
+}
+
+// onOwnThread does something on a thread that ends with it, and with all that it has
+// changed of itself.
+func onOwnThread(t *testing.T, do func() error) {
+	done := make(chan error, 1)
+	go func() {
+		defer close(done)      // also when it fails the test
+		runtime.LockOSThread() // and never unlocked
+		done <- do()
+	}()
+	require.NoError(t, <-done)
+}
+
 // inOwnMounts does something with mounts of its own, which end with it.
 func inOwnMounts(t *testing.T, do func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends, and its mounts
+	onOwnThread(t, func() error {
 		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			t.Errorf("mounts of its own: %v", err)
-			return
+			return err
 		}
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Errorf("mounts of its own: %v", err)
-			return
+			return err
 		}
 		do()
-	}()
-	<-done
+		return nil
+	})
 }
 
 // lacking names, for the test binary that is run again for TestTryLacking, a system
@@ -176,11 +212,48 @@ func TestFileSystemsThatLackSomethingAreNamed(t *testing.T) {
 	}
 }
 
+// What stands in the queue for the host, or among what workers hold, and is not ours
+// keeps no pool from opening, working and closing.
+func TestNobodyWaitsForWhatIsForeignInTheBudget(t *testing.T) {
+	for name, plant := range map[string]func(path string) error{
+		"directory": func(path string) error { return os.MkdirAll(filepath.Join(path, "below"), 0o700) },
+		"pipe":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"link":      func(path string) error { return os.Symlink("/proc/self/mem", path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			planted := []string{
+				"queue/0000000000000000001-default-aaaaaaaa", "queue/stray", "held/default-aaaaaaaa,1,1,1", "held/stray",
+			}
+			for i, path := range planted {
+				planted[i] = filepath.Join(w.stateDir, "budget", path)
+				require.NoError(t, os.MkdirAll(filepath.Dir(planted[i]), 0o700))
+				require.NoError(t, plant(planted[i]))
+			}
+			p, err := w.OpenPool(t.Context(), w.config(), "root", soon, silent)
+			require.NoError(t, err)
+			_, err = p.Grow(1)
+			require.NoError(t, err)
+			require.Eventually(t, func() bool { return running(p) == 1 }, soon, 10*time.Millisecond)
+			require.NoError(t, p.Close(t.Context()))
+			for _, path := range planted {
+				_, err := os.Lstat(path)
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
 // A name that came from elsewhere leads nowhere.
 func TestNamesThatNoPoolHasAreNoPools(t *testing.T) {
 	w := newWorld(t)
 	for _, name := range []string{"lost+found", "Copy of default", ".trash", "a\nb"} {
 		w.leave(name, "default-aaaaaaaa")
+	}
+	held := filepath.Join(w.stateDir, "budget", "held")
+	require.NoError(t, os.MkdirAll(held, 0o700))
+	for _, name := range []string{"held-aaaaaaaa,1,1,1", "held--aaaaaaaa,1,1,1", strings.Repeat("long", 10) + "-aaaaaaaa,1,1,1"} {
+		require.NoError(t, os.WriteFile(filepath.Join(held, name), nil, 0o600))
 	}
 	h := w.Host
 	h.AddressOwners = func(config.Config) ([]string, error) {
@@ -188,7 +261,7 @@ func TestNamesThatNoPoolHasAreNoPools(t *testing.T) {
 	}
 	names, err := h.PoolNames(w.config())
 	require.NoError(t, err)
-	require.Equal(t, []string{"gone"}, names)
+	require.Equal(t, []string{"gone", "held"}, names)
 	_, err = h.Sweep(t.Context(), w.config(), Sweeping{Remove: true}, silent)
 	require.NoError(t, err)
 	require.NoFileExists(t, filepath.Join(w.stateDir, "lock"))

@@ -127,7 +127,9 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		return nil, err
 	}
 	for _, pool := range pools {
-		names[pool] = struct{}{}
+		if config.IsPool(pool) {
+			names[pool] = struct{}{}
+		}
 	}
 	owners, err := h.AddressOwners(c)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -47,6 +48,16 @@ func newWorld(t *testing.T) *world {
 		CanReflink:    func(string) bool { return false },
 	}
 	return w
+}
+
+// running is how many workers of a pool run.
+func running(p *Pool) (n int) {
+	for _, worker := range p.Workers() {
+		if worker.State == pool.Running {
+			n++
+		}
+	}
+	return n
 }
 
 // shortDir is a directory whose path leaves room for those of sockets, which

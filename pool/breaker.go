@@ -24,9 +24,10 @@ const (
 // breaker spares the host an image of which every worker fails. It is not safe for
 // concurrent use: the mutex of starts guards it.
 type breaker struct {
-	// tell is called when the breaker opens, when a try has failed, and with nil
-	// when it closes. It must not call back.
-	tell func(*store.Breaker)
+	// opened is called when the breaker opens, and when a try has failed; closed when
+	// it closes, with the reason in words. They must not call back.
+	opened func(store.Breaker)
+	closed func(why string)
 
 	failures int
 	proven   bool // a worker of the image was ready
@@ -35,8 +36,8 @@ type breaker struct {
 	pause    backoff
 }
 
-func newBreaker(tell func(*store.Breaker)) breaker {
-	return breaker{tell: tell, pause: backoff{first: firstTrialPause, limit: lastTrialPause}}
+func newBreaker(opened func(store.Breaker), closed func(why string)) breaker {
+	return breaker{opened: opened, closed: closed, pause: backoff{first: firstTrialPause, limit: lastTrialPause}}
 }
 
 // wait is how long no worker may begin.
@@ -80,20 +81,21 @@ func (b *breaker) failed(by entry, image string, err error) {
 		ImageDigest: image, Failures: b.failures, Reason: brief{err}.Error(),
 		Since: since, NextTry: now.Add(b.pause.grow()),
 	}
-	b.tell(b.open)
+	b.opened(*b.open)
 }
 
 // succeeded notes that the image is good.
 func (b *breaker) succeeded() {
-	b.reset()
+	b.reset("image is good after all: workers start as before")
 	b.proven = true
 }
 
-func (b *breaker) reset() {
+// reset forgets all failures.
+func (b *breaker) reset(why string) {
 	if b.open != nil {
-		b.tell(nil)
+		b.closed(why)
 	}
-	*b = newBreaker(b.tell)
+	*b = newBreaker(b.opened, b.closed)
 }
 
 // hostsLimits are errors of the kernel that no image is to blame for, wherever they
@@ -115,21 +117,22 @@ func imagesFault(err error) bool {
 
 // spare tells of an image that is spared, once in the log, and for those who look
 // from outside as long as it is.
-func (p *Pool) spare(b *store.Breaker) {
-	if b == nil {
-		p.log.Info("image is good after all: workers start as before")
-		if err := p.store.ClearBreaker(); err != nil {
-			p.log.Warn("record is out of date", "err", err)
-		}
-		return
-	}
+func (p *Pool) spare(b store.Breaker) {
 	about := []any{"image", b.ImageDigest, "failures", b.Failures, "reason", b.Reason, "next_try", b.NextTry}
 	if b.Failures == tolerated {
 		p.log.Error("every worker of the image fails: it is tried one worker at a time from now on", about...)
 	} else {
 		p.log.Info("image fails on", about...)
 	}
-	if err := p.store.SaveBreaker(*b); err != nil {
+	if err := p.store.SaveBreaker(b); err != nil {
+		p.log.Warn("record is out of date", "err", err)
+	}
+}
+
+// spareNoMore tells that the image is not spared any more.
+func (p *Pool) spareNoMore(why string) {
+	p.log.Info(why)
+	if err := p.store.ClearBreaker(); err != nil {
 		p.log.Warn("record is out of date", "err", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -85,13 +86,14 @@ func TestABadImageIsSpared(t *testing.T) {
 		}
 		require.Positive(t, waiting)
 		pass(15 * time.Minute)
-		running := 0
-		for _, state := range states(p) {
-			if state == pool.Running {
-				running++
-			}
+		running := idsIn(p, pool.Running)
+		assert.Len(t, running, waiting, "a success lets all others start at once")
+		for _, id := range running {
+			record, err := s.Load(id)
+			require.NoError(t, err)
+			assert.Zero(t, record.Phases[pool.PhaseWaitBudget], "there was room all the time")
+			assert.Greater(t, record.Phases[pool.PhaseWaitStart], time.Hour.Seconds()/2)
 		}
-		assert.Equal(t, waiting, running, "a success lets all others start at once")
 		_, open, err = s.Breaker()
 		require.NoError(t, err)
 		assert.False(t, open)
@@ -187,6 +189,32 @@ func TestTimeOutsAreTheImagesFaultAndCancelledStartsAreNot(t *testing.T) {
 		_, open, err = s.Breaker()
 		require.NoError(t, err)
 		require.True(t, open)
+	})
+}
+
+// Nobody knows yet whether the new one is good.
+func TestAnImageThatIsBuiltAnewIsNotSpared(t *testing.T) {
+	images := filepath.Join(t.TempDir(), "golden")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.images = images
+		w.on("build", func(context.Context, string) error { return os.Mkdir(images, 0o700) })
+		w.on("start", func(context.Context, string) error { _, err := os.Stat(images); return err })
+		w.on("ready", fail(errBroken))
+		p, s, log := logged(t, w, config)
+		grow(t, p, 12)
+		pass(time.Minute)
+		_, open, err := s.Breaker()
+		require.NoError(t, err)
+		require.True(t, open)
+		require.NoError(t, os.Remove(images))
+		w.on("ready", nil)
+		pass(2 * time.Minute) // until it is tried, and missed
+		_, open, err = s.Breaker()
+		require.NoError(t, err)
+		require.False(t, open)
+		assert.Contains(t, log.String(), "image is built anew: workers start as before")
+		assert.NotContains(t, log.String(), "good after all")
 	})
 }
 
@@ -330,6 +358,28 @@ func TestAWorkerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 		ended, err := s.Ended()
 		require.NoError(t, err)
 		require.Len(t, ended, 1)
+	})
+}
+
+// Nothing of a pool is under way when it is closed.
+func TestCloseWaitsForTheLastAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var under, over int
+		w.on("answers", func(ctx context.Context, _ string) error {
+			under++
+			<-ctx.Done()
+			time.Sleep(time.Second) // it takes its time to give up
+			over++
+			return ctx.Err()
+		})
+		p, s := newPool(t, w, config)
+		require.NoError(t, p.Open(t.Context()))
+		grow(t, p, 1)
+		pass(61 * time.Second)
+		require.Equal(t, 1, under)
+		closePool(t, w, p, s)
+		require.Equal(t, 1, over)
 	})
 }
 

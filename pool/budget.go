@@ -25,6 +25,12 @@ type Budget interface {
 	// not: they take them already. A worker that holds none is left alone: it is
 	// suspended, or gone.
 	Raise(ctx context.Context, memory map[string]int64) error
+	// Lower has a worker hold the cost, which is of no more memory and processors, in
+	// place of what it holds, without waiting. One that holds nothing is left alone.
+	Lower(ctx context.Context, id string, cost Cost) error
+	// Closed says why nothing may start now, whatever fits; nothing says that it may.
+	// It is cheap.
+	Closed() (reason string)
 	// Waiting tells whether a worker of any pool waits. It is cheap.
 	Waiting() bool
 	// Release gives back what a worker holds. It is idempotent.
@@ -49,6 +55,8 @@ type unlimited struct{}
 func (unlimited) Reserve(context.Context, string, Cost, func(string)) error { return nil }
 func (unlimited) ReserveSpare(context.Context, string, Cost) (bool, error)  { return true, nil }
 func (unlimited) Raise(context.Context, map[string]int64) error             { return nil }
+func (unlimited) Lower(context.Context, string, Cost) error                 { return nil }
+func (unlimited) Closed() string                                            { return "" }
 func (unlimited) Waiting() bool                                             { return false }
 func (unlimited) Release(context.Context, string) error                     { return nil }
 func (unlimited) Find() ([]string, error)                                   { return nil, nil }
@@ -60,13 +68,9 @@ func (p *Pool) awaitBudget(ctx context.Context, cost Cost, record store.Record) 
 	late := fmt.Errorf("worker did not fit on the host within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
 	defer cancel()
-	return p.budget.Reserve(ctx, record.ID, cost, func(reason string) {
-		p.log.Info("worker waits for the host", "worker", record.ID, "reason", reason)
-		record.Reason = reason
-		if err := p.store.Save(record); err != nil {
-			p.log.Warn("record is out of date", "worker", record.ID, "err", err)
-		}
-	})
+	waits, over := p.telling("worker waits for the host", record)
+	defer over()
+	return p.whenRoom(ctx, record.ID, func() error { return p.budget.Reserve(ctx, record.ID, cost, waits) })
 }
 
 // cost is what a worker takes of the host that uses all that it may.
@@ -79,8 +83,7 @@ func (p *Pool) cost() Cost {
 // before it took, as far as that is known.
 func (p *Pool) costOfStart(ctx context.Context, golden image.Golden) Cost {
 	cost := p.cost()
-	stocker, ok := p.backend.(backend.Stocker)
-	if !ok || !stocker.Stockable(ctx, golden, p.size()) {
+	if !p.hasTemplate(ctx, golden) {
 		return cost
 	}
 	if memory, known := p.forks.expected(golden, p.size()); known {
@@ -89,9 +92,22 @@ func (p *Pool) costOfStart(ctx context.Context, golden image.Golden) Cost {
 	return cost
 }
 
+// mayStart says whether what a worker has reserved is still enough, and nothing holds
+// back all starts: both may have changed while it waited for its slot.
+func (p *Pool) mayStart(ctx context.Context, golden image.Golden, reserved Cost) bool {
+	return p.budget.Closed() == "" && p.costOfStart(ctx, golden).Memory <= reserved.Memory
+}
+
 // costSuspended is what a suspended worker takes: its disk, and its memory on the
 // disk.
 func (p *Pool) costSuspended() Cost {
 	cost := p.cost()
 	return Cost{Disk: cost.Disk + p.config.Memory}
+}
+
+// holdSuspended has a worker of which nothing runs hold what a suspended one takes.
+func (p *Pool) holdSuspended(ctx context.Context, id string) {
+	if err := p.budget.Lower(ctx, id, p.costSuspended()); err != nil { // such as on a full disk
+		p.log.Warn("suspended worker still holds what it took of the host", "worker", id, "err", err)
+	}
 }

@@ -21,12 +21,23 @@ const gib = 1 << 30
 // shared is a host whose pools share 4 GiB, each in a world of its own. A worker
 // takes one.
 type shared struct {
-	t   *testing.T
-	dir string
+	t     *testing.T
+	dir   string
+	gates []budget.Gate
 }
 
 func (s shared) budget(name string) *budget.Budget {
-	return budget.New(budget.Options{Dir: s.dir, Pool: name, Limits: budget.Limits{Memory: 4 * gib}})
+	return budget.New(budget.Options{Dir: s.dir, Pool: name, Limits: budget.Limits{Memory: 4 * gib}, Gates: s.gates})
+}
+
+// openOn opens a pool with a store and a budget.
+func (s shared) openOn(w *world, c pool.Config, b backend.Backend, records *store.Store, share pool.Budget) *pool.Pool {
+	s.t.Helper()
+	parts := w.parts(records)
+	parts.Backend, parts.Budget = b, share
+	p := pool.New(c, parts)
+	require.NoError(s.t, p.Open(s.t.Context()))
+	return p
 }
 
 // open opens a pool that is closed, with nothing left of it, at the end of the test.
@@ -34,10 +45,7 @@ func (s shared) open(w *world, c pool.Config, b backend.Backend) (*pool.Pool, *s
 	s.t.Helper()
 	records, err := store.Open(s.t.TempDir())
 	require.NoError(s.t, err)
-	parts := w.parts(records)
-	parts.Backend, parts.Budget = b, s.budget(c.Name)
-	p := pool.New(c, parts)
-	require.NoError(s.t, p.Open(s.t.Context()))
+	p := s.openOn(w, c, b, records, s.budget(c.Name))
 	s.t.Cleanup(func() {
 		closePool(s.t, w, p, records)
 		require.Empty(s.t, s.held(c.Name))
@@ -89,7 +97,7 @@ func settle() {
 
 func TestWorkersWaitForThoseOfOtherPools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		first, second := newWorld(), newWorld()
 		a, _ := s.open(first, named("a"), worldBackend{first})
 		b, records := s.open(second, named("b"), worldBackend{second})
@@ -117,9 +125,35 @@ func TestWorkersWaitForThoseOfOtherPools(t *testing.T) {
 	})
 }
 
+func TestReasonGoesWhenThereIsRoomAndTheWorkerWaitsForASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p, records := s.open(w, c, worldBackend{w})
+		grow(t, p, 4)
+		settle()
+		running := idsIn(p, pool.Running)
+		require.Len(t, running, 4)
+		w.on("start", hang)
+		grow(t, p, 2)
+		settle()
+		waiting := idsIn(p, pool.Creating)
+		require.Len(t, waiting, 2)
+		p.Shrink(running[:2])
+		settle()
+		for _, id := range waiting {
+			record, err := records.Load(id)
+			require.NoError(t, err)
+			require.Empty(t, record.Reason)
+		}
+	})
+}
+
 func TestWorkerThatWaitsTooLongFailsAndSaysForWhat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, records := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 4)
@@ -146,7 +180,7 @@ func TestWorkerThatWaitsTooLongFailsAndSaysForWhat(t *testing.T) {
 
 func TestWorkerThatIsDeletedWhileItWaitsLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, _ := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 5)
@@ -164,7 +198,7 @@ func TestWorkerThatIsDeletedWhileItWaitsLeavesTheQueue(t *testing.T) {
 
 func TestWhatIsHeldIsHeldAsLongAsTheMachineIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, _ := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 1)
@@ -181,7 +215,7 @@ func TestWhatIsHeldIsHeldAsLongAsTheMachineIsThere(t *testing.T) {
 
 func TestWhatADeadProcessHeldIsGivenBackByTheNextOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		dead := s.budget("a")
 		for _, id := range []string{"a-aaaaaaaa", "a-bbbbbbbb"} {
 			require.NoError(t, dead.Reserve(t.Context(), id, pool.Cost{Memory: 2 * gib}, func(string) {}))
@@ -196,7 +230,7 @@ func TestWhatADeadProcessHeldIsGivenBackByTheNextOpen(t *testing.T) {
 
 func TestSparesAreGivenUpForWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		first, second := newWorld(), newWorld()
 		first.template = true
 		c := named("a")
@@ -218,7 +252,7 @@ func TestSparesAreGivenUpForWhoWaits(t *testing.T) {
 
 func TestSpareThatBecomesAWorkerWaitsForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		first, second := newWorld(), newWorld()
 		first.template = true
 		c := named("a")
@@ -238,7 +272,7 @@ func TestSpareThatBecomesAWorkerWaitsForNobody(t *testing.T) {
 
 func TestSuspendedWorkersGiveTheirMemoryToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		p, records := s.open(w, named("a"), worldBackend{w})
 		grow(t, p, 5)
@@ -269,13 +303,138 @@ func TestSuspendedWorkersGiveTheirMemoryToOthers(t *testing.T) {
 	})
 }
 
+// suspendOne suspends the only worker of a pool.
+func suspendOne(t *testing.T, p *pool.Pool) (id string) {
+	t.Helper()
+	grow(t, p, 1)
+	settle()
+	id = only(t, p).ID
+	_, err := p.Suspend([]string{id})
+	require.NoError(t, err)
+	settle()
+	require.Equal(t, pool.Suspended, only(t, p).State)
+	return id
+}
+
+// One that has room, and waits for a slot, has only waited.
+func TestAWorkerThatWaitedToBeResumedHoldsNoMemoryForTheNextProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		records, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p := s.openOn(w, c, worldBackend{w}, records, s.budget("a"))
+		id := suspendOne(t, p)
+		w.on("start", hang)
+		grow(t, p, 1)
+		settle()
+		_, err = p.Resume([]string{id})
+		require.NoError(t, err)
+		settle()
+		require.EqualValues(t, 2*gib, s.memory())
+		require.NoError(t, p.Close(t.Context()))
+		require.Equal(t, []string{id}, s.held("a"))
+		require.Zero(t, s.memory())
+	})
+}
+
+// The process may be killed before the record says that it resumes.
+func TestASuspendedWorkerThatIsTakenOverHoldsNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		records, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		p := s.openOn(w, named("a"), worldBackend{w}, records, s.budget("a"))
+		id := suspendOne(t, p)
+		require.NoError(t, p.Close(t.Context()))
+		record, err := records.Load(id)
+		require.NoError(t, err)
+		record.Reason = "waiting for memory of the host"
+		require.NoError(t, records.Save(record))
+		require.NoError(t, s.budget("a").Reserve(t.Context(), id, pool.Cost{Memory: gib, CPUs: 2}, func(string) {}))
+
+		next := s.openOn(w, named("a"), worldBackend{w}, records, s.budget("a"))
+		require.Equal(t, pool.Suspended, only(t, next).State)
+		require.Equal(t, []string{id}, s.held("a"))
+		require.Zero(t, s.memory())
+		record, err = records.Load(id)
+		require.NoError(t, err)
+		require.Empty(t, record.Reason)
+		next.Shrink([]string{id})
+		closePool(t, w, next, records)
+	})
+}
+
+// unwritable is a budget whose book cannot be written to for so many times.
+type unwritable struct {
+	*budget.Budget
+	times int
+}
+
+func (b *unwritable) Lower(ctx context.Context, id string, cost pool.Cost) error {
+	if b.times--; b.times >= 0 {
+		return errBroken
+	}
+	return b.Budget.Lower(ctx, id, cost)
+}
+
+func TestMemoryOfASuspendedWorkerIsGivenBackAtTheSecondTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		records, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		p := s.openOn(w, named("a"), worldBackend{w}, records, &unwritable{s.budget("a"), 1})
+		id := suspendOne(t, p)
+		require.Zero(t, s.memory())
+		p.Shrink([]string{id})
+		closePool(t, w, p, records)
+	})
+}
+
+// What it waits for may have changed when it has a slot.
+func TestNothingIsResumedWhileAGateIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		s := shared{t: t, dir: t.TempDir(), gates: []budget.Gate{{Name: "disk", Closed: d.Closed}}}
+		w := newWorld()
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p, records := s.open(w, c, worldBackend{w})
+		id := suspendOne(t, p)
+		w.on("start", slowly)
+		grow(t, p, 1)
+		settle()
+		_, err := p.Resume([]string{id})
+		require.NoError(t, err)
+		settle()
+		d.set("only 1 MiB is free")
+		time.Sleep(30 * time.Second)
+		require.Equal(t, pool.Resuming, states(p)[id])
+		require.EqualValues(t, gib, s.memory(), "the other one's")
+		record, err := records.Load(id)
+		require.NoError(t, err)
+		require.Equal(t, string(pool.Suspended), record.State)
+		require.Contains(t, record.Reason, "only 1 MiB is free")
+		d.set("")
+		time.Sleep(10 * time.Second)
+		require.Equal(t, pool.Running, states(p)[id])
+	})
+}
+
 // metered is a world whose machines take memory.
 type metered struct {
 	worldBackend
 	each int64
 }
 
-func (m metered) Memory(context.Context) (map[string]backend.Memory, error) {
+func (m metered) Memory(ctx context.Context) (map[string]backend.Memory, error) {
+	if err := m.meet(ctx, "memory", ""); err != nil {
+		return nil, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	used := make(map[string]backend.Memory)
@@ -287,7 +446,7 @@ func (m metered) Memory(context.Context) (map[string]backend.Memory, error) {
 
 func TestForksAreExpectedToBeLikeThoseBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		w.template = true
 		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
@@ -308,9 +467,56 @@ func TestForksAreExpectedToBeLikeThoseBefore(t *testing.T) {
 	})
 }
 
+func TestForksThatEndAtOnceAreLookedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w, looks := newWorld(), newTimes()
+		w.template = true
+		w.on("memory", func(context.Context, string) error { looks.note(); time.Sleep(time.Millisecond); return nil })
+		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
+		grow(t, p, 4)
+		settle()
+		for _, id := range idsIn(p, pool.Running) {
+			w.crash(id)
+		}
+		settle()
+		require.Len(t, looks.at, 1)
+		forks, err := records.LoadForks()
+		require.NoError(t, err)
+		require.Len(t, forks.Peaks, 4)
+	})
+}
+
+// A host that is too busy to say what machines take does not hide that one has ended.
+func TestTheEndOfAForkShowsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		w.template = true
+		w.on("memory", hang)
+		p, records := s.open(w, named("a"), metered{worldBackend{w}, gib / 4})
+		grow(t, p, 3)
+		settle()
+		ids := idsIn(p, pool.Running)
+		for _, id := range ids {
+			w.crash(id)
+		}
+		settle()
+		require.ElementsMatch(t, ids, idsIn(p, pool.Deleting))
+		for _, id := range ids {
+			record, err := records.Load(id)
+			require.NoError(t, err)
+			require.Equal(t, string(pool.Deleting), record.State)
+			require.ErrorIs(t, p.Heartbeat(id), pool.ErrNotRunning)
+		}
+		pass(30 * time.Second)
+		require.ElementsMatch(t, ids, idsIn(p, pool.Deleted), "no longer than for one")
+	})
+}
+
 func TestForksThatGrowHoldMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		w.template = true
 		p, _ := s.open(w, named("a"), metered{worldBackend{w}, 3 * gib})
@@ -332,21 +538,25 @@ type clone struct{ backend.Machine }
 
 func (clone) How() string { return backend.Clone }
 
+// havingLearnt is the store of a pool of which forks took a quarter of a GiB each.
+func havingLearnt(t *testing.T) *store.Store {
+	t.Helper()
+	records, err := store.Open(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, records.SaveForks(store.Forks{
+		ImageDigest: config.Recipe.Digest(), CPUs: config.CPUs, Memory: config.Memory,
+		Peaks: slices.Repeat([]int64{gib / 4}, 5),
+	}))
+	return records
+}
+
 func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		w := newWorld()
 		w.template = true
-		records, err := store.Open(t.TempDir())
-		require.NoError(t, err)
-		require.NoError(t, records.SaveForks(store.Forks{
-			ImageDigest: config.Recipe.Digest(), CPUs: config.CPUs, Memory: config.Memory,
-			Peaks: slices.Repeat([]int64{gib / 4}, 5),
-		}))
-		parts := w.parts(records)
-		parts.Backend, parts.Budget = cloning{metered{worldBackend{w}, gib / 4}}, s.budget("a")
-		p := pool.New(named("a"), parts)
-		require.NoError(t, p.Open(t.Context()))
+		records := havingLearnt(t)
+		p := s.openOn(w, named("a"), cloning{metered{worldBackend{w}, gib / 4}}, records, s.budget("a"))
 		defer closePool(t, w, p, records)
 		w.on("start", slowly)
 		grow(t, p, 1)
@@ -358,15 +568,76 @@ func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 	})
 }
 
+// Workers that have room, and wait for a slot, do not start any more when the host has
+// come to be short of something else.
+func TestNothingStartsWhileAGateIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		s := shared{t: t, dir: t.TempDir(), gates: []budget.Gate{{Name: "disk", Closed: d.Closed}}}
+		w := newWorld()
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p, records := s.open(w, c, worldBackend{w})
+		w.on("start", slowly)
+		grow(t, p, 4)
+		settle()
+		require.Len(t, s.held("a"), 4)
+		d.set("only 1 MiB is free")
+		time.Sleep(40 * time.Second)
+		require.Len(t, idsIn(p, pool.Running), 1, "the one that was on its way")
+		waiting := idsIn(p, pool.Creating)
+		require.Len(t, waiting, 3)
+		require.Equal(t, idsIn(p, pool.Running), s.held("a"))
+		for _, id := range waiting {
+			record, err := records.Load(id)
+			require.NoError(t, err)
+			require.Contains(t, record.Reason, "waiting for the host")
+		}
+		d.set("")
+		time.Sleep(40 * time.Second)
+		require.Len(t, idsIn(p, pool.Running), 4)
+	})
+}
+
+// A template may go while workers wait that were to be forked from it.
+func TestWorkersWhosePriceHasRisenReserveAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		w.template = true
+		records := havingLearnt(t)
+		c := named("a")
+		c.ConcurrentStarts = 1
+		p := s.openOn(w, c, cloning{metered{worldBackend{w}, gib / 4}}, records, s.budget("a"))
+		defer closePool(t, w, p, records)
+		w.on("start", slowly)
+		grow(t, p, 10)
+		settle()
+		require.EqualValues(t, 10*gib/4, s.memory())
+		w.setTemplate(false)
+		for range 55 {
+			time.Sleep(time.Second)
+			require.LessOrEqual(t, s.memory(), int64(4*gib))
+		}
+		require.Len(t, idsIn(p, pool.Running), 4)
+		require.Len(t, idsIn(p, pool.Creating), 6)
+	})
+}
+
 // Workers of an image that is tried now and then hold nothing that another pool could
 // have, but for the one by which it is tried.
 func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shared{t, t.TempDir()}
+		s := shared{t: t, dir: t.TempDir()}
 		bad, good := newWorld(), newWorld()
+		bad.template = true
 		bad.on("ready", fail(errBroken))
-		a, records := s.open(bad, named("a"), worldBackend{bad})
+		c := named("a")
+		c.Spares = 2
+		a, records := s.open(bad, c, worldBackend{bad})
 		b, _ := s.open(good, named("b"), worldBackend{good})
+		settle()
+		require.Len(t, bad.inStock(), 2)
 		grow(t, a, 20)
 		time.Sleep(time.Minute)
 		settle()
@@ -383,5 +654,40 @@ func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		settle()
 		require.Len(t, idsIn(a, pool.Running), 4, "all that fit, as soon as the image has shown to be good")
+	})
+}
+
+// A worker that came from stock and has not begun gives up what was made of it.
+func TestASparedImageHasNoSpares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shared{t: t, dir: t.TempDir()}
+		w := newWorld()
+		w.template = true
+		w.on("ready", func(context.Context, string) error { time.Sleep(time.Second); return errBroken })
+		c := named("a")
+		c.Spares, c.ConcurrentStarts = 2, 1
+		p, records := s.open(w, c, worldBackend{w})
+		for range 3 {
+			pass(time.Minute)
+			require.Len(t, w.inStock(), 2)
+			grow(t, p, 2) // the last one has to wait for the fifth failure
+			p.Workers()
+		}
+		pass(time.Minute)
+		_, spared, err := records.Breaker()
+		require.NoError(t, err)
+		require.True(t, spared)
+		require.Len(t, idsIn(p, pool.Creating), 1)
+		require.Empty(t, s.held("a"))
+		require.Equal(t, []string{"network"}, w.left())
+
+		p.Shrink(idsIn(p, pool.Creating))
+		pass(30 * time.Minute)
+		require.Empty(t, w.inStock(), "none is made")
+		w.on("ready", nil)
+		grow(t, p, 1)
+		pass(time.Minute)
+		require.Len(t, idsIn(p, pool.Running), 1)
+		require.Len(t, w.inStock(), 2)
 	})
 }

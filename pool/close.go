@@ -23,14 +23,11 @@ func (p *Pool) Close(ctx context.Context) error {
 		defer p.mu.Unlock()
 		return fmt.Errorf("closing pool %s, %d workers are left: %w", p.config.Name, p.count(), context.Cause(ctx))
 	}
-	if err := errors.Join(p.golden.letGo(), p.network.Close(ctx)); err != nil {
-		return fmt.Errorf("closing the network and the image of pool %s: %w", p.config.Name, err)
-	}
 	if err := p.store.ClearBreaker(); err != nil {
 		p.log.Warn("record is out of date", "err", err)
 	}
-	if err := p.network.Close(ctx); err != nil {
-		return fmt.Errorf("closing the network of pool %s: %w", p.config.Name, err)
+	if err := errors.Join(p.golden.letGo(), p.network.Close(ctx)); err != nil {
+		return fmt.Errorf("closing the network and the image of pool %s: %w", p.config.Name, err)
 	}
 	return nil
 }

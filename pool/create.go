@@ -25,11 +25,13 @@ import (
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	clock := &stopwatch{since: time.Now(), laps: make(map[string]float64)}
 	if w.spare == nil {
-		if _, err := p.store.Reserve(w.id); err != nil { // the intent, before anything is made
+		if err := p.reserve(ctx, w.id); err != nil {
 			return nil, err
 		}
 	}
-	golden, err := p.golden.waitTelling(ctx, func(reason string) { p.recordWait(w, reason) })
+	waits, over := p.telling("worker waits", store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt})
+	golden, err := p.golden.waitTelling(ctx, waits)
+	over()
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
 	}
@@ -56,51 +58,106 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	p.starts.succeeded(turn)
 	p.move(w, Creating, Running, machine, record)
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
-	p.log.Info("worker runs", append(about, clock.fields...)...)
+	p.log.Info("worker runs", append(about, clock.fields()...)...)
 	return machine, nil
+}
+
+// reserve makes a worker's directory, which is the intent, before anything is made. On a
+// full disk it waits, as long as for other room on the host.
+func (p *Pool) reserve(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, p.config.StartTimeout)
+	defer cancel()
+	return p.whenRoom(ctx, id, func() error {
+		_, err := p.store.Reserve(id)
+		return err
+	})
 }
 
 // awaitTurn waits until the image is not spared, or this worker is the one by which it
 // is tried, for room on the host, and for a start slot, in this order: a worker of an
-// image that may never start keeps nothing from other pools.
+// image that may never start keeps nothing from other pools. Whoever has a slot at last
+// and may not start any more by what has changed since begins anew. A worker from stock
+// has all that it takes and waits for its slot only, unless the image has come to be
+// spared: then it gives all of it up, and goes on like one that has nothing.
 func (p *Pool) awaitTurn(
 	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (turn, error) {
 	for {
-		by, err := p.starts.enter(ctx)
+		by, cost, err := p.awaitRoom(ctx, w, golden, record, clock)
 		if err != nil {
-			return turn{}, fmt.Errorf("waiting while the image is spared: %w", err)
+			return turn{}, err
 		}
-		if w.spare == nil { // which holds what it takes
-			if err := p.awaitBudget(ctx, p.costOfStart(ctx, golden), record); err != nil {
-				p.starts.leave(by)
-				return turn{}, err
-			}
-		}
-		clock.lap(PhaseWaitBudget)
 		got, err := p.starts.acquire(ctx, by)
 		switch {
-		case err == nil:
+		case err == nil && (w.spare != nil || p.mayStart(ctx, golden, cost)):
 			return got, nil
+		case err == nil:
+			p.starts.release(got)
 		case !errors.Is(err, errSpared):
 			p.starts.leave(by)
 			return turn{}, fmt.Errorf("waiting for a start slot: %w", err)
 		}
-		if w.spare == nil {
-			if err := p.budget.Release(ctx, w.id); err != nil {
-				return turn{}, err
-			}
+		if err := p.giveBack(ctx, w); err != nil { // or those who hold would wait for each other
+			return turn{}, err
 		}
 	}
 }
 
-// recordWait writes into the record why a worker waits, for people who look at the
-// pool from outside.
-func (p *Pool) recordWait(w *worker, reason string) {
-	p.log.Info("worker waits", "worker", w.id, "reason", reason)
-	record := store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt, Reason: reason}
+// awaitRoom waits until the image is not spared, or for the turn to try it, and then for
+// room on the host, of which it reserves the cost.
+func (p *Pool) awaitRoom(
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
+) (by entry, cost Cost, err error) {
+	defer clock.lap(PhaseWaitBudget)
+	if w.spare != nil {
+		return ordinary, Cost{}, nil
+	}
+	if by, err = p.starts.enter(ctx); err != nil {
+		return by, Cost{}, fmt.Errorf("waiting while the image is spared: %w", err)
+	}
+	clock.lap(PhaseWaitStart)
+	cost = p.costOfStart(ctx, golden)
+	if err = p.awaitBudget(ctx, cost, record); err != nil {
+		p.starts.leave(by)
+	}
+	return by, cost, err
+}
+
+// giveBack has a worker that is to wait again hold nothing of the host, but for its
+// directory.
+func (p *Pool) giveBack(ctx context.Context, w *worker) error {
+	if w.spare == nil {
+		return p.budget.Release(ctx, w.id)
+	}
+	w.spare = nil
+	if err := p.teardown(w.id); err != nil {
+		return err
+	}
+	return p.reserve(ctx, w.id)
+}
+
+// telling returns what writes into a worker's record, and logs, why it waits, and what
+// takes that out of the record when the wait is over.
+func (p *Pool) telling(message string, record store.Record) (waits func(reason string), over func()) {
+	waits = func(reason string) {
+		p.log.Info(message, "worker", record.ID, "reason", reason)
+		record.Reason = reason
+		p.note(record)
+	}
+	over = func() {
+		if record.Reason != "" {
+			record.Reason = ""
+			p.note(record)
+		}
+	}
+	return waits, over
+}
+
+// note saves a record for people who look at the pool from outside. Nothing else
+// depends on what has changed in it.
+func (p *Pool) note(record store.Record) {
 	if err := p.store.Save(record); err != nil {
-		p.log.Warn("record is out of date", "worker", w.id, "err", err)
+		p.log.Warn("record is out of date", "worker", record.ID, "err", err)
 	}
 }
 
@@ -247,8 +304,6 @@ type stopwatch struct {
 	// their own.
 	mu   sync.Mutex
 	laps map[string]float64
-	// fields are the laps in order, and rounded, for the log.
-	fields []any
 }
 
 // lap ends a phase; the next one begins.
@@ -258,8 +313,18 @@ func (s *stopwatch) lap(phase string) {
 	s.mu.Lock()
 	s.laps[phase] += took.Seconds() // it may have to be gone through again
 	s.mu.Unlock()
-	s.fields = append(s.fields, phase, took.Round(10*time.Millisecond))
 	s.since = now
+}
+
+// fields are the phases in order, and rounded, for the log.
+func (s *stopwatch) fields() (fields []any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, phase := range phases {
+		took := time.Duration(s.laps[phase] * float64(time.Second))
+		fields = append(fields, phase, took.Round(10*time.Millisecond))
+	}
+	return fields
 }
 
 // parts returns a context that has what is done with it in one phase noted part

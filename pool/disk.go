@@ -43,19 +43,24 @@ func (p *Pool) awaitDisk(ctx context.Context, waits func(reason string)) error {
 	return nil
 }
 
-// saveWhenRoom saves the record of a worker of which everything else is done already,
-// as soon as the disk has room for it. Another failure is returned at once.
-func (p *Pool) saveWhenRoom(ctx context.Context, record store.Record) error {
-	err := p.store.Save(record)
+// whenRoom does something for a worker as soon as the disk has room for it. Another
+// failure is returned at once, and that there was no room when ctx ends.
+func (p *Pool) whenRoom(ctx context.Context, id string, do func() error) error {
+	err := do()
 	if !diskspace.IsFull(err) {
 		return err
 	}
-	p.log.Error("worker waits for room to save its record", "worker", record.ID, "err", err)
+	p.log.Error("worker waits for room on the disk", "worker", id, "err", err)
 	for diskspace.IsFull(err) {
 		if sleep(ctx, diskCheck) != nil {
 			return err
 		}
-		err = p.store.Save(record)
+		err = do()
 	}
 	return err
+}
+
+// saveWhenRoom saves the record of a worker of which everything else is done already.
+func (p *Pool) saveWhenRoom(ctx context.Context, record store.Record) error {
+	return p.whenRoom(ctx, record.ID, func() error { return p.store.Save(record) })
 }

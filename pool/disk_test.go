@@ -1,8 +1,10 @@
 package pool_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -76,6 +78,26 @@ func TestImageIsBuiltWhenThereIsRoomOnTheDisk(t *testing.T) {
 	})
 }
 
+// The next wait has no reason of its own.
+func TestReasonOfAWaitGoesWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), &disk{reason: "only 1 MiB is free"}
+		w.on("start", hang)
+		p, s := openOnDisk(t, w, d)
+		synctest.Wait()
+		grow(t, p, config.ConcurrentStarts+1)
+		time.Sleep(time.Minute)
+		d.set("")
+		time.Sleep(10 * time.Second)
+		for _, id := range idsIn(p, pool.Creating) {
+			record, err := s.Load(id)
+			require.NoError(t, err)
+			require.Empty(t, record.Reason)
+		}
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
 func TestImageThatIsThereNeedsNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -103,6 +125,27 @@ func TestTemplateIsMadeWhenThereIsRoomOnTheDisk(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Len(t, forking.asked, 1)
 		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
+// It is only looked after, again and again.
+func TestTemplateThatIsThereNeedsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.template = true
+		s, err := store.Open(t.TempDir())
+		require.NoError(t, err)
+		parts := w.parts(s)
+		var log bytes.Buffer
+		parts.Log = slog.New(slog.NewTextHandler(&log, nil))
+		forking := forkingBackend{worldBackend{w}, make(chan backend.Size, 10), func(int) error { return nil }}
+		parts.Backend, parts.Disk = forking, &disk{reason: "only 1 MiB is free", image: true}
+		p := pool.New(config, parts)
+		require.NoError(t, p.Open(t.Context()))
+		time.Sleep(12 * time.Minute)
+		require.NoError(t, p.Close(t.Context()))
+		require.Len(t, forking.asked, 3)
+		require.NotContains(t, log.String(), "no template is made yet")
 	})
 }
 

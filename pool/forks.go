@@ -31,7 +31,10 @@ const (
 
 // pastForks is what forks of the pool took of the host for themselves.
 type pastForks struct {
-	mu sync.Mutex
+	// learning has room for one, who adds a fork and has that be on the disk.
+	learning chan struct{}
+
+	mu sync.Mutex // guards what follows
 	store.Forks
 }
 
@@ -120,29 +123,37 @@ func (p *Pool) measure(ctx context.Context, metered backend.Metered) error {
 }
 
 // learn remembers what a fork took that is about to end. One that was too short for
-// a look is looked at now, while it may still run.
+// a look is looked at now, while it may still run: one look for all that end at once,
+// since it is a look at all machines.
 func (p *Pool) learn(w *worker) {
 	metered, ok := p.backend.(backend.Metered)
-	p.mu.Lock()
-	record, peak := w.record, w.peak
-	p.mu.Unlock()
-	if !ok || record.How != backend.Fork {
+	if !ok || w.record.How != backend.Fork {
 		return
 	}
-	if peak == 0 {
-		ctx, cancel := context.WithTimeout(p.reaping, teardownTimeout)
-		defer cancel()
+	ctx, cancel := context.WithTimeout(p.reaping, teardownTimeout) // in all: its teardown waits
+	defer cancel()
+	select {
+	case p.forks.learning <- struct{}{}:
+		defer func() { <-p.forks.learning }()
+	case <-ctx.Done():
+		return
+	}
+	if p.peak(w) == 0 {
 		if err := p.measure(ctx, metered); err != nil {
 			p.log.Debug("a fork ended before anybody looked what it takes", "worker", w.id, "err", err)
 		}
-		p.mu.Lock()
-		peak = w.peak
-		p.mu.Unlock()
 	}
+	peak := p.peak(w)
 	if peak == 0 {
 		return
 	}
-	if err := p.store.SaveForks(p.forks.add(record.ImageDigest, p.size(), peak)); err != nil {
+	if err := p.store.SaveForks(p.forks.add(w.record.ImageDigest, p.size(), peak)); err != nil {
 		p.log.Warn("what forks take is forgotten with this process", "err", err)
 	}
+}
+
+func (p *Pool) peak(w *worker) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return w.peak
 }

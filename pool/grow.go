@@ -46,10 +46,10 @@ func (p *Pool) admit(n int) (int, error) {
 	return room, nil
 }
 
-// newWorkerToGrow is the oldest spare, if there is one. The caller holds the
-// mutex.
+// newWorkerToGrow is the oldest spare, if there is one. While the image is spared a
+// worker is to hold nothing. The caller holds the mutex.
 func (p *Pool) newWorkerToGrow() (context.Context, *worker) {
-	if len(p.spares) == 0 {
+	if len(p.spares) == 0 || p.starts.spares() {
 		return p.newWorker(p.newID(), Creating, time.Now())
 	}
 	oldest := p.spares[0]

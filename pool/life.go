@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -61,12 +62,12 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 	if errors.Is(err, errKept) {
 		return
 	}
-	p.learn(w)
 	reason, asked := p.noteEnd(ctx, w, err)
 	p.recordEnd(w.id, reason)
 	if !asked {
 		p.keepEnd(w.id, reason)
 	}
+	p.learn(w) // while its machine may still run, and after everybody was told of its end
 	if p.teardownAgain(w.id, p.teardown(w.id)) {
 		p.mu.Lock()
 		w.state = Deleted
@@ -82,9 +83,11 @@ func (p *Pool) run(ctx context.Context, w *worker, machine backend.Machine) erro
 	proof := time.AfterFunc(early, p.starts.lasted)
 	watched, stop := context.WithCancel(ctx)
 	silent := make(chan error, 1)
-	go func() { silent <- p.watch(watched, machine) }()
+	var watching sync.WaitGroup
+	watching.Go(func() { silent <- p.watch(watched, machine) })
 	err := w.run(ctx, machine, silent)
 	stop()
+	watching.Wait()
 	switch {
 	case !proof.Stop(): // it has lasted
 	case ctx.Err() == nil && err != nil:

@@ -150,7 +150,8 @@ func New(config Config, parts Parts) *Pool {
 	if p.disk == nil {
 		p.disk = unguarded{}
 	}
-	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare))
+	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare, p.spareNoMore))
+	p.forks.learning = make(chan struct{}, 1)
 	p.golden = &golden{build: p.build, attempt: newAttempt()}
 	return p
 }

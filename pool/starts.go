@@ -91,6 +91,13 @@ func (s *starts) enterNow() (by entry, wait time.Duration, changed <-chan struct
 	return by, 0, nil
 }
 
+// spares says whether the image is spared now.
+func (s *starts) spares() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.breaker.open != nil
+}
+
 // leave lets the next one try the image.
 func (s *starts) leave(by entry) {
 	s.mu.Lock()
@@ -214,6 +221,6 @@ func (s *starts) lasted() {
 func (s *starts) renewed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.breaker.reset()
+	s.breaker.reset("image is built anew: workers start as before")
 	s.lookAgain()
 }

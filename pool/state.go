@@ -37,11 +37,13 @@ var errShrunk = errors.New("deleted on request")
 const (
 	PhaseWaitImage  = "wait_image"  // for the golden image
 	PhaseWaitBudget = "wait_budget" // for room on the host
-	PhaseWaitStart  = "wait_start"  // for a start slot, and the back-off
+	PhaseWaitStart  = "wait_start"  // for a start slot, the back-off, and while the image is spared
 	PhaseLease      = "lease"       // for its lease, keys and record
 	PhaseStart      = "start"       // for the backend
 	PhaseReady      = "ready"       // for SSH
 )
+
+var phases = []string{PhaseWaitImage, PhaseWaitBudget, PhaseWaitStart, PhaseLease, PhaseStart, PhaseReady}
 
 // Worker says how one worker is doing.
 type Worker struct {

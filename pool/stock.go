@@ -54,14 +54,16 @@ func (p *Pool) keepStock() {
 }
 
 // awaitDemand waits until a spare is wanted; false says that the pool closes. As
-// long as workers of any pool wait for room on the host, none is wanted, and
-// spares are given up one by one.
+// long as the image is spared, or workers of any pool wait for room on the host, none
+// is wanted, and spares are given up one by one.
 func (p *Pool) awaitDemand() bool {
 	for p.growing.Err() == nil {
-		waiting := p.budget.Waiting()
-		if waiting {
-			p.giveUpSpare()
-		} else if p.wantsSpare() {
+		switch {
+		case p.starts.spares():
+			p.giveUpSpare("its image is spared")
+		case p.budget.Waiting():
+			p.giveUpSpare("a worker waits for the host")
+		case p.wantsSpare():
 			return true
 		}
 		select {
@@ -73,8 +75,8 @@ func (p *Pool) awaitDemand() bool {
 	return false
 }
 
-// giveUpSpare tears down the spare made last.
-func (p *Pool) giveUpSpare() {
+// giveUpSpare tears down the spare made last, if there is one.
+func (p *Pool) giveUpSpare(reason string) {
 	p.mu.Lock()
 	last := len(p.spares) - 1
 	if last < 0 {
@@ -84,7 +86,7 @@ func (p *Pool) giveUpSpare() {
 	id := p.spares[last].id
 	p.spares = p.spares[:last]
 	p.mu.Unlock()
-	p.log.Info("spare is given up for a worker that waits for the host", "worker", id)
+	p.log.Info("spare is given up", "worker", id, "reason", reason)
 	p.teardownAgain(id, p.teardown(id))
 }
 
@@ -113,8 +115,8 @@ func (p *Pool) wantsSpare() bool {
 // caller holds the mutex.
 func (p *Pool) hasRoomForSpare() bool { return p.count()+len(p.spares) < p.config.Max }
 
-// addSpare makes a spare when there is what it takes, and else waits for the
-// next demand.
+// addSpare makes a spare when there is what it takes: an image, a template, and room on
+// the host. Without one of them it makes none, after a pause.
 func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 	golden, err := p.golden.wait(ctx)
 	if err != nil {

@@ -106,11 +106,13 @@ func (p *Pool) save(ctx context.Context, record store.Record) error {
 		return err
 	}
 	// Whoever finds the record has no machine to look for any more, nor its memory.
-	if err := p.budget.Reserve(ctx, record.ID, p.costSuspended(), func(string) {}); err != nil { // such as on a full disk
-		p.log.Warn("suspended worker still holds what it took of the host", "worker", record.ID, "err", err)
-	}
+	p.holdSuspended(ctx, record.ID)
 	record.State = string(Suspended)
-	return p.saveWhenRoom(ctx, record)
+	if err := p.saveWhenRoom(ctx, record); err != nil {
+		return err
+	}
+	p.holdSuspended(ctx, record.ID) // there may have been no room before
+	return nil
 }
 
 // The pause after a machine could not be saved for want of room.
@@ -172,12 +174,11 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 		return nil, fmt.Errorf("resuming %s: %w", w.id, err)
 	}
 	if err != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if w.state != Deleting {
-			return nil, errKept
+		if p.isDeleting(w) {
+			return nil, fmt.Errorf("waiting to be resumed: %w", err)
 		}
-		return nil, fmt.Errorf("waiting to be resumed: %w", err)
+		p.holdSuspended(p.reaping, w.id) // it may have had room, and have waited for a slot
+		return nil, errKept
 	}
 	defer p.starts.release(turn)
 	machine, record, err := p.resume(ctx, w.record)
@@ -193,13 +194,30 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 	return machine, nil
 }
 
+func (p *Pool) isDeleting(w *worker) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return w.state == Deleting
+}
+
 // awaitStart waits for what a resumed worker takes of the host, and for a start
-// slot. As long as it waits the record says suspended, as nothing is used up yet.
+// slot. As long as it waits the record says suspended, as nothing is used up yet. When
+// nothing may start any more by then, it begins anew.
 func (p *Pool) awaitStart(ctx context.Context, w *worker) (turn, error) {
-	if err := p.awaitBudget(ctx, p.cost(), w.record); err != nil {
-		return turn{}, err
+	for {
+		if err := p.awaitBudget(ctx, p.cost(), w.record); err != nil {
+			return turn{}, err
+		}
+		got, err := p.starts.acquire(ctx, exempt)
+		if err != nil || p.budget.Closed() == "" {
+			return got, err
+		}
+		p.starts.release(got)
+		p.holdSuspended(ctx, w.id)
+		if err := sleep(ctx, diskCheck); err != nil { // where nothing could be given back, there is nothing to wait for
+			return turn{}, err
+		}
 	}
-	return p.starts.acquire(ctx, exempt)
 }
 
 // resume takes a worker from suspended to ready. The record says so before
@@ -227,13 +245,14 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 		return nil, record, because(ctx, err)
 	}
 	record.State, record.Address = string(Running), machine.Address()
-	return machine, record, p.store.Save(record)
+	return machine, record, p.saveWhenRoom(ctx, record)
 }
 
 // adopt takes over the workers that an earlier process suspended, and returns
 // their ids. One that cannot be resumed here is an orphan like any other, and so is
 // one whose machine runs, whatever its record says: two machines would have one disk.
-// Of the lease of those that are taken over, no more is kept than is parked.
+// Of the lease of those that are taken over no more is kept than is parked, and of what
+// they hold of the host no more than suspended workers take.
 func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]bool, error) {
 	ids, err := p.store.List()
 	if err != nil {
@@ -259,6 +278,11 @@ func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]b
 		}
 		if err := suspender.Park(ctx, id); err != nil {
 			p.log.Warn("suspended worker may not find its lease as it was", "worker", id, "reason", err)
+		}
+		p.holdSuspended(ctx, id) // it may have waited to be resumed
+		if record.Reason != "" {
+			record.Reason = ""
+			p.note(record)
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
 		p.mu.Lock()

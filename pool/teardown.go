@@ -56,9 +56,7 @@ func (p *Pool) recordEnd(id string, reason error) {
 		return
 	}
 	record.State, record.Reason = string(Deleting), reason.Error()
-	if err := p.store.Save(record); err != nil {
-		p.log.Warn("record is out of date", "worker", id, "err", err)
-	}
+	p.note(record)
 }
 
 // keepEnd keeps why a worker has ended unasked, with the end of its console, before

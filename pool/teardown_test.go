@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
 // failing fails so many times, then never again.
@@ -90,6 +91,25 @@ func TestCloseTearsEverythingDown(t *testing.T) {
 			assert.Equal(t, pool.Creating, state)
 		}
 		require.NoError(t, p.Close(t.Context()), "again")
+	})
+}
+
+func TestCloseClosesTheNetworkOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var times int
+		w.on("close", func(context.Context, string) error { times++; return errBroken })
+		p, s := newPool(t, w, config)
+		require.NoError(t, p.Open(t.Context()))
+		require.NoError(t, s.SaveBreaker(store.Breaker{}))
+		require.ErrorIs(t, p.Close(t.Context()), errBroken)
+		require.Equal(t, 1, times)
+		_, open, err := s.Breaker()
+		require.NoError(t, err)
+		require.False(t, open, "whatever becomes of the network")
+		w.on("close", func(context.Context, string) error { times++; return nil })
+		closePool(t, w, p, s)
+		require.Equal(t, 2, times)
 	})
 }
 

@@ -1,9 +1,11 @@
 package pool
 
 import (
+	"context"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
 // templateCheck is how often the template is looked after: one that failed, or
@@ -20,8 +22,8 @@ func (p *Pool) keepTemplate() {
 	for {
 		if golden, err := p.golden.wait(p.growing); err == nil {
 			log := p.log.With("image", golden.Digest)
-			// A template that is there is used all the same.
-			if p.awaitDisk(p.growing, func(reason string) { log.Warn("no template is made yet", "reason", reason) }) != nil {
+			waits := func(reason string) { log.Warn("no template is made yet", "reason", reason) }
+			if !p.hasTemplate(p.growing, golden) && p.awaitDisk(p.growing, waits) != nil {
 				return
 			}
 			err := forker.Prepare(p.growing, golden, p.size(), func(stage, line string) {
@@ -36,6 +38,13 @@ func (p *Pool) keepTemplate() {
 			return
 		}
 	}
+}
+
+// hasTemplate says whether there is a template of the image that workers are forked
+// from now.
+func (p *Pool) hasTemplate(ctx context.Context, golden image.Golden) bool {
+	stocker, ok := p.backend.(backend.Stocker)
+	return ok && stocker.Stockable(ctx, golden, p.size())
 }
 
 func (p *Pool) size() backend.Size {

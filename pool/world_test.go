@@ -45,7 +45,8 @@ type world struct {
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// await, destroy, release, stock, suspend, park, unpark, resume or close.
+// await, answers, memory, destroy, release, stock, suspend, park, unpark, resume or
+// close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {
@@ -85,6 +86,13 @@ func (w *world) fault(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = guest.ErrGone
+}
+
+// setTemplate says whether there is what it takes to stock.
+func (w *world) setTemplate(there bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.template = there
 }
 
 // left lists all that exists, by what it is.

@@ -60,14 +60,15 @@ func parseRollup(text []byte) (backend.Memory, error) {
 	return used, nil
 }
 
-// Memory is what the tagged processes of each worker take.
+// Memory is what the tagged processes of each worker take. It adopts none of them: it
+// is asked every few seconds, and an adopted process is watched until it ends.
 func (t Tag) Memory() (map[string]backend.Memory, error) {
-	running, err := t.Find("")
+	running, err := t.look("")
 	if err != nil {
 		return nil, err
 	}
 	used := make(map[string]backend.Memory)
-	for _, child := range running {
+	for child, worker := range running {
 		one, err := child.Memory()
 		if errors.Is(err, ErrNotRunning) {
 			continue
@@ -75,7 +76,7 @@ func (t Tag) Memory() (map[string]backend.Memory, error) {
 		if err != nil {
 			return nil, err
 		}
-		used[child.Worker] = used[child.Worker].Plus(one)
+		used[worker] = used[worker].Plus(one)
 	}
 	return used, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -93,6 +94,27 @@ func TestMemoryOfAProcessThatHasEnded(t *testing.T) {
 	self.StartTime++
 	_, err = self.Memory()
 	require.ErrorIs(t, err, ErrNotRunning, "another process has its pid")
+}
+
+// A plugin asks as long as its workers run.
+func TestAskingForTheMemoryOfWorkersKeepsNothing(t *testing.T) {
+	tag := Tag{Option: "-x", WorkersDir: t.TempDir()}
+	startTagged(t, tag, "p-aaaaaaaa")
+	descriptors := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(entries)
+	}
+	const times = 50
+	descriptorsBefore, goroutinesBefore := descriptors(), runtime.NumGoroutine()
+	for range times {
+		used, err := tag.Memory()
+		require.NoError(t, err)
+		require.Positive(t, used["p-aaaaaaaa"].PSS)
+		require.Len(t, used, 1)
+	}
+	require.Less(t, descriptors(), descriptorsBefore+times/2)
+	require.Less(t, runtime.NumGoroutine(), goroutinesBefore+times/2)
 }
 
 func TestParseRollup(t *testing.T) {

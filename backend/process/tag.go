@@ -60,16 +60,12 @@ type Tagged struct {
 // when id is not empty. There is one for each worker, unless its program is
 // started by a script or traced: then there are more.
 func (t Tag) Find(id string) ([]Tagged, error) {
-	found, err := Find(func(arguments []string) bool {
-		other, ours := t.ID(arguments)
-		return ours && (id == "" || other == id)
-	})
+	found, err := t.look(id)
 	if err != nil {
 		return nil, err
 	}
 	var tagged []Tagged
-	for running, arguments := range found {
-		worker, _ := t.ID(arguments)
+	for running, worker := range found {
 		child, err := Adopt(running)
 		if errors.Is(err, ErrNotRunning) {
 			continue
@@ -80,6 +76,22 @@ func (t Tag) Find(id string) ([]Tagged, error) {
 		tagged = append(tagged, Tagged{child, worker})
 	}
 	return tagged, nil
+}
+
+// look is Find without adopting anything: whose each running process is.
+func (t Tag) look(id string) (map[Identity]string, error) {
+	found, err := Find(func(arguments []string) bool {
+		other, ours := t.ID(arguments)
+		return ours && (id == "" || other == id)
+	})
+	if err != nil {
+		return nil, err
+	}
+	workers := make(map[Identity]string, len(found))
+	for running, arguments := range found {
+		workers[running], _ = t.ID(arguments)
+	}
+	return workers, nil
 }
 
 // Kill ends a worker's processes, whoever started them.

@@ -30,7 +30,8 @@ type page struct {
 }
 
 // read returns what each worker holds. A name that nobody wrote, but that begins with
-// the id of a worker, holds nothing, and is given back like any other.
+// the id of a worker, holds nothing, and is given back like any other. What is no file
+// is none of ours.
 func (b book) read() (map[string]page, error) {
 	entries, err := os.ReadDir(b.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -38,7 +39,7 @@ func (b book) read() (map[string]page, error) {
 	}
 	held := make(map[string]page, len(entries))
 	for _, entry := range entries {
-		if id, cost, ok := parseName(entry.Name()); ok {
+		if id, cost, ok := parseName(entry.Name()); ok && entry.Type().IsRegular() {
 			held[id] = page{cost, entry.Name()}
 		}
 	}

@@ -166,13 +166,34 @@ func (b *Budget) Raise(ctx context.Context, memory map[string]int64) error {
 	return errors.Join(errs...)
 }
 
+// Lower has a worker that holds anything hold the cost in place of it.
+func (b *Budget) Lower(ctx context.Context, id string, cost pool.Cost) error {
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	held, err := b.book.read()
+	if err != nil {
+		return err
+	}
+	now, holds := held[id]
+	if lower := now.lowered(cost); holds && lower != now.Cost {
+		return b.book.write(held, id, lower)
+	}
+	return nil
+}
+
+// Closed says why nothing may start now, whatever fits.
+func (b *Budget) Closed() (reason string) { return b.options.closed().reason }
+
 // Waiting tells whether a worker of any pool waits.
 func (b *Budget) Waiting() bool { return b.queue.alive() }
 
 // Release gives back what a worker holds, and removes what its process left in
 // the queue.
 func (b *Budget) Release(ctx context.Context, id string) error {
-	if _, err := os.Stat(b.options.Dir); os.IsNotExist(err) {
+	if _, err := os.Stat(b.book.dir); os.IsNotExist(err) { // nor does it take room, which there may not be
 		return nil
 	}
 	unlock, err := b.lock(ctx)

@@ -248,7 +248,7 @@ func TestSuspendedWorkersHoldNoMemoryAndWaitForItAgain(t *testing.T) {
 		a := of(t.TempDir(), "a")
 		reserve(t, a, "a-aaaaaaaa", memory(5))
 		waiting := await(t, a, "a-bbbbbbbb", memory(4))
-		reserve(t, a, "a-aaaaaaaa", pool.Cost{Disk: 20 * gib}) // with somebody before it
+		require.NoError(t, a.Lower(t.Context(), "a-aaaaaaaa", pool.Cost{Disk: 20 * gib})) // with somebody before it
 		require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": gib}), "a look at what it was")
 		settle()
 		require.True(t, waiting.got())
@@ -261,11 +261,29 @@ func TestSuspendedWorkersHoldNoMemoryAndWaitForItAgain(t *testing.T) {
 	})
 }
 
+func TestLoweringNeverWaitsAndGivesNobodyAnything(t *testing.T) {
+	a := of(t.TempDir(), "a", Gate{"disk", func() string { return "it is full" }})
+	require.NoError(t, a.Lower(t.Context(), "a-aaaaaaaa", pool.Cost{Disk: gib}))
+	require.Empty(t, find(t, a), "it holds nothing")
+	open := of(a.options.Dir, "a")
+	reserve(t, open, "a-aaaaaaaa", pool.Cost{Memory: 2 * gib, CPUs: 1, Disk: gib})
+	for range 2 {
+		require.NoError(t, a.Lower(t.Context(), "a-aaaaaaaa", pool.Cost{Memory: gib, CPUs: 2, Disk: 3 * gib}))
+		held, err := a.Held()
+		require.NoError(t, err)
+		require.Equal(t, map[string]pool.Cost{"a-aaaaaaaa": {Memory: gib, CPUs: 1, Disk: 3 * gib}}, held)
+	}
+}
+
 func TestWhatCostsNothingAlwaysFits(t *testing.T) {
 	a := of(t.TempDir(), "a")
 	reserve(t, a, "a-aaaaaaaa", memory(1))
 	require.NoError(t, a.Raise(t.Context(), map[string]int64{"a-aaaaaaaa": 9 * gib}))
 	reserve(t, a, "a-bbbbbbbb", pool.Cost{})
+
+	unlimited := New(Options{Dir: a.options.Dir, Pool: "b", Limits: Limits{Memory: 64 * gib}})
+	reserve(t, unlimited, "b-aaaaaaaa", pool.Cost{CPUs: 17})
+	reserve(t, a, "a-cccccccc", pool.Cost{}) // of 16
 }
 
 func TestNamesThatMeanNothingHoldNothingAndAreGivenBack(t *testing.T) {
@@ -291,6 +309,25 @@ func TestWhatIsNoWorkersIsLeftAlone(t *testing.T) {
 	require.Equal(t, []string{"a-aaaaaaaa"}, find(t, a))
 }
 
+func TestWhatIsNoTicketKeepsNobodyWaiting(t *testing.T) {
+	a := of(t.TempDir(), "a")
+	reserve(t, a, "a-aaaaaaaa", memory(1))
+	const place = "0000000000000000007-b-aaaaaaaa"
+	for _, name := range []string{
+		"lost+found", "7-b-aaaaaaaa", "+000000000000000007-b-aaaaaaaa", "-000000000000000007-b-aaaaaaaa", place + "x",
+		"9999999999999999999-b-aaaaaaaa", "0000000000000000007", place,
+	} {
+		dir := filepath.Join(a.queue.dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "below"), 0o700))
+		reserve(t, a, "a-bbbbbbbb", memory(1))
+		require.NoError(t, a.Release(t.Context(), "a-bbbbbbbb"))
+		require.False(t, a.Waiting())
+		require.DirExists(t, dir)
+	}
+	_, ok := ticketNumber(place)
+	require.True(t, ok)
+}
+
 func FuzzParseName(f *testing.F) {
 	f.Add("a-aaaaaaaa,1,2,3")
 	f.Add("a-aaaaaaaa,-1,2,3")
@@ -314,6 +351,9 @@ func TestLookingMakesNothing(t *testing.T) {
 	require.False(t, a.Waiting())
 	require.NoError(t, a.Release(t.Context(), "a-aaaaaaaa"))
 	require.NoDirExists(t, a.options.Dir)
+	require.NoError(t, os.Mkdir(a.options.Dir, 0o700))
+	require.NoError(t, a.Release(t.Context(), "a-aaaaaaaa"))
+	require.NoDirExists(t, a.book.dir)
 }
 
 func find(t *testing.T, b *Budget) []string {

@@ -19,17 +19,24 @@ const (
 // own limit raises the pressure of the whole host, and a host whose memory is
 // promised and used need not work hard for it.
 func Pressure(scarce int64) []Gate {
-	return []Gate{{Name: "pressure", Closed: func() string {
-		pressures, err := hostmemory.Pressures()
+	return []Gate{pressure(scarce, hostmemory.Pressures, hostmemory.Available)}
+}
+
+// pressure is the gate by what the host reads of its memory.
+func pressure(
+	scarce int64, pressures func() ([]hostmemory.Pressure, error), available func() (int64, error),
+) Gate {
+	return Gate{Name: "pressure", Closed: func() string {
+		now, err := pressures()
 		if err != nil {
 			return "" // a kernel that cannot say does not keep workers from starting
 		}
-		left, err := hostmemory.Available()
+		left, err := available()
 		if err != nil {
 			return ""
 		}
-		return strained(pressures, left, scarce)
-	}}}
+		return strained(now, left, scarce)
+	}}
 }
 
 // strained says why the host's memory bears no new worker, if it does not.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // queue is a directory with a file for each worker that waits: a ticket. Its name
@@ -41,8 +43,7 @@ func (q queue) draw(ctx context.Context, id string) (*ticket, error) {
 	}
 	last := 0
 	if len(names) > 0 {
-		text, _, _ := strings.Cut(names[len(names)-1], "-")
-		last, _ = strconv.Atoi(text)
+		last, _ = ticketNumber(names[len(names)-1])
 	}
 	t := &ticket{queue: q, name: fmt.Sprintf("%0*d-%s", digits, last+1, id)}
 	if t.lock, err = filelock.Acquire(ctx, q.path(t.name)); err != nil {
@@ -89,15 +90,25 @@ func (q queue) alive() bool {
 	return false
 }
 
-// names lists all tickets, the first one first.
+// ticketNumber reads the number of a ticket; false says that none has such a name.
+func ticketNumber(name string) (number int, ok bool) {
+	text, id, _ := strings.Cut(name, "-")
+	number, err := strconv.Atoi(text)
+	return number, err == nil && number > 0 && len(text) == digits && workerid.Valid(id)
+}
+
+// names lists all tickets, the first one first. What is none keeps nobody waiting, and
+// is left alone.
 func (q queue) names() ([]string, error) {
 	entries, err := os.ReadDir(q.dir) // in the order of names
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing the queue for the host: %w", err)
 	}
-	names := make([]string, len(entries))
-	for i, entry := range entries {
-		names[i] = entry.Name()
+	var names []string
+	for _, entry := range entries {
+		if _, ok := ticketNumber(entry.Name()); ok && entry.Type().IsRegular() {
+			names = append(names, entry.Name())
+		}
 	}
 	return names, nil
 }
@@ -106,7 +117,7 @@ func (q queue) names() ([]string, error) {
 // looks at the ticket of a dead one at the same moment holds its lock too: then it
 // counts once more.
 func (q queue) waits(name string) bool {
-	file, err := os.Open(q.path(name))
+	file, err := statefile.Open(q.path(name), os.O_RDONLY)
 	if err != nil {
 		return false
 	}

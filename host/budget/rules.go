@@ -96,10 +96,15 @@ func (o Options) lacks(held map[string]page, id string, cost pool.Cost) lack {
 	case cost.Memory > 0 && cost.Memory > o.Limits.Memory-sum.Memory:
 		return lack{"memory", fmt.Sprintf("waiting for memory of the host: the worker takes %s, and %d workers hold "+
 			"%s of %s", size(cost.Memory), workers, size(sum.Memory), size(o.Limits.Memory))}
-	case o.Limits.CPUs > 0 && cost.CPUs > o.Limits.CPUs-sum.CPUs:
+	case o.Limits.CPUs > 0 && cost.CPUs > 0 && cost.CPUs > o.Limits.CPUs-sum.CPUs:
 		return lack{"processors", fmt.Sprintf("waiting for processors of the host: the worker takes %d, and %d workers "+
 			"hold %d of %d", cost.CPUs, workers, sum.CPUs, o.Limits.CPUs)}
 	}
+	return o.closed()
+}
+
+// closed is what everybody lacks while a gate is closed.
+func (o Options) closed() lack {
 	for _, gate := range o.Gates {
 		if reason := gate.Closed(); reason != "" {
 			return lack{gate.Name, "waiting for the host: " + reason}
@@ -119,6 +124,13 @@ func grown(held map[string]page, memory map[string]int64) map[string]pool.Cost {
 		}
 	}
 	return more
+}
+
+// lowered is a cost in place of what a worker holds, which gets no more memory and
+// processors by that.
+func (p page) lowered(cost pool.Cost) pool.Cost {
+	cost.Memory, cost.CPUs = min(p.Memory, cost.Memory), min(p.CPUs, cost.CPUs)
+	return cost
 }
 
 // behind is the lack of a worker that others are before. What it lacks itself

@@ -73,12 +73,18 @@ func (g *Guard) Closed() (reason string) {
 	return missing.Error()
 }
 
-// Run makes room whenever Closed finds too little, until ctx ends.
+// Run makes room whenever Closed finds too little, until ctx ends, unless another
+// process does so.
 func (g *Guard) Run(ctx context.Context) {
 	for {
 		select {
 		case <-g.wanted:
-			g.makeRoom(ctx)
+			lock, err := filelock.TryAcquireDirectory(g.options.Dir)
+			if lock == nil {
+				g.complain("nothing is removed to make room", err)
+				break
+			}
+			g.makeRoom(ctx, lock)
 		case <-ctx.Done():
 			return
 		}
@@ -90,14 +96,18 @@ func (g *Guard) Run(ctx context.Context) {
 	}
 }
 
-// Check makes room where there is too little. It returns a *Short when that was not
-// enough.
+// Check makes room where there is too little, and waits for another process that does
+// so. It returns a *Short when that was not enough.
 func (g *Guard) Check(ctx context.Context) error {
 	missing, err := g.missing()
 	if missing == nil || err != nil {
 		return err
 	}
-	g.makeRoom(ctx)
+	lock, err := filelock.AcquireDirectory(ctx, g.options.Dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", missing, err)
+	}
+	g.makeRoom(ctx, lock)
 	if missing, err = g.missing(); missing == nil || err != nil {
 		return err
 	}
@@ -134,13 +144,8 @@ func (g *Guard) missing() (*Short, error) {
 }
 
 // makeRoom removes what may go, until enough would be free by the sizes of what went,
-// unless another process does so now.
-func (g *Guard) makeRoom(ctx context.Context) {
-	lock, err := filelock.TryAcquireDirectory(g.options.Dir)
-	if lock == nil {
-		g.complain("nothing is removed to make room", err)
-		return
-	}
+// and gives the lock back.
+func (g *Guard) makeRoom(ctx context.Context, lock *filelock.Lock) {
 	defer lock.Release()
 	missing, err := g.missing()
 	if missing == nil || err != nil { // the process before has made enough

@@ -132,10 +132,16 @@ func TestOneProcessMakesRoomAtATime(t *testing.T) {
 	w.Fill(20 * mib)
 	lock, err := filelock.TryAcquireDirectory(w.Dir)
 	require.NoError(t, err)
-	require.Error(t, guard.Check(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err = guard.Check(ctx)
+	require.ErrorAs(t, err, new(*diskguard.Short))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.FileExists(t, filepath.Join(w.Dir, "build"))
-	require.NoError(t, lock.Release())
-	require.NoError(t, guard.Check(t.Context()))
+
+	released := time.AfterFunc(100*time.Millisecond, func() { lock.Release() })
+	defer released.Stop()
+	require.NoError(t, guard.Check(t.Context()), "it waits for the other one")
 }
 
 func TestReserveThatIsNotSaidIsAShareOfTheDisk(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // BreakerFile is in the pool's directory while the pool spares an image of which
@@ -51,7 +53,7 @@ func (s *Store) ClearBreaker() error {
 
 // Breaker is false when the pool spares no image.
 func (s *Store) Breaker() (Breaker, bool, error) {
-	text, err := os.ReadFile(filepath.Join(s.dir, BreakerFile))
+	text, err := statefile.Read(filepath.Join(s.dir, BreakerFile), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Breaker{}, false, nil
 	}

@@ -14,7 +14,10 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 const (
@@ -47,21 +50,26 @@ type Ended struct {
 }
 
 // KeepEnd keeps how a worker ended, with the end of its console, which is read from
-// a path unless that is empty. What is kept of the oldest goes.
+// a path unless that is empty. What is kept of the oldest goes. When it fails, nothing of
+// this one is kept.
 func (s *Store) KeepEnd(ended Ended, console string) error {
 	if err := checkID(ended.ID); err != nil {
 		return err
 	}
+	s.ending.Lock()
+	defer s.ending.Unlock()
 	dir := filepath.Join(s.dir, EndedDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("keeping the end of worker %s: %w", ended.ID, err)
+		return fmt.Errorf("keeping the end of worker %s: %w", ended.ID, diskspace.Explain(s.dir, err))
 	}
 	path := filepath.Join(dir, ended.ID)
-	if err := keepConsole(console, path+consoleSuffix); err != nil {
-		return fmt.Errorf("keeping the console of worker %s: %w", ended.ID, err)
+	err := keepConsole(console, path+consoleSuffix)
+	if err == nil {
+		ended.Version = RecordVersion
+		err = writeDocument(path+endedSuffix, ended)
 	}
-	ended.Version = RecordVersion
-	if err := writeDocument(path+endedSuffix, ended); err != nil {
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(path+consoleSuffix), os.RemoveAll(path+endedSuffix))
 		return fmt.Errorf("keeping the end of worker %s: %w", ended.ID, err)
 	}
 	return s.forgetOldest()
@@ -80,18 +88,33 @@ func keepConsole(from, to string) error {
 	if err != nil || len(said) == 0 {
 		return err
 	}
-	return os.WriteFile(to, []byte(strings.Join(said, "\n")+"\n"), 0o600)
+	err = os.WriteFile(to, []byte(strings.Join(said, "\n")+"\n"), 0o600)
+	return diskspace.Explain(filepath.Dir(to), err)
 }
 
+// forgetOldest removes all that is there of workers, but for the last ones of which
+// everything can be read.
 func (s *Store) forgetOldest() error {
 	all, err := s.Ended()
 	if err != nil {
 		return err
 	}
-	for _, oldest := range all[:max(0, len(all)-EndedKept)] {
-		path := filepath.Join(s.dir, EndedDir, oldest.ID)
-		if err := errors.Join(os.RemoveAll(path+consoleSuffix), os.RemoveAll(path+endedSuffix)); err != nil {
-			return fmt.Errorf("forgetting the end of worker %s: %w", oldest.ID, err)
+	kept := make(map[string]bool)
+	for _, ended := range all[max(0, len(all)-EndedKept):] {
+		kept[ended.ID] = true
+	}
+	dir := filepath.Join(s.dir, EndedDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("listing the workers that ended: %w", err)
+	}
+	for _, entry := range entries {
+		id := strings.TrimSuffix(strings.TrimSuffix(entry.Name(), endedSuffix), consoleSuffix)
+		if id == entry.Name() || !workerid.Valid(id) || kept[id] {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return fmt.Errorf("forgetting the end of worker %s: %w", id, err)
 		}
 	}
 	return nil
@@ -115,7 +138,7 @@ func (s *Store) Ended() ([]Ended, error) {
 			continue
 		}
 		var ended Ended
-		text, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		text, err := statefile.Read(filepath.Join(dir, entry.Name()), maxRecord)
 		if err != nil || json.Unmarshal(text, &ended) != nil || ended.ID != id || ended.Version != RecordVersion {
 			continue
 		}
@@ -142,6 +165,8 @@ func writeDocument(path string, document any) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, append(text, '\n'), 0o600,
-		renameio.WithStaticPermissions(0o600), renameio.WithTempDir(filepath.Dir(path)))
+	dir := filepath.Dir(path)
+	err = renameio.WriteFile(path, append(text, '\n'), 0o600,
+		renameio.WithStaticPermissions(0o600), renameio.WithTempDir(dir))
+	return diskspace.Explain(dir, err)
 }

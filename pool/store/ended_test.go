@@ -23,7 +23,7 @@ func TestTheLastEndsAreKept(t *testing.T) {
 	require.NoError(t, os.WriteFile(console, []byte(strings.Repeat("a line of a long console\n", 100_000)), 0o600))
 	began := time.Now()
 	for n := range EndedKept + 5 {
-		id := fmt.Sprintf("p-%08d", n)
+		id := fmt.Sprintf("p-aaaaaaa%c", 'a'+n)
 		end := Ended{ID: id, Reason: "r", EndedAt: began.Add(time.Duration(n) * time.Second)}
 		require.NoError(t, s.KeepEnd(end, console))
 	}
@@ -36,7 +36,7 @@ func TestTheLastEndsAreKept(t *testing.T) {
 	ended, err = s.Ended()
 	require.NoError(t, err)
 	require.Len(t, ended, EndedKept)
-	require.Equal(t, fmt.Sprintf("p-%08d", 5), ended[0].ID)
+	require.Equal(t, "p-aaaaaaaf", ended[0].ID)
 	info, err := os.Stat(ended[0].Console)
 	require.NoError(t, err)
 	require.LessOrEqual(t, info.Size(), int64(consoleKept))
@@ -45,8 +45,15 @@ func TestTheLastEndsAreKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, consoles, EndedKept)
 
+	// What was cut off is of nobody, and would be there for ever.
+	for _, name := range []string{"p-66666666.console", "p-77777777.json"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600))
+	}
 	require.ErrorContains(t, s.KeepEnd(Ended{ID: "../out"}, ""), "not a valid worker id")
-	require.NoError(t, s.KeepEnd(Ended{ID: "p-99999999", EndedAt: time.Now()}, filepath.Join(t.TempDir(), "none")))
+	require.NoError(t, s.KeepEnd(Ended{ID: "p-bbbbbbbb", EndedAt: time.Now()}, filepath.Join(t.TempDir(), "none")))
+	require.NoFileExists(t, filepath.Join(dir, "p-66666666.console"))
+	require.NoFileExists(t, filepath.Join(dir, "p-77777777.json"))
+	require.FileExists(t, filepath.Join(dir, "broken.json"), "its name is nobody's")
 }
 
 func TestABreakerIsReadAsItWasWritten(t *testing.T) {

@@ -4,11 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // ForksFile holds what past forks of the pool took, below the pool's directory.
@@ -25,15 +24,10 @@ type Forks struct {
 	Peaks []int64 `json:"peaks"`
 }
 
-// SaveForks replaces what is remembered. A crash leaves the old or the new; a power
-// cut may leave neither.
+// SaveForks replaces what is remembered. A crash leaves the old or the new, never half
+// of either.
 func (s *Store) SaveForks(forks Forks) error {
-	text, err := json.Marshal(forks)
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(s.dir, ForksFile), text, 0o600,
-			renameio.WithStaticPermissions(0o600), renameio.WithTempDir(s.dir))
-	}
-	if err != nil {
+	if err := writeDocument(filepath.Join(s.dir, ForksFile), forks); err != nil {
 		return fmt.Errorf("remembering the memory of forks: %w", err)
 	}
 	return nil
@@ -42,7 +36,7 @@ func (s *Store) SaveForks(forks Forks) error {
 // LoadForks reads what is remembered. The error wraps fs.ErrNotExist when that is
 // nothing.
 func (s *Store) LoadForks() (Forks, error) {
-	text, err := os.ReadFile(filepath.Join(s.dir, ForksFile))
+	text, err := statefile.Read(filepath.Join(s.dir, ForksFile), maxRecord)
 	var forks Forks
 	if err == nil {
 		err = json.Unmarshal(text, &forks)

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -40,6 +42,35 @@ func TestFullDiskLeavesTheOldRecord(t *testing.T) {
 	require.NoError(t, s.Save(store.Record{ID: "p-bbbbbbbb"}))
 	d.Fill(0)
 	require.NoError(t, s.Remove("p-bbbbbbbb"), "removal needs no room")
+}
+
+func TestFullDiskLeavesTheOldDocuments(t *testing.T) {
+	d := sandbox.NewDisk(t, 16<<20)
+	s, err := store.Open(d.Dir)
+	require.NoError(t, err)
+	console := filepath.Join(t.TempDir(), "console.log")
+	require.NoError(t, os.WriteFile(console, []byte("Kernel panic\n"), 0o600))
+	require.NoError(t, s.KeepEnd(store.Ended{ID: "p-aaaaaaaa"}, console))
+	forks := store.Forks{ImageDigest: "d", Peaks: []int64{7}}
+	require.NoError(t, s.SaveForks(forks))
+
+	d.Fill(0)
+	full := "the file system of " + d.Dir + " is full"
+	require.ErrorContains(t, s.SaveForks(store.Forks{ImageDigest: "other"}), full)
+	read, err := s.LoadForks()
+	require.NoError(t, err)
+	require.Equal(t, forks, read)
+	require.ErrorContains(t, s.SaveBreaker(store.Breaker{}), full)
+	_, open, err := s.Breaker()
+	require.NoError(t, err)
+	require.False(t, open)
+	dir := filepath.Join(d.Dir, store.EndedDir)
+	for _, from := range []string{console, ""} {
+		require.ErrorContains(t, s.KeepEnd(store.Ended{ID: "p-bbbbbbbb"}, from), "the file system of "+dir+" is full")
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(dir, "p-aaaaaaaa.console"), filepath.Join(dir, "p-aaaaaaaa.json")}, left)
 }
 
 func TestLockSaysThatThereIsNoInode(t *testing.T) {

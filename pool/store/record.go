@@ -18,7 +18,8 @@ import (
 // version keeps a sample in testdata, which a test reads.
 const RecordVersion = 1
 
-// maxRecord is how many bytes a record may have. Ours have some thousand.
+// maxRecord is how many bytes a record, or another document of the pool, may have.
+// Ours have some thousand.
 const maxRecord = 1 << 20
 
 // ErrNewer says that a record was written by a newer program.
@@ -29,7 +30,7 @@ type Record struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
 	State   string `json:"state"`
-	// Reason says why a worker is being deleted.
+	// Reason says why a worker is being deleted, or what it waits for.
 	Reason string `json:"reason,omitempty"`
 	// How and Acceleration are the backend's words for how the worker was made
 	// and what it runs on.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
@@ -31,6 +32,9 @@ type Store struct {
 	dir string
 	// looking says that nothing is to be made here.
 	looking bool
+	// ending is held while the end of a worker is kept: what of it is there by then
+	// does not look whole to others.
+	ending sync.Mutex
 }
 
 // Open makes the pool's directory if it is not there. It takes no lock;

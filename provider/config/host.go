@@ -57,8 +57,9 @@ func hostSection(c *Config) section {
 			refused: "above 0 and below 0.1, above 1000"},
 		{name: "reserve_disk", value: size(&h.ReserveDisk, mib), example: `"10GiB"`,
 			otherwise: "5 % of the file system, at most 4GiB",
-			about:     "no worker starts while less than this is free where `state_dir` is",
-			refused:   "below 1MiB"},
+			about: "while less than this is free where `state_dir` is, no worker starts, no image is built and no " +
+				"template is made, and [what nobody uses is removed](../guides/disk.md), images included",
+			refused: "below 1MiB"},
 	}}
 }
 

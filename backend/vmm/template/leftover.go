@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // Unfinished lists what makers of templates that were killed have left, and
@@ -61,7 +62,7 @@ func (s *Shelf) Goldens() (digests []string, err error) {
 			return nil
 		}
 		var t Template
-		text, err := os.ReadFile(filepath.Join(s.Dir, name, templateFile))
+		text, err := statefile.Read(filepath.Join(s.Dir, name, templateFile), maxTemplate)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

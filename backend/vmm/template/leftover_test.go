@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
@@ -53,9 +54,14 @@ func TestWhatKilledMakersLeftMayGo(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, found)
 
-	require.NoError(t, os.WriteFile(filepath.Join(s.Dir, basis(t, "one").Key(), templateFile), []byte("{"), 0o600))
+	file := filepath.Join(s.Dir, basis(t, "one").Key(), templateFile)
+	require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
 	_, err = s.Goldens()
 	require.ErrorContains(t, err, "reading template", "who knows what it needs")
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, unix.Mkfifo(file, 0o600))
+	_, err = s.Goldens()
+	require.ErrorContains(t, err, file+" is a pipe")
 }
 
 // TestTemplateOnAFullDisk has a maker that is told, and one whose program is killed
