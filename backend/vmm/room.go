@@ -24,6 +24,9 @@ const (
 	translations = 1 << 30
 	// ownThreads is for queues, disks and timers: QEMU alone has up to 64 for a
 	// disk.
+	// pageTables is the part of the guest's memory that its pages are found by: 8
+	// bytes for each of 4 KiB, for the program and for the guest.
+	pageTables = 256
 	ownThreads = 512
 	// ownCPUs is for what is not the guest's processors.
 	ownCPUs = 1
@@ -33,7 +36,9 @@ const (
 // the program may need: it must never be killed for doing its work. A disk that
 // lies in memory counts as the program's memory, so that there is no limit then.
 func (s Spec) limits() cgroup.Limits {
-	l := cgroup.Limits{Memory: s.Memory + ownMemory, CPUs: s.CPUs + ownCPUs, PIDs: s.CPUs + ownThreads}
+	l := cgroup.Limits{
+		Memory: s.Memory + s.Memory/pageTables + ownMemory, CPUs: s.CPUs + ownCPUs, PIDs: s.CPUs + ownThreads,
+	}
 	if s.Accel == kvm.TCG {
 		l.Memory += translations
 	}

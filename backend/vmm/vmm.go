@@ -104,7 +104,7 @@ const overhead = 128 << 20
 
 // Cost is what a machine takes that uses all of its memory.
 func (b *Backend) Cost(size backend.Size) backend.Size {
-	size.Memory += overhead
+	size.Memory += size.Memory/pageTables + overhead
 	return size
 }
 
