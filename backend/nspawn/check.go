@@ -68,7 +68,7 @@ func parseVersion(said string) (int, error) {
 	fields := strings.Fields(said)
 	if len(fields) > 1 && fields[0] == "systemd" {
 		number, _, _ := strings.Cut(fields[1], "~") // of a release candidate
-		if version, err := strconv.Atoi(number); err == nil {
+		if version, err := strconv.Atoi(number); err == nil && version > 0 {
 			return version, nil
 		}
 	}
