@@ -36,7 +36,7 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	}
 	return append(findings,
 		doctor.FindProgram("unshare"), doctor.FindProgram("mount"), doctor.FindProgram("mkfs.ext4"),
-		b.checkDisks(ctx), process.CheckGroups(), b.checkUsers())
+		b.checkDisks(ctx), process.CheckGroups(ctx), b.checkUsers())
 }
 
 func (b *Backend) checkNspawn() doctor.Finding {
