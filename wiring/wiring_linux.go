@@ -41,7 +41,7 @@ func islands(c config.Config, log *slog.Logger) island.Options {
 }
 
 func buildQEMU(c config.Config, log *slog.Logger) (host.Assembly, error) {
-	return buildMachines(qemu.New(""), c, log)
+	return buildMachines(qemu.New("", log), c, log)
 }
 
 // buildMachines is the backend of virtual machines that the driver runs.

@@ -5,10 +5,13 @@
 package bootlog
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
@@ -57,4 +60,13 @@ func LastLine(path string) string {
 		return ""
 	}
 	return ": " + said[len(said)-1]
+}
+
+// WithConsole adds the end of a machine's console to an error. The reason of the
+// machine's end has it already.
+func WithConsole(err error, console string) error {
+	if errors.Is(err, guest.ErrGone) {
+		return err
+	}
+	return fmt.Errorf("%w%s", err, lines.Tail(console))
 }

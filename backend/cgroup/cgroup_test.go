@@ -46,6 +46,24 @@ func TestHierarchiesOfAHost(t *testing.T) {
 	require.Equal(t, []string{Memory, CPU, PIDs}, Lacking(nil))
 }
 
+// TestAGroupWithoutLimitsSaysSo has directories in place of a tree that may not limit:
+// the files of the limits are not there.
+func TestAGroupWithoutLimitsSaysSo(t *testing.T) {
+	unified := Hierarchy{Dir: t.TempDir(), Unified: true, Controllers: []string{Memory, CPU, PIDs}}
+	old := Hierarchy{Dir: t.TempDir(), Controllers: []string{Memory}}
+	g := New([]Hierarchy{unified, old}, "a.slice", "b.scope")
+	_, err := g.Make(wide)
+	require.NoError(t, err)
+	require.Equal(t, []string{Memory, CPU, PIDs}, g.Lacking())
+	for _, path := range []string{
+		filepath.Join(g.dir(unified), "cpu.max"), filepath.Join(g.dir(old), "memory.limit_in_bytes"),
+		filepath.Join(g.dir(old), "pids.max"), // of a controller that is not this tree's
+	} {
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+	}
+	require.Equal(t, []string{PIDs}, g.Lacking())
+}
+
 // slice is this run's own: other tests have theirs beside it.
 func slice() string { return fmt.Sprintf("mayfly-test-%d.slice", os.Getpid()) }
 
@@ -137,6 +155,33 @@ func TestEndKillsOneByOne(t *testing.T) {
 	require.NoError(t, err)
 	go shell.Wait()
 	end(t, New(others, g.slice, g.name))
+}
+
+// A group without cgroup.kill whose processes fork faster than they are killed: none
+// forks any more once the end has begun.
+func TestEndLetsNothingFork(t *testing.T) {
+	needs(t, PIDs)
+	g, shell := enter(t, wide, "echo ready; sleep 600")
+	out, err := shell.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, shell.Start())
+	_, err = out.Read(make([]byte, 1))
+	require.NoError(t, err)
+	for _, h := range g.hierarchies {
+		if !slices.Contains(h.Controllers, PIDs) {
+			continue
+		}
+		if h.Unified {
+			shell.Process.Kill()
+			shell.Wait()
+			t.Skip("every group here has a cgroup.kill")
+		}
+		require.NoError(t, kill(g.dir(h)))
+		most, err := os.ReadFile(filepath.Join(g.dir(h), "pids.max"))
+		require.NoError(t, err)
+		require.Equal(t, "0", strings.TrimSpace(string(most)))
+	}
+	require.Error(t, shell.Wait())
 }
 
 // A thread that has started a machine stays in its group until it ends, and cgroup.procs

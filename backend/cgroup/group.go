@@ -122,23 +122,30 @@ func weight(h Hierarchy, processes int) [2]string {
 // period is what processor time is counted in, in microseconds.
 const period = 100_000
 
-// limit sets the limits that the hierarchy can hold. A missing file is passed
-// over: a kernel may lack swap accounting, or a tree the right to enable limits.
-func (g Group) limit(h Hierarchy, l Limits) error {
+// settings are the files of a group and what is written to them, for each controller.
+// Where the first is there, so is the limit: of memory the second may be missing, in a
+// kernel without accounting of swap.
+func (h Hierarchy) settings(l Limits) map[string][][2]string {
 	memory, quota := strconv.FormatInt(l.Memory, 10), strconv.Itoa(l.CPUs*period)
-	pids := strconv.Itoa(l.PIDs)
-	settings := map[string][][2]string{
-		Memory: {{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}},
-		CPU:    {{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", quota}, weight(h, l.CPUs)},
-		PIDs:   {{"pids.max", pids}},
-	}
+	pids := [][2]string{{"pids.max", strconv.Itoa(l.PIDs)}}
 	if h.Unified {
-		settings = map[string][][2]string{
+		return map[string][][2]string{
 			Memory: {{"memory.max", memory}, {"memory.swap.max", "0"}},
 			CPU:    {{"cpu.max", quota + " " + strconv.Itoa(period)}, weight(h, l.CPUs)},
-			PIDs:   {{"pids.max", pids}},
+			PIDs:   pids,
 		}
 	}
+	return map[string][][2]string{
+		Memory: {{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}},
+		CPU:    {{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", quota}, weight(h, l.CPUs)},
+		PIDs:   pids,
+	}
+}
+
+// limit sets the limits that the hierarchy can hold. A missing file is passed over: a
+// machine without a limit is still one with a size, and Lacking tells of it.
+func (g Group) limit(h Hierarchy, l Limits) error {
+	settings := h.settings(l)
 	if l.Memory == 0 {
 		delete(settings, Memory)
 	}
@@ -151,6 +158,20 @@ func (g Group) limit(h Hierarchy, l Limits) error {
 		}
 	}
 	return nil
+}
+
+// Lacking returns the limits that the group, which has been made, does not have: its
+// tree may lack the right to set them, as in a container.
+func (g Group) Lacking() []string {
+	return slices.DeleteFunc(slices.Clone(limiting), func(controller string) bool {
+		return slices.ContainsFunc(g.hierarchies, func(h Hierarchy) bool {
+			if !slices.Contains(h.Controllers, controller) {
+				return false
+			}
+			_, err := os.Stat(filepath.Join(g.dir(h), h.settings(Limits{})[controller][0][0]))
+			return err == nil
+		})
+	})
 }
 
 // write writes to a file that exists: a missing file in a control group is a
@@ -239,13 +260,14 @@ func (g Group) end(ctx context.Context, settle func() (busy bool, err error)) er
 }
 
 // kill ends all in a group and below, at once where the kernel can. Elsewhere it
-// kills process by process, and its caller repeats that. No process escapes by
-// forking: with its first process a container's pid namespace ends as a whole. This
+// kills process by process, and its caller repeats that. So that no program goes on by
+// forking faster than that, none may fork any more where processes are limited. This
 // process is spared: a thread of it that has started a machine may not have ended yet.
 func kill(dir string) error {
 	if write(filepath.Join(dir, "cgroup.kill"), "1") == nil {
 		return nil
 	}
+	_ = write(filepath.Join(dir, "pids.max"), "0") // which most trees of version 1 do not have
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if vanished(err) {
 			return nil

@@ -109,6 +109,19 @@ func TestAForkIsPlaced(t *testing.T) {
 	}
 }
 
+// TestNoConfigurationIsReadWithoutEnd has one that a machine has made a sparse file of
+// 1 TiB.
+func TestNoConfigurationIsReadWithoutEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), snapshotConfig)
+	require.NoError(t, os.WriteFile(path, []byte("{}"), 0o600))
+	config, err := readConfig(path)
+	require.NoError(t, err)
+	require.Equal(t, "{}", string(config))
+	require.NoError(t, os.Truncate(path, 1<<40))
+	_, err = readConfig(path)
+	require.ErrorContains(t, err, path+" has more than 1048576 bytes")
+}
+
 func TestTheLogsPathIsATag(t *testing.T) {
 	tag := Driver{}.Traits().Tag
 	tag.WorkersDir = "/var/lib/mayfly/pools/default/workers"

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -107,7 +108,7 @@ func (m *machine) changeSnapshot(from, memory string, rules []api.LandlockRule) 
 	to := placement{
 		Disk: m.spec.Disk, Console: m.spec.Console, Vsock: vsockPath(m.dir), Memory: memory, Rules: rules,
 	}
-	config, err := os.ReadFile(filepath.Join(from, snapshotConfig))
+	config, err := readConfig(filepath.Join(from, snapshotConfig))
 	if err != nil {
 		return err
 	}
@@ -119,6 +120,23 @@ func (m *machine) changeSnapshot(from, memory string, rules []api.LandlockRule) 
 		return err
 	}
 	return os.Lchown(placed, m.user, m.user)
+}
+
+// maxConfig is how many bytes the configuration of a snapshot may have: a machine that
+// was taken over before it was saved may have written any number.
+const maxConfig = 1 << 20
+
+func readConfig(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	config, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	if err == nil && len(config) > maxConfig {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxConfig)
+	}
+	return config, err
 }
 
 // Continue lets the machine's processors run.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/nspawn/tree"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -55,7 +56,7 @@ func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, p
 		return b.prebuild(ctx, at, golden, progress)
 	})
 	if err != nil {
-		return quoteConsole(err, filepath.Join(work, buildLog))
+		return bootlog.WithConsole(err, filepath.Join(work, buildLog))
 	}
 	if err := makeDisk(ctx, golden); err != nil {
 		return err

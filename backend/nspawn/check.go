@@ -37,7 +37,7 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	}
 	return append(findings,
 		doctor.FindProgram("unshare"), doctor.FindProgram("mount"), doctor.FindProgram("mkfs.ext4"),
-		b.checkDisks(ctx), process.CheckGroups(), b.checkUsers())
+		b.checkDisks(ctx), process.CheckGroups(ctx), b.checkUsers())
 }
 
 func (b *Backend) checkNspawn() doctor.Finding {
@@ -69,7 +69,7 @@ func parseVersion(said string) (int, error) {
 	fields := strings.Fields(said)
 	if len(fields) > 1 && fields[0] == "systemd" {
 		number, _, _ := strings.Cut(fields[1], "~") // of a release candidate
-		if version, err := strconv.Atoi(number); err == nil {
+		if version, err := strconv.Atoi(number); err == nil && version > 0 {
 			return version, nil
 		}
 	}

@@ -78,7 +78,7 @@ func mountArguments(mounts []mount) (args []string) {
 func (s commandSpec) nspawn() []string {
 	users := "no"
 	if s.Form == image.ShiftedTree {
-		users = strconv.Itoa(image.ShiftedBase) + ":" + strconv.Itoa(userRange)
+		users = strconv.Itoa(image.ShiftedBase) + ":" + strconv.Itoa(ids)
 	}
 	args := []string{
 		"--quiet", "--register=no", "--keep-unit", "--settings=no",
@@ -104,6 +104,3 @@ func (s commandSpec) nspawn() []string {
 func sharedMemory(memory int64) string {
 	return "--tmpfs=/dev/shm:mode=1777,size=" + strconv.FormatInt(memory/2, 10)
 }
-
-// userRange is how many ids a container has.
-const userRange = 65536

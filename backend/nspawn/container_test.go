@@ -93,7 +93,7 @@ func TestContainersAreApartFromEachOtherAndFromTheHost(t *testing.T) {
 }
 
 func TestMemoryAndProcessesAreLimited(t *testing.T) {
-	if lacking := process.CheckGroups(); lacking.Level != doctor.OK {
+	if lacking := process.CheckGroups(t.Context()); lacking.Level != doctor.OK {
 		t.Skip(lacking)
 	}
 	p, recipe := newPool(t, ext4Dir, "limits")
@@ -146,7 +146,7 @@ func sleepers(t *testing.T) (found []string) {
 // TestTheReasonOfAnEndIsWhatTheGuestDid has containers whose jobs end them. The
 // last makes its first process the one that the kernel kills when memory runs out.
 func TestTheReasonOfAnEndIsWhatTheGuestDid(t *testing.T) {
-	if lacking := process.CheckGroups(); lacking.Level != doctor.OK {
+	if lacking := process.CheckGroups(t.Context()); lacking.Level != doctor.OK {
 		t.Skip(lacking)
 	}
 	p, recipe := newPool(t, btrfsDir, "ends")

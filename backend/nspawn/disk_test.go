@@ -117,18 +117,45 @@ func TestFullDiskIsGoneWithItsWorker(t *testing.T) {
 	}
 }
 
-// The file system that a worker's directory is on is everybody's.
-func TestNoOtherFileSystemIsShutDown(t *testing.T) {
+// mountLoop mounts a new file system at a directory.
+func mountLoop(t *testing.T, at string) {
+	t.Helper()
 	sandbox.Need(t, "mkfs.ext4", "mount")
-	dir := t.TempDir()
-	require.NoError(t, run("sh", "-ec", `truncate -s 64M "$0/file"; mkfs.ext4 -q "$0/file"; mkdir "$0/at"; mount -o loop "$0/file" "$0/at"`, dir))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(filepath.Join(dir, "at"), 0)) })
-	worker := filepath.Join(dir, "at", "worker")
-	require.NoError(t, os.MkdirAll(filepath.Join(worker, diskDir), 0o700))
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, run("sh", "-ec", `truncate -s 64M "$0"; mkfs.ext4 -q "$0"; mkdir "$1"; mount -o loop "$0" "$1"`, file, at))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(at, 0)) })
+}
+
+// adoptSelf is this process as a supervisor.
+func adoptSelf(t *testing.T) *process.Process {
+	t.Helper()
 	id, err := process.Identify(os.Getpid())
 	require.NoError(t, err)
 	self, err := process.Adopt(id)
 	require.NoError(t, err)
-	require.NoError(t, dropWrites(self, worker))
+	return self
+}
+
+// The file system that a worker's directory is on is everybody's.
+func TestNoOtherFileSystemIsShutDown(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "at")
+	mountLoop(t, at)
+	worker := filepath.Join(at, "worker")
+	require.NoError(t, os.MkdirAll(filepath.Join(worker, diskDir), 0o700))
+	require.NoError(t, dropWrites(adoptSelf(t), worker))
 	require.NoError(t, os.WriteFile(filepath.Join(worker, "file"), []byte("x"), 0o600))
+}
+
+// The pid of a supervisor that has ended may be another's, which sees another disk.
+func TestASupervisorThatHasEndedShutsNothingDown(t *testing.T) {
+	worker := t.TempDir()
+	file := filepath.Join(worker, diskDir, "file")
+	mountLoop(t, filepath.Join(worker, diskDir))
+	self := adoptSelf(t)
+	ended := &process.Process{Identity: self.Identity}
+	ended.StartTime--
+	require.NoError(t, dropWrites(ended, worker))
+	require.NoError(t, os.WriteFile(file, []byte("x"), 0o600))
+	require.NoError(t, dropWrites(self, worker))
+	require.Error(t, os.WriteFile(file, []byte("x"), 0o600), "that of one that runs is shut down")
 }

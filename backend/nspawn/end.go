@@ -26,27 +26,20 @@ func (m *machine) watch(units process.Units, memory int64) {
 
 // explainEnd tells what has ended a container from how its supervisor ended, and
 // from how many processes the kernel killed because the container had reached its
-// memory limit, in bytes.
+// memory limit, in bytes. One that ends in order was not ended by that: a job may have
+// lost a process long before.
 func explainEnd(err error, kills int, memory int64, console string) error {
 	words := ""
 	var exit *exec.ExitError
 	switch {
-	case kills > 0:
-		words = fmt.Sprintf("out of its memory limit of %d MiB: the kernel killed %d of its processes", memory>>20, kills)
 	case errors.Is(err, process.ErrSucceeded):
 		words = "the guest powered itself off"
 	case errors.As(err, &exit) && exit.ExitCode() == rebooted:
 		words = "the guest rebooted"
+	case kills > 0:
+		words = fmt.Sprintf("out of its memory limit of %d MiB: the kernel killed %d of its processes", memory>>20, kills)
 	default:
 		return fmt.Errorf("%w: systemd-nspawn %w%s", guest.ErrGone, err, lines.Tail(console))
 	}
 	return guest.Fault(fmt.Errorf("%w: %s%s", guest.ErrGone, words, lines.Tail(console)))
-}
-
-// quoteConsole adds the end of the console to an error that has not quoted it.
-func quoteConsole(err error, console string) error {
-	if errors.Is(err, guest.ErrGone) {
-		return err
-	}
-	return fmt.Errorf("%w%s", err, lines.Tail(console))
 }

@@ -28,6 +28,9 @@ func dropWrites(supervisor *process.Process, dir string) error {
 		return err
 	}
 	defer at.Close()
+	if !supervisor.Running() { // and its pid, by which that was opened, may be another's
+		return nil
+	}
 	if own, err := isDisk(at, seen); err != nil || !own {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -93,7 +94,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	b.machines[m.id] = m
 	b.mu.Unlock()
 	if err := m.awaitSSH(ctx); err != nil {
-		return nil, quoteConsole(err, b.ConsolePath(spec.Dir))
+		return nil, bootlog.WithConsole(err, b.ConsolePath(spec.Dir))
 	}
 	return m, nil
 }

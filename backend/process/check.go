@@ -5,9 +5,10 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
@@ -15,8 +16,9 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 )
 
-// CheckGroups says what this host's control groups can limit.
-func CheckGroups() doctor.Finding {
+// CheckGroups says what this host's control groups can limit: it makes one as a
+// machine has it, and looks which limits are there.
+func CheckGroups(ctx context.Context) doctor.Finding {
 	finding := doctor.Finding{Level: doctor.OK, What: "control groups"}
 	hierarchies, err := cgroup.Hierarchies()
 	switch {
@@ -29,10 +31,16 @@ func CheckGroups() doctor.Finding {
 		finding.Mend = "mount -t cgroup2 none /sys/fs/cgroup"
 		return finding
 	}
-	if lacking := cgroup.Lacking(hierarchies); len(lacking) > 0 {
+	lacking, err := tryGroup(ctx, hierarchies)
+	switch {
+	case err != nil:
+		finding.Level, finding.Detail = doctor.Missing, "a worker cannot have one: "+err.Error()
+		finding.Mend = "run as root, where control groups can be made"
+		return finding
+	case len(lacking) > 0:
 		finding.Level, finding.Detail = doctor.Warning, "workers have no limit on "+strings.Join(lacking, ", ")
 		finding.Mend = "boot the host with the unified hierarchy (systemd.unified_cgroup_hierarchy=1) " +
-			"and with cgroup_enable=memory"
+			"and with cgroup_enable=memory; in a container, have it get these controllers"
 		return finding
 	}
 	finding.Detail = "memory, processors and processes of workers are limited"
@@ -42,8 +50,46 @@ func CheckGroups() doctor.Finding {
 	return finding
 }
 
-// checkLimit bounds the end of a program that only ends.
-const checkLimit = time.Minute
+// checkLimit bounds the end of a program that only ends, and checkEnd that of what is
+// left then.
+const (
+	checkLimit = time.Minute
+	checkEnd   = 10 * time.Second
+)
+
+// checkUnits are the groups of what is tried, and checkName the name of one. Checks
+// may run side by side.
+var (
+	checkUnits = Units{WorkersDir: os.TempDir()}
+	checkCount atomic.Int32
+)
+
+func checkName() string { return fmt.Sprintf("doctor-%d-%d", os.Getpid(), checkCount.Add(1)) }
+
+// tryGroup makes a group, and returns what it does not limit. Where systemd makes it
+// there must be a process in it.
+func tryGroup(ctx context.Context, hierarchies []cgroup.Hierarchy) (lacking []string, err error) {
+	name := checkName()
+	limits := cgroup.Limits{Memory: 64 << 20, CPUs: 1, PIDs: 10}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkLimit)
+	defer cancel()
+	defer func() { err = errors.Join(err, checkUnits.End(ctx, name)) }()
+	if !Systemd() {
+		if _, err := checkUnits.Make(name, limits); err != nil {
+			return nil, err
+		}
+		return scope(hierarchies, checkUnits.Name(name)).Lacking(), nil
+	}
+	member, err := Start(Command{Path: "/bin/sleep", Arguments: []string{"infinity"}, Output: os.DevNull})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, member.Kill(ctx)) }()
+	if err := startScope(checkUnits.Name(name), limits, member.PID); err != nil {
+		return nil, err
+	}
+	return scope(hierarchies, checkUnits.Name(name)).Lacking(), nil
+}
 
 // CheckConfinement starts a program confined.
 func CheckConfinement(ctx context.Context) doctor.Finding {
@@ -56,23 +102,27 @@ func CheckConfinement(ctx context.Context) doctor.Finding {
 	return finding
 }
 
-func tryConfinement(ctx context.Context) error {
-	units := Units{WorkersDir: os.TempDir()}
-	name := "doctor-" + strconv.Itoa(os.Getpid())
+func tryConfinement(ctx context.Context) (err error) {
+	name := checkName()
+	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), checkLimit+checkEnd)
+	defer cancelEnd()
+	defer func() { err = errors.Join(err, checkUnits.End(end, name)) }()
+	p, err := Start(Command{Path: "/bin/true", Output: os.DevNull, Confinement: &Confinement{
+		User: user.First, Unit: checkUnits.Name(name), FileSize: 1 << 20,
+		Limits: cgroup.Limits{Memory: 64 << 20, CPUs: 1, PIDs: 10},
+	}})
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
-	p, err := Start(Command{Path: "/bin/true", Output: os.DevNull, Confinement: &Confinement{
-		User: user.First, Unit: units.Name(name), Limits: cgroup.Limits{Memory: 64 << 20, CPUs: 1, PIDs: 10},
-	}})
-	if err == nil {
-		select {
-		case <-p.Done():
-		case <-ctx.Done():
-			err = errors.Join(context.Cause(ctx), p.Kill(context.WithoutCancel(ctx)))
-		}
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), p.Kill(end))
 	}
-	if err == nil && !errors.Is(p.Err(), ErrSucceeded) {
-		err = p.Err()
+	if !errors.Is(p.Err(), ErrSucceeded) {
+		return p.Err()
 	}
-	return errors.Join(err, units.End(context.WithoutCancel(ctx), name))
+	return nil
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // Confinement is all that a program has: a user without a name, no capabilities
-// and no way to any, a file system of its own with what is named here, and a
+// and no way to any, no keys, a file system of its own with what is named here, and a
 // control group with limits. System V's IPC and the host's name are its own as
 // well. The host's programs and libraries are there too, read-only.
 type Confinement struct {
@@ -35,6 +35,9 @@ type Confinement struct {
 	// Unit is the name of the control group, as Units has it.
 	Unit   string
 	Limits cgroup.Limits
+	// FileSize is how many bytes a file may have that it writes to, in steps of 512; 0 is
+	// no limit. The kernel ends a program that passes it.
+	FileSize int64
 }
 
 // environment is all that a confined program gets: the plugin's own may hold the
@@ -61,6 +64,9 @@ func startConfined(c Command, cmd *exec.Cmd) (err error) {
 		return err
 	}
 	defer joined.close()
+	if err := c.Confinement.begin(cmd, joined.first); err != nil {
+		return err
+	}
 	namespace, err := openNamespace(c.Namespace)
 	if err != nil {
 		return err
@@ -70,6 +76,7 @@ func startConfined(c Command, cmd *exec.Cmd) (err error) {
 		steps := []func() error{
 			func() error { return enter(namespace) },
 			joined.thread,
+			leaveKeys,
 			func() error { return unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS) },
 			func() error { return seen.mount(c.Confinement.User) },
 			dropPrivileges,
@@ -132,6 +139,18 @@ func onThreadThatEnds(f func() error) error {
 	return <-done
 }
 
+// leaveKeys gives the thread, and what it starts, a session keyring of its own: a
+// program may read the keys of the one that it inherits, whoever it runs as. Where the
+// kernel has no keyrings, or a container's filter lets nobody at them, there is nothing
+// to leave.
+func leaveKeys() error {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) // a new one without a name
+	if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("leaving the keys of our session: %w", err)
+	}
+	return nil
+}
+
 // dropPrivileges leaves the thread, and what it starts, no capability that
 // survives a change of user or an exec.
 func dropPrivileges() error {
@@ -162,8 +181,35 @@ func dropPrivileges() error {
 	return nil
 }
 
+// begin has a shell do what a program has to do itself, and then become it. A limit on
+// files is such: it is a whole process's, and another may set it with a capability only
+// that not every root has.
+func (c *Confinement) begin(cmd *exec.Cmd, first string) error {
+	var steps []string
+	if c.FileSize > 0 {
+		const block = 512 // the unit of ulimit
+		steps = append(steps, fmt.Sprintf("ulimit -f %d", c.FileSize/block))
+	}
+	if first != "" {
+		steps = append(steps, first)
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	_, err := os.Stat(cmd.Path)
+	if err = cmp.Or(cmd.Err, err); err != nil { // the shell would say so where nobody hears it
+		return err
+	}
+	script := strings.Join(append(steps, `exec "$@"`), " && ")
+	cmd.Args = slices.Concat([]string{"sh", "-c", script, "sh", cmd.Path}, cmd.Args[1:])
+	cmd.Path = "/bin/sh"
+	return nil
+}
+
 // joining is how a child gets into its control group.
 type joining struct {
+	// first is what the child's shell does before it becomes the program, if anything.
+	first string
 	// thread is called on the thread that starts the child, and started with the
 	// child's pid.
 	thread  func() error
@@ -207,17 +253,13 @@ func joinGroup(c *Confinement, cmd *exec.Cmd) (joining, error) {
 	return joined, nil
 }
 
-// wait is a script that becomes the program, which its arguments are, once a line
-// comes from the descriptor 9. Without one it ends.
-const wait = `read -r line <&9 && exec 9<&- && exec "$@"`
+// wait is a part of a script that goes on once a line comes from the descriptor 9.
+// Without one it fails.
+const wait = "read -r line <&9 && exec 9<&-"
 
 // joinScope has the child wait until systemd has moved it into a scope.
 func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
 	const descriptor = 9
-	_, err := os.Stat(cmd.Path)
-	if err = cmp.Or(cmd.Err, err); err != nil { // the shell would say so where nobody hears it
-		return joining{}, err
-	}
 	gate, open, err := os.Pipe()
 	if err != nil {
 		return joining{}, fmt.Errorf("a pipe to have the program wait: %w", err)
@@ -226,9 +268,8 @@ func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, nil)
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, gate)
-	cmd.Args = slices.Concat([]string{"sh", "-c", wait, "sh", cmd.Path}, cmd.Args[1:])
-	cmd.Path = "/bin/sh"
 	return joining{
+		first:  wait,
 		thread: func() error { return nil },
 		started: func(pid int) error {
 			if err := startScope(c.Unit, c.Limits, pid); err != nil {

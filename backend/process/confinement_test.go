@@ -18,28 +18,23 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/escapee"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
-// escapee builds what tries to escape, when a test wants it.
-var escapee = func() func(t *testing.T) string {
-	var path string
-	return func(t *testing.T) string {
-		t.Helper()
-		need.Programs(t, "go")
-		need.Root(t)
-		if path == "" {
-			path = filepath.Join(t.TempDir(), "escapee")
-			out, err := exec.Command("go", "build", "-o", path,
-				"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/escapee").CombinedOutput()
-			require.NoError(t, err, string(out))
-		}
-		return path
-	}
-}()
+// buildEscapee builds what tries to escape.
+func buildEscapee(t *testing.T) string {
+	t.Helper()
+	need.Programs(t, "go")
+	need.Root(t)
+	path, err := escapee.Build(t.TempDir())
+	require.NoError(t, err)
+	return path
+}
 
 // house is a directory like a worker's, with a neighbour's beside it.
 type house struct {
@@ -87,6 +82,7 @@ var roomy = cgroup.Limits{Memory: 256 << 20, CPUs: 2, PIDs: 100}
 func (h house) confinement() *Confinement {
 	return &Confinement{
 		User: h.user, Read: []string{h.golden}, Write: []string{h.disk}, Unit: h.units.Name(houseID), Limits: roomy,
+		FileSize: 1 << 20,
 	}
 }
 
@@ -107,25 +103,16 @@ func tried(t *testing.T, c Command) (results map[string]string, sees []string) {
 	p, err := Start(c)
 	require.NoError(t, err)
 	<-p.Done()
-	text, err := os.ReadFile(c.Output)
+	results, sees, err = escapee.Read(c.Output)
 	require.NoError(t, err)
-	require.ErrorIs(t, p.Err(), ErrSucceeded, string(text))
-	results = map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		attempt, result, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if attempt == "sees" {
-			sees = append(sees, result)
-			continue
-		}
-		results[attempt] = result
-	}
+	require.ErrorIs(t, p.Err(), ErrSucceeded, "%v", results)
 	return results, sees
 }
 
 // TestAConfinedProgramFindsAnEmptyRoom tries everything twice: confined, where it
 // has to fail, and as we are, where it has to work.
 func TestAConfinedProgramFindsAnEmptyRoom(t *testing.T) {
-	program, h := escapee(t), newHouse(t)
+	program, h := buildEscapee(t), newHouse(t)
 	neighbour, err := Start(Command{
 		Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull,
 		Confinement: &Confinement{User: h.user - 1, Unit: h.units.Name("p-bbbbbbbb"), Limits: roomy},
@@ -169,10 +156,10 @@ func TestAConfinedProgramFindsAnEmptyRoom(t *testing.T) {
 	})
 	for _, attempt := range forbidden {
 		require.Contains(t, results, attempt)
-		require.NotEqual(t, "ok", results[attempt], attempt)
+		require.NotEqual(t, escapee.Worked, results[attempt], attempt)
 	}
 	for _, attempt := range allowed {
-		require.Equal(t, "ok", results[attempt], attempt)
+		require.Equal(t, escapee.Worked, results[attempt], attempt)
 	}
 	sees = slices.DeleteFunc(sees, func(path string) bool { // links such as /bin
 		return slices.Contains(append(systemDirs, systemFiles...), path)
@@ -185,12 +172,40 @@ func TestAConfinedProgramFindsAnEmptyRoom(t *testing.T) {
 	outside = append(outside, "make="+filepath.Join(h.dir, "link"))
 	results, _ = tried(t, Command{Path: program, Arguments: outside})
 	for _, attempt := range outside {
-		require.Equal(t, "ok", results[attempt], "%s has to work outside, or it proves nothing", attempt)
+		require.Equal(t, escapee.Worked, results[attempt], "%s has to work outside, or it proves nothing", attempt)
 	}
+}
+
+// requireForbidden tries something confined, where it has to fail, and as we are.
+func requireForbidden(t *testing.T, attempt string) {
+	t.Helper()
+	c := Command{Path: buildEscapee(t), Arguments: []string{attempt}}
+	results, _ := tried(t, c)
+	require.Equal(t, escapee.Worked, results[attempt], "it has to work outside, or it proves nothing")
+	c.Confinement = newHouse(t).confinement()
+	results, _ = tried(t, c)
+	require.Contains(t, results, attempt)
+	require.NotEqual(t, escapee.Worked, results[attempt])
+}
+
+func TestAConfinedProgramGetsNoUserNamespace(t *testing.T) {
+	most, err := os.ReadFile("/proc/sys/user/max_user_namespaces")
+	if err != nil || strings.TrimSpace(string(most)) == "0" {
+		need.Other(t, "this host has no user namespaces")
+	}
+	requireForbidden(t, "userns=")
+}
+
+func TestAConfinedProgramReadsNoKeyOfOurs(t *testing.T) {
+	if sessionKey == "" {
+		need.Other(t, "this host has no keyrings for us")
+	}
+	requireForbidden(t, "key="+sessionKey)
 }
 
 // TestAConfinedProcessHasNoPower looks from outside.
 func TestAConfinedProcessHasNoPower(t *testing.T) {
+	t.Setenv("MAYFLY_TEST_TOKEN", "secret")
 	h := newHouse(t)
 	namespace := emptyNamespace(t)
 	p, err := Start(Command{
@@ -216,9 +231,13 @@ func TestAConfinedProcessHasNoPower(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, ours, theirs, kind)
 	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", p.PID))
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^Max file size +1048576 +1048576 `, string(limits))
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.PID))
 	require.NoError(t, err)
-	require.Equal(t, strings.Join(environment, "\x00")+"\x00", string(environ))
+	require.Subset(t, strings.Split(string(environ), "\x00"), environment)
+	require.NotContains(t, string(environ), "secret")
 	hierarchies, err := cgroup.Hierarchies()
 	require.NoError(t, err)
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID))
@@ -249,7 +268,7 @@ func TestConfiningLeavesThePluginAsItIs(t *testing.T) {
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	require.NoError(t, err)
-	require.NotContains(t, string(mounts), assembly+"/", "mounts of a root that was put together")
+	require.NotContains(t, string(mounts), newRoot, "mounts of a root that was put together")
 	require.Eventually(t, func() bool { // a thread ends a moment after its goroutine
 		threads, err := filepath.Glob("/proc/self/task/*/ns/mnt")
 		require.NoError(t, err)
@@ -303,6 +322,21 @@ func TestLimitsHoldForAConfinedProgram(t *testing.T) {
 	}
 }
 
+// TestAConfinedProgramCannotFillTheDisk has one that writes more than its file may have.
+func TestAConfinedProgramCannotFillTheDisk(t *testing.T) {
+	h := newHouse(t)
+	p, err := Start(Command{
+		Path: "/bin/sh", Arguments: []string{"-c", "exec head -c 2M /dev/zero >" + h.disk},
+		Output: os.DevNull, Confinement: h.confinement(),
+	})
+	require.NoError(t, err)
+	<-p.Done()
+	require.ErrorContains(t, p.Err(), unix.SIGXFSZ.String())
+	info, err := os.Stat(h.disk)
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<20, info.Size())
+}
+
 func TestScopePropertiesAreThoseOfTheLimits(t *testing.T) {
 	got := map[string]string{}
 	for _, property := range scopeProperties(cgroup.Limits{Memory: 1 << 30, CPUs: 3, PIDs: 7}, 4711) {
@@ -322,7 +356,7 @@ func BenchmarkConfinedStart(b *testing.B) {
 	need.Root(b)
 	units := Units{WorkersDir: b.TempDir()}
 	confined := &Confinement{
-		User: user.First, Devices: []string{"/dev/net/tun"}, Unit: units.Name(houseID), Limits: roomy,
+		User: user.First, Devices: []string{"/dev/net/tun"}, Unit: units.Name(houseID), Limits: roomy, FileSize: 1 << 30,
 	}
 	kinds := map[string]*Confinement{"plain": nil, "confined": confined}
 	took := map[string][]time.Duration{}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -107,7 +108,7 @@ func Find(match func(arguments []string) bool) (map[Identity][]string, error) {
 }
 
 // look returns no arguments for a thread of the kernel, and for a process of
-// another user.
+// another user: what such a one has for arguments is not even read.
 func look(pid int) (id Identity, arguments []string, err error) {
 	if id, err = Identify(pid); err != nil {
 		return id, nil, err
@@ -117,14 +118,33 @@ func look(pid int) (id Identity, arguments []string, err error) {
 	if err := unix.Stat(dir, &owner); err != nil {
 		return id, nil, gone(err)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil {
-		return id, nil, gone(err)
-	}
-	if len(text) == 0 || int(owner.Uid) != os.Geteuid() && !user.Ours(int(owner.Uid)) {
+	if int(owner.Uid) != os.Geteuid() && !user.Ours(int(owner.Uid)) {
 		return id, nil, nil
 	}
-	return id, strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
+	arguments, err = readArguments(filepath.Join(dir, "cmdline"))
+	return id, arguments, gone(err)
+}
+
+// mostArguments bounds what is read of a process's arguments, in bytes. Those of ours
+// have some KiB; a machine that was taken over can make its own as large as its memory.
+const mostArguments = 128 << 10
+
+// readArguments reads the arguments that end within mostArguments.
+func readArguments(path string) ([]string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, mostArguments))
+	if err != nil || len(text) == 0 {
+		return nil, err
+	}
+	whole := text[:bytes.LastIndexByte(text, 0)+1]
+	if len(text) < mostArguments {
+		whole = text
+	}
+	return strings.Split(strings.TrimSuffix(string(whole), "\x00"), "\x00"), nil
 }
 
 // gone is ErrNotRunning for the errors with which proc(5) says so.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,7 +25,34 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	beginWithAKey()
+	goleak.VerifyTestMain(m)
+}
+
+// sessionKey is the name of a key in the session keyring that this process began with;
+// empty where there are no keyrings.
+var sessionKey = os.Getenv(sessionKeyVariable)
+
+const sessionKeyVariable = "MAYFLY_TEST_SESSION_KEY"
+
+// beginWithAKey has this process begin anew with a key in its session keyring: a
+// keyring that is joined later is one thread's.
+func beginWithAKey() {
+	if sessionKey != "" {
+		return
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if _, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0); err != nil {
+		return
+	}
+	const name = "mayfly-test"
+	if _, err := unix.AddKey("user", name, []byte("secret"), unix.KEY_SPEC_SESSION_KEYRING); err != nil {
+		return
+	}
+	panic(syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), sessionKeyVariable+"="+name)))
+}
 
 func start(t *testing.T, script string, files ...*os.File) (p *Process, output string) {
 	t.Helper()
@@ -190,6 +219,25 @@ func TestFindSeesNoProcessOfAnotherUser(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Empty(t, found)
+}
+
+// TestFindReadsNoMoreThanItNeeds has a process with arguments of 1 MiB.
+func TestFindReadsNoMoreThanItNeeds(t *testing.T) {
+	const tag = "mayfly-process-long-tag"
+	said, say, err := os.Pipe()
+	require.NoError(t, err)
+	defer said.Close()
+	arguments := append([]string{"-c", "echo runs >&3; kill -STOP $$", tag}, slices.Repeat([]string{strings.Repeat("x", 1023)}, 1<<10)...)
+	p, err := Start(Command{Path: "/bin/sh", Arguments: arguments, Files: []*os.File{say}, Output: os.DevNull})
+	require.NoError(t, errors.Join(err, say.Close()))
+	t.Cleanup(func() { kill(t, p) })
+	_, err = said.Read(make([]byte, 16))
+	require.NoError(t, err)
+	found, err := Find(func(arguments []string) bool { return len(arguments) > 3 && arguments[3] == tag })
+	require.NoError(t, err)
+	got := found[p.Identity]
+	require.Equal(t, append([]string{"/bin/sh"}, arguments[:len(got)-1]...), got, "whole arguments")
+	require.InDelta(t, mostArguments, len(strings.Join(got, " ")), 1024)
 }
 
 func TestFindAsksAboutNoThreadOfTheKernel(t *testing.T) {

@@ -72,13 +72,19 @@ func installation(program string) []string {
 	return paths
 }
 
-// assembly is where the new root is put together, in a mount namespace that no one
-// else is in: a directory that every host has, and below which nothing is that is
-// looked for meanwhile.
-const assembly = "/proc"
+// A new root is put together in a mount namespace that no one else is in, below
+// assembly: a directory that every host has, and below which nothing is that is looked
+// for meanwhile. It is a directory of what is mounted there, and not all of it: the
+// kernel refuses user namespaces, in which a program has all capabilities, to those
+// whose root is not that of their mount namespace.
+const (
+	assembly = "/proc"
+	newRoot  = assembly + room
+	room     = "/room"
+)
 
-// mount makes the view the root of the thread's own mount namespace. Nothing of the
-// host's other mounts is left there.
+// mount makes the view the root of the thread. Nothing of the host's other mounts is
+// left in the thread's mount namespace.
 func (v view) mount(user int) error {
 	// The thread has a umask of its own since it has its own mounts. It is the
 	// program's, once there are directories that its user passes through.
@@ -91,8 +97,11 @@ func (v view) mount(user int) error {
 	if err := unix.Mount("mayfly", assembly, "tmpfs", flags, "mode=0755,size=1m"); err != nil {
 		return fmt.Errorf("mounting a root: %w", err)
 	}
+	if err := os.Mkdir(newRoot, 0o755); err != nil {
+		return fmt.Errorf("making a root: %w", err)
+	}
 	for path, target := range v.links {
-		if err := os.Symlink(target, assembly+path); err != nil {
+		if err := os.Symlink(target, newRoot+path); err != nil {
 			return fmt.Errorf("linking %s: %w", path, err)
 		}
 	}
@@ -123,7 +132,10 @@ func takeRoot() error {
 		err = unix.PivotRoot(".", ".") // the old root is on top of the new one then
 	}
 	if err == nil {
-		err = errors.Join(unix.Unmount(".", unix.MNT_DETACH), unix.Chdir("/"))
+		err = unix.Unmount(".", unix.MNT_DETACH)
+	}
+	if err == nil {
+		err = errors.Join(unix.Chroot(room), unix.Chdir("/"))
 	}
 	if err != nil {
 		return fmt.Errorf("changing the root: %w", err)
@@ -139,7 +151,7 @@ func device(path string, user int) error {
 	if err := unix.Stat(path, &host); err != nil {
 		return err
 	}
-	inside := assembly + path
+	inside := newRoot + path
 	if err := os.MkdirAll(filepath.Dir(inside), 0o755); err != nil {
 		return err
 	}
@@ -156,7 +168,7 @@ func bind(path string, attributes uint64) error {
 	if err != nil {
 		return err
 	}
-	inside := assembly + path
+	inside := newRoot + path
 	if info.IsDir() {
 		err = os.MkdirAll(inside, 0o755)
 	} else if err = os.MkdirAll(filepath.Dir(inside), 0o755); err == nil {

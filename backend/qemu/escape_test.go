@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/escapee"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
@@ -183,52 +183,39 @@ func TestAnEscapeFindsAnEmptyRoom(t *testing.T) {
 		forbidden = append(forbidden, "write="+f.memory)
 	}
 
-	dir := t.TempDir()
-	escapee, output := filepath.Join(dir, "escapee"), filepath.Join(dir, "output")
-	out, err := exec.Command("go", "build", "-o", escapee,
-		"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/fakes/escapee").CombinedOutput()
-	require.NoError(t, err, string(out))
-	c := process.Command{Path: escapee, Arguments: append(forbidden, allowed...), Output: output}
+	output := filepath.Join(t.TempDir(), "output")
+	program, err := escapee.Build(t.TempDir())
+	require.NoError(t, err)
+	c := process.Command{Path: program, Arguments: append(forbidden, allowed...), Output: output}
 	confined, err := ours.Start(c, spec, spec.Files(ours.Dir, readOnly))
 	require.NoError(t, err)
 	require.ErrorIs(t, endOf(confined), process.ErrSucceeded)
-	results := readResults(t, output)
+	results, _, err := escapee.Read(output)
+	require.NoError(t, err)
 	for _, attempt := range forbidden {
 		require.Contains(t, results, attempt)
-		require.NotEqual(t, "ok", results[attempt], attempt)
+		require.NotEqual(t, escapee.Worked, results[attempt], attempt)
 	}
 	for _, attempt := range allowed {
-		require.Equal(t, "ok", results[attempt], attempt)
+		require.Equal(t, escapee.Worked, results[attempt], attempt)
 	}
 
 	// As we are each works, or it proves nothing.
 	require.NoError(t, os.Remove(output))
 	outside := slices.DeleteFunc(forbidden, func(attempt string) bool { return strings.HasPrefix(attempt, "mount=") })
-	plain, err := process.Start(process.Command{Path: escapee, Arguments: outside, Output: output})
+	plain, err := process.Start(process.Command{Path: program, Arguments: outside, Output: output})
 	require.NoError(t, err)
 	require.ErrorIs(t, endOf(plain), process.ErrSucceeded)
-	results = readResults(t, output)
+	results, _, err = escapee.Read(output)
+	require.NoError(t, err)
 	for _, attempt := range outside {
-		require.Equal(t, "ok", results[attempt], attempt)
+		require.Equal(t, escapee.Worked, results[attempt], attempt)
 	}
 }
 
 func endOf(p *process.Process) error {
 	<-p.Done()
 	return p.Err()
-}
-
-// readResults are what the escapee says of each attempt.
-func readResults(t *testing.T, path string) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	results := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		attempt, result, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		results[attempt] = result
-	}
-	return results
 }
 
 // requireNoPower looks at a worker's QEMU from outside.

@@ -4,6 +4,7 @@ package qemu
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // filler is a boot sector that fills its disk: it writes 32 KiB after another, by the
@@ -56,7 +58,7 @@ func TestDiskFillerHarmsItself(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(spec.Disk, filler(), 0o600))
 	require.NoError(t, os.Truncate(spec.Disk, 1<<30))
-	driver := New("")
+	driver := New("", slog.New(slog.DiscardHandler))
 	tag := driver.Traits().Tag
 	tag.WorkersDir = d.Dir
 	const id = "full-aaaaaaaa"
@@ -78,7 +80,7 @@ func TestDiskFillerHarmsItself(t *testing.T) {
 		require.ErrorContains(t, err, "writing to "+spec.Disk)
 	case <-m.process.Done():
 		t.Fatal("a full disk ended the machine: ", m.process.Err())
-	case <-time.After(10 * time.Minute):
+	case <-time.After(testrun.Patience(t)):
 		t.Fatal("nobody hears that the disk is full")
 	}
 

@@ -5,6 +5,7 @@ package qemu
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"os/exec"
 	"strings"
 
@@ -24,7 +25,9 @@ var _ vmm.Driver = Driver{}
 
 // New returns the driver that runs a binary; empty means the one for this host's
 // processor.
-func New(binary string) Driver { return Driver{configured: binary, versions: &versions{}} }
+func New(binary string, log *slog.Logger) Driver {
+	return Driver{configured: binary, versions: &versions{log: log}}
+}
 
 func (d Driver) binary() string { return cmp.Or(d.configured, binaryName()) }
 

@@ -5,6 +5,7 @@ package qemu
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -124,7 +125,7 @@ func TestSuspendedClone(t *testing.T) {
 }
 
 func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
-	b := vmm.New(New("true"), vmm.Options{Pool: "p", WorkersDir: t.TempDir()})
+	b := vmm.New(New("true", slog.New(slog.DiscardHandler)), vmm.Options{Pool: "p", WorkersDir: t.TempDir()})
 	dir := t.TempDir()
 	require.ErrorContains(t, b.Resumable(dir), "nothing was saved")
 	file := filepath.Join(dir, "suspended.json")

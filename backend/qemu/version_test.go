@@ -3,8 +3,11 @@
 package qemu
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,7 +32,7 @@ func TestMemoryIsOpenedForReadingWhereQEMUCan(t *testing.T) {
 // TestABinaryIsAskedAgainWhenItIsAnother has a script for QEMU.
 func TestABinaryIsAskedAgainWhenItIsAnother(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "qemu")
-	var known versions
+	known := versions{log: slog.New(slog.DiscardHandler)}
 	require.Equal(t, version{}, known.of(binary), "there is none")
 	for i, v := range []string{"7.2", "8.2"} {
 		script := "#!/bin/sh\necho QEMU emulator version " + v + ".0\n"
@@ -38,4 +41,20 @@ func TestABinaryIsAskedAgainWhenItIsAnother(t *testing.T) {
 		require.NoError(t, os.Chtimes(binary, then, then))
 		require.Equal(t, v == "8.2", known.of(binary).mapsReadOnly(), v)
 	}
+}
+
+// TestABinaryThatDoesNotSayItsVersionIsNamedOnce has one that fails, and then one that
+// is well.
+func TestABinaryThatDoesNotSayItsVersionIsNamedOnce(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "qemu")
+	require.NoError(t, os.WriteFile(binary, []byte("#!/bin/sh\nexit 1\n"), 0o755))
+	var said bytes.Buffer
+	known := versions{log: slog.New(slog.NewTextHandler(&said, nil))}
+	for range 3 {
+		require.Equal(t, version{}, known.of(binary))
+	}
+	require.Equal(t, 1, strings.Count(said.String(), "level=WARN"), said.String())
+	require.Contains(t, said.String(), "asking "+binary+" for its version: exit status 1")
+	require.NoError(t, os.WriteFile(binary, []byte("#!/bin/sh\necho QEMU emulator version 8.2.0\n"), 0o755))
+	require.True(t, known.of(binary).mapsReadOnly(), "it is asked again")
 }

@@ -48,8 +48,8 @@ func New(dir string) *Book {
 			return strconv.Itoa(uid)
 		},
 		Valid: func(name string) bool {
-			_, err := strconv.Atoi(name)
-			return err == nil
+			uid, err := strconv.Atoi(name)
+			return err == nil && Ours(uid) && strconv.Itoa(uid) == name
 		},
 		Busy: hasProcesses,
 	})}

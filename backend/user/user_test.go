@@ -3,6 +3,8 @@
 package user
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -46,6 +48,23 @@ func TestTheRangeGoesRound(t *testing.T) {
 	first, err := book.Take(t.Context(), "p/a")
 	require.NoError(t, err)
 	require.Equal(t, startIn(dir), first)
+}
+
+// TestNobodyIsGivenAnotherUser has files that no book writes: a machine whose user is
+// root would be confined by nothing.
+func TestNobodyIsGivenAnotherUser(t *testing.T) {
+	for _, name := range []string{"0", "-1", "1000", strconv.Itoa(First - 1), strconv.Itoa(First + Count), fmt.Sprintf("+%d", First)} {
+		dir := filepath.Join(t.TempDir(), "users")
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("p/a"), 0o600))
+		book := New(dir)
+		owners, err := book.Owners()
+		require.NoError(t, err)
+		require.Empty(t, owners, name)
+		uid, err := book.Take(t.Context(), "p/a")
+		require.NoError(t, err)
+		require.True(t, Ours(uid), name)
+	}
 }
 
 // TestAUserWithAProcessIsNotTaken has a process that nobody here knows of.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -38,7 +39,7 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 		golden.Root = made.Root
 		progress("boot", "")
 		if root, err = b.prebuild(ctx, recipe, golden, made.Seed, progress); err != nil {
-			return "", quoteConsole(err, filepath.Join(work, buildLog))
+			return "", bootlog.WithConsole(err, filepath.Join(work, buildLog))
 		}
 		return root, os.Remove(made.Seed)
 	}

@@ -22,13 +22,13 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 			doctor.FindProgram("mmdebstrap"),
 			doctor.FindProgram("mkfs.ext4"))
 	}
-	return append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(), b.checkAcceleration(ctx))
+	return append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(ctx), b.checkAcceleration(ctx))
 }
 
 // checkGroups is no more than a warning here: a machine without limits is still one
 // with a size.
-func checkGroups() doctor.Finding {
-	finding := process.CheckGroups()
+func checkGroups(ctx context.Context) doctor.Finding {
+	finding := process.CheckGroups(ctx)
 	if finding.Level == doctor.Missing {
 		finding.Level = doctor.Warning
 	}

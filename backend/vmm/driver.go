@@ -130,10 +130,14 @@ func (p Place) Start(c process.Command, s Spec, files Files) (*process.Process, 
 	if err := files.handTo(p.User); err != nil {
 		return nil, fmt.Errorf("giving the machine of %s its files: %w", p.ID, err)
 	}
+	largest, err := s.largestFile()
+	if err != nil {
+		return nil, fmt.Errorf("limiting the files of the machine of %s: %w", p.ID, err)
+	}
 	c.Namespace = p.Namespace
 	c.Confinement = &process.Confinement{
 		User: p.User, Read: files.Read, Write: slices.Concat(files.Own, files.Opened), Devices: s.devices(),
-		Unit: p.Units.Name(p.ID), Limits: s.limits(),
+		Unit: p.Units.Name(p.ID), Limits: s.limits(), FileSize: largest,
 	}
 	return process.Start(c)
 }

@@ -5,6 +5,7 @@ package vmm
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -15,13 +16,28 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 )
 
-// watch notes the reason of the machine's end while its files are still there. What
-// was said of the end may arrive a moment after it.
-func (m *machine) watch() {
+// watch notes a disk that cannot be written to, and the reason of the machine's end
+// while its files are still there. What was said of the end may arrive a moment after
+// it.
+func (m *machine) watch(log *slog.Logger) {
+	var diskErrors <-chan error
+	if reporter, ok := m.monitor.(DiskReporter); ok {
+		diskErrors = reporter.DiskErrors()
+	}
+	select {
+	case err := <-diskErrors:
+		m.noteDiskError(err, log)
+	case <-m.process.Done():
+	}
 	<-m.process.Done()
 	select {
 	case <-m.monitor.Heard():
 	case <-time.After(endDelay):
+	}
+	select {
+	case err := <-diskErrors:
+		m.noteDiskError(err, log)
+	default:
 	}
 	words, _ := m.monitor.End()
 	m.end = m.blameDisk(m.explainEnd(words))
@@ -46,14 +62,6 @@ func (m *machine) explainEnd(words string) error {
 	}
 	return fmt.Errorf("%w: %s %w%s%s%s", guest.ErrGone, m.traits.Name, m.process.Err(), words,
 		m.killer(), lines.Tail(m.spec.Console))
-}
-
-// quoteConsole adds the end of the console to an error that has not quoted it.
-func quoteConsole(err error, console string) error {
-	if errors.Is(err, guest.ErrGone) {
-		return err
-	}
-	return fmt.Errorf("%w%s", err, lines.Tail(console))
 }
 
 // kernelWords prefers what the kernel said of its failure. An oops need not be why

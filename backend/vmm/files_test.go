@@ -86,12 +86,12 @@ func owned(t *testing.T, path string) *syscall.Stat_t {
 
 func TestLimitsLeaveTheProgramRoom(t *testing.T) {
 	spec := Spec{Accel: kvm.KVM, CPUs: 2, Memory: 2 << 30, Disk: "/proc/disk", Network: true}
-	require.EqualValues(t, 2<<30+256<<20, spec.limits().Memory)
+	require.EqualValues(t, 2<<30+8<<20+256<<20, spec.limits().Memory)
 	require.Equal(t, 3, spec.limits().CPUs)
 	require.Equal(t, 514, spec.limits().PIDs)
 	require.Equal(t, []string{"/dev/net/tun", "/dev/kvm"}, spec.devices())
 	spec.Accel = kvm.TCG
-	require.EqualValues(t, 3<<30+256<<20, spec.limits().Memory)
+	require.EqualValues(t, 3<<30+8<<20+256<<20, spec.limits().Memory)
 	require.Equal(t, []string{"/dev/net/tun"}, spec.devices())
 	spec.Disk = "/dev/shm/disk"
 	if inMemory(spec.Disk) { // as on most hosts

@@ -4,6 +4,7 @@ package vmm
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,7 +155,7 @@ func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
 	child, err := process.Start(stopped)
 	require.NoError(t, err)
 	m := &machine{process: child, monitor: &playedMachine{child: child}, ended: make(chan struct{})}
-	go m.watch()
+	go m.watch(slog.New(slog.DiscardHandler))
 	require.Equal(t, context.Canceled, m.explain(context.Canceled))
 	require.NoError(t, child.Kill(t.Context()))
 	<-m.Done()

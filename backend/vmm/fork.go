@@ -145,15 +145,20 @@ func (b *Backend) forkDisk(ctx context.Context, t template.Template, dir string)
 	return disk.Overlay.Format(), disk.SparseCopy(ctx, t.Overlay(), path)
 }
 
-// prepareForks makes the overlay that forkDisk copies, unless it needs none.
-func prepareForks(ctx context.Context, t template.Template) error {
+// prepareForks makes the overlay that forkDisk copies, unless it needs none. The
+// template's disk is as large as the golden one.
+func prepareForks(ctx context.Context, t template.Template, golden image.Golden) error {
 	if t.Format == disk.Reflink.Format() {
 		return nil
 	}
 	if err := keepBase(t.Disk(), t.Dir); err != nil {
 		return err
 	}
-	return disk.StackBeside(ctx, baseFile, t.Format, t.Overlay())
+	info, err := os.Stat(golden.Disk())
+	if err != nil {
+		return fmt.Errorf("asking for the size of a disk: %w", err)
+	}
+	return disk.StackBeside(ctx, baseFile, t.Format, info.Size(), t.Overlay())
 }
 
 // keepBase gives the disk that an overlay stands on a second name in the

@@ -145,23 +145,13 @@ func (m *machine) explain(err error) error {
 	return cmp.Or(m.Err(), m.blameDisk(err))
 }
 
-// noteDiskErrors remembers, and logs, that the host could not write to the disk of a
-// machine: its guest gets an I/O error, which does not name a reason.
-func (m *machine) noteDiskErrors(reporter DiskReporter, log *slog.Logger) {
-	var err error
-	select {
-	case err = <-reporter.DiskErrors():
-	case <-m.Done():
-		<-m.monitor.Heard() // what it said before its end
-		select {
-		case err = <-reporter.DiskErrors():
-		default:
-			return
-		}
-	}
+// noteDiskError remembers, and logs, that the host could not write to the disk of a
+// machine: its guest gets an I/O error, which does not name a reason. The first counts.
+func (m *machine) noteDiskError(err error, log *slog.Logger) {
 	err = diskspace.Explain(filepath.Dir(m.spec.Disk), err)
-	m.diskError.Store(&err)
-	log.Error("the disk of a machine cannot be written to: its guest gets I/O errors", "worker", m.id, "err", err)
+	if m.diskError.CompareAndSwap(nil, &err) {
+		log.Error("the disk of a machine cannot be written to: its guest gets I/O errors", "worker", m.id, "err", err)
+	}
 }
 
 // blameDisk puts a failed write to the machine's disk before what that brought about.

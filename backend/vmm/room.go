@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
 // What a program may take beside its guest's size.
@@ -22,6 +24,9 @@ const (
 	// translations what QEMU's buffer for translated code may grow to.
 	ownMemory    = 256 << 20
 	translations = 1 << 30
+	// pageTables is the part of the guest's memory that its pages are found by: 8
+	// bytes for each of 4 KiB, for the program and for the guest.
+	pageTables = 256
 	// ownThreads is for queues, disks and timers: QEMU alone has up to 64 for a
 	// disk.
 	ownThreads = 512
@@ -33,7 +38,9 @@ const (
 // the program may need: it must never be killed for doing its work. A disk that
 // lies in memory counts as the program's memory, so that there is no limit then.
 func (s Spec) limits() cgroup.Limits {
-	l := cgroup.Limits{Memory: s.Memory + ownMemory, CPUs: s.CPUs + ownCPUs, PIDs: s.CPUs + ownThreads}
+	l := cgroup.Limits{
+		Memory: s.Memory + s.Memory/pageTables + ownMemory, CPUs: s.CPUs + ownCPUs, PIDs: s.CPUs + ownThreads,
+	}
 	if s.Accel == kvm.TCG {
 		l.Memory += translations
 	}
@@ -41,6 +48,30 @@ func (s Spec) limits() cgroup.Limits {
 		l.Memory = 0
 	}
 	return l
+}
+
+// What a file may have beside the disk or the memory that is in it: tables of a qcow2
+// file, which are less than a thousandth, headers of a saved machine's pages, which are
+// a five-hundredth, and its devices.
+const (
+	besides    = 64
+	otherState = 256 << 20
+)
+
+// largestFile bounds each file that a machine's program writes to, in bytes. Without
+// that a guest which has taken it over could fill the host's disk with one. It is no
+// tighter than what the program may need, as with limits.
+func (s Spec) largestFile() (int64, error) {
+	whole := s.Disk
+	if s.Backing != "" { // the file of an overlay does not have the size of its disk
+		whole = image.Golden{Dir: s.Backing}.Disk()
+	}
+	info, err := os.Stat(whole)
+	if err != nil {
+		return 0, err
+	}
+	largest := max(info.Size(), s.Memory)
+	return largest + largest/besides + otherState, nil
 }
 
 func inMemory(path string) bool {

@@ -62,7 +62,7 @@ func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend
 		if err := b.bootAndSave(ctx, *t, golden); err != nil {
 			return err
 		}
-		return prepareForks(ctx, *t)
+		return prepareForks(ctx, *t, golden)
 	})
 }
 

@@ -104,7 +104,7 @@ const overhead = 128 << 20
 
 // Cost is what a machine takes that uses all of its memory.
 func (b *Backend) Cost(size backend.Size) backend.Size {
-	size.Memory += overhead
+	size.Memory += size.Memory/pageTables + overhead
 	return size
 }
 
@@ -155,7 +155,7 @@ func (b *Backend) clone(
 	phase.Ended(ctx, phase.Process)
 	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error { return agent.Rekey(ctx, spec.Identity) })
 	if err != nil {
-		return nil, quoteConsole(err, clone.Console)
+		return nil, bootlog.WithConsole(err, clone.Console)
 	}
 	m.inUse.Store(true)
 	phase.Ended(ctx, phase.Identity)
@@ -225,16 +225,13 @@ func (b *Backend) launch(ctx context.Context, at stage.Place, spec Spec) (*machi
 		id: at.ID, dir: at.Dir, address: at.Lease.SSH(), how: backend.Clone, spec: spec,
 		traits: b.traits, process: monitor.Process(), monitor: monitor, ended: make(chan struct{}), units: b.units,
 	}
-	go m.watch()
+	go m.watch(b.options.Log)
 	b.keep(m)
 	logs := []string{spec.Console}
 	for _, name := range b.traits.Logs {
 		logs = append(logs, filepath.Join(at.Dir, name))
 	}
 	go bootlog.Bound(m.Done(), logs...)
-	if reporter, ok := monitor.(DiskReporter); ok {
-		go m.noteDiskErrors(reporter, b.options.Log)
-	}
 	return m, nil
 }
 

@@ -88,6 +88,29 @@ func TestHalfAnIdentityIsNone(t *testing.T) {
 	}
 }
 
+// TestWhatAGuestSaysLastIsQuotedWithoutHarm has one that would clear the screen of
+// whoever reads the log, and says why it fails after more than an error may hold.
+func TestWhatAGuestSaysLastIsQuotedWithoutHarm(t *testing.T) {
+	host, err := sshkey.NewPair("host")
+	require.NoError(t, err)
+	explored := false
+	address := odd{host, func(string) (string, int) {
+		if !explored {
+			explored = true
+			return "Linux\nx86_64\nsh -s\n", 0
+		}
+		return strings.Repeat("progress\n", 100_000) + "\x1b[2J\x1b[Hno space left\a\n", 1
+	}}.open(t)
+	g, _, err := Wait(limit(t, time.Minute), at(address), Login{User: "a", Password: "secret"})
+	require.NoError(t, err)
+	defer g.Close() // for which the server waits, also when this fails
+	id, _ := identity(t, "worker-e")
+	err = g.Rekey(limit(t, time.Minute), id)
+	require.ErrorContains(t, err, `no space left\a`)
+	require.NotContains(t, err.Error(), "\x1b")
+	require.Less(t, len(err.Error()), 1000)
+}
+
 // TestGuestMayBeOffBeforeItAnswers has one whose machine is seen to end before
 // its answer is missed.
 func TestGuestMayBeOffBeforeItAnswers(t *testing.T) {

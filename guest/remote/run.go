@@ -85,12 +85,12 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// ours runs one of our scripts as root; when it fails, the error has what it
-// printed.
+// ours runs one of our scripts as root; when it fails, the error has the end of what
+// it printed. A guest may print anything.
 func (g *Guest) ours(ctx context.Context, name string, values ...value) error {
-	var output lines.Beginning
+	var output lines.Ending
 	if err := g.asRoot(ctx, script(name, values...), &output); err != nil {
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
+		return fmt.Errorf("%w: %s", err, lines.Text(output.String()))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,31 +60,38 @@ func Clone(ctx context.Context, src, dst string) (Method, error) {
 	if !errors.Is(err, errNoReflink) {
 		return 0, fmt.Errorf("cloning %s to %s: %w", src, dst, err)
 	}
-	if err := Stack(ctx, src, "raw", dst); err != nil {
+	if err := Stack(ctx, src, dst); err != nil {
 		return 0, err
 	}
 	return Overlay, nil
 }
 
-// Stack makes dst, which must not exist, a qcow2 overlay on src. The caller says
-// what format src has: if QEMU guessed it, a guest could choose it by writing a
-// header to its raw disk.
-func Stack(ctx context.Context, src, format, dst string) error {
+// Stack makes dst, which must not exist, a qcow2 overlay on the raw file src.
+func Stack(ctx context.Context, src, dst string) error {
 	backing, err := filepath.Abs(src) // QEMU would take a relative path from the directory of dst
 	if err != nil {
 		return fmt.Errorf("overlaying %s: %w", src, err)
 	}
-	return stack(ctx, backing, format, dst)
+	info, err := os.Stat(src)
+	if err != nil {
+		return fmt.Errorf("overlaying %s: %w", src, err)
+	}
+	return stack(ctx, backing, "raw", info.Size(), dst)
 }
 
-// StackBeside is Stack on the file called name in dst's directory. A copy of such
-// an overlay in another directory reads through to the file of that name there,
-// and copying is quicker than making an overlay.
-func StackBeside(ctx context.Context, name, format, dst string) error {
-	return stack(ctx, name, format, dst)
+// StackBeside is Stack on the file called name in dst's directory, which holds a disk
+// of size bytes in that format. A copy of such an overlay in another directory reads
+// through to the file of that name there, and copying is quicker than making an
+// overlay.
+func StackBeside(ctx context.Context, name, format string, size int64, dst string) error {
+	return stack(ctx, name, format, size, dst)
 }
 
-func stack(ctx context.Context, backing, format, dst string) error {
+// stack makes an overlay without a look at what it lies on: a guest, or a program that
+// a guest has taken over, may have written that, and a header of qcow2 can have QEMU
+// open any file or address. So the caller says the format, which QEMU would guess
+// otherwise, and the size, which it would ask for.
+func stack(ctx context.Context, backing, format string, size int64, dst string) error {
 	target, err := filepath.Abs(dst) // QEMU takes what comes before a colon for a protocol
 	if err != nil {
 		return fmt.Errorf("overlaying %s: %w", backing, err)
@@ -91,7 +99,8 @@ func stack(ctx context.Context, backing, format, dst string) error {
 	if err := reserve(target); err != nil {
 		return fmt.Errorf("overlaying %s: %w", backing, err)
 	}
-	_, err = run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", format, target)
+	_, err = run(ctx, "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", format,
+		target, strconv.FormatInt(size, 10))
 	if err != nil {
 		return errors.Join(fmt.Errorf("overlaying %s with %s: %w", backing, dst, err), os.Remove(target))
 	}

@@ -5,11 +5,14 @@ package disk
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
@@ -59,7 +62,7 @@ func TestFailedOverlayLeavesNothing(t *testing.T) {
 	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
 	dst := filepath.Join(dir, "overlay")
-	err := Stack(t.Context(), filepath.Join(dir, "missing"), "raw", dst)
+	err := Stack(t.Context(), filepath.Join(dir, "missing"), dst)
 	require.ErrorContains(t, err, "missing")
 	require.NoFileExists(t, dst)
 }
@@ -70,7 +73,7 @@ func TestCopyOfAnOverlayReadsWhatIsBesideIt(t *testing.T) {
 	write(t, filepath.Join(here, "base"), "this")
 	write(t, filepath.Join(there, "base"), "that")
 	overlay, copied := filepath.Join(here, "overlay"), filepath.Join(there, "disk")
-	require.NoError(t, StackBeside(t.Context(), "base", "raw", overlay))
+	require.NoError(t, StackBeside(t.Context(), "base", "raw", 1<<20, overlay))
 	require.NoError(t, SparseCopy(t.Context(), overlay, copied))
 	for path, want := range map[string]string{overlay: "this", copied: "that"} {
 		flat := filepath.Join(t.TempDir(), "flat")
@@ -80,13 +83,37 @@ func TestCopyOfAnOverlayReadsWhatIsBesideIt(t *testing.T) {
 	}
 }
 
+// TestAnOverlayIsMadeWithoutALookAtItsBase has a base whose header names a pipe: who
+// opens that waits for ever. A disk that a VMM wrote may have such a header.
+func TestAnOverlayIsMadeWithoutALookAtItsBase(t *testing.T) {
+	need.Programs(t, "qemu-img")
+	dir := t.TempDir()
+	pipe, overlay := filepath.Join(dir, "pipe"), filepath.Join(dir, "overlay")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	_, err := run(t.Context(), "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", pipe, "-F", "raw",
+		filepath.Join(dir, "base"), "1M")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, StackBeside(ctx, "base", "qcow2", 1<<20, overlay))
+	info, err := run(t.Context(), "qemu-img", "info", "-f", "qcow2", "--output=json", overlay)
+	require.NoError(t, err)
+	var made struct {
+		Size int64  `json:"virtual-size"`
+		Base string `json:"backing-filename"`
+	}
+	require.NoError(t, json.Unmarshal(info, &made))
+	require.Equal(t, int64(1<<20), made.Size)
+	require.Equal(t, "base", made.Base)
+}
+
 func TestCancelledOverlaySaysSo(t *testing.T) {
 	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	dst := filepath.Join(dir, "overlay")
-	err := Stack(ctx, write(t, filepath.Join(dir, "src"), "x"), "raw", dst)
+	err := Stack(ctx, write(t, filepath.Join(dir, "src"), "x"), dst)
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoFileExists(t, dst)
 }

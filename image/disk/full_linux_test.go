@@ -34,7 +34,7 @@ func TestFullDiskLeavesNoHalfFile(t *testing.T) {
 	ways := map[string]func(ctx context.Context, to string) error{
 		"sparse copy": func(ctx context.Context, to string) error { return SparseCopy(ctx, raw, to) },
 		"clone":       func(ctx context.Context, to string) error { _, err := Clone(ctx, raw, to); return err },
-		"overlay":     func(ctx context.Context, to string) error { return Stack(ctx, raw, "raw", to) },
+		"overlay":     func(ctx context.Context, to string) error { return Stack(ctx, raw, to) },
 		"raw":         func(ctx context.Context, to string) error { return ToRaw(ctx, raw, to, 64<<20) },
 		"converted":   func(ctx context.Context, to string) error { return ToRaw(ctx, qcow2, to, 64<<20) },
 		"file system": func(ctx context.Context, to string) error { return FromDirectory(ctx, tree, to, 32<<20, "root") },

@@ -214,7 +214,7 @@ func TestHeaderOnARawDiskNamesNothing(t *testing.T) {
 	require.ErrorContains(t, ToRaw(t.Context(), evil, disk, 1<<30), "it has a backing file")
 
 	overlay, flat := filepath.Join(dir, "overlay"), filepath.Join(dir, "flat")
-	require.NoError(t, Stack(t.Context(), evil, "raw", overlay))
+	require.NoError(t, Stack(t.Context(), evil, overlay))
 	_, err = run(t.Context(), "qemu-img", "convert", "-f", "qcow2", "-O", "raw", overlay, flat)
 	require.NoError(t, err)
 	require.Equal(t, "QFI\xfb", first(t, flat, 4))

@@ -34,9 +34,7 @@ var diskMethods = []struct {
 	make   func(ctx context.Context, src, dst string) error
 }{
 	{"reflink", diskRounds, reflink},
-	{"qcow2 overlay", diskRounds, func(ctx context.Context, src, dst string) error {
-		return disk.Stack(ctx, src, "raw", dst)
-	}},
+	{"qcow2 overlay", diskRounds, disk.Stack},
 	{"sparse copy", diskRounds, disk.SparseCopy},
 	{"full copy", fullRounds, fullCopy},
 }

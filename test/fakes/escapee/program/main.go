@@ -1,8 +1,8 @@
 //go:build linux
 
-// Command escapee plays a program that a guest has taken over: it tries what its
-// arguments say, and prints for each a line of what came of it: the argument, and
-// "ok" or the error.
+// Command program plays one that a guest has taken over: it tries what its arguments
+// say, and prints for each a line of what came of it: the argument, and "ok" or the
+// error.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,8 @@ var attempts = map[string]func(value string) error{
 	"root":  func(string) error { return unix.Setuid(0) },
 	// A copy of id(1) whose owner's user it would take.
 	"setuid": setuid,
+	"userns": userNamespace,
+	"key":    readKey,
 	"walk":   walk,
 }
 
@@ -93,6 +96,24 @@ func setuid(path string) error {
 		return fmt.Errorf("still user %s", id)
 	}
 	return nil
+}
+
+// userNamespace starts a program in a user namespace of its own, in which it would have
+// all capabilities.
+func userNamespace(string) error {
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
+	return cmd.Run()
+}
+
+// readKey reads a key of the session keyring.
+func readKey(name string) error {
+	key, err := unix.KeyctlSearch(unix.KEY_SPEC_SESSION_KEYRING, "user", name, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.KeyctlBuffer(unix.KEYCTL_READ, key, make([]byte, 64), 0)
+	return err
 }
 
 func main() {
