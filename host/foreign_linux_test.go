@@ -92,12 +92,15 @@ func TestAPoolIsServedOnceByWhicheverPath(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrHeld)
 
 	other.StateDir = shortDir(t)
-	inOwnMounts(t, func() {
-		require.NoError(t, unix.Mount(w.stateDir, other.StateDir, "", unix.MS_BIND, ""))
+	err = inOwnMounts(func() error {
+		if err := unix.Mount(w.stateDir, other.StateDir, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
 		_, _, err := take(t.Context(), other, store.Open, 0)
-		require.ErrorIs(t, err, store.ErrHeld)
-		require.ErrorContains(t, err, fmt.Sprintf("process %d holds %s", os.Getpid(), other.PoolDir()))
+		return err
 	})
+	require.ErrorIs(t, err, store.ErrHeld)
+	require.ErrorContains(t, err, fmt.Sprintf("process %d holds %s", os.Getpid(), other.PoolDir()))
 }
 
 func TestReadOnlyStateDirectory(t *testing.T) {
@@ -112,35 +115,41 @@ func TestReadOnlyStateDirectory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			prepare(w)
-			inOwnMounts(t, func() {
-				require.NoError(t, unix.Mount(w.stateDir, w.stateDir, "", unix.MS_BIND, ""))
-				require.NoError(t, unix.Mount("", w.stateDir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
-				_, err := makeDirectories(w.config(), silent)
-				require.ErrorIs(t, err, unix.EROFS)
-				require.ErrorContains(t, err, mendStateDir)
-				require.Contains(t, w.checkStateDir(w.config()).Detail, "read-only file system")
+			c, found := w.config(), ""
+			err := inOwnMounts(func() error {
+				if err := unix.Mount(w.stateDir, w.stateDir, "", unix.MS_BIND, ""); err != nil {
+					return err
+				}
+				if err := unix.Mount("", w.stateDir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+					return err
+				}
+				found = w.checkStateDir(c).Detail
+				_, err := makeDirectories(c, silent)
+				return err
 			})
+			require.ErrorIs(t, err, unix.EROFS)
+			require.ErrorContains(t, err, mendStateDir)
+			require.Contains(t, found, "read-only file system")
 		})
 	}
 }
 
-// inOwnMounts does something with mounts of its own, which end with it.
-func inOwnMounts(t *testing.T, do func()) {
-	done := make(chan struct{})
+// inOwnMounts does something with mounts of its own, which end with it, and returns its
+// error: on another goroutine it cannot fail the test.
+func inOwnMounts(do func() error) error {
+	done := make(chan error, 1)
 	go func() {
-		defer close(done)
 		runtime.LockOSThread() // and never unlocked: the thread ends, and its mounts
-		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			t.Errorf("mounts of its own: %v", err)
-			return
+		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		}
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Errorf("mounts of its own: %v", err)
-			return
+		if err == nil {
+			err = do()
 		}
-		do()
+		done <- err
 	}()
-	<-done
+	return <-done
 }
 
 // lacking names, for the test binary that is run again for TestTryLacking, a system
