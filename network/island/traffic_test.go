@@ -224,7 +224,7 @@ func TestForwardingEndsWithTheLastLeaseOfAllPools(t *testing.T) {
 
 func TestForwardingThatIsNotOursStaysOn(t *testing.T) {
 	for name, switchOn := range map[string]struct{ before, meanwhile func() error }{
-		"on before":              {before: func() error { return forward("wan0") }},
+		"on before":              {before: func() error { return forward(t.Context(), "wan0") }},
 		"a router by the global": {meanwhile: routing},
 	} {
 		t.Run(name, func(t *testing.T) {
