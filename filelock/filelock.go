@@ -1,6 +1,6 @@
 // Package filelock lets processes of one host take turns: a flock on a file or a
-// directory, held by one, or shared by many against one. What the lock protects is the business of its
-// users.
+// directory, held by one, or shared by many against one. What the lock protects is
+// the business of its users.
 package filelock
 
 import (
@@ -35,71 +35,68 @@ var unsupported = []error{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL
 // that ends.
 type Lock struct{ file *os.File }
 
+// How a lock is opened: a file is made when it is missing, a directory must be there.
+const (
+	asFile      = os.O_RDWR | os.O_CREATE
+	asDirectory = os.O_RDONLY | unix.O_DIRECTORY
+)
+
 // Acquire takes the lock on the file at path, which it makes when it is missing,
-// and waits for it until ctx is done. A symbolic link is not followed. The lock belongs to the Lock and not to the
-// process, so that it also keeps goroutines of one process apart.
+// and waits for it until ctx is done. A symbolic link is not followed. The lock
+// belongs to the Lock and not to the process, so that it also keeps goroutines of
+// one process apart.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
-	return acquire(ctx, path, os.O_RDWR|os.O_CREATE)
+	return acquire(ctx, path, asFile, unix.LOCK_EX)
 }
 
 // AcquireDirectory is Acquire on a directory, which must be there.
 func AcquireDirectory(ctx context.Context, path string) (*Lock, error) {
-	return acquire(ctx, path, os.O_RDONLY|unix.O_DIRECTORY)
+	return acquire(ctx, path, asDirectory, unix.LOCK_EX)
 }
 
 // ShareDirectory is AcquireDirectory for those who do not mind each other: any number
 // of them hold the lock at once, while nobody holds it alone.
 func ShareDirectory(ctx context.Context, path string) (*Lock, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("opening a lock: %w", err)
-	}
-	if err := wait(ctx, file, unix.LOCK_SH); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return &Lock{file}, nil
+	return acquire(ctx, path, asDirectory, unix.LOCK_SH)
 }
 
-// TryAcquireDirectory is AcquireDirectory without waiting. When others hold the
-// lock, it returns nil and no error.
-func TryAcquireDirectory(path string) (*Lock, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+func acquire(ctx context.Context, path string, what, how int) (*Lock, error) {
+	opened, err := open(path, what)
 	if err != nil {
-		return nil, fmt.Errorf("opening a lock: %w", err)
+		return nil, err
 	}
-	return tryLock(file)
+	if err := wait(ctx, opened, how); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return &Lock{opened}, nil
 }
 
-// acquire opens close-on-exec, as os.OpenFile does, so that no child inherits
-// the lock.
-func acquire(ctx context.Context, path string, flags int) (*Lock, error) {
-	file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening a lock: %w", diskspace.Explain(filepath.Dir(path), err))
-	}
-	if err := Wait(ctx, file); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return &Lock{file}, nil
-}
+// TryAcquire is Acquire without waiting. When another holds the lock, it returns nil
+// and no error.
+func TryAcquire(path string) (*Lock, error) { return tryAcquire(path, asFile) }
 
-// TryAcquire takes the lock on the file at path, which it makes when it is missing.
-// When another holds the lock, it returns nil and no error.
-func TryAcquire(path string) (*Lock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening a lock: %w", diskspace.Explain(filepath.Dir(path), err))
-	}
-	return tryLock(file)
-}
+// TryAcquireDirectory is TryAcquire on a directory, which must be there.
+func TryAcquireDirectory(path string) (*Lock, error) { return tryAcquire(path, asDirectory) }
 
-// tryLock takes the lock on an open file, or closes it.
-func tryLock(file *os.File) (*Lock, error) {
-	taken, err := Try(file)
+func tryAcquire(path string, what int) (*Lock, error) {
+	opened, err := open(path, what)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := Try(opened)
 	if !taken {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(err, opened.Close())
 	}
-	return &Lock{file}, nil
+	return &Lock{opened}, nil
+}
+
+// open opens close-on-exec, as os.OpenFile does, so that no child inherits the lock.
+func open(path string, what int) (*os.File, error) {
+	opened, err := os.OpenFile(path, what|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening a lock: %w", diskspace.Explain(filepath.Dir(path), err))
+	}
+	return opened, nil
 }
 
 // IsOf says whether the lock is on the file or directory that has that name now, and

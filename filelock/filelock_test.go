@@ -2,6 +2,7 @@ package filelock
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -82,4 +83,20 @@ func TestDirectoriesCanBeLocked(t *testing.T) {
 	require.NoError(t, again.Release())
 	_, err = AcquireDirectory(t.Context(), filepath.Join(dir, "missing"))
 	require.ErrorContains(t, err, "opening a lock")
+}
+
+func TestLinksAreNotFollowed(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	require.NoError(t, os.Symlink(t.TempDir(), link))
+	for name, take := range map[string]func() (*Lock, error){
+		"Acquire":             func() (*Lock, error) { return Acquire(t.Context(), link) },
+		"TryAcquire":          func() (*Lock, error) { return TryAcquire(link) },
+		"AcquireDirectory":    func() (*Lock, error) { return AcquireDirectory(t.Context(), link) },
+		"ShareDirectory":      func() (*Lock, error) { return ShareDirectory(t.Context(), link) },
+		"TryAcquireDirectory": func() (*Lock, error) { return TryAcquireDirectory(link) },
+	} {
+		_, err := take()
+		require.ErrorContains(t, err, "opening a lock: open "+link, name)
+	}
 }

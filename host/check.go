@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
@@ -22,6 +22,12 @@ import (
 // checker is a network that knows what it needs of the host.
 type checker interface {
 	Check(context.Context) []doctor.Finding
+}
+
+// guarded is a network that knows what its workers share and what is not there.
+type guarded interface {
+	// Lacking says what of that is missing or incomplete; empty when all is in place.
+	Lacking(context.Context) (string, error)
 }
 
 // Check looks at everything that the configuration needs of this host, and
@@ -132,20 +138,48 @@ func tryFiles(dir string) error {
 	return nil
 }
 
+// A plugin process that starts holds the pool's lock some time before its rules are in
+// place, and one that stops some time after. So what lacks is looked for again, so
+// often, for so long.
+const (
+	startsOrStops = 5 * time.Second
+	lookAgain     = 100 * time.Millisecond
+)
+
 // checkShared looks for what workers of a pool share where a process serves the
 // pool, such as the host's rules around them. Without it they are cut off.
 func checkShared(ctx context.Context, c config.Config, a Assembly) []doctor.Finding {
-	network, ok := a.Network.(sharer)
+	network, ok := a.Network.(guarded)
 	if !ok {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, startsOrStops)
+	defer cancel()
+	for {
+		finding := findShared(ctx, c, network)
+		if finding == nil {
+			return nil
+		}
+		if finding.Level != doctor.Missing {
+			return []doctor.Finding{*finding}
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return []doctor.Finding{*finding}
+		}
+	}
+}
+
+// findShared returns nil when nobody serves the pool: there need be nothing.
+func findShared(ctx context.Context, c config.Config, network guarded) *doctor.Finding {
 	_, unlock, err := take(ctx, c, store.Look, sweepWait)
 	if err == nil {
-		_ = unlock() // nobody serves it: there need be nothing
+		_ = unlock()
 		return nil
 	}
-	finding := doctor.Finding{Level: doctor.OK, What: "rules of the pool"}
-	shared, failed := network.Shared(ctx)
+	finding := &doctor.Finding{Level: doctor.OK, What: "rules of the pool"}
+	what, failed := network.Lacking(ctx)
 	switch {
 	case !errors.Is(err, store.ErrHeld):
 		finding.Level, finding.Detail = doctor.Warning, err.Error()
@@ -153,14 +187,14 @@ func checkShared(ctx context.Context, c config.Config, a Assembly) []doctor.Find
 	case failed != nil:
 		finding.Level, finding.Detail = doctor.Warning, failed.Error()
 		finding.Mend = "run as root"
-	case len(shared) == 0:
+	case what != "":
 		finding.Level = doctor.Missing
-		finding.Detail = "a plugin process serves the pool, but the host has lost its rules: its workers are cut off"
+		finding.Detail = "a plugin process serves the pool, but the host has lost its rules, and workers are cut off: " + what
 		finding.Mend = "the plugin puts them back by itself, and its log says why it cannot: else restart the runner"
 	default:
-		finding.Detail = "a plugin process serves the pool, and the host has its " + strings.Join(shared, ", ")
+		finding.Detail = "a plugin process serves the pool, and the host has all its rules"
 	}
-	return []doctor.Finding{finding}
+	return finding
 }
 
 // Missing makes one error of all that a host lacks, with lines for each; it is

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,39 +315,60 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
 }
 
-// shared is a network whose leases share what is said.
+// shared is a network whose leases share what lacks something, which each look at it
+// returns.
 type shared struct {
 	network.None
-	what []string
+	lacking func() string
 }
 
-func (s shared) Shared(context.Context) ([]string, error) { return s.what, nil }
+func (s shared) Lacking(context.Context) (string, error) { return s.lacking(), nil }
 
 func (shared) Check(context.Context) []doctor.Finding { return nil }
 
 func TestDoctorMissesTheRulesOfAPoolThatIsServed(t *testing.T) {
 	w := newWorld(t)
-	find := func(what ...string) []doctor.Finding {
-		return checkShared(t.Context(), w.config(), Assembly{Network: shared{what: what}})
+	const missing = "nftables table inet mayfly-abcde is missing"
+	find := func(ctx context.Context, lacking func() string) []doctor.Finding {
+		return checkShared(ctx, w.config(), Assembly{Network: shared{lacking: lacking}})
 	}
-	require.Empty(t, find(), "nobody serves the pool")
+	lacks := func() string { return missing }
+	require.Empty(t, find(t.Context(), lacks), "nobody serves the pool")
 	records, err := store.Open(w.config().PoolDir())
 	require.NoError(t, err)
 	unlock, err := records.Lock(t.Context())
 	require.NoError(t, err)
+	unlock = sync.OnceValue(unlock)
 	t.Cleanup(func() { require.NoError(t, unlock()) })
 
-	require.Equal(t, doctor.OK, find("nftables table inet mayfly-abcde")[0].Level)
-	lost := find()[0]
+	require.Equal(t, doctor.OK, find(t.Context(), func() string { return "" })[0].Level)
+	hasty, cancel := context.WithCancel(t.Context())
+	cancel()
+	lost := find(hasty, lacks)[0]
 	require.Equal(t, doctor.Missing, lost.Level)
-	require.Contains(t, lost.Detail, "the host has lost its rules")
+	require.Contains(t, lost.Detail, missing)
 	require.NotEmpty(t, lost.Mend)
 	require.Empty(t, checkShared(t.Context(), w.config(), Assembly{Network: network.None{}}))
 
-	w.assembly.Network = shared{}
-	_, findings, err := w.Check(t.Context(), w.config(), silent)
+	w.assembly.Network = shared{lacking: lacks}
+	_, findings, err := w.Check(hasty, w.config(), silent)
 	require.NoError(t, err)
 	require.Contains(t, findings, lost)
+
+	looks := 0
+	starting := func() string {
+		if looks++; looks == 1 {
+			return missing
+		}
+		return ""
+	}
+	require.Equal(t, doctor.OK, find(t.Context(), starting)[0].Level)
+	require.Equal(t, 2, looks)
+	stopping := func() string {
+		require.NoError(t, unlock())
+		return missing
+	}
+	require.Empty(t, find(t.Context(), stopping))
 }
 
 // in is a configuration with a state directory.

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"sync"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
@@ -21,6 +22,9 @@ type hostDisk struct {
 // diskOf is the disk that the state directory is on.
 func (h *Host) diskOf(c config.Config, log *slog.Logger) hostDisk {
 	options := diskguard.Options{Dir: c.StateDir, Reserve: c.Host.ReserveDisk, Log: log}
+	if dir, err := filepath.EvalSymlinks(c.StateDir); err == nil {
+		options.Dir = dir // which is locked, and locks follow no link
+	}
 	if h.Leftovers != nil {
 		options.Lists = h.Leftovers(c)
 	}

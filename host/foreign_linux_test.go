@@ -95,12 +95,15 @@ func TestAPoolIsServedOnceByWhicheverPath(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrHeld)
 
 	other.StateDir = shortDir(t)
-	inOwnMounts(t, func() {
-		require.NoError(t, unix.Mount(w.stateDir, other.StateDir, "", unix.MS_BIND, ""))
+	err = inOwnMounts(func() error {
+		if err := unix.Mount(w.stateDir, other.StateDir, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
 		_, _, err := take(t.Context(), other, store.Open, 0)
-		require.ErrorIs(t, err, store.ErrHeld)
-		require.ErrorContains(t, err, fmt.Sprintf("process %d holds %s", os.Getpid(), other.PoolDir()))
+		return err
 	})
+	require.ErrorIs(t, err, store.ErrHeld)
+	require.ErrorContains(t, err, fmt.Sprintf("process %d holds %s", os.Getpid(), other.PoolDir()))
 }
 
 func TestReadOnlyStateDirectory(t *testing.T) {
@@ -115,14 +118,21 @@ func TestReadOnlyStateDirectory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			prepare(w)
-			inOwnMounts(t, func() {
-				require.NoError(t, unix.Mount(w.stateDir, w.stateDir, "", unix.MS_BIND, ""))
-				require.NoError(t, unix.Mount("", w.stateDir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
-				_, err := makeDirectories(w.config(), silent)
-				require.ErrorIs(t, err, unix.EROFS)
-				require.ErrorContains(t, err, mendStateDir)
-				require.Contains(t, w.checkStateDir(w.config()).Detail, "read-only file system")
+			c, found := w.config(), ""
+			err := inOwnMounts(func() error {
+				if err := unix.Mount(w.stateDir, w.stateDir, "", unix.MS_BIND, ""); err != nil {
+					return err
+				}
+				if err := unix.Mount("", w.stateDir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+					return err
+				}
+				found = w.checkStateDir(c).Detail
+				_, err := makeDirectories(c, silent)
+				return err
 			})
+			require.ErrorIs(t, err, unix.EROFS)
+			require.ErrorContains(t, err, mendStateDir)
+			require.Contains(t, found, "read-only file system")
 		})
 	}
 }
@@ -141,41 +151,40 @@ func TestStateDirectoryThatIsNotOursToCloseIsLeftOpen(t *testing.T) {
 	var said bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&said, nil))
 	c := w.config()
-	onOwnThread(t, func() error {
+	require.NoError(t, onOwnThread(func() error {
 		if _, _, failed := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); failed != 0 {
 			return failed
 		}
 		_, err := makeDirectories(c, log)
 		return err
-	})
+	}))
 	require.Contains(t, said.String(), "is left so")
 	require.Contains(t, said.String(), "operation not permitted")
 	requireMode(t, 0o755, w.stateDir)
 }
 
 // onOwnThread does something on a thread that ends with it, and with all that it has
-// changed of itself.
-func onOwnThread(t *testing.T, do func() error) {
-	done := make(chan error, 1)
+// changed of itself. On another goroutine it cannot fail the test.
+func onOwnThread(do func() error) error {
+	done := make(chan error)
 	go func() {
-		defer close(done)      // also when it fails the test
 		runtime.LockOSThread() // and never unlocked
 		done <- do()
 	}()
-	require.NoError(t, <-done)
+	return <-done
 }
 
 // inOwnMounts does something with mounts of its own, which end with it.
-func inOwnMounts(t *testing.T, do func()) {
-	onOwnThread(t, func() error {
-		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			return err
+func inOwnMounts(do func() error) error {
+	return onOwnThread(func() error {
+		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		}
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			return err
+		if err == nil {
+			err = do()
 		}
-		do()
-		return nil
+		return err
 	})
 }
 

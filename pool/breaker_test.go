@@ -146,6 +146,7 @@ func TestWhatIsNotTheImagesFaultIsNotCounted(t *testing.T) {
 		"a host that cannot":     {"start", errBroken, false},
 		"a full disk":            {"start", guest.Fault(full), false},
 		"a full disk, later":     {"ready", full, false},
+		"rules that are gone":    {"await", errBroken, false},
 		"a guest that ends":      {"start", guest.Fault(errBroken), true},
 		"a guest without answer": {"ready", errBroken, true},
 	} {

@@ -248,20 +248,30 @@ func (p *Pool) lease(ctx context.Context, w *worker) (network.Lease, error) {
 	return p.network.Acquire(ctx, w.id)
 }
 
-// ready waits for SSH to answer, and for the rules around the worker to be in place,
-// but not for a machine that has ended.
+// ready waits for SSH to answer, which is the guest's part, and then for the rules
+// around the worker to be in place, which is the host's; but not for a machine that
+// has ended.
 func (p *Pool) ready(ctx context.Context, machine backend.Machine, identity guest.Identity, key Key) error {
 	ctx, cancel := backend.WhileRunning(ctx, machine)
 	defer cancel()
+	id := machine.ID()
 	err := p.access.Ready(ctx, machine.Address(), identity, key)
-	if guard, ok := p.network.(network.Guard); ok && err == nil {
-		err = guard.Await(ctx, machine.ID())
-	}
 	if gone := machine.Err(); gone != nil {
-		return fmt.Errorf("waiting for %s to be ready: %w", machine.ID(), gone)
+		return fmt.Errorf("waiting for %s to be ready: %w", id, gone)
 	}
 	if err != nil {
-		return guest.Fault(fmt.Errorf("waiting for %s to be ready: %w%s", machine.ID(), err, p.tail(machine.ID())))
+		return guest.Fault(fmt.Errorf("waiting for %s to be ready: %w%s", id, err, p.tail(id)))
+	}
+	guard, ok := p.network.(network.Guard)
+	if !ok {
+		return nil
+	}
+	err = guard.Await(ctx, id)
+	if gone := machine.Err(); gone != nil {
+		return fmt.Errorf("waiting for %s to be ready: %w", id, gone)
+	}
+	if err != nil {
+		return fmt.Errorf("waiting for the rules around %s: %w", id, err)
 	}
 	return nil
 }

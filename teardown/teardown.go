@@ -1,6 +1,6 @@
 // Package teardown is the order in which a worker is removed: its machine, its
-// lease, what it holds of the host, its directory. What these are, how long one try may take, and when
-// there is another, is for whoever removes a worker to say.
+// lease, what it holds of the host, its directory. What these are, how long one try
+// may take, and when there is another, is for whoever removes a worker to say.
 package teardown
 
 import (

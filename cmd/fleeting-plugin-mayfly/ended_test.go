@@ -68,4 +68,11 @@ func TestPsShowsAnImageThatIsSpared(t *testing.T) {
 	require.Contains(t, listed[0].Reason, why)
 	require.NoError(t, records.ClearBreaker())
 	require.NotContains(t, ps(t, state), "d1")
+
+	newer := filepath.Join(state, "pools", "builds", store.BreakerFile)
+	require.NoError(t, os.WriteFile(newer, []byte(`{"version": 99}`), 0o600))
+	table = ps(t, state)
+	require.Regexp(t, `(?m)^builds-aaaaaaaa +creating `, table, "nothing hides the workers")
+	require.Regexp(t, `(?m)^pool builds: reading which image is spared: version is 99, not `, table)
+	require.Contains(t, ps(t, state, "--json"), "builds-aaaaaaaa")
 }

@@ -110,8 +110,8 @@ func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, spared 
 		}
 		why := ""
 		switch breaker, open, err := records.Breaker(); {
-		case err != nil:
-			return err
+		case err != nil: // which hides no worker
+			spared = append(spared, fmt.Sprintf("pool %s: %v", name, err))
 		case open:
 			why = breaker.String()
 			spared = append(spared, fmt.Sprintf("pool %s: %s", name, why))

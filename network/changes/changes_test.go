@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,24 +93,49 @@ func TestRulesOfAnotherNamespaceAreNotHeard(t *testing.T) {
 	require.Equal(t, []string{"here"}, requireHeard(t, heard, func(Rules) bool { return true }).Tables)
 }
 
-// A listener that is slow, and a change that is large.
+// A listener that is slow, with little room, and a change that is large.
 func TestMissedIsSaid(t *testing.T) {
 	sandbox.EmptyNamespace(t, "nft")
 	heard, slow := make(chan Rules, roomFor), make(chan struct{})
 	l, err := OfRules(func(r Rules) { <-slow; heard <- r })
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	goOn := sync.OnceFunc(func() { close(slow) })
+	t.Cleanup(func() {
+		goOn() // or Close waits for ever
+		require.NoError(t, l.Close())
+	})
+	require.NoError(t, l.conn.SetReadBuffer(1<<12))
 	nft(t, "add table inet first")
 	var many strings.Builder
 	fmt.Fprintln(&many, "add table inet many\nadd chain inet many c")
-	for range 5000 {
+	for range 500 {
 		fmt.Fprintln(&many, "add rule inet many c ip saddr 10.0.0.1 accept")
 	}
 	nft(t, many.String())
-	close(slow)
+	goOn()
 	require.True(t, requireHeard(t, heard, func(r Rules) bool { return r.Missed }).Missed)
 	nft(t, "add table inet last")
 	require.Contains(t, requireHeard(t, heard, func(r Rules) bool { return !r.Missed && len(r.Tables) > 0 }).Tables, "last")
+}
+
+// A deadline in the past has every read fail.
+func TestAnErrorDoesNotEndTheListener(t *testing.T) {
+	sandbox.EmptyNamespace(t, "nft")
+	heard := make(chan Rules, roomFor)
+	l, err := OfRules(func(r Rules) { heard <- r })
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	require.NoError(t, l.conn.SetReadDeadline(time.Unix(1, 0)))
+	for range 2 {
+		requireHeard(t, heard, func(r Rules) bool { return r.Missed })
+	}
+	require.NoError(t, l.conn.SetReadDeadline(time.Time{}))
+	for later := 0; ; later++ { // what comes before the last failure is drained
+		nft(t, fmt.Sprintf("add table inet later%d", later))
+		if len(requireHeard(t, heard, func(Rules) bool { return true }).Tables) > 0 {
+			return
+		}
+	}
 }
 
 func TestWhereTheHostHears(t *testing.T) {
@@ -135,8 +161,44 @@ func TestWhereTheHostHears(t *testing.T) {
 	}
 }
 
+func TestRoutesOfTheMainTable(t *testing.T) {
+	sandbox.EmptyNamespace(t, "ip")
+	heard := make(chan Links, roomFor)
+	l, err := OfLinks(func(c Links) { heard <- c })
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	ip := func(words string) {
+		out, err := exec.Command("ip", strings.Fields(words)...).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	ip("link set lo up")
+	isRouted := func(c Links) bool { return c.Routed.IsValid() }
+	for _, test := range []struct{ route, to string }{
+		{"route %s default dev lo", "0.0.0.0/0"},
+		{"route %s 198.51.100.0/24 dev lo", "198.51.100.0/24"},
+		{"-6 route %s default dev lo", "::/0"},
+		{"-6 route %s 2001:db8:1::/64 dev lo", "2001:db8:1::/64"},
+	} {
+		for _, verb := range []string{"add", "del"} {
+			ip("route " + verb + " 192.0.2.0/24 dev lo table 100") // which is not heard
+			ip(strings.ReplaceAll(test.route, "%s", verb))
+			require.Equal(t, netip.MustParsePrefix(test.to), requireHeard(t, heard, isRouted).Routed)
+		}
+	}
+}
+
+// requireAllHeard takes what was told up to now: changes are heard in their order.
+func requireAllHeard(t *testing.T, heard <-chan Links) {
+	t.Helper()
+	for _, verb := range []string{"add", "del"} {
+		out, err := exec.Command("ip", "route", verb, "local", "192.0.2.1", "dev", "lo").CombinedOutput()
+		require.NoError(t, err, string(out))
+		requireHeard(t, heard, func(c Links) bool { return c.Heard == netip.MustParsePrefix("192.0.2.1/32") })
+	}
+}
+
 func TestLinksThatCeaseToForward(t *testing.T) {
-	sandbox.EmptyNamespace(t)
+	sandbox.EmptyNamespace(t, "ip")
 	heard := make(chan Links, roomFor)
 	l, err := OfLinks(func(c Links) { heard <- c })
 	require.NoError(t, err)
@@ -159,7 +221,9 @@ func TestLinksThatCeaseToForward(t *testing.T) {
 			continue // a kernel before Linux 6.17
 		}
 		require.NoError(t, os.WriteFile(file, []byte("1"), 0o644), file)
+		requireAllHeard(t, heard)
 		require.NoError(t, os.WriteFile(file, []byte("0"), 0o644), file)
 		requireHeard(t, heard, func(c Links) bool { return c.Unforwarding == setting.index })
+		requireAllHeard(t, heard)
 	}
 }

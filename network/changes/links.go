@@ -15,8 +15,11 @@ type Links struct {
 	// Heard is where the host began, or ceased, to hear what is sent; the zero
 	// Prefix when nothing of that changed.
 	Heard netip.Prefix
-	// Unforwarding is the index of a link that does not forward, which new ones do
-	// not; AllLinks stands for every link, and 0 for none.
+	// Routed is where a route of the main table leads that came or went; the zero
+	// Prefix when none did.
+	Routed netip.Prefix
+	// Unforwarding is the index of a link that does not, or may not, forward, as new ones
+	// do; AllLinks stands for every link, and 0 for none.
 	Unforwarding int
 	// Missed says that the kernel had no room to tell all: anything may have
 	// changed, and the rest is empty.
@@ -32,7 +35,12 @@ func OfLinks(each func(Links)) (*Listener, error) {
 		change := Links{}
 		switch message.Header.Type {
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			change.Heard = local(message)
+			switch to, table := route(message); table {
+			case unix.RT_TABLE_LOCAL:
+				change.Heard = to
+			case unix.RT_TABLE_MAIN:
+				change.Routed = to
+			}
 		case unix.RTM_NEWNETCONF:
 			change.Unforwarding = unforwarding(message)
 		}
@@ -46,20 +54,24 @@ func OfLinks(each func(Links)) (*Listener, error) {
 	return listen(unix.NETLINK_ROUTE, groups, heard, func() { each(Links{Missed: true}) })
 }
 
-// local is the destination of a route of the local table, which is where the host
-// hears; the zero Prefix for other routes.
-func local(message netlink.Message) netip.Prefix {
-	const lengthAt, tableAt, typeAt = 1, 4, 7
-	routes := attributes(message, unix.SizeofRtMsg)
-	if routes == nil || message.Data[tableAt] != unix.RT_TABLE_LOCAL || message.Data[typeAt] == unix.RTN_MULTICAST {
-		return netip.Prefix{}
+// route is where a route leads, and the table that it is in. The local table says
+// where the host hears. The zero Prefix is for multicast, of which that has much.
+func route(message netlink.Message) (to netip.Prefix, table byte) {
+	const familyAt, lengthAt, tableAt, typeAt = 0, 1, 4, 7
+	about := attributes(message, unix.SizeofRtMsg)
+	if about == nil || message.Data[typeAt] == unix.RTN_MULTICAST {
+		return netip.Prefix{}, 0
 	}
-	for _, a := range routes {
-		if addr, ok := netip.AddrFromSlice(a.Data); ok && a.Type == unix.RTA_DST {
-			return netip.PrefixFrom(addr, int(message.Data[lengthAt]))
+	addr := netip.IPv4Unspecified() // a default route does not say it
+	if message.Data[familyAt] == unix.AF_INET6 {
+		addr = netip.IPv6Unspecified()
+	}
+	for _, a := range about {
+		if said, ok := netip.AddrFromSlice(a.Data); ok && a.Type == unix.RTA_DST {
+			addr = said
 		}
 	}
-	return netip.Prefix{}
+	return netip.PrefixFrom(addr, int(message.Data[lengthAt])), message.Data[tableAt]
 }
 
 // Attributes of the settings of a link, from the kernel's uapi.
@@ -71,21 +83,23 @@ const (
 )
 
 // unforwarding is the index in a message that says that a link, or all, forward
-// nothing of a protocol; 0 in another.
+// nothing of a protocol, or that something changed of which Linux 6.18 does not say
+// what, as it does of force_forwarding; 0 in another.
 func unforwarding(message netlink.Message) (index int) {
-	off := false
+	settings, off := 0, false // the index is one
 	for _, a := range attributes(message, netconfmsg) {
 		if len(a.Data) != 4 {
 			continue
 		}
-		switch value := int32(binary.NativeEndian.Uint32(a.Data)); a.Type {
+		value := int32(binary.NativeEndian.Uint32(a.Data))
+		switch settings++; a.Type {
 		case netconfIndex:
 			index = int(value)
 		case netconfForwarding, netconfForceForwards:
 			off = off || value == 0
 		}
 	}
-	if !off || index < AllLinks { // what links get that come later
+	if !off && settings > 1 || index < AllLinks { // what links get that come later
 		return 0
 	}
 	return index

@@ -3,9 +3,11 @@
 package changes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -14,12 +16,18 @@ import (
 // Listener hears of changes until it is closed.
 type Listener struct {
 	conn    *netlink.Conn
+	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
+// again is how soon the kernel is asked again when it had something else to say than
+// changes.
+const again = time.Second
+
 // listen calls heard for the messages of the groups in the calling thread's network
-// namespace, and missed when the kernel had no room for some. It calls one after
-// another.
+// namespace, and missed when some may not have been heard: the kernel had no room for
+// them, or there was another error. It calls one after another. No error ends it, for
+// nobody would hear of the next change.
 func listen(protocol int, groups []uint32, heard func(netlink.Message), missed func()) (*Listener, error) {
 	conn, err := netlink.Dial(protocol, nil)
 	if err != nil {
@@ -30,16 +38,20 @@ func listen(protocol int, groups []uint32, heard func(netlink.Message), missed f
 			return nil, errors.Join(fmt.Errorf("listening to changes of group %d: %w", group, err), conn.Close())
 		}
 	}
-	l := &Listener{conn: conn}
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &Listener{conn: conn, cancel: cancel}
 	l.running.Go(func() {
 		for {
 			messages, err := conn.Receive()
-			switch {
-			case errors.Is(err, unix.ENOBUFS):
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
 				drain(conn)
 				missed()
-			case err != nil:
-				return // it is closed
+			}
+			if err != nil && !errors.Is(err, unix.ENOBUFS) {
+				pause(ctx) // it may last
 			}
 			for _, message := range messages {
 				heard(message)
@@ -47,6 +59,14 @@ func listen(protocol int, groups []uint32, heard func(netlink.Message), missed f
 		}
 	})
 	return l, nil
+}
+
+// pause ends with the context.
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(again):
+	case <-ctx.Done():
+	}
 }
 
 // drain throws away what the kernel has told. It tells once that it has no room, and
@@ -66,6 +86,7 @@ func drain(conn *netlink.Conn) {
 
 // Close ends the listener, and returns when it has ended.
 func (l *Listener) Close() error {
+	l.cancel() // first: that the connection is closed is an error like others
 	err := l.conn.Close()
 	l.running.Wait()
 	if err != nil {

@@ -17,10 +17,12 @@ type Rules struct {
 	// Tables are the tables, by name and of whatever family, of which more than
 	// elements of sets was changed.
 	Tables []string
-	// By is who did it, such as "nft (pid 4711)".
-	By string
+	// By is who did it, such as "nft (pid 4711)", and Port the netlink port of the
+	// socket that it was done with: no other one of the namespace has it meanwhile.
+	By   string
+	Port uint32
 	// Missed says that the kernel had no room to tell all: anything may have
-	// changed, and the rest is empty.
+	// changed, and by whom is not known.
 	Missed bool
 }
 
@@ -34,7 +36,7 @@ func OfRules(each func(Rules)) (*Listener, error) {
 		}
 		switch message.Header.Type & 0xff {
 		case unix.NFT_MSG_NEWGEN: // ends each transaction
-			each(Rules{Tables: tables, By: author(message)})
+			each(Rules{Tables: tables, By: author(message), Port: message.Header.PID})
 			tables = nil
 		case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM:
 		default:
@@ -45,7 +47,7 @@ func OfRules(each func(Rules)) (*Listener, error) {
 	}
 	missed := func() {
 		tables = nil
-		each(Rules{Missed: true})
+		each(Rules{Missed: true, By: somebody})
 	}
 	return listen(unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}, heard, missed)
 }
@@ -64,10 +66,13 @@ func tableOf(message netlink.Message) (string, bool) {
 	return "", false
 }
 
+// somebody is whom the kernel does not name.
+const somebody = "somebody"
+
 // author is the thread that the kernel names, which has the pid of its process
 // unless that has several.
 func author(message netlink.Message) string {
-	name, pid := "somebody", uint32(0)
+	name, pid := somebody, uint32(0)
 	for _, a := range attributes(message, nfgenmsg) {
 		switch {
 		case a.Type == unix.NFTA_GEN_PROC_NAME:

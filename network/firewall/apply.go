@@ -5,27 +5,52 @@ package firewall
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
 )
 
 // Apply puts the table in place of any of its name, in the calling thread's
 // network namespace and in one transaction: all of it or nothing. Applying
 // twice changes nothing.
-func Apply(t Table) error { return apply(t, renew) }
+func Apply(t Table) error {
+	_, err := ApplyFrom(t)
+	return err
+}
+
+// ApplyFrom is Apply, and returns the netlink port that it did so from, which the
+// kernel tells those who listen to changes.
+func ApplyFrom(t Table) (port uint32, err error) {
+	err = apply(t, renew, nftables.WithSockOptions(func(conn *netlink.Conn) (err error) {
+		port, err = portOf(conn)
+		return err
+	}))
+	return port, err
+}
+
+func portOf(conn *netlink.Conn) (port uint32, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	failed := raw.Control(func(fd uintptr) {
+		var own unix.Sockaddr
+		if own, err = unix.Getsockname(int(fd)); err == nil {
+			port = own.(*unix.SockaddrNetlink).Pid
+		}
+	})
+	return port, errors.Join(failed, err)
+}
 
 // Add is Apply for a network namespace that has no table of that name. A new
 // one costs a tenth of one that may replace another: the kernel then waits, for
 // ten milliseconds and more, until nothing in it can still look at the old one.
 func Add(t Table) error { return apply(t, begin) }
 
-func apply(t Table, start func(*nftables.Conn, string) *nftables.Table) error {
-	conn, err := nftables.New()
+func apply(t Table, start func(*nftables.Conn, string) *nftables.Table, options ...nftables.ConnOption) error {
+	conn, err := nftables.New(options...)
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
@@ -80,46 +105,6 @@ func Remove(name string) error {
 		return fmt.Errorf("removing nftables table inet %s: %w", name, err)
 	}
 	return nil
-}
-
-// Exists says whether the calling thread's network namespace has the table. It
-// asks for that one alone: others who change theirs meanwhile would interrupt a
-// list.
-func Exists(name string) (bool, error) {
-	conn, err := nftables.New()
-	if err != nil {
-		return false, fmt.Errorf("opening nftables: %w", err)
-	}
-	_, err = conn.ListTableOfFamily(name, nftables.TableFamilyINet)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("looking for nftables table inet %s: %w", name, err)
-	}
-	return true, nil
-}
-
-// Whole says whether the calling thread's network namespace has the table with
-// all its chains and rules. It counts the rules, and does not read them.
-func Whole(t Table) (bool, error) {
-	conn, err := nftables.New()
-	if err != nil {
-		return false, fmt.Errorf("opening nftables: %w", err)
-	}
-	found, err := conn.ListTableOfFamily(t.name, nftables.TableFamilyINet)
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("looking at nftables table inet %s: %w", t.name, err)
-	}
-	rules, err := netlinkdump.RuleCount(unix.NFPROTO_INET, t.name)
-	if err != nil {
-		return false, err
-	}
-	wrong := func(c chain) bool { return rules[c.name] != len(c.rules) }
-	return found.Flags == 0 && !slices.ContainsFunc(t.chains, wrong), nil // a dormant table is as good as none
 }
 
 // Name is the table's.

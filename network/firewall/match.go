@@ -50,8 +50,9 @@ func (fibDaddrTypeLocal) expressions(map[string]*nftables.Set) []expr.Any {
 	}
 }
 
-// fib daddr oifname "eth0": the interface that the host's routes lead out by, of a
-// packet that is not routed yet. A name that ends in "*" is as in iifname.
+// fib daddr . mark oifname "eth0": the interface that the host's routes lead out by,
+// of a packet that is not routed yet. Rules of policy routing count, but for those
+// by the interface that it came in by. A name that ends in "*" is as in iifname.
 type fibDaddrOifname struct {
 	name string
 	not  bool
@@ -59,7 +60,8 @@ type fibDaddrOifname struct {
 
 func (m fibDaddrOifname) expressions(map[string]*nftables.Set) []expr.Any {
 	return []expr.Any{
-		&expr.Fib{Register: register, ResultOIFNAME: true, FlagDADDR: true}, compare(m.not, interfaceName(m.name)),
+		&expr.Fib{Register: register, ResultOIFNAME: true, FlagDADDR: true, FlagMARK: true},
+		compare(m.not, interfaceName(m.name)),
 	}
 }
 

@@ -20,17 +20,19 @@ func TestWholeIsWhatNobodyTookAnythingFrom(t *testing.T) {
 	for name, test := range map[string]struct {
 		harm string
 		want bool
+		// without is what is seen without the policy.
+		without State
 	}{
-		"as it was made":             {"list ruleset", true},
-		"beside others":              {"add table inet mine", true},
-		"an element":                 {"add element inet mayfly-abcde denied-links { mfabcdeaaaaaaaa }", true},
-		"everything flushed":         {"flush ruleset", false},
-		"the table deleted":          {"delete table inet mayfly-abcde", false},
-		"its rules flushed":          {"flush table inet mayfly-abcde", false},
-		"the rules of a chain":       {"flush chain inet mayfly-abcde forward", false},
-		"a rule more":                {"insert rule inet mayfly-abcde input accept", false},
-		"dormant":                    {"add table inet mayfly-abcde { flags dormant; }", false},
-		"one of another family more": {"add table ip mayfly-abcde", true},
+		"as it was made":             {"list ruleset", true, Complete},
+		"beside others":              {"add table inet mine", true, Complete},
+		"an element":                 {"add element inet mayfly-abcde denied-links { mfabcdeaaaaaaaa }", true, Complete},
+		"everything flushed":         {"flush ruleset", false, Missing},
+		"the table deleted":          {"delete table inet mayfly-abcde", false, Missing},
+		"its rules flushed":          {"flush table inet mayfly-abcde", false, Incomplete},
+		"the rules of a chain":       {"flush chain inet mayfly-abcde forward", false, Incomplete},
+		"a rule more":                {"insert rule inet mayfly-abcde input accept", false, Complete},
+		"dormant":                    {"add table inet mayfly-abcde { flags dormant; }", false, Incomplete},
+		"one of another family more": {"add table ip mayfly-abcde", true, Complete},
 	} {
 		t.Run(name, func(t *testing.T) {
 			emptyNamespace(t)
@@ -40,6 +42,9 @@ func TestWholeIsWhatNobodyTookAnythingFrom(t *testing.T) {
 			whole, err := Whole(table)
 			require.NoError(t, err)
 			require.Equal(t, test.want, whole)
+			without, err := HostState("abcde")
+			require.NoError(t, err)
+			require.Equal(t, test.without, without)
 			require.NoError(t, Apply(table))
 			whole, err = Whole(table)
 			require.NoError(t, err)

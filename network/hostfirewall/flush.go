@@ -89,6 +89,9 @@ func (c *configuration) readRules(file string) error {
 		for statement := range strings.SplitSeq(line, ";") {
 			statement, _, _ = strings.Cut(statement, "{")
 			words := strings.Fields(statement)
+			if len(words) > 1 && (words[0] == "add" || words[0] == "create") && words[1] == "table" {
+				words = words[1:]
+			}
 			switch {
 			case flushesOurs(words):
 				c.flushes = append(c.flushes, Flush{File: file, Line: strings.Join(words, " ")})
@@ -182,15 +185,34 @@ func (c *configuration) readUnit() error {
 // loaded anew and ours stay.
 func (f Flush) Instead() string {
 	if f.Unit {
-		key, _, _ := strings.Cut(f.Line, "=")
-		return fmt.Sprintf(`mkdir -p /etc/systemd/system/%[1]s.d && printf '[Service]\n%[2]s=\n' `+
-			`>/etc/systemd/system/%[1]s.d/keep-mayfly.conf && systemctl daemon-reload`, unit, key)
+		return f.insteadInUnit()
 	}
 	if len(f.Tables) == 0 {
 		return fmt.Sprintf("remove %q from %s", f.Line, f.File)
 	}
-	lines := []string{fmt.Sprintf("in %s, write these lines in the place of %q:", f.File, f.Line)}
-	for _, table := range f.Tables { // what is not there cannot be deleted
+	return fmt.Sprintf("in %s, write these lines in the place of %q:\n%s", f.File, f.Line, f.deleteTables())
+}
+
+// insteadInUnit has nothing done to stop the service, where rules may stay. What else
+// a service does must go on but for the flush, which only people can write.
+func (f Flush) insteadInUnit() string {
+	key, _, _ := strings.Cut(f.Line, "=")
+	if key == "ExecStop" {
+		return fmt.Sprintf(`mkdir -p /etc/systemd/system/%[1]s.d && printf '[Service]\nExecStop=\n' `+
+			`>/etc/systemd/system/%[1]s.d/keep-mayfly.conf && systemctl daemon-reload`, unit)
+	}
+	instead := fmt.Sprintf("run systemctl edit %s, and write below [Service] %q, and then %s again without \"flush ruleset\"",
+		unit, key+"=", f.Line)
+	if len(f.Tables) == 0 {
+		return instead
+	}
+	return instead + "; begin the file that it loads with these lines:\n" + f.deleteTables()
+}
+
+// deleteTables are lines for nft; what is not there cannot be deleted.
+func (f Flush) deleteTables() string {
+	var lines []string
+	for _, table := range f.Tables {
 		lines = append(lines, "table "+table, "delete table "+table)
 	}
 	return strings.Join(lines, "\n")

@@ -40,6 +40,17 @@ ExecReload=/usr/sbin/nft -f /etc/nftables.conf
 ExecStop=/usr/sbin/nft flush ruleset
 `
 
+// fedoraUnit is what Fedora 40 installs.
+const fedoraUnit = `[Service]
+Type=oneshot
+ProtectSystem=full
+ProtectHome=true
+ExecStart=/sbin/nft -f /etc/sysconfig/nftables.conf
+ExecReload=/sbin/nft 'flush ruleset; include "/etc/sysconfig/nftables.conf";'
+ExecStop=/sbin/nft flush ruleset
+RemainAfterExit=yes
+`
+
 func TestFlushesOfTheHostsConfiguration(t *testing.T) {
 	tables := []string{"inet filter"}
 	of := func(file, line string, unit bool, tables ...string) Flush { return Flush{file, line, unit, tables} }
@@ -53,6 +64,17 @@ func TestFlushesOfTheHostsConfiguration(t *testing.T) {
 			[]Flush{
 				of("/etc/nftables.conf", "flush ruleset", false, tables...),
 				of("/usr/lib/systemd/system/nftables.service", "ExecStop=/usr/sbin/nft flush ruleset", true, tables...),
+			},
+		},
+		"Fedora": {
+			map[string]string{
+				"etc/sysconfig/nftables.conf":             "table inet filter {\n}\n",
+				"usr/lib/systemd/system/nftables.service": fedoraUnit,
+			},
+			[]Flush{
+				of("/usr/lib/systemd/system/nftables.service",
+					`ExecReload=/sbin/nft 'flush ruleset; include "/etc/sysconfig/nftables.conf";'`, true, tables...),
+				of("/usr/lib/systemd/system/nftables.service", "ExecStop=/sbin/nft flush ruleset", true, tables...),
 			},
 		},
 		"a unit of the host's own": {
@@ -74,6 +96,12 @@ func TestFlushesOfTheHostsConfiguration(t *testing.T) {
 		"of our family, beside others": {
 			map[string]string{"etc/nftables.nft": "table nat {}; flush ruleset inet # all of it\n"},
 			[]Flush{of("/etc/nftables.nft", "flush ruleset inet", false, "ip nat")},
+		},
+		"tables that are made by commands": {
+			map[string]string{
+				"etc/nftables.nft": "flush ruleset\nadd table inet a\ncreate table b\nadd rule inet a c accept\ndelete table d\n",
+			},
+			[]Flush{of("/etc/nftables.nft", "flush ruleset", false, "inet a", "ip b")},
 		},
 		"included": {
 			map[string]string{
@@ -120,4 +148,22 @@ func TestInsteadKeepsOurTables(t *testing.T) {
 	require.Contains(t, once, "mayfly-abcde")
 	require.Contains(t, once, "chain forward")
 	require.Equal(t, once, nft(mended), "nothing is there twice")
+}
+
+// What is done to reload or start the service must go on; what is done to stop it
+// need not.
+func TestInsteadInAUnitEmptiesNothingButWhatStopsIt(t *testing.T) {
+	flush := Flush{File: "/lib/systemd/system/nftables.service", Unit: true, Tables: []string{"inet filter"}}
+	for line, want := range map[string]string{
+		"ExecStop=/sbin/nft flush ruleset": `printf '[Service]\nExecStop=\n' >/etc/systemd/system/nftables.service.d/keep-mayfly.conf`,
+		"ExecReload=/sbin/nft 'flush ruleset; include \"/a\";'": `"ExecReload=", and then ExecReload=/sbin/nft 'flush ruleset; ` +
+			"include \"/a\";' again without \"flush ruleset\"; begin the file that it loads with these lines:\n" +
+			"table inet filter\ndelete table inet filter",
+		"ExecStart=/sbin/nft flush ruleset": `"ExecStart=", and then`,
+	} {
+		flush.Line = line
+		instead := flush.Instead()
+		require.Contains(t, instead, want)
+		require.Equal(t, strings.HasPrefix(line, "ExecStop="), strings.Contains(instead, "printf"), line)
+	}
 }

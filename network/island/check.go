@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -32,21 +33,25 @@ func findFlushes(root string) doctor.Finding {
 		Level: doctor.OK, What: "firewall reload", Detail: "no configuration of nftables removes the rules of others",
 	}
 	flushes, err := hostfirewall.Flushes(root)
-	if err != nil {
-		finding.Level, finding.Detail, finding.Mend = doctor.Warning, err.Error(), "run as root"
-	}
-	if len(flushes) == 0 {
-		return finding
-	}
-	var details, mends []string
+	var said, mends []string
 	for _, f := range flushes {
-		details = append(details, fmt.Sprintf("%s says %q", f.File, f.Line))
-		mends = append(mends, f.Instead())
+		said = append(said, fmt.Sprintf("%s says %q", f.File, f.Line))
+		if mend := f.Instead(); !slices.Contains(mends, mend) {
+			mends = append(mends, mend)
+		}
 	}
-	finding.Level = doctor.Warning
-	finding.Detail = "loading the firewall anew removes the rules around workers as well, and cuts these off " +
-		"until the plugin has put them back: " + strings.Join(details, "; ")
-	finding.Mend = strings.Join(mends, "\n")
+	var details []string
+	if len(said) > 0 {
+		details = append(details, "loading the firewall anew removes the rules around workers as well, and cuts these off "+
+			"until the plugin has put them back: "+strings.Join(said, "; "))
+	}
+	if err != nil {
+		details, mends = append(details, err.Error()), append(mends, "run as root, to read all of it")
+	}
+	if len(details) > 0 {
+		finding.Level = doctor.Warning
+		finding.Detail, finding.Mend = strings.Join(details, "; "), strings.Join(mends, "\n")
+	}
 	return finding
 }
 

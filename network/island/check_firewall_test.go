@@ -282,7 +282,7 @@ func TestTablesThatCannotBeSeenAreSaidToBeThere(t *testing.T) {
 			t.Skipf("the kernel has no iptables of old: %s", out)
 		}
 	}
-	require.NoError(t, shareNamespaces())
+	require.NoError(t, shareNamespaces(t.Context()))
 	elsewhere := newNamespace(t, "legacy")
 	options := testOptions(t, "p")
 	island, err := New(options)

@@ -3,6 +3,7 @@
 package island
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -63,9 +66,9 @@ type ears struct {
 }
 
 // listenEverywhere hears on all addresses of a namespace, of both protocols.
-func listenEverywhere(t *testing.T, name, namespace string) *ears {
+func listenEverywhere(t *testing.T, name, namespace string, port uint16) *ears {
 	e := &ears{name: name}
-	address := fmt.Sprintf("[::]:%d", closed)
+	address := fmt.Sprintf("[::]:%d", port)
 	listener, socket := listen(t, namespace, address), listenPacket(t, namespace, address)
 	go func() {
 		for {
@@ -86,25 +89,33 @@ func listenEverywhere(t *testing.T, name, namespace string) *ears {
 		}
 	}()
 	// They do hear what may pass.
-	doors := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
-	require.NoError(t, Do(namespace, func() error { return knock(doors, patience) }))
-	require.Eventually(t, func() bool { return e.heard.Load() == int64(2*len(doors)) }, patience, time.Millisecond, name)
+	const knocks = 4
+	require.NoError(t, Do(namespace, func() error {
+		return knock([]netip.AddrPort{door("127.0.0.1", port), door("::1", port)}, patience, new(atomic.Int64))
+	}))
+	require.Eventually(t, func() bool { return e.heard.Load() == knocks }, patience, time.Millisecond, name)
 	e.heard.Store(0)
 	return e
 }
 
-// knock sends a packet to the closed port of each door, and opens a connection to
-// it, for which it waits no longer than wait. It returns the last error.
-func knock(doors []netip.Addr, wait time.Duration) (failed error) {
+func door(address string, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(address), port)
+}
+
+// knock sends a packet to each door, and opens a connection to it, for which it waits
+// no longer than wait. It counts what could be sent, and returns the last error.
+func knock(doors []netip.AddrPort, wait time.Duration, sent *atomic.Int64) (failed error) {
 	for _, door := range doors {
 		for _, protocol := range []string{"udp", "tcp"} {
-			conn, err := net.DialTimeout(protocol, netip.AddrPortFrom(door, closed).String(), wait)
+			conn, err := net.DialTimeout(protocol, door.String(), wait)
 			if err != nil {
 				failed = err
 				continue
 			}
 			if _, err := conn.Write([]byte("let me in")); err != nil {
 				failed = err
+			} else {
+				sent.Add(1)
 			}
 			conn.Close()
 		}
@@ -112,17 +123,26 @@ func knock(doors []netip.Addr, wait time.Duration) (failed error) {
 	return failed
 }
 
-// knockOn knocks at all doors again and again until it is stopped, and counts.
-func knockOn(from string, doors []netip.Addr, stop <-chan struct{}, knocks *atomic.Int64) error {
+// knocker knocks where nobody shall hear it, and at an open door, so that it is known
+// to be heard where it may be.
+type knocker struct {
+	namespace string
+	closed    []netip.AddrPort
+	open      netip.AddrPort
+	sent      atomic.Int64
+}
+
+// knockOn knocks at all doors again and again until it is stopped.
+func (k *knocker) knockOn(stop <-chan struct{}) error {
 	const soon = 2 * time.Millisecond // and leaves the processor to what it watches
-	return Do(from, func() error {
+	return Do(k.namespace, func() error {
 		for {
 			select {
 			case <-stop:
 				return nil
-			default:
-				_ = knock(doors, soon) // most of it fails, which is what is wanted
-				knocks.Add(int64(2 * len(doors)))
+			default: // most of it fails, which is what is wanted
+				_ = knock(k.closed, soon, &k.sent)
+				_ = knock([]netip.AddrPort{k.open}, soon, new(atomic.Int64))
 			}
 		}
 	})
@@ -165,7 +185,7 @@ func TestNothingClosedIsReachedWhileOthersFlush(t *testing.T) {
 
 	var all []*ears
 	for _, name := range []string{"host", "lan", "other-worker", "stranger", "worker"} {
-		all = append(all, listenEverywhere(t, name, world[name].namespace))
+		all = append(all, listenEverywhere(t, name, world[name].namespace, closed))
 	}
 	addAddresses(t, hostNamespace, "wan0", later4+"/32", later6+"/128")
 	t.Cleanup(func() { shell(t, "ip addr del "+later4+"/32 dev wan0; ip addr del "+later6+"/128 dev wan0") })
@@ -174,26 +194,34 @@ func TestNothingClosedIsReachedWhileOthersFlush(t *testing.T) {
 
 	stop := make(chan struct{})
 	var knocking errgroup.Group
-	var knocks atomic.Int64
-	for from, to := range map[string][]string{
-		"worker": {
+	var knockers []*knocker
+	var greeted []*ears
+	for n, test := range []struct {
+		from   string
+		closed []string
+		open   string // and where that is
+		of     string
+	}{
+		{"worker", []string{
 			"host", "host6", "host-lan", "host-inside", "host-inside6", "lan", "lan6",
-			"other-worker", "other-worker6", "stranger", "stranger6",
-		},
-		"stranger": {
-			"host", "host6", "host-lan", "host-inside", "host-inside6", "lan", "lan6", "worker", "worker6",
-		},
-		"lan":      {"worker", "worker6", "stranger", "stranger6"},
-		"internet": {"worker", "worker6", "stranger"},
+			"other-worker", "other-worker6", "stranger", "stranger6", later4, later6,
+		}, public, "internet"},
+		{"stranger", []string{
+			"host", "host6", "host-lan", "host-inside", "host-inside6", "lan", "lan6", "worker", "worker6", later4, later6,
+		}, public, "internet"},
+		{"lan", []string{"worker", "worker6", "stranger", "stranger6"}, hostLAN, "host"},
+		{"internet", []string{"worker", "worker6", "stranger"}, hostWAN, "host"},
 	} {
-		var doors []netip.Addr
-		for _, name := range to {
-			doors = append(doors, netip.MustParseAddr(world[name].address))
+		port := uint16(closed + 1 + n)
+		greeted = append(greeted, listenEverywhere(t, test.of+", by "+test.from, world[test.of].namespace, port))
+		k := &knocker{namespace: world[test.from].namespace, open: door(test.open, port)}
+		for _, name := range test.closed {
+			k.closed = append(k.closed, door(cmp.Or(world[name].address, name), closed))
 		}
-		if from == "worker" || from == "stranger" {
-			doors = append(doors, netip.MustParseAddr(later4), netip.MustParseAddr(later6))
-		}
-		knocking.Go(func() error { return knockOn(world[from].namespace, doors, stop, &knocks) })
+		knockers = append(knockers, k)
+	}
+	for _, k := range knockers {
+		knocking.Go(func() error { return k.knockOn(stop) })
 	}
 
 	for _, name := range []string{"worker", "stranger"} {
@@ -209,11 +237,19 @@ func TestNothingClosedIsReachedWhileOthersFlush(t *testing.T) {
 		}
 		closedFor = append(closedFor, time.Since(began))
 	}
+	for _, e := range greeted {
+		require.Eventually(t, func() bool { return e.heard.Load() > 0 }, patience, time.Millisecond, e.name)
+	}
 	close(stop)
 	require.NoError(t, knocking.Wait())
 	slices.Sort(closedFor)
+	knocks := int64(0)
+	for _, k := range knockers {
+		require.Positive(t, k.sent.Load())
+		knocks += k.sent.Load()
+	}
 	t.Logf("%d knocks, %d flushes: the ways out of both pools were back after %v in the median, %v at most",
-		knocks.Load(), flushes, closedFor[flushes/2], closedFor[flushes-1])
+		knocks, flushes, closedFor[flushes/2], closedFor[flushes-1])
 	require.Less(t, closedFor[flushes/2], slowest)
 	for _, e := range all {
 		require.Zero(t, e.heard.Load(), "%s was reached", e.name)
@@ -245,22 +281,28 @@ func TestFlowsBeforeDuringAndAfterFlushes(t *testing.T) {
 	requireFlows(t, world, all)
 
 	stop, flushing := make(chan struct{}), errgroup.Group{}
+	var flushed atomic.Int64
 	flushing.Go(func() error {
-		for range flushes {
+		for {
 			if err := flush(); err != nil {
 				return err
 			}
+			flushed.Add(1)
 			select {
-			case <-time.After(rand.N(moment)):
+			case <-time.After(rand.N(4 * moment)): // or soon the table is not put back at once
 			case <-stop:
 				return nil
 			}
 		}
-		return nil
 	})
-	requireFlows(t, world, slices.DeleteFunc(slices.Clone(all), func(f flow) bool { return f.arrives }))
+	denied := slices.DeleteFunc(slices.Clone(all), func(f flow) bool { return f.arrives })
+	for began := time.Now(); flushed.Load() < flushes; {
+		requireFlows(t, world, denied)
+		require.Less(t, time.Since(began), patience, "%d flushes", flushed.Load())
+	}
 	close(stop)
 	require.NoError(t, flushing.Wait())
+	t.Logf("%d flushes beside %d flows", flushed.Load(), len(denied))
 	wayOut(t, world["worker"].namespace, public+":5000")
 	requireFlows(t, world, all)
 }
@@ -366,6 +408,9 @@ func TestAWorkerWithoutItsOwnRulesIsNotReady(t *testing.T) {
 	require.NoError(t, island.Await(t.Context(), "p-aaaaaaaa"))
 	require.NoError(t, Do(lease.Namespace, func() error { return firewall.Remove(firewall.NamespaceTable) }))
 	require.ErrorContains(t, island.Await(t.Context(), "p-aaaaaaaa"), "has lost its firewall rules")
+	half := acquire(t, island, "p-cccccccc")
+	require.NoError(t, Do(half.Namespace, func() error { return exec.Command("nft", "flush chain inet mayfly forward").Run() }))
+	require.ErrorContains(t, island.Await(t.Context(), "p-cccccccc"), "of its namespace mf"+island.scope+"cccccccc is incomplete")
 	require.Error(t, island.Await(t.Context(), "p-bbbbbbbb"), "it has no lease")
 }
 
@@ -379,6 +424,67 @@ func TestWhoRemovedTheRulesIsLogged(t *testing.T) {
 		shell(t, "nft "+strings.ReplaceAll(harm, "%s", island.scope))
 		requireLine(t, lines, "removed the pool's firewall rules", "table=mayfly-"+island.scope, `by="nft (pid `, "missing_for=")
 		require.NoError(t, island.Close(t.Context()))
+	}
+}
+
+// The guard is held up after it has put the table back, by a log that nobody reads:
+// it hears of its own change when the table is gone again.
+func TestWhoRemovedTheRulesAgainIsLogged(t *testing.T) {
+	newInternet(t)
+	lines := make(chan string)
+	options := testOptions(t, "p")
+	options.Log = slog.New(slog.NewTextHandler(lineWriter(func(line string) {
+		select {
+		case lines <- line:
+		case <-t.Context().Done(): // it failed
+		}
+	}), nil))
+	island := openIsland(t, options)
+	require.NoError(t, flush())
+	require.Eventually(t, func() bool {
+		return strings.Contains(ruleset(t, hostNamespace), "mayfly-"+island.scope)
+	}, patience, time.Millisecond)
+	require.NoError(t, flush())
+	for range 2 {
+		requireLine(t, lines, "removed the pool's firewall rules", `by="nft (pid `)
+	}
+}
+
+// noDescriptors lets nothing of this process be opened until goOn.
+func noDescriptors(t *testing.T) (goOn func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	none := limit
+	none.Cur = 3
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &none))
+	goOn = sync.OnceFunc(func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) })
+	t.Cleanup(goOn)
+	return goOn
+}
+
+func TestRulesThatCannotBeSeenAreNotLost(t *testing.T) {
+	newInternet(t)
+	lines := make(chan string, 1000)
+	options := testOptions(t, "p")
+	options.Log = toLines(lines)
+	island := openIsland(t, options)
+	guard := island.guard
+	acquire(t, island, "p-aaaaaaaa")
+
+	goOn := noDescriptors(t)
+	guard.changed <- changes.Rules{Missed: true, By: "a test"}
+	requireLine(t, lines, "cannot be looked at", "too many open files", "again_in=")
+	ctx, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	err := island.Await(ctx, "p-aaaaaaaa")
+	require.ErrorIs(t, err, context.Canceled, "it is waited for")
+	require.ErrorIs(t, err, unix.EMFILE)
+	goOn()
+	require.NoError(t, island.Await(t.Context(), "p-aaaaaaaa"))
+	require.NoError(t, island.unwatch())
+	for len(lines) > 0 {
+		require.NotContains(t, <-lines, "removed the pool's firewall rules")
 	}
 }
 
@@ -416,7 +522,7 @@ func TestCloseEndsAllThatOpenBegan(t *testing.T) {
 		require.NoError(t, island.Close(t.Context()))
 	}
 	goleak.VerifyNone(t, before)
-	require.LessOrEqual(t, countSockets(t), sockets) // what an earlier test let go of may be closed meanwhile
+	require.LessOrEqual(t, countSockets(t), sockets, "those of links that are still being removed may have gone")
 }
 
 func countSockets(t *testing.T) (n int) {
@@ -568,9 +674,17 @@ func TestWorkersWithoutTheirRulesAreFound(t *testing.T) {
 	inside := "nftables table inet mayfly of its namespace is missing"
 	requireUnguarded(map[string]string{"p-aaaaaaaa": inside})
 	require.NoError(t, island.unwatch())
+	host := firewall.HostTable(island.scope)
+	shell(t, "nft flush chain inet "+host+" admit")
+	requireUnguarded(map[string]string{
+		"p-aaaaaaaa": inside, "p-bbbbbbbb": "nftables table inet " + host + " of the host is incomplete",
+	})
+	lacking, err := other.Lacking(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "nftables table inet "+host+" is incomplete", lacking)
 	require.NoError(t, flush())
 	requireUnguarded(map[string]string{
-		"p-aaaaaaaa": inside, "p-bbbbbbbb": "nftables table inet " + firewall.HostTable(island.scope) + " of the host is missing",
+		"p-aaaaaaaa": inside, "p-bbbbbbbb": "nftables table inet " + host + " of the host is missing",
 	})
 }
 
@@ -584,4 +698,9 @@ func TestDoctorNamesAConfigurationThatFlushes(t *testing.T) {
 	require.Equal(t, doctor.Warning, finding.Level)
 	require.Contains(t, finding.Detail, `/etc/nftables.conf says "flush ruleset"`)
 	require.Contains(t, finding.Mend, "table inet filter\ndelete table inet filter")
+
+	require.NoError(t, os.Mkdir(filepath.Join(root, "etc/nftables.nft"), 0o700))
+	finding = findFlushes(root)
+	require.Contains(t, finding.Detail, `/etc/nftables.conf says "flush ruleset"`)
+	require.Contains(t, finding.Detail, "/etc/nftables.nft: is a directory", "what cannot be read hides nothing, and is said")
 }

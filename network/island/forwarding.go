@@ -21,14 +21,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 )
 
-// forwardLease has the host forward packets of a lease's link and the answers to
-// them, and keeps IPv6 off the link unless workers have it.
-func (i *Island) forwardLease(name string, ways ways) error {
-	err := setIPv6(name, i.options.IPv6.On)
-	_, failed := i.forwardAll([]string{name}, ways)
-	return errors.Join(err, failed)
-}
-
 // setIPv6 keeps IPv6 off a link, or only what others announce there.
 func setIPv6(link string, on bool) error {
 	if !on {
@@ -37,33 +29,90 @@ func setIPv6(link string, on bool) error {
 	return setSysctl("0", "ipv6", "conf", link, "accept_ra")
 }
 
-// forwardAll has the links of leases and the ways out forward, and returns those
-// that did not. One that has just gone needs nothing.
-func (i *Island) forwardAll(leases []string, ways ways) (mended []string, err error) {
-	var errs []error
-	do := func(link, protocol string, forwards func(string) (bool, error), forward func(string) error) {
-		on, err := forwards(link)
-		if err == nil && !on {
-			if err = forward(link); err == nil {
-				mended = append(mended, link+" ("+protocol+")")
-			}
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+// gate is a link that is to forward a protocol.
+type gate struct {
+	link, protocol string
+	isOpen         func(link string) (bool, error)
+	open           func(ctx context.Context, link string) error
+}
+
+func (g gate) String() string { return g.link + " (" + g.protocol + ")" }
+
+// mend opens a gate that is closed.
+func (g gate) mend(ctx context.Context) (mended bool, err error) {
+	open, err := g.isOpen(g.link)
+	if err != nil || open {
+		return false, err
 	}
+	err = g.open(ctx, g.link)
+	return err == nil, err
+}
+
+// gates are the links of leases and the ways out.
+func (i *Island) gates(leases []string, ways ways) []gate {
+	var all []gate
 	for _, link := range leases {
-		do(link, "IPv4", forwards, forward)
+		all = append(all, gate{link, "IPv4", forwards, forward})
 	}
 	for _, link := range ways.ipv4 {
-		do(link, "IPv4", forwards, forwardEgress)
+		all = append(all, gate{link, "IPv4", forwards, forwardEgress})
 	}
 	if i.options.IPv6.On {
-		for _, link := range append(slices.Clone(leases), ways.ipv6...) {
-			do(link, "IPv6", forwards6, forward6)
+		for _, link := range slices.Concat(leases, ways.ipv6) {
+			all = append(all, gate{link, "IPv6", forwards6, forward6})
 		}
 	}
-	return mended, errors.Join(errs...)
+	return all
+}
+
+// forwardLease has the host forward packets of a lease's link and the answers to
+// them.
+func (i *Island) forwardLease(ctx context.Context, name string, ways ways) error {
+	var errs []error
+	for _, g := range i.gates([]string{name}, ways) {
+		_, err := g.mend(ctx)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// forwardAgain has all links forward that leases need, and says which of them did
+// not. A link that is gone needs nothing: it is heard of when it comes back.
+func (i *Island) forwardAgain(ctx context.Context) error {
+	leases := i.leases.names()
+	if len(leases) == 0 {
+		return nil
+	}
+	exit, err := i.egress()
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ways, err := i.ways(exit)
+	if err != nil {
+		return err
+	}
+	var mended []string
+	var errs []error
+	for _, g := range i.gates(leases, ways) {
+		isMended, err := g.mend(ctx)
+		if isMended {
+			mended = append(mended, g.String())
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			if _, missing := linkByName(g.link); isGone(missing) {
+				continue
+			}
+		}
+		errs = append(errs, err)
+	}
+	if len(mended) > 0 {
+		i.log.Warn("forwarding was off on links, without which workers reach nothing: it is on again",
+			"links", mended)
+	}
+	return errors.Join(errs...)
 }
 
 // forwards says whether packets that come in by the link travel on.
@@ -71,7 +120,7 @@ func forwards(link string) (bool, error) { return isSet("conf", link, "forwardin
 
 // forward lets packets that come in by the link travel on: the setting of one
 // link, never the host's global one, which is the administrator's.
-func forward(link string) error {
+func forward(_ context.Context, link string) error {
 	return setSysctl("1", "ipv4", "conf", link, "forwarding")
 }
 
@@ -95,7 +144,7 @@ func notes() (string, error) {
 
 // forwardEgress has the way out forward, and notes when it did not. The caller
 // has a link on the host already: that keeps others from undoing this.
-func forwardEgress(link string) error {
+func forwardEgress(ctx context.Context, link string) error {
 	dir, err := notes()
 	if err != nil {
 		return err
@@ -103,7 +152,7 @@ func forwardEgress(link string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the directory of notes on forwarding: %w", err)
 	}
-	lock, err := lockDirectory(dir)
+	lock, err := lockDirectory(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -115,17 +164,17 @@ func forwardEgress(link string) error {
 	if err := os.WriteFile(filepath.Join(dir, link), nil, 0o600); err != nil {
 		return fmt.Errorf("noting that %s did not forward: %w", link, err)
 	}
-	return forward(link)
+	return forward(ctx, link)
 }
 
 // restoreForwarding undoes forwardEgress once no pool has a lease any more. A
 // host that has become a router meanwhile, by its global setting, stays one.
-func restoreForwarding() error {
+func restoreForwarding(ctx context.Context) error {
 	dir, err := notes()
 	if err != nil {
 		return err
 	}
-	lock, err := lockDirectory(dir)
+	lock, err := lockDirectory(ctx, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was noted
 	}
@@ -174,8 +223,8 @@ func restore(note string, router bool) error {
 // lockLimit bounds the wait for a lock that is held for a moment only.
 const lockLimit = time.Minute
 
-func lockDirectory(path string) (*filelock.Lock, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), lockLimit)
+func lockDirectory(ctx context.Context, path string) (*filelock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockLimit)
 	defer cancel()
 	return filelock.AcquireDirectory(ctx, path)
 }
@@ -183,20 +232,38 @@ func lockDirectory(path string) (*filelock.Lock, error) {
 // forward6 lets IPv6 packets that come in by the link travel on. Since Linux
 // 6.17 there is a setting for one link; before, the host as a whole becomes a
 // router.
-func forward6(link string) error {
-	err := setSysctl("1", "ipv6", "conf", link, "force_forwarding")
-	if errors.Is(err, fs.ErrNotExist) {
+func forward6(_ context.Context, link string) error {
+	byLink, err := forwards6ByLink()
+	if err != nil {
+		return err
+	}
+	if !byLink {
 		return routing6()
 	}
-	return err
+	return setSysctl("1", "ipv6", "conf", link, "force_forwarding")
+}
+
+// forwards6ByLink says whether links have a setting of their own. That one of them
+// has none may also mean that it is gone.
+func forwards6ByLink() (bool, error) {
+	_, err := readSysctl("ipv6", "conf", "all", "force_forwarding")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // forwards6 says whether IPv6 packets that come in by the link travel on.
 func forwards6(link string) (bool, error) {
-	on, err := readSysctl("ipv6", "conf", link, "force_forwarding")
-	if errors.Is(err, fs.ErrNotExist) {
-		on, err = readSysctl("ipv6", "conf", "all", "forwarding")
+	setting := []string{"ipv6", "conf", "all", "forwarding"}
+	byLink, err := forwards6ByLink()
+	if err != nil {
+		return false, err
 	}
+	if byLink {
+		setting = []string{"ipv6", "conf", link, "force_forwarding"}
+	}
+	on, err := readSysctl(setting...)
 	return on == "1", err
 }
 

@@ -21,6 +21,8 @@ import (
 type guard struct {
 	table firewall.Table
 	log   *slog.Logger
+	// port is where the table was put in place from the last time.
+	port uint32
 
 	listener *changes.Listener
 	changed  chan changes.Rules
@@ -47,7 +49,7 @@ func newGuard(table firewall.Table, log *slog.Logger) (*guard, error) {
 		cancel()
 		return nil, err
 	}
-	if err := firewall.Apply(table); err != nil { // after the first moment that is listened to
+	if err := g.apply(); err != nil { // after the first moment that is listened to
 		return nil, errors.Join(err, g.Close())
 	}
 	g.running.Go(func() { g.keep(ctx) })
@@ -72,14 +74,17 @@ func (g *guard) hear(change changes.Rules) {
 	}
 }
 
-// keep looks at the table whenever somebody may have changed it. That includes the
-// guard's own changes, which it finds to be right.
+// keep looks at the table whenever somebody may have changed it, but not at what the
+// guard itself did: somebody else who took it away since then is about to be heard
+// of by name.
 func (g *guard) keep(ctx context.Context) {
 	var storm storm
 	for {
 		select {
 		case change := <-g.changed:
-			g.mend(ctx, &storm, change)
+			if change.Missed || change.Port != g.port {
+				g.mend(ctx, &storm, change)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -89,39 +94,72 @@ func (g *guard) keep(ctx context.Context) {
 // mend puts the table back unless it is whole, and tries until that is done.
 func (g *guard) mend(ctx context.Context, storm *storm, change changes.Rules) {
 	lost := time.Now()
-	whole, err := firewall.Whole(g.table)
-	for !whole {
-		pause := retry
-		if err != nil {
-			g.log.Error("the pool's firewall rules cannot be put back: workers may be cut off",
-				"by", change.By, "err", err, "again_in", pause)
-		} else if pause = storm.pause(time.Now()); pause > 0 {
-			g.log.Error("somebody keeps removing the pool's firewall rules: workers are cut off",
-				"by", change.By, "again_in", pause)
-		}
-		if !sleep(ctx, pause) {
-			return
-		}
-		if err = firewall.Apply(g.table); err == nil {
-			storm.over(time.Now())
-			g.log.Warn("somebody removed the pool's firewall rules: they are back, workers were cut off meanwhile",
-				"by", change.By, "missing_for", time.Since(lost))
-			break
-		}
+	whole, err := g.look(ctx)
+	if err == nil && !whole {
+		err = g.putBack(ctx, storm, change.By)
+	}
+	if err != nil {
+		return // the context has ended
+	}
+	if !whole {
+		g.log.Warn("somebody removed the pool's firewall rules: they are back, workers were cut off meanwhile",
+			"by", change.By, "missing_for", time.Since(lost))
 	}
 	g.tellMended()
+}
+
+// look says whether the table is whole, and tries until it knows or the context
+// ends: what cannot be seen need not be missing.
+func (g *guard) look(ctx context.Context) (whole bool, err error) {
+	for {
+		if whole, err = firewall.Whole(g.table); err == nil {
+			return whole, nil
+		}
+		g.log.Error("the pool's firewall rules cannot be looked at: somebody may have removed them",
+			"err", err, "again_in", retry)
+		if err := sleep(ctx, retry); err != nil {
+			return false, err
+		}
+	}
+}
+
+// putBack tries until the table is back or the context ends.
+func (g *guard) putBack(ctx context.Context, storm *storm, by string) error {
+	if pause := storm.pause(time.Now()); pause > 0 {
+		g.log.Error("somebody keeps removing the pool's firewall rules: workers are cut off", "by", by, "again_in", pause)
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+	for err := g.apply(); err != nil; err = g.apply() {
+		g.log.Error("the pool's firewall rules cannot be put back: workers are cut off",
+			"by", by, "err", err, "again_in", retry)
+		if err := sleep(ctx, retry); err != nil {
+			return err
+		}
+	}
+	storm.over(time.Now())
+	return nil
+}
+
+func (g *guard) apply() error {
+	port, err := firewall.ApplyFrom(g.table)
+	if err == nil {
+		g.port = port
+	}
+	return err
 }
 
 // retry is how soon what failed is tried again.
 const retry = time.Second
 
-// sleep returns false when the context ends first.
-func sleep(ctx context.Context, pause time.Duration) bool {
+// sleep returns the context's error when that ends first.
+func sleep(ctx context.Context, pause time.Duration) error {
 	select {
 	case <-time.After(pause):
-		return true
+		return nil
 	case <-ctx.Done():
-		return false
+		return context.Cause(ctx)
 	}
 }
 
@@ -147,8 +185,9 @@ func (g *guard) await(ctx context.Context) error {
 	var ask chan<- changes.Rules // nobody takes anything from nil
 	for {
 		mended := g.nextMended()
-		if whole, err := firewall.Whole(g.table); whole || err != nil {
-			return err
+		whole, err := firewall.Whole(g.table)
+		if err == nil && whole {
+			return nil
 		}
 		select {
 		case <-mended:
@@ -159,10 +198,18 @@ func (g *guard) await(ctx context.Context) error {
 		case <-g.ended:
 			return fmt.Errorf("waiting for nftables table inet %s: the network was closed", g.table.Name())
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for nftables table inet %s, which somebody has removed: %w",
-				g.table.Name(), context.Cause(ctx))
+			return g.awaited(context.Cause(ctx), err)
 		}
 	}
+}
+
+// awaited is the error of who waited in vain: the table cannot be looked at for a
+// reason, or is not there.
+func (g *guard) awaited(ended, unseen error) error {
+	if unseen != nil {
+		return fmt.Errorf("waiting for nftables table inet %s: %w: %w", g.table.Name(), ended, unseen)
+	}
+	return fmt.Errorf("waiting for nftables table inet %s, which somebody has removed: %w", g.table.Name(), ended)
 }
 
 // A table that is removed again and again is put back at once so many times, and

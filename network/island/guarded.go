@@ -21,13 +21,13 @@ func (i *Island) Await(ctx context.Context, worker string) error {
 	if err != nil {
 		return err
 	}
-	exists, err := hasOwnRules(name)
+	own, err := ownRules(name)
 	if err != nil {
 		return fmt.Errorf("looking at the firewall rules of %s: %w", worker, err)
 	}
-	if !exists {
-		return fmt.Errorf("%s has lost its firewall rules: table inet %s of its namespace %s is missing",
-			worker, firewall.NamespaceTable, name)
+	if own != firewall.Complete {
+		return fmt.Errorf("%s has lost its firewall rules: table inet %s of its namespace %s is %s",
+			worker, firewall.NamespaceTable, name, own)
 	}
 	return nil
 }
@@ -42,8 +42,7 @@ func (i *Island) Unguarded(context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	table := firewall.HostTable(i.scope)
-	onHost, err := firewall.Exists(table)
+	onHost, err := firewall.HostState(i.scope)
 	if err != nil {
 		return nil, err
 	}
@@ -53,25 +52,25 @@ func (i *Island) Unguarded(context.Context) (map[string]string, error) {
 		if !ok {
 			continue
 		}
-		own, err := hasOwnRules(name)
+		own, err := ownRules(name)
 		switch {
 		case isNoNamespace(err): // it is half made, or has just gone
 		case err != nil:
 			return nil, fmt.Errorf("looking at the firewall rules of %s: %w", worker, err)
-		case !own:
-			unguarded[worker] = fmt.Sprintf("nftables table inet %s of its namespace is missing", firewall.NamespaceTable)
-		case !onHost:
-			unguarded[worker] = fmt.Sprintf("nftables table inet %s of the host is missing", table)
+		case own != firewall.Complete:
+			unguarded[worker] = fmt.Sprintf("nftables table inet %s of its namespace is %s", firewall.NamespaceTable, own)
+		case onHost != firewall.Complete:
+			unguarded[worker] = fmt.Sprintf("nftables table inet %s of the host is %s", firewall.HostTable(i.scope), onHost)
 		}
 	}
 	return unguarded, nil
 }
 
-// hasOwnRules says whether the namespace of a lease has its table.
-func hasOwnRules(name string) (exists bool, err error) {
+// ownRules is how much there is of the table of a lease's namespace.
+func ownRules(name string) (state firewall.State, err error) {
 	err = Do(namespacePath(name), func() (err error) {
-		exists, err = firewall.Exists(firewall.NamespaceTable)
+		state, err = firewall.NamespaceState()
 		return err
 	})
-	return exists, err
+	return state, err
 }

@@ -14,7 +14,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/changes"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/nameserver"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/netlinkdump"
@@ -35,9 +34,9 @@ type Island struct {
 	leases   leases
 
 	// mu guards what is there from Open to Close.
-	mu    sync.Mutex
-	guard *guard
-	links *changes.Listener
+	mu       sync.Mutex
+	guard    *guard
+	follower *follower
 }
 
 var (
@@ -76,7 +75,7 @@ func New(o Options) (*Island, error) {
 
 // Open puts the pool's rules on the host in place. It refuses a subnet that
 // the host already uses for something else.
-func (i *Island) Open(context.Context) error {
+func (i *Island) Open(ctx context.Context) error {
 	if err := i.checkSubnet(); err != nil {
 		return fmt.Errorf("network.subnet: %w", err)
 	}
@@ -91,7 +90,7 @@ func (i *Island) Open(context.Context) error {
 	if answering.nobody() {
 		i.log.Warn("the host names no resolver: set network.dns")
 	}
-	if err := shareNamespaces(); err != nil {
+	if err := shareNamespaces(ctx); err != nil {
 		return err
 	}
 	err = i.watch(firewall.Host(firewall.HostPolicy{
@@ -114,26 +113,27 @@ func (i *Island) watch(table firewall.Table) error {
 	if err != nil {
 		return err
 	}
-	links, err := changes.OfLinks(i.linksChanged)
+	follower, err := i.newFollower()
 	if err != nil {
 		return errors.Join(err, guard.Close())
 	}
 	i.mu.Lock()
-	i.guard, i.links = guard, links
+	i.guard, i.follower = guard, follower
 	i.mu.Unlock()
+	follower.forwarding.isDue()
 	return i.followHost() // after the first moment that is listened to
 }
 
 // unwatch ends what watch began, but for the table. It is idempotent.
 func (i *Island) unwatch() error {
 	i.mu.Lock()
-	guard, links := i.guard, i.links
-	i.guard, i.links = nil, nil
+	guard, follower := i.guard, i.follower
+	i.guard, i.follower = nil, nil
 	i.mu.Unlock()
 	if guard == nil {
 		return nil
 	}
-	return errors.Join(guard.Close(), links.Close())
+	return errors.Join(guard.Close(), follower.Close())
 }
 
 // awaitHost returns when the host has the pool's rules. A network that is not open
@@ -150,9 +150,9 @@ func (i *Island) awaitHost(ctx context.Context) error {
 
 // Close removes the pool's rules. When no pool of the host has a lease any more,
 // the interfaces that did not forward before stop forwarding.
-func (i *Island) Close(context.Context) error {
+func (i *Island) Close(ctx context.Context) error {
 	return errors.Join(
-		i.unwatch(), i.services.end(ofHost), firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding())
+		i.unwatch(), i.services.end(ofHost), firewall.Remove(firewall.HostTable(i.scope)), restoreForwarding(ctx))
 }
 
 // Shared names what the pool's leases share and what is on the host now: its
@@ -164,6 +164,15 @@ func (i *Island) Shared(context.Context) ([]string, error) {
 		return nil, err
 	}
 	return []string{"nftables table inet " + table}, nil
+}
+
+// Lacking says what of that is missing or incomplete; empty when all is in place.
+func (i *Island) Lacking(context.Context) (string, error) {
+	state, err := firewall.HostState(i.scope)
+	if err != nil || state == firewall.Complete {
+		return "", err
+	}
+	return fmt.Sprintf("nftables table inet %s is %s", firewall.HostTable(i.scope), state), nil
 }
 
 // Find lists the workers of which a namespace, a host link or an address

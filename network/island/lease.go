@@ -73,7 +73,10 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err := makeVeth(name, exit.mtu); err != nil {
 		return network.Lease{}, err
 	}
-	if err := i.forwardLease(name, ways); err != nil {
+	if err := setIPv6(name, i.options.IPv6.On); err != nil {
+		return network.Lease{}, err
+	}
+	if err := i.forwardLease(ctx, name, ways); err != nil {
 		return network.Lease{}, err
 	}
 	if err := i.openVeth(name); err != nil {
@@ -92,8 +95,8 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	i.leases.add(name, version, i.denyHost)
-	if _, err := i.forwardAll([]string{name}, ways); err != nil { // somebody may have switched it off meanwhile
+	i.leases.add(name, version) // from now on it is kept right; what changed before is mended here
+	if err := errors.Join(i.denyHost(name), i.forwardLease(ctx, name, ways)); err != nil {
 		return network.Lease{}, err
 	}
 	return network.Lease{

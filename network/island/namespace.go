@@ -3,6 +3,7 @@
 package island
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,11 +24,11 @@ func namespacePath(name string) string { return filepath.Join(namespaces, name) 
 // shareNamespaces makes the directory a shared mount, as iproute2 does, so
 // that namespaces removed here go away in every other mount namespace too.
 // The lock keeps two processes, or iproute2, from stacking mounts.
-func shareNamespaces() error {
+func shareNamespaces(ctx context.Context) error {
 	if err := os.MkdirAll(namespaces, 0o755); err != nil {
 		return fmt.Errorf("making the directory of network namespaces: %w", err)
 	}
-	lock, err := lockDirectory(namespaces)
+	lock, err := lockDirectory(ctx, namespaces)
 	if err != nil {
 		return err
 	}
@@ -96,17 +97,20 @@ func listNamespaces() ([]string, error) {
 	return names, nil
 }
 
+// errEntering is in errors of Do that f has no part in.
+var errEntering = errors.New("entering network namespace")
+
 // Do runs f on a thread inside the network namespace at the path. Goroutines
 // that f starts are outside.
 func Do(namespacePath string, f func() error) error {
 	ns, err := netns.GetFromPath(namespacePath)
 	if err != nil {
-		return fmt.Errorf("opening network namespace %s: %w", namespacePath, err)
+		return fmt.Errorf("%w %s: %w", errEntering, namespacePath, err)
 	}
 	defer ns.Close()
 	return onThread(func() error {
 		if err := netns.Set(ns); err != nil {
-			return fmt.Errorf("entering network namespace %s: %w", namespacePath, err)
+			return fmt.Errorf("%w %s: %w", errEntering, namespacePath, err)
 		}
 		return f()
 	})

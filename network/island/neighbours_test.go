@@ -124,8 +124,8 @@ func TestWorkersReachNothingThatIsPublishedOnTheHost(t *testing.T) {
 		add rule ip docker pre ip daddr `+hostWAN+` meta l4proto { tcp, udp } th dport 8080 dnat to 172.17.0.2:80;
 		add rule ip docker pre ip daddr `+hostWAN+` meta l4proto { tcp, udp } th dport 53 dnat to 172.17.0.2:53'`)
 	t.Cleanup(func() { shell(t, "nft delete table ip docker") })
-	require.NoError(t, forward("bridge0"))
-	require.NoError(t, forward("wan0"))
+	require.NoError(t, forward(t.Context(), "bridge0"))
+	require.NoError(t, forward(t.Context(), "wan0"))
 	requireReaches(t, internet, hostWAN+":8080", isp)
 
 	options := testOptions(t, "p")

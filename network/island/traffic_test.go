@@ -5,6 +5,7 @@ package island
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -224,7 +225,7 @@ func TestForwardingEndsWithTheLastLeaseOfAllPools(t *testing.T) {
 
 func TestForwardingThatIsNotOursStaysOn(t *testing.T) {
 	for name, switchOn := range map[string]struct{ before, meanwhile func() error }{
-		"on before":              {before: func() error { return forward("wan0") }},
+		"on before":              {before: func() error { return forward(t.Context(), "wan0") }},
 		"a router by the global": {meanwhile: routing},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -241,6 +242,40 @@ func TestForwardingThatIsNotOursStaysOn(t *testing.T) {
 			require.NoError(t, island.Release(t.Context(), "p-aaaaaaaa"))
 			require.NoError(t, island.Close(t.Context()))
 			requireForwarding(t, true, "conf", "wan0", "forwarding")
+		})
+	}
+}
+
+// The host sends workers out by another table, whose link is the one that they may
+// leave by.
+func TestPolicyRoutingLeadsWorkersOut(t *testing.T) {
+	const elsewhere, elsewhere6, host, host6 = "198.51.100.8", "2001:db8::8", "192.0.2.2", "2001:db8:2::2"
+	for by, rule := range map[string]string{"mark": "fwmark 7", "source": "from %s"} {
+		t.Run(by, func(t *testing.T) {
+			newInternet(t)
+			other := newNeighbour(t, "other", "wan1", host, "192.0.2.1")
+			addAddresses(t, other, "lo", elsewhere+"/32", elsewhere6+"/128")
+			addAddresses(t, other, "up0", "2001:db8:2::1/64")
+			addAddresses(t, hostNamespace, "wan1", host6+"/64")
+			require.NoError(t, setSysctl("0", "ipv4", "conf", "wan1", "rp_filter"))
+			serve(t, other, elsewhere+":80")
+			serve(t, other, "["+elsewhere6+"]:80")
+			for protocol, from := range map[string]string{"-4": subnet, "-6": translated.String()} {
+				rule := protocol + " rule %s " + strings.ReplaceAll(rule, "%s", from) + " table 100"
+				shell(t, "ip "+strings.Replace(rule, "%s", "add", 1))
+				t.Cleanup(func() { shell(t, "ip "+strings.Replace(rule, "%s", "del", 1)) })
+			}
+			shell(t, "ip route add default via 192.0.2.1 table 100; ip -6 route add default via 2001:db8:2::1 table 100")
+			shell(t, `nft 'add table inet marking; add chain inet marking pre { type filter hook prerouting priority mangle; };
+				add rule inet marking pre iifname "mf*" meta mark set 7'`)
+			t.Cleanup(func() { shell(t, "nft delete table inet marking") })
+
+			options := testOptions(t, "p")
+			options.IPv6.On, options.Egress = true, "wan1"
+			guest := newGuest(t, acquire(t, openIsland(t, options), "p-aaaaaaaa"))
+			giveIPv6(t, guest)
+			require.Equal(t, host, seenAs(t, guest, elsewhere+":80"))
+			require.Equal(t, host6, seenAs(t, guest, "["+elsewhere6+"]:80"))
 		})
 	}
 }

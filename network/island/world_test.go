@@ -46,7 +46,7 @@ var hostNamespace string
 
 func newInternet(t testing.TB) (namespace string) {
 	requireHost(t)
-	require.NoError(t, shareNamespaces())
+	require.NoError(t, shareNamespaces(t.Context()))
 	internet := newNeighbour(t, "internet", "wan0", hostWAN, isp)
 	require.NoError(t, Do(internet, func() error {
 		loopback := configure("lo")
