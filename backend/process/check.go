@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/user"
@@ -64,7 +67,29 @@ var (
 	checkCount atomic.Int32
 )
 
-func checkName() string { return fmt.Sprintf("doctor-%d-%d", os.Getpid(), checkCount.Add(1)) }
+func checkName() string { return fmt.Sprintf("%s%d-%d", checkPrefix, os.Getpid(), checkCount.Add(1)) }
+
+const checkPrefix = "doctor-"
+
+// endKilledChecks ends the groups of processes that were killed while they tried.
+func endKilledChecks(ctx context.Context) error {
+	names, err := checkUnits.all()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		numbers, ours := strings.CutPrefix(name, checkPrefix)
+		text, _, _ := strings.Cut(numbers, "-")
+		pid, err := strconv.Atoi(text)
+		if !ours || err != nil || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			continue
+		}
+		if err := checkUnits.End(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // tryGroup makes a group, and returns what it does not limit. Where systemd makes it
 // there must be a process in it.
@@ -73,6 +98,9 @@ func tryGroup(ctx context.Context, hierarchies []cgroup.Hierarchy) (lacking []st
 	limits := cgroup.Limits{Memory: 64 << 20, CPUs: 1, PIDs: 10}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkLimit)
 	defer cancel()
+	if err := endKilledChecks(ctx); err != nil {
+		return nil, err
+	}
 	defer func() { err = errors.Join(err, checkUnits.End(ctx, name)) }()
 	if !Systemd() {
 		if _, err := checkUnits.Make(name, limits); err != nil {
@@ -106,6 +134,9 @@ func tryConfinement(ctx context.Context) (err error) {
 	name := checkName()
 	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), checkLimit+checkEnd)
 	defer cancelEnd()
+	if err := endKilledChecks(end); err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, checkUnits.End(end, name)) }()
 	p, err := Start(Command{Path: "/bin/true", Output: os.DevNull, Confinement: &Confinement{
 		User: user.First, Unit: checkUnits.Name(name), FileSize: 1 << 20,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,6 +33,23 @@ func TestChecksLeaveNothing(t *testing.T) {
 	for _, name := range names {
 		require.NotContains(t, name, checkUnits.Name(fmt.Sprintf("doctor-%d-", os.Getpid())))
 	}
+}
+
+// TestChecksEndThoseThatWereKilled has the group of a process that has ended.
+func TestChecksEndThoseThatWereKilled(t *testing.T) {
+	need.Root(t)
+	if Systemd() {
+		t.Skip("systemd ends a scope without a process by itself")
+	}
+	ended := exec.Command("true")
+	require.NoError(t, ended.Run())
+	name := fmt.Sprintf("%s%d-1", checkPrefix, ended.ProcessState.Pid())
+	_, err := checkUnits.Make(name, cgroup.Limits{Memory: 64 << 20, CPUs: 1, PIDs: 10})
+	require.NoError(t, err)
+	require.NoError(t, endKilledChecks(t.Context()))
+	names, err := checkUnits.all()
+	require.NoError(t, err)
+	require.NotContains(t, names, name)
 }
 
 func TestASocketIsOursAlone(t *testing.T) {

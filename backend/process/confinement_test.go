@@ -214,8 +214,11 @@ func TestAConfinedProcessHasNoPower(t *testing.T) {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { kill(t, p) })
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
-	require.NoError(t, err)
+	var status []byte
+	require.Eventually(t, func() bool {
+		status, err = os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+		return err == nil && strings.Contains(string(status), "State:\tT (stopped)")
+	}, time.Minute, time.Millisecond, "it has begun")
 	const none = "0000000000000000"
 	for _, line := range []string{
 		fmt.Sprintf("Uid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", h.user), fmt.Sprintf("Gid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", h.user),

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
@@ -42,6 +43,12 @@ func (u Units) Make(id string, limits cgroup.Limits) ([]cgroup.Entry, error) {
 
 // Find returns the ids of the workers that have a group.
 func (u Units) Find() (ids []string, err error) {
+	ids, err = u.all()
+	return slices.DeleteFunc(ids, func(id string) bool { return !workerid.Valid(id) }), err
+}
+
+// all are the ids of Find, and what else the groups of the directory are called.
+func (u Units) all() (ids []string, err error) {
 	hierarchies, err := cgroup.Hierarchies()
 	if err != nil {
 		return nil, err
@@ -51,8 +58,7 @@ func (u Units) Find() (ids []string, err error) {
 		return nil, err
 	}
 	for _, name := range names {
-		id, ours := strings.CutPrefix(strings.TrimSuffix(name, scopeSuffix), u.Name(""))
-		if ours && workerid.Valid(id) {
+		if id, ours := strings.CutPrefix(strings.TrimSuffix(name, scopeSuffix), u.Name("")); ours {
 			ids = append(ids, id)
 		}
 	}
