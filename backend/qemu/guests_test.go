@@ -51,7 +51,8 @@ var badGuests = []badGuest{
 	{what: "power-off", job: "sudo poweroff -f", reason: `^machine is gone: the guest powered itself off(\n|$)`},
 	{what: "killed from outside", outside: func(t *testing.T, f forks, id string) { killFromOutside(t, f.tag().Value(id)) },
 		reason: `^machine is gone: QEMU ended: signal: killed, by somebody on this host, or by its kernel for want of memory`},
-	{what: "memory hog", job: "head -c 2G /dev/zero | tail | wc -c; echo ${PIPESTATUS[1]}",
+	{what: "memory hog", job: "hogs=; for n in 1 2 3; do dd if=/dev/zero of=/dev/null bs=300M count=1 & hogs=\"$hogs $!\"; done; " +
+		"for hog in $hogs; do wait $hog; echo $?; done",
 		said: `(?m)^137$`, console: "Out of memory: Killed process"},
 	{what: "fork bomb", job: "ulimit -u 200; bash -c 'f() { f | f & }; f; sleep 600' 2>&1 | { read -r line; echo \"$line\"; kill -9 0; }",
 		said: "Resource temporarily unavailable"},

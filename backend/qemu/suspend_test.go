@@ -18,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
@@ -129,7 +130,12 @@ func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
 	dir := t.TempDir()
 	require.ErrorContains(t, b.Resumable(dir), "nothing was saved")
 	file := filepath.Join(dir, "suspended.json")
-	require.NoError(t, os.WriteFile(file, []byte(`{"spec": {}, "platform": {"binary": "/another"}}`), 0o600))
+	another, err := json.Marshal(map[string]any{
+		"platform": template.Platform{Binary: "/another"},
+		"spec":     vmm.Spec{Accel: kvm.TCG, CPUs: 1, Memory: 1 << 20, Disk: "disk", Format: "raw", Incoming: true},
+	})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, another, 0o600))
 	require.ErrorContains(t, b.Resumable(dir), "another program")
 	here, err := template.NewPlatform("tcg", "true")
 	require.NoError(t, err)

@@ -133,8 +133,8 @@ func (m *machine) save(ctx context.Context) error {
 }
 
 // explain prefers the end of the machine to what that end brought about, such
-// as a connection that broke. What was called off
-// has its reason, and is not waited for.
+// as a connection that broke. What was called off has its reason, and is not
+// waited for.
 func (m *machine) explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) && m.process.Err() == nil {
 		return err

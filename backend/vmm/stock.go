@@ -62,7 +62,7 @@ func (b *Backend) fromStock(ctx context.Context, t template.Template, id string)
 	if !ok {
 		return nil, nil
 	}
-	if s.machine.Err() == nil && s.template == t.Basis.Key() {
+	if s.machine.process.Err() == nil && s.template == t.Basis.Key() {
 		return s.machine, nil
 	}
 	return nil, errors.Join(b.Destroy(ctx, id), b.traits.removeFiles(s.machine.dir))
