@@ -3,7 +3,6 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -27,6 +26,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/output"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
@@ -87,35 +87,17 @@ type hospital struct {
 	forks
 	pool  *pool.Pool
 	store *store.Store
-	log   *lockedBuffer
+	log   *output.Buffer
 
 	mu   sync.Mutex
 	seen map[string]pool.Worker
-}
-
-// lockedBuffer is written to by the pool while the test reads it.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 func newHospital(t *testing.T, f forks, workers int, start, watch time.Duration) *hospital {
 	t.Helper()
 	records, err := store.Open(f.dir)
 	require.NoError(t, err)
-	h := &hospital{forks: f, store: records, log: &lockedBuffer{}, seen: map[string]pool.Worker{}}
+	h := &hospital{forks: f, store: records, log: &output.Buffer{}, seen: map[string]pool.Worker{}}
 	h.pool = pool.New(pool.Config{
 		Name: filepath.Base(f.dir), Recipe: testrun.Golden(t, imagesDir()), CPUs: f.size.CPUs, Memory: f.size.Memory,
 		Max: workers, ConcurrentStarts: 2, StartTimeout: start, WatchInterval: watch,

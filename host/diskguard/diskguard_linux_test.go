@@ -1,13 +1,11 @@
 package diskguard_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/diskguard"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/output"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
@@ -28,24 +27,7 @@ const soon = time.Minute
 type world struct {
 	*sandbox.Disk
 	t   *testing.T
-	log lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	log output.Buffer
 }
 
 func newWorld(t *testing.T) *world { return &world{Disk: sandbox.NewDisk(t, 128*mib), t: t} }

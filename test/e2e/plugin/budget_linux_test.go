@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/output"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 )
 
@@ -60,7 +60,7 @@ func TestThreePoolsShareTheMemoryOfAControlGroup(t *testing.T) {
 	watching, stop := context.WithCancel(ctx)
 	seen := make(chan []look, 1)
 	go func() { seen <- watchPS(watching, t, stateDir, pause) }()
-	log := &lockedBuffer{}
+	log := &output.Buffer{}
 	began := time.Now()
 	var running sync.WaitGroup
 	done := make([][]runner.Task, pools)
@@ -366,22 +366,4 @@ func (g memoryGroup) number(t *testing.T, file, prefix string) int {
 	}
 	require.Fail(t, "no number", "%s in %s", prefix, text)
 	return 0
-}
-
-// lockedBuffer is a buffer that several processes' logs go to.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

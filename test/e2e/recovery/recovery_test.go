@@ -3,7 +3,6 @@
 package recovery
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +36,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/output"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/wiring"
@@ -103,22 +102,11 @@ func newWorld(t *testing.T) *world {
 }
 
 // journal keeps what is logged, by line.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
+type journal struct{ output.Buffer }
 
 // has tells whether a line about a worker holds certain words.
 func (j *journal) has(worker, words string) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for line := range strings.Lines(j.text.String()) {
+	for line := range strings.Lines(j.String()) {
 		if strings.Contains(line, "worker="+worker) && strings.Contains(line, words) {
 			return true
 		}

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"gitlab.com/gitlab-org/fleeting/fleeting"
 	"gitlab.com/gitlab-org/fleeting/fleeting/connector"
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/output"
 )
 
 // initLimit is what GitLab Runner gives a plugin's Init.
@@ -152,7 +153,7 @@ func (p *Plugin) Run(ctx context.Context, id, script string) (stdout string, err
 
 // RunJob runs a script as a job where it is told, as Run does.
 func RunJob(ctx context.Context, info provider.ConnectInfo, script string) (stdout string, err error) {
-	var out, problems output
+	var out, problems output.Buffer // a job that is given up may still be printing
 	err = connector.Run(ctx, info, connector.ConnectorOptions{
 		RunOptions: connector.RunOptions{Command: script, Stdout: &out, Stderr: &problems},
 	})
@@ -160,22 +161,4 @@ func RunJob(ctx context.Context, info provider.ConnectInfo, script string) (stdo
 		err = errors.Join(err, fmt.Errorf("on stderr: %s", said))
 	}
 	return out.String(), err
-}
-
-// output is what a job prints. A job that is given up may still be printing.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(text []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(text)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
