@@ -48,13 +48,13 @@ func (f *follower) Close() error {
 	return err
 }
 
-// hear only says what is due: whoever listens slowly misses changes.
+// hear only asks for what is to be done: whoever listens slowly misses changes.
 func (f *follower) hear(i *Island, change changes.Links) {
 	if change.Missed || change.Heard.IsValid() && i.concerns(change.Heard) {
-		f.host.isDue()
+		f.host.ask()
 	}
 	if change.Missed || change.Routed.IsValid() && i.isWay(change.Routed) || i.isNeeded(change.Unforwarding) {
-		f.forwarding.isDue()
+		f.forwarding.ask()
 	}
 }
 
@@ -94,20 +94,21 @@ func (i *Island) isNeeded(index int) bool {
 	return slices.Contains(names, name) || !strings.HasPrefix(name, firewall.LinkPrefix)
 }
 
-// chore is what is to be done whenever it is due, until it succeeds.
+// chore is what is to be done whenever it is asked for, until it succeeds.
 type chore struct {
 	failed string // what it means when it does not
 	do     func(context.Context) error
-	due    chan struct{} // holds one: what is due twice is done once
+	asked  chan struct{} // holds one: what is asked for twice is done once
 }
 
 func newChore(failed string, do func(context.Context) error) chore {
 	return chore{failed, do, make(chan struct{}, 1)}
 }
 
-func (c chore) isDue() {
+// ask has it done soon.
+func (c chore) ask() {
 	select {
-	case c.due <- struct{}{}:
+	case c.asked <- struct{}{}:
 	default:
 	}
 }
@@ -117,7 +118,7 @@ func (c chore) isDue() {
 func (c chore) run(ctx context.Context, log *slog.Logger) {
 	for {
 		select {
-		case <-c.due:
+		case <-c.asked:
 		case <-ctx.Done():
 			return
 		}

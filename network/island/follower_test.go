@@ -81,7 +81,7 @@ func TestAnIdlePoolSwitchesNoForwardingOn(t *testing.T) {
 	island := openIsland(t, testOptions(t, "p"))
 	follower := island.follower
 	follower.hear(island, changes.Links{Missed: true})
-	require.Eventually(t, func() bool { return len(follower.forwarding.due) == 0 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return len(follower.forwarding.asked) == 0 }, patience, time.Millisecond)
 	require.NoError(t, island.unwatch()) // which ends with what was begun
 	requireForwarding(t, false, "conf", "wan0", "forwarding")
 }

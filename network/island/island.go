@@ -120,7 +120,7 @@ func (i *Island) watch(table firewall.Table) error {
 	i.mu.Lock()
 	i.guard, i.follower = guard, follower
 	i.mu.Unlock()
-	follower.forwarding.isDue()
+	follower.forwarding.ask()
 	return i.followHost() // after the first moment that is listened to
 }
 
