@@ -44,7 +44,7 @@ type Confinement struct {
 // runner's secrets.
 var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 
-// startConfined starts cmd with the confinement of c. Nothing helps it: a thread
+// startConfined starts cmd with the confinement of c. Only a shell helps it: a thread
 // of ours confines itself, and the child has what the thread has that made it.
 // The thread ends then.
 func startConfined(c Command, cmd *exec.Cmd) (err error) {

@@ -50,6 +50,7 @@ func filler() []byte {
 // meanwhile.
 func TestDiskFillerHarmsItself(t *testing.T) {
 	sandbox.Need(t, "qemu-system-x86_64")
+	patience := testrun.Patience(t)
 	d := sandbox.NewDisk(t, 16<<20)
 	spec := vmm.Spec{
 		Accel: kvm.TCG, CPUs: 1, Memory: 128 << 20, Format: "raw",
@@ -80,7 +81,7 @@ func TestDiskFillerHarmsItself(t *testing.T) {
 		require.ErrorContains(t, err, "writing to "+spec.Disk)
 	case <-m.process.Done():
 		t.Fatal("a full disk ended the machine: ", m.process.Err())
-	case <-time.After(testrun.Patience(t)):
+	case <-time.After(patience):
 		t.Fatal("nobody hears that the disk is full")
 	}
 
