@@ -73,21 +73,26 @@ func startConfined(c Command, cmd *exec.Cmd) (err error) {
 	}
 	defer namespace.Close()
 	err = onThreadThatEnds(func() error {
+		// The kernel takes some ten milliseconds for that with version 1, of waiting mostly.
+		entered := make(chan error, 1)
+		thread := unix.Gettid()
+		go func() { entered <- joined.thread(thread) }()
 		steps := []func() error{
 			func() error { return enter(namespace) },
-			joined.thread,
 			leaveKeys,
 			func() error { return unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS) },
 			func() error { return seen.mount(c.Confinement.User) },
 			dropPrivileges,
-			cmd.Start,
 		}
 		for _, step := range steps {
 			if err := step(); err != nil {
-				return err
+				return errors.Join(err, <-entered)
 			}
 		}
-		return nil
+		if err := <-entered; err != nil {
+			return err
+		}
+		return cmd.Start()
 	})
 	if err != nil {
 		return err
@@ -210,9 +215,9 @@ func (c *Confinement) begin(cmd *exec.Cmd, first string) error {
 type joining struct {
 	// first is what the child's shell does before it becomes the program, if anything.
 	first string
-	// thread is called on the thread that starts the child, and started with the
-	// child's pid.
-	thread  func() error
+	// thread is called with the id of the thread that starts the child, on another, and
+	// started with the child's pid.
+	thread  func(id int) error
 	started func(pid int) error
 	close   func()
 }
@@ -239,12 +244,12 @@ func joinGroup(c *Confinement, cmd *exec.Cmd) (joining, error) {
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 		joined.close = func() { _ = dir.Close() }
 	}
-	joined.thread = func() error {
+	joined.thread = func(id int) error {
 		for _, entry := range entries {
 			if entry.Unified {
 				continue
 			}
-			if err := entry.EnterThread(unix.Gettid()); err != nil {
+			if err := entry.EnterThread(id); err != nil {
 				return fmt.Errorf("entering a control group: %w", err)
 			}
 		}
@@ -270,7 +275,7 @@ func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
 	cmd.ExtraFiles = append(cmd.ExtraFiles, gate)
 	return joining{
 		first:  wait,
-		thread: func() error { return nil },
+		thread: func(int) error { return nil },
 		started: func(pid int) error {
 			if err := startScope(c.Unit, c.Limits, pid); err != nil {
 				return err

@@ -37,9 +37,13 @@ func TestProvisioning(t *testing.T) {
 	requireIdentity(t, ids[0], said)
 }
 
+// clonesPool is a pool without forks, which would discard the template of another.
+func clonesPool() string { return poolName() + "-clones" }
+
 // clones is a configuration whose workers all boot.
 func clones() map[string]any {
 	config := pluginConfig()
+	config["pool"] = clonesPool()
 	config["fork"] = map[string]any{"enabled": false}
 	return config
 }

@@ -21,7 +21,7 @@ import (
 func look(t *testing.T) []inventory.Thing {
 	t.Helper()
 	things, err := inventory.Look(inventory.Host{
-		StateDir: stateDir(), Pools: []string{poolName()},
+		StateDir: stateDir(), Pools: []string{poolName(), clonesPool()},
 		Plugin: func(program string) bool { return program == filepath.Join(home, testrun.ProgramName) },
 	})
 	require.NoError(t, err)
@@ -61,8 +61,9 @@ func requireNothingLeft(t *testing.T, suspended ...string) {
 	t.Helper()
 	may := []inventory.Kind{inventory.PoolFile, inventory.Template, inventory.End, inventory.Console}
 	left := map[inventory.Owner]inventory.Belongings{
-		inventory.Pool(poolName()): {Must: may[:1], May: may[1:]},
-		inventory.Pool("try"):      {May: may}, inventory.Pool("images"): {May: may},
+		inventory.Pool(poolName()):   {Must: may[:1], May: may[1:]},
+		inventory.Pool(clonesPool()): {May: may},
+		inventory.Pool("try"):        {May: may}, inventory.Pool("images"): {May: may},
 		inventory.Everyone: {May: []inventory.Kind{inventory.Forwarding}},
 	}
 	for _, id := range suspended {
