@@ -189,7 +189,8 @@ func findShared(ctx context.Context, c config.Config, network guarded) *doctor.F
 		finding.Mend = "run as root"
 	case what != "":
 		finding.Level = doctor.Missing
-		finding.Detail = "a plugin process serves the pool, but the host has lost its rules, and workers are cut off: " + what
+		finding.Detail = "a plugin process serves the pool, but the host has lost its rules, " +
+			"and workers are cut off: " + what
 		finding.Mend = "the plugin puts them back by itself, and its log says why it cannot: else restart the runner"
 	default:
 		finding.Detail = "a plugin process serves the pool, and the host has all its rules"

@@ -121,7 +121,8 @@ func checkDirectories(c config.Config) error {
 	for _, dir := range []string{
 		state, pools, filepath.Join(state, "images"), filepath.Join(state, "downloads"),
 		filepath.Join(state, "addresses"), filepath.Join(state, "users"), filepath.Join(state, "budget"),
-		pool, filepath.Join(pool, store.WorkersDir), filepath.Join(pool, "templates"),
+		pool, filepath.Join(pool, store.WorkersDir), filepath.Join(pool, store.EndedDir),
+		filepath.Join(pool, "templates"),
 	} {
 		if err := statefile.CheckDirectory(dir); err != nil {
 			wrong = append(wrong, fmt.Errorf("plugin_config.state_dir: %w: chown it or remove it; "+

@@ -25,8 +25,8 @@ import (
 )
 
 // below are the directories below the state directory that a pool has to do with.
-var below = []string{"pools", "images", "downloads", "addresses", "users", "budget", "pools/default", "pools/default/workers",
-	"pools/default/templates"}
+var below = []string{"pools", "images", "downloads", "addresses", "users", "budget",
+	"pools/default", "pools/default/workers", "pools/default/ended", "pools/default/templates"}
 
 // Of what a link leads to, nothing is made, closed to others, listed or removed.
 func TestNoDirectoryOfOursMayBeALink(t *testing.T) {
@@ -232,7 +232,8 @@ func TestNobodyWaitsForWhatIsForeignInTheBudget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			planted := []string{
-				"queue/0000000000000000001-default-aaaaaaaa", "queue/stray", "held/default-aaaaaaaa,1,1,1", "held/stray",
+				"queue/0000000000000000001-default-aaaaaaaa", "queue/stray",
+				"held/default-aaaaaaaa,1,1,1", "held/stray",
 			}
 			for i, path := range planted {
 				planted[i] = filepath.Join(w.stateDir, "budget", path)
@@ -261,7 +262,9 @@ func TestNamesThatNoPoolHasAreNoPools(t *testing.T) {
 	}
 	held := filepath.Join(w.stateDir, "budget", "held")
 	require.NoError(t, os.MkdirAll(held, 0o700))
-	for _, name := range []string{"held-aaaaaaaa,1,1,1", "held--aaaaaaaa,1,1,1", strings.Repeat("long", 10) + "-aaaaaaaa,1,1,1"} {
+	for _, name := range []string{
+		"held-aaaaaaaa,1,1,1", "held--aaaaaaaa,1,1,1", strings.Repeat("long", 10) + "-aaaaaaaa,1,1,1",
+	} {
 		require.NoError(t, os.WriteFile(filepath.Join(held, name), nil, 0o600))
 	}
 	h := w.Host

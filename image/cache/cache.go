@@ -157,7 +157,8 @@ func WriteNote(dir, name string, note any) error {
 	if err != nil {
 		return fmt.Errorf("writing %s of an image: %w", name, err)
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o600); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o600,
+		renameio.WithTempDir(dir)); err != nil {
 		return fmt.Errorf("writing %s of an image: %w", name, diskspace.Explain(dir, err))
 	}
 	return nil

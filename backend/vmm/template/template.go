@@ -62,5 +62,6 @@ func (t Template) write() error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(t.Dir, templateFile), append(text, '\n'), 0o600)
+	return renameio.WriteFile(filepath.Join(t.Dir, templateFile), append(text, '\n'), 0o600,
+		renameio.WithTempDir(t.Dir))
 }
