@@ -60,6 +60,14 @@ var (
 
 // Launch starts QEMU with the sockets that it inherits.
 func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
+	return d.launch(place, spec, place.Start)
+}
+
+// launch is Launch with another way to start a program, for comparison.
+func (d Driver) launch(
+	place vmm.Place, spec vmm.Spec,
+	start func(process.Command, vmm.Spec, vmm.Files) (*process.Process, error),
+) (vmm.Monitor, error) {
 	var files []*os.File
 	defer func() {
 		for _, file := range files {
@@ -74,7 +82,7 @@ func (d Driver) Launch(place vmm.Place, spec vmm.Spec) (vmm.Monitor, error) {
 		files = append(files, file)
 	}
 	readOnly := d.versions.of(d.binary()).mapsReadOnly()
-	child, err := place.Start(process.Command{
+	child, err := start(process.Command{
 		Path: d.binary(), Arguments: arguments(place.Tag, spec, readOnly),
 		Files: files, Output: filepath.Join(place.Dir, outputFile),
 	}, spec, spec.Files(place.Dir, readOnly))
