@@ -407,7 +407,8 @@ func TestOnlyWorkersThatRunAreWatched(t *testing.T) {
 	})
 }
 
-// pass lets time pass, and what is due then happen.
+// pass lets time of a synctest bubble pass, and what is due then happen: how fast the
+// machine is does not matter.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()

@@ -90,10 +90,7 @@ func idsIn(p *pool.Pool, state pool.State) (ids []string) {
 }
 
 // settle is time enough for who waits to see that there is room.
-func settle() {
-	time.Sleep(time.Second)
-	synctest.Wait()
-}
+func settle() { pass(time.Second) }
 
 func TestWorkersWaitForThoseOfOtherPools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -160,18 +157,18 @@ func TestWorkerThatWaitsTooLongFailsAndSaysForWhat(t *testing.T) {
 		settle()
 		running := idsIn(p, pool.Running)
 		grow(t, p, 1)
-		time.Sleep(config.StartTimeout - 5*time.Second)
+		pass(config.StartTimeout - 5*time.Second)
 		waiting := idsIn(p, pool.Creating)
 		require.Len(t, waiting, 1)
 		w.on("destroy", hang) // for its record to be read
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		record, err := records.Load(waiting[0])
 		require.NoError(t, err)
 		require.Equal(t, string(pool.Deleting), record.State)
 		require.Contains(t, record.Reason, "worker did not fit on the host within the start timeout of 1m0s: "+
 			"waiting for memory of the host")
 		w.on("destroy", nil)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Equal(t, pool.Deleted, states(p)[waiting[0]])
 		require.ElementsMatch(t, running, s.held("a"))
 		require.False(t, s.budget("a").Waiting())
@@ -205,10 +202,10 @@ func TestWhatIsHeldIsHeldAsLongAsTheMachineIsThere(t *testing.T) {
 		settle()
 		w.on("destroy", hang)
 		p.Shrink(idsIn(p, pool.Running))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Len(t, s.held("a"), 1)
 		w.on("destroy", nil)
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		require.Empty(t, s.held("a"))
 	})
 }
@@ -240,12 +237,12 @@ func TestSparesAreGivenUpForWhoWaits(t *testing.T) {
 		require.Len(t, first.inStock(), 3)
 		b, _ := s.open(second, named("b"), worldBackend{second})
 		grow(t, b, 3)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		require.Len(t, idsIn(b, pool.Running), 3)
 		require.Len(t, first.inStock(), 1, "what is left of the host")
 
 		b.Shrink(idsIn(b, pool.Running))
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		require.Len(t, first.inStock(), 3)
 	})
 }
@@ -395,12 +392,16 @@ func TestMemoryOfASuspendedWorkerIsGivenBackAtTheSecondTry(t *testing.T) {
 	})
 }
 
+// behindGate is a host that a disk can keep from starting anything.
+func behindGate(t *testing.T) (shared, *world, *disk) {
+	d := &disk{}
+	return shared{t: t, dir: t.TempDir(), gates: []budget.Gate{{Name: "disk", Closed: d.Closed}}}, newWorld(), d
+}
+
 // What it waits for may have changed when it has a slot.
 func TestNothingIsResumedWhileAGateIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &disk{}
-		s := shared{t: t, dir: t.TempDir(), gates: []budget.Gate{{Name: "disk", Closed: d.Closed}}}
-		w := newWorld()
+		s, w, d := behindGate(t)
 		c := named("a")
 		c.ConcurrentStarts = 1
 		p, records := s.open(w, c, worldBackend{w})
@@ -412,7 +413,7 @@ func TestNothingIsResumedWhileAGateIsClosed(t *testing.T) {
 		require.NoError(t, err)
 		settle()
 		d.set("only 1 MiB is free")
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		require.Equal(t, pool.Resuming, states(p)[id])
 		require.EqualValues(t, gib, s.memory(), "the other one's")
 		record, err := records.Load(id)
@@ -420,7 +421,7 @@ func TestNothingIsResumedWhileAGateIsClosed(t *testing.T) {
 		require.Equal(t, string(pool.Suspended), record.State)
 		require.Contains(t, record.Reason, "only 1 MiB is free")
 		d.set("")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		require.Equal(t, pool.Running, states(p)[id])
 	})
 }
@@ -521,7 +522,7 @@ func TestForksThatGrowHoldMore(t *testing.T) {
 		w.template = true
 		p, _ := s.open(w, named("a"), metered{worldBackend{w}, 3 * gib})
 		grow(t, p, 1)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		require.EqualValues(t, 3*gib, s.memory())
 	})
 }
@@ -562,7 +563,7 @@ func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 		grow(t, p, 1)
 		settle()
 		require.EqualValues(t, gib/4, s.memory())
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Len(t, idsIn(p, pool.Running), 1)
 		require.EqualValues(t, gib, s.memory())
 	})
@@ -572,9 +573,7 @@ func TestClonesHoldAllThatTheyMayTake(t *testing.T) {
 // come to be short of something else.
 func TestNothingStartsWhileAGateIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &disk{}
-		s := shared{t: t, dir: t.TempDir(), gates: []budget.Gate{{Name: "disk", Closed: d.Closed}}}
-		w := newWorld()
+		s, w, d := behindGate(t)
 		c := named("a")
 		c.ConcurrentStarts = 1
 		p, records := s.open(w, c, worldBackend{w})
@@ -583,7 +582,7 @@ func TestNothingStartsWhileAGateIsClosed(t *testing.T) {
 		settle()
 		require.Len(t, s.held("a"), 4)
 		d.set("only 1 MiB is free")
-		time.Sleep(40 * time.Second)
+		pass(40 * time.Second)
 		require.Len(t, idsIn(p, pool.Running), 1, "the one that was on its way")
 		waiting := idsIn(p, pool.Creating)
 		require.Len(t, waiting, 3)
@@ -594,7 +593,7 @@ func TestNothingStartsWhileAGateIsClosed(t *testing.T) {
 			require.Contains(t, record.Reason, "waiting for the host")
 		}
 		d.set("")
-		time.Sleep(40 * time.Second)
+		pass(40 * time.Second)
 		require.Len(t, idsIn(p, pool.Running), 4)
 	})
 }
@@ -616,7 +615,7 @@ func TestWorkersWhosePriceHasRisenReserveAnew(t *testing.T) {
 		require.EqualValues(t, 10*gib/4, s.memory())
 		w.setTemplate(false)
 		for range 55 {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			require.LessOrEqual(t, s.memory(), int64(4*gib))
 		}
 		require.Len(t, idsIn(p, pool.Running), 4)
@@ -639,8 +638,7 @@ func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
 		settle()
 		require.Len(t, bad.inStock(), 2)
 		grow(t, a, 20)
-		time.Sleep(time.Minute)
-		settle()
+		pass(time.Minute)
 		_, spared, err := records.Breaker()
 		require.NoError(t, err)
 		require.True(t, spared)
@@ -651,8 +649,7 @@ func TestASparedImageKeepsNothingFromOtherPools(t *testing.T) {
 		require.Len(t, idsIn(b, pool.Running), 4)
 		b.Shrink(idsIn(b, pool.Running))
 		bad.on("ready", nil)
-		time.Sleep(2 * time.Minute)
-		settle()
+		pass(2 * time.Minute)
 		require.Len(t, idsIn(a, pool.Running), 4, "all that fit, as soon as the image has shown to be good")
 	})
 }

@@ -53,6 +53,7 @@ func TestAPanicIsQuotedFromItsWordsOn(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(said), 0o600))
 	failure := KernelFailure(path)
 	require.True(t, failure.Panic)
-	require.Equal(t, "\nthe console says:\n"+strings.Repeat("  before\n", quotedBefore)+"  Kernel panic - not syncing: x"+
+	require.Equal(t, "\nthe console says:\n"+strings.Repeat("  before\n", quotedBefore)+
+		"  Kernel panic - not syncing: x"+
 		strings.Repeat("\n  stack", quoted-quotedBefore-1), failure.Quote)
 }

@@ -115,15 +115,21 @@ func needs(t *testing.T, controller string) {
 	}
 }
 
-var wide = Limits{Memory: 1 << 30, CPUs: 4, PIDs: 100}
-
-func TestEndKillsAllAtOnce(t *testing.T) {
-	g, shell := enter(t, wide, "for i in 1 2 3; do (trap '' TERM; sleep 600) & done; echo ready; wait")
+// begin starts a shell, and returns once it says that it is ready.
+func begin(t *testing.T, shell *exec.Cmd) {
+	t.Helper()
 	out, err := shell.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, shell.Start())
 	_, err = out.Read(make([]byte, 1))
 	require.NoError(t, err)
+}
+
+var wide = Limits{Memory: 1 << 30, CPUs: 4, PIDs: 100}
+
+func TestEndKillsAllAtOnce(t *testing.T) {
+	g, shell := enter(t, wide, "for i in 1 2 3; do (trap '' TERM; sleep 600) & done; echo ready; wait")
+	begin(t, shell)
 	names, err := List(g.hierarchies, slice())
 	require.NoError(t, err)
 	require.Equal(t, []string{"testendkillsallatonce"}, names)
@@ -148,11 +154,7 @@ func TestEndKillsOneByOne(t *testing.T) {
 	if len(others) == 0 {
 		t.Skip("every group here has a cgroup.kill")
 	}
-	out, err := shell.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, shell.Start())
-	_, err = out.Read(make([]byte, 1))
-	require.NoError(t, err)
+	begin(t, shell)
 	go shell.Wait()
 	end(t, New(others, g.slice, g.name))
 }
@@ -162,11 +164,7 @@ func TestEndKillsOneByOne(t *testing.T) {
 func TestEndLetsNothingFork(t *testing.T) {
 	needs(t, PIDs)
 	g, shell := enter(t, wide, "echo ready; sleep 600")
-	out, err := shell.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, shell.Start())
-	_, err = out.Read(make([]byte, 1))
-	require.NoError(t, err)
+	begin(t, shell)
 	for _, h := range g.hierarchies {
 		if !slices.Contains(h.Controllers, PIDs) {
 			continue
@@ -222,11 +220,7 @@ func TestEndSparesItsOwnProcess(t *testing.T) {
 // The test plays systemd, which removes a group that it sees empty.
 func TestEndScopeLeavesTheRemovalToSystemd(t *testing.T) {
 	g, shell := enter(t, wide, "echo ready; sleep 600")
-	out, err := shell.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, shell.Start())
-	_, err = out.Read(make([]byte, 1))
-	require.NoError(t, err)
+	begin(t, shell)
 
 	ended := make(chan error, 1)
 	go func() { ended <- g.EndScope(t.Context()) }()

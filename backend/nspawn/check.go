@@ -112,7 +112,8 @@ func tryDisk(ctx context.Context, work string) error {
 		mountArguments(mounts(golden, worker))...)
 	out, err := exec.CommandContext(ctx, "unshare", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("a worker's disk cannot be mounted below %s: %w: %s", filepath.Dir(work), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("a worker's disk cannot be mounted below %s: %w: %s",
+			filepath.Dir(work), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -122,7 +122,8 @@ func mountLoop(t *testing.T, at string) {
 	t.Helper()
 	sandbox.Need(t, "mkfs.ext4", "mount")
 	file := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, run("sh", "-ec", `truncate -s 64M "$0"; mkfs.ext4 -q "$0"; mkdir "$1"; mount -o loop "$0" "$1"`, file, at))
+	require.NoError(t, run("sh", "-ec",
+		`truncate -s 64M "$0"; mkfs.ext4 -q "$0"; mkdir "$1"; mount -o loop "$0" "$1"`, file, at))
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(at, 0)) })
 }
 

@@ -37,7 +37,8 @@ func explainEnd(err error, kills int, memory int64, console string) error {
 	case errors.As(err, &exit) && exit.ExitCode() == rebooted:
 		words = "the guest rebooted"
 	case kills > 0:
-		words = fmt.Sprintf("out of its memory limit of %d MiB: the kernel killed %d of its processes", memory>>20, kills)
+		words = fmt.Sprintf("out of its memory limit of %d MiB: the kernel killed %d of its processes",
+			memory>>20, kills)
 	default:
 		return fmt.Errorf("%w: systemd-nspawn %w%s", guest.ErrGone, err, lines.Tail(console))
 	}

@@ -359,7 +359,8 @@ func BenchmarkConfinedStart(b *testing.B) {
 	need.Root(b)
 	units := Units{WorkersDir: b.TempDir()}
 	confined := &Confinement{
-		User: user.First, Devices: []string{"/dev/net/tun"}, Unit: units.Name(houseID), Limits: roomy, FileSize: 1 << 30,
+		User: user.First, Devices: []string{"/dev/net/tun"}, Unit: units.Name(houseID),
+		Limits: roomy, FileSize: 1 << 30,
 	}
 	kinds := map[string]*Confinement{"plain": nil, "confined": confined}
 	took := map[string][]time.Duration{}

@@ -46,32 +46,41 @@ type badGuest struct {
 // badGuests that end, or that the job itself tells of.
 var badGuests = []badGuest{
 	{what: "kernel panic", job: "echo c | sudo tee /proc/sysrq-trigger",
-		reason: `^machine is gone: kernel panic: sysrq triggered crash\nthe console says:\n(.*\n)*.*Kernel panic - not syncing`},
+		reason: `^machine is gone: kernel panic: sysrq triggered crash\nthe console says:\n` +
+			`(.*\n)*.*Kernel panic - not syncing`},
 	{what: "reboot", job: "sudo reboot -f", reason: `^machine is gone: the guest rebooted(\n|$)`},
 	{what: "power-off", job: "sudo poweroff -f", reason: `^machine is gone: the guest powered itself off(\n|$)`},
 	{what: "killed from outside", outside: func(t *testing.T, f forks, id string) { killFromOutside(t, f.tag().Value(id)) },
 		reason: `^machine is gone: QEMU ended: signal: killed, by somebody on this host, or by its kernel for want of memory`},
-	{what: "memory hog", job: "hogs=; for n in 1 2 3; do dd if=/dev/zero of=/dev/null bs=300M count=1 & hogs=\"$hogs $!\"; done; " +
+	{what: "memory hog", job: "hogs=; for n in 1 2 3; do " +
+		`dd if=/dev/zero of=/dev/null bs=300M count=1 & hogs="$hogs $!"; done; ` +
 		"for hog in $hogs; do wait $hog; echo $?; done",
 		said: `(?m)^137$`, console: "Out of memory: Killed process"},
-	{what: "fork bomb", job: "ulimit -u 200; bash -c 'f() { f | f & }; f; sleep 600' 2>&1 | { read -r line; echo \"$line\"; kill -9 0; }",
+	{what: "fork bomb", job: "ulimit -u 200; bash -c 'f() { f | f & }; f; sleep 600' 2>&1 | " +
+		`{ read -r line; echo "$line"; kill -9 0; }`,
 		said: "Resource temporarily unavailable"},
 	{what: "disk filler", job: "n=0; for s in 1G 100M 10M 1M 100K 4K; do while sudo fallocate -l $s /full.$((n += 1)); do :; done; done 2>/dev/null; " +
 		"sudo sh -c 'head -c 1M /dev/zero >/full'", said: "No space left on device"},
 	{what: "a full /dev/shm", job: "head -c 2G /dev/zero >/dev/shm/full", said: "No space left on device"},
 	{what: "clock jump", job: "sudo date -s '10 years'; date +%Y", said: `(?m)^20[3-9][0-9]$`},
-	{what: "agent killed", job: "sudo kill -9 $(sudo systemctl show --property MainPID --value mayfly-agent); echo killed",
+	{what: "agent killed",
+		job:  "sudo kill -9 $(sudo systemctl show --property MainPID --value mayfly-agent); echo killed",
 		said: "^killed"},
 }
 
+// silence is how the kernel of a host may say that nothing comes back.
+const silence = "(no answer within|.*(no route to host|i/o timeout))"
+
 // silentGuests are those that nobody tells of: nothing ends, and nothing answers.
 var silentGuests = []badGuest{
-	{what: "no network", detached: "sudo ip link set eth0 down", reason: "^nobody answers in .*, 3 times in a row: SSH at .*: (no answer within|.*(no route to host|i/o timeout))"},
+	{what: "no network", detached: "sudo ip link set eth0 down",
+		reason: "^nobody answers in .*, 3 times in a row: SSH at .*: " + silence},
 	{what: "agent stopped", detached: "sudo systemctl stop mayfly-agent", reason: "^nobody answers in .*: connection refused"},
 	{what: "sshd gone", detached: "sudo chmod 0 /usr/sbin/sshd",
 		reason: "^nobody answers in .*: (no SSH server answers there|.*connection reset)"},
 	{what: "guest that hangs", detached: "sudo sh -c 'echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger'",
-		reason: `^nobody answers in .*: (no answer within|.*(no route to host|i/o timeout)).*\nlast lines of the console:\n(.*\n)*.*Kernel panic - not syncing`},
+		reason: "^nobody answers in .*: " + silence +
+			`.*\nlast lines of the console:\n(.*\n)*.*Kernel panic - not syncing`},
 }
 
 // addressed is all that a job knows of its machine.
@@ -279,7 +288,8 @@ func (h *hospital) treat(t *testing.T, bad []badGuest) {
 func TestGuestsThatAreNeverReady(t *testing.T) {
 	for name, test := range map[string]struct{ script, reason string }{
 		"nosshd": {"chmod 0 /usr/sbin/sshd",
-			`^waiting for .* to be ready: SSH at .*: worker was not ready within the start timeout of .*; the last try: `},
+			`^waiting for .* to be ready: SSH at .*: ` +
+				`worker was not ready within the start timeout of .*; the last try: `},
 		"otherkey": {"ssh-keygen -q -t ed25519 -N '' -f /root/other && mv /usr/sbin/sshd /usr/sbin/sshd.real && " +
 			"printf '#!/bin/sh\\nexec /usr/sbin/sshd.real -i -h /root/other\\n' >/usr/sbin/sshd && chmod 755 /usr/sbin/sshd",
 			`^waiting for .* to be ready: logging in at .*host key`},

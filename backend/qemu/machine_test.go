@@ -83,7 +83,8 @@ func newWorld(t testing.TB, pool string) world {
 		Subnet: subnet, Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	w := world{driver: &recorder{Driver: New("", slog.New(slog.DiscardHandler)), launched: map[string]*machine{}}, dir: dir, network: net, options: vmm.Options{
+	driver := &recorder{Driver: New("", slog.New(slog.DiscardHandler)), launched: map[string]*machine{}}
+	w := world{driver: driver, dir: dir, network: net, options: vmm.Options{
 		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
 		// One template serves all tests: each takes a boot.
 		Fork: true, ShareMemory: true, TemplatesDir: templatesDir(),

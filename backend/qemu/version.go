@@ -60,7 +60,8 @@ func (v *versions) of(binary string) version {
 	said, err := ask(path)
 	if err != nil {
 		v.say.Do(func() {
-			v.log.Warn("QEMU gets to write to the memory of templates, as before 8.2: its version is not known", "error", err)
+			v.log.Warn("QEMU gets to write to the memory of templates, as before 8.2: its version is not known",
+				"err", err)
 		})
 		return version{}
 	}

@@ -53,7 +53,9 @@ func TestTheRangeGoesRound(t *testing.T) {
 // TestNobodyIsGivenAnotherUser has files that no book writes: a machine whose user is
 // root would be confined by nothing.
 func TestNobodyIsGivenAnotherUser(t *testing.T) {
-	for _, name := range []string{"0", "-1", "1000", strconv.Itoa(First - 1), strconv.Itoa(First + Count), fmt.Sprintf("+%d", First)} {
+	for _, name := range []string{
+		"0", "-1", "1000", strconv.Itoa(First - 1), strconv.Itoa(First + Count), fmt.Sprintf("+%d", First),
+	} {
 		dir := filepath.Join(t.TempDir(), "users")
 		require.NoError(t, os.Mkdir(dir, 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("p/a"), 0o600))

@@ -201,8 +201,8 @@ func (f Flush) insteadInUnit() string {
 		return fmt.Sprintf(`mkdir -p /etc/systemd/system/%[1]s.d && printf '[Service]\nExecStop=\n' `+
 			`>/etc/systemd/system/%[1]s.d/keep-mayfly.conf && systemctl daemon-reload`, unit)
 	}
-	instead := fmt.Sprintf("run systemctl edit %s, and write below [Service] %q, and then %s again without \"flush ruleset\"",
-		unit, key+"=", f.Line)
+	instead := fmt.Sprintf("run systemctl edit %s, and write below [Service] %q, "+
+		"and then %s again without \"flush ruleset\"", unit, key+"=", f.Line)
 	if len(f.Tables) == 0 {
 		return instead
 	}

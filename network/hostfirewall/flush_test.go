@@ -99,7 +99,8 @@ func TestFlushesOfTheHostsConfiguration(t *testing.T) {
 		},
 		"tables that are made by commands": {
 			map[string]string{
-				"etc/nftables.nft": "flush ruleset\nadd table inet a\ncreate table b\nadd rule inet a c accept\ndelete table d\n",
+				"etc/nftables.nft": "flush ruleset\nadd table inet a\ncreate table b\n" +
+					"add rule inet a c accept\ndelete table d\n",
 			},
 			[]Flush{of("/etc/nftables.nft", "flush ruleset", false, "inet a", "ip b")},
 		},
@@ -155,9 +156,11 @@ func TestInsteadKeepsOurTables(t *testing.T) {
 func TestInsteadInAUnitEmptiesNothingButWhatStopsIt(t *testing.T) {
 	flush := Flush{File: "/lib/systemd/system/nftables.service", Unit: true, Tables: []string{"inet filter"}}
 	for line, want := range map[string]string{
-		"ExecStop=/sbin/nft flush ruleset": `printf '[Service]\nExecStop=\n' >/etc/systemd/system/nftables.service.d/keep-mayfly.conf`,
-		"ExecReload=/sbin/nft 'flush ruleset; include \"/a\";'": `"ExecReload=", and then ExecReload=/sbin/nft 'flush ruleset; ` +
-			"include \"/a\";' again without \"flush ruleset\"; begin the file that it loads with these lines:\n" +
+		"ExecStop=/sbin/nft flush ruleset": `printf '[Service]\nExecStop=\n' ` +
+			`>/etc/systemd/system/nftables.service.d/keep-mayfly.conf`,
+		`ExecReload=/sbin/nft 'flush ruleset; include "/a";'`: `"ExecReload=", and then ` +
+			`ExecReload=/sbin/nft 'flush ruleset; include "/a";'` + " again without \"flush ruleset\"; " +
+			"begin the file that it loads with these lines:\n" +
 			"table inet filter\ndelete table inet filter",
 		"ExecStart=/sbin/nft flush ruleset": `"ExecStart=", and then`,
 	} {

@@ -42,8 +42,8 @@ func findFlushes(root string) doctor.Finding {
 	}
 	var details []string
 	if len(said) > 0 {
-		details = append(details, "loading the firewall anew removes the rules around workers as well, and cuts these off "+
-			"until the plugin has put them back: "+strings.Join(said, "; "))
+		details = append(details, "loading the firewall anew removes the rules around workers as well, "+
+			"and cuts these off until the plugin has put them back: "+strings.Join(said, "; "))
 	}
 	if err != nil {
 		details, mends = append(details, err.Error()), append(mends, "run as root, to read all of it")

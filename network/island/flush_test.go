@@ -207,7 +207,8 @@ func TestNothingClosedIsReachedWhileOthersFlush(t *testing.T) {
 			"other-worker", "other-worker6", "stranger", "stranger6", later4, later6,
 		}, public, "internet"},
 		{"stranger", []string{
-			"host", "host6", "host-lan", "host-inside", "host-inside6", "lan", "lan6", "worker", "worker6", later4, later6,
+			"host", "host6", "host-lan", "host-inside", "host-inside6", "lan", "lan6",
+			"worker", "worker6", later4, later6,
 		}, public, "internet"},
 		{"lan", []string{"worker", "worker6", "stranger", "stranger6"}, hostLAN, "host"},
 		{"internet", []string{"worker", "worker6", "stranger"}, hostWAN, "host"},
@@ -409,8 +410,11 @@ func TestAWorkerWithoutItsOwnRulesIsNotReady(t *testing.T) {
 	require.NoError(t, Do(lease.Namespace, func() error { return firewall.Remove(firewall.NamespaceTable) }))
 	require.ErrorContains(t, island.Await(t.Context(), "p-aaaaaaaa"), "has lost its firewall rules")
 	half := acquire(t, island, "p-cccccccc")
-	require.NoError(t, Do(half.Namespace, func() error { return exec.Command("nft", "flush chain inet mayfly forward").Run() }))
-	require.ErrorContains(t, island.Await(t.Context(), "p-cccccccc"), "of its namespace mf"+island.scope+"cccccccc is incomplete")
+	require.NoError(t, Do(half.Namespace, func() error {
+		return exec.Command("nft", "flush chain inet mayfly forward").Run()
+	}))
+	require.ErrorContains(t, island.Await(t.Context(), "p-cccccccc"),
+		"of its namespace mf"+island.scope+"cccccccc is incomplete")
 	require.Error(t, island.Await(t.Context(), "p-bbbbbbbb"), "it has no lease")
 }
 
@@ -702,5 +706,6 @@ func TestDoctorNamesAConfigurationThatFlushes(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(root, "etc/nftables.nft"), 0o700))
 	finding = findFlushes(root)
 	require.Contains(t, finding.Detail, `/etc/nftables.conf says "flush ruleset"`)
-	require.Contains(t, finding.Detail, "/etc/nftables.nft: is a directory", "what cannot be read hides nothing, and is said")
+	require.Contains(t, finding.Detail, "/etc/nftables.nft: is a directory",
+		"what cannot be read hides nothing, and is said")
 }

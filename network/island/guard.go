@@ -126,7 +126,8 @@ func (g *guard) look(ctx context.Context) (whole bool, err error) {
 // putBack tries until the table is back or the context ends.
 func (g *guard) putBack(ctx context.Context, storm *storm, by string) error {
 	if pause := storm.pause(time.Now()); pause > 0 {
-		g.log.Error("somebody keeps removing the pool's firewall rules: workers are cut off", "by", by, "again_in", pause)
+		g.log.Error("somebody keeps removing the pool's firewall rules: workers are cut off",
+			"by", by, "again_in", pause)
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}

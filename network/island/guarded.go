@@ -58,9 +58,11 @@ func (i *Island) Unguarded(context.Context) (map[string]string, error) {
 		case err != nil:
 			return nil, fmt.Errorf("looking at the firewall rules of %s: %w", worker, err)
 		case own != firewall.Complete:
-			unguarded[worker] = fmt.Sprintf("nftables table inet %s of its namespace is %s", firewall.NamespaceTable, own)
+			unguarded[worker] = fmt.Sprintf("nftables table inet %s of its namespace is %s",
+				firewall.NamespaceTable, own)
 		case onHost != firewall.Complete:
-			unguarded[worker] = fmt.Sprintf("nftables table inet %s of the host is %s", firewall.HostTable(i.scope), onHost)
+			unguarded[worker] = fmt.Sprintf("nftables table inet %s of the host is %s",
+				firewall.HostTable(i.scope), onHost)
 		}
 	}
 	return unguarded, nil

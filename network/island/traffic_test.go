@@ -265,8 +265,10 @@ func TestPolicyRoutingLeadsWorkersOut(t *testing.T) {
 				shell(t, "ip "+strings.Replace(rule, "%s", "add", 1))
 				t.Cleanup(func() { shell(t, "ip "+strings.Replace(rule, "%s", "del", 1)) })
 			}
-			shell(t, "ip route add default via 192.0.2.1 table 100; ip -6 route add default via 2001:db8:2::1 table 100")
-			shell(t, `nft 'add table inet marking; add chain inet marking pre { type filter hook prerouting priority mangle; };
+			shell(t, "ip route add default via 192.0.2.1 table 100")
+			shell(t, "ip -6 route add default via 2001:db8:2::1 table 100")
+			shell(t, `nft 'add table inet marking;
+				add chain inet marking pre { type filter hook prerouting priority mangle; };
 				add rule inet marking pre iifname "mf*" meta mark set 7'`)
 			t.Cleanup(func() { shell(t, "nft delete table inet marking") })
 

@@ -28,8 +28,8 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 // ground are small tools that anyone may import, named after what they are.
 // They import nothing of this module, but that doctor looks programs up, claim takes
 // locks and opens files, scratch takes locks, and filelock says that there is no room for a lock's file.
-var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "scratch", "sshkey",
-	"statefile", "teardown", "workerid"}
+var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "scratch",
+	"sshkey", "statefile", "teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -95,7 +95,8 @@ var rooms = []room{
 	{pattern: "backend/tart", imports: union(contracts, "backend/bootlog", "backend/foreigntool", "guest/remote", "image/cache")},
 	{pattern: "backend/bhyve", imports: union(contracts, "backend/foreigntool", "backend/stage", "guest/remote", "image/source")},
 	{pattern: "backend/backendtest", imports: union(contracts, "pool/...")}, // only tests import it
-	{pattern: "backend/bootlog", imports: []string{"guest"}},                // whose word for a machine's end tells what is quoted already
+	// The word for a machine's end tells what is quoted already.
+	{pattern: "backend/bootlog", imports: []string{"guest"}},
 	// The one flow of virtual machines knows no driver. Drivers' tests start machines without it.
 	{pattern: "backend/vmm/kvm", imports: []string{"backend/process"}},
 	{pattern: "backend/vmm/template", imports: contracts},
@@ -129,8 +130,9 @@ var rooms = []room{
 	// It names things of workers as workers are named, and asks the kernel for them.
 	{pattern: "test/harness/inventory", imports: []string{"network/netlinkdump", "test/..."}},
 	// It makes what killed processes leave, of the wired parts, and opens the pool as the plugin does.
-	{pattern: "test/e2e/recovery", imports: []string{"backend/process", "backend/qemu", "backend/user", "backend/vmm/...", "host/...", "image", "network/netlinkdump", "pool/...",
-		"provider/config", "test/...", "wiring"}},
+	{pattern: "test/e2e/recovery", imports: []string{
+		"backend/process", "backend/qemu", "backend/user", "backend/vmm/...",
+		"host/...", "image", "network/netlinkdump", "pool/...", "provider/config", "test/...", "wiring"}},
 	// It ends the orphans of a test that hung.
 	{pattern: "test/harness/sandbox", imports: []string{"backend/process", "test/..."}},
 	{pattern: "test/...", imports: []string{"backend", "guest", "image", "network", "network/netlinkdump", "pool/...", "provider/...", "test/..."}},

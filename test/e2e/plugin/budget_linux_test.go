@@ -236,7 +236,8 @@ func TestALookThatDoesNotTellOfAWaitIsFound(t *testing.T) {
 		"came again between":          {[]look{{before: queue}, {after: []string{"02-pool-a"}}}, nil},
 		"waited, and was not told of": {[]look{{before: queue}, {after: queue}}, []toldWait{{"pool-a", ""}}},
 		"waited, and was told of": {
-			[]look{{before: queue}, {after: queue, reasons: map[string]string{"pool-a": "x"}}}, []toldWait{{"pool-a", "x"}},
+			[]look{{before: queue}, {after: queue, reasons: map[string]string{"pool-a": "x"}}},
+			[]toldWait{{"pool-a", "x"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, test.told, waitsThrough(test.looks)) })

@@ -110,9 +110,7 @@ func soakCommand(t *testing.T, arguments ...string) *exec.Cmd {
 		need.Programs(t, "ip", "mkfs.ext4", "mount")
 	}
 	program := filepath.Join(shortDir(t), "soak")
-	build := exec.Command("go", "build", "-o", program, "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/programs/soak")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	require.NoError(t, testrun.BuildTo(program, "test/programs/soak"))
 	command := exec.Command(program, append(arguments, "-plugin", binary)...)
 	runtime.LockOSThread() // for good: the thread ends with the test
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

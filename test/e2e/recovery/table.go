@@ -149,7 +149,8 @@ var rules = []rule{
 	},
 	{
 		says: "removing an orphan",
-		why:  "who has no owner is removed (ADR 0007): the machine and its user first, the lease, the budget, the directory",
+		why: "who has no owner is removed (ADR 0007): the machine and its user first, " +
+			"the lease, the budget, the directory",
 	},
 }
 
@@ -253,9 +254,10 @@ func page() string {
 			}
 		}
 	}
-	fmt.Fprintf(&p, "\n## What becomes of it\n\nOf %d combinations %d are made. The others cannot be, or combine claims "+
-		"with leases that are half or whole:\nthese are made without claims, since neither knows of the other. The first "+
-		"row that fits decides; an empty field stands\nfor anything.\n\n", total, made)
+	fmt.Fprintf(&p, "\n## What becomes of it\n\nOf %d combinations %d are made. "+
+		"The others cannot be, or combine claims with leases that are half or whole:\n"+
+		"these are made without claims, since neither knows of the other. "+
+		"The first row that fits decides; an empty field stands\nfor anything.\n\n", total, made)
 	p.WriteString(heading("|", " | combinations | the worker is | the log says | because |"))
 	for n, r := range rules {
 		fate := "removed"

@@ -5,25 +5,17 @@
 package escapee
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // Build makes the program, and returns its path.
 func Build(dir string) (string, error) {
 	path := filepath.Join(dir, "escapee")
-	_, here, _, _ := runtime.Caller(0)
-	build := exec.Command("go", "build", "-o", path, "./program")
-	build.Dir = filepath.Dir(here)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building what tries to escape: %w: %s", err, out)
-	}
-	return path, nil
+	return path, testrun.BuildTo(path, "test/fakes/escapee/program")
 }
 
 // Worked is what comes of an attempt that works; else it is the error.

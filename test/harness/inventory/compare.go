@@ -97,7 +97,8 @@ func Compare(things []Thing, owners map[Owner]Belongings) (wrong []string) {
 	for owner, belongings := range owners {
 		for kind, limit := range most {
 			if n := has[owner][kind]; n > limit {
-				wrong = append(wrong, fmt.Sprintf("too many: %d times %s of %s, and not %d at most", n, kind, owner, limit))
+				wrong = append(wrong, fmt.Sprintf("too many: %d times %s of %s, and not %d at most",
+					n, kind, owner, limit))
 			}
 		}
 		for _, kind := range belongings.Must {

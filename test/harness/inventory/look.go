@@ -235,7 +235,8 @@ func seeGroups(h Host) (things []Thing, err error) {
 			}
 			for _, pool := range pools {
 				if strings.HasPrefix(entry.Name(), h.unitPrefix(filepath.Base(pool))) {
-					things = append(things, Thing{ControlGroup, path, Worker(strings.TrimSuffix(entry.Name(), ".scope"))})
+					owner := Worker(strings.TrimSuffix(entry.Name(), ".scope"))
+					things = append(things, Thing{ControlGroup, path, owner})
 					return fs.SkipDir
 				}
 			}

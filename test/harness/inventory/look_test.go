@@ -61,8 +61,9 @@ var makers = map[Kind][2]string{
 		"rm -r $1/budget"},
 	Ticket: {"mkdir -p $1/budget/queue && touch $1/budget/queue/0000000000000000001-" + orphan,
 		"rm -r $1/budget"},
-	End:       {"mkdir $1/pools/invtest/ended && touch $1/pools/invtest/ended/x.json", "rm -r $1/pools/invtest/ended"},
-	Console:   {"mkdir $1/pools/invtest/ended && touch $1/pools/invtest/ended/x.console", "rm -r $1/pools/invtest/ended"},
+	End: {"mkdir $1/pools/invtest/ended && touch $1/pools/invtest/ended/x.json", "rm -r $1/pools/invtest/ended"},
+	Console: {"mkdir $1/pools/invtest/ended && touch $1/pools/invtest/ended/x.console",
+		"rm -r $1/pools/invtest/ended"},
 	Directory: {"mkdir $3", "rmdir $3"},
 	Record:    {"mkdir $3 && touch $3/worker.json", "rm -r $3"},
 	PoolFile:  {"mkdir -p $1/pools/other", "rmdir $1/pools/other"},
@@ -80,7 +81,8 @@ func TestAnOrphanOfEachKindIsReported(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			worker := filepath.Join(h.StateDir, "pools/invtest/workers", orphan)
 			run := func(script string) {
-				out, err := exec.Command("sh", "-ec", script, "sh", h.StateDir, h.Temporary, worker, group).CombinedOutput()
+				command := exec.Command("sh", "-ec", script, "sh", h.StateDir, h.Temporary, worker, group)
+				out, err := command.CombinedOutput()
 				require.NoError(t, err, "%s: %s", script, out)
 			}
 			t.Cleanup(func() {

@@ -4,7 +4,6 @@ package sandbox
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -42,8 +41,7 @@ func Install(t testing.TB, dir, fake string, names ...string) {
 	if _, err := os.Stat(path); err == nil {
 		return
 	}
-	out, err := exec.Command("go", "build", "-o", path, "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/"+fake).CombinedOutput()
-	require.NoError(t, err, string(out))
+	require.NoError(t, testrun.BuildTo(path, "test/"+fake))
 	for _, name := range names[1:] {
 		require.NoError(t, os.Symlink(names[0], filepath.Join(dir, name)))
 	}
