@@ -55,6 +55,9 @@ type Entry struct {
 // Processes is the file to which a process writes its pid to be in the group.
 func (e Entry) Processes() string { return filepath.Join(e.Dir, "cgroup.procs") }
 
+// Enter moves a process into a group.
+func (e Entry) Enter(pid int) error { return write(e.Processes(), strconv.Itoa(pid)) }
+
 // EnterThread moves one thread of this process into a group of version 1. The
 // processes that it starts are born there.
 func (e Entry) EnterThread(tid int) error {

@@ -35,6 +35,10 @@ type Confinement struct {
 	// Unit is the name of the control group, as Units has it.
 	Unit   string
 	Limits cgroup.Limits
+	// JoinsLate says that the program does nothing that needs its limits before
+	// Process.Joined: it starts at once, and enters its group meanwhile. That takes the
+	// kernel some ten milliseconds with version 1.
+	JoinsLate bool
 	// FileSize is how many bytes a file may have that it writes to, in steps of 512; 0 is
 	// no limit. The kernel ends a program that passes it.
 	FileSize int64
@@ -46,14 +50,15 @@ var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 // startConfined starts cmd with the confinement of c. Only a shell helps it: a thread
 // of ours confines itself, and the child has what the thread has that made it.
-// The thread ends then.
-func startConfined(c Command, cmd *exec.Cmd) (err error) {
+// The thread ends then. What is returned enters the child into its group, where it is
+// not there yet.
+func startConfined(c Command, cmd *exec.Cmd) (enter func() error, err error) {
 	cmd.Env = environment
 	user := uint32(c.Confinement.User)
 	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: user, Gid: user}
 	seen, err := c.Confinement.view(cmd.Path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	join := joinScope
 	if !Systemd() {
@@ -61,22 +66,30 @@ func startConfined(c Command, cmd *exec.Cmd) (err error) {
 	}
 	joined, err := join(c.Confinement, cmd)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer joined.close()
 	if err := c.Confinement.begin(cmd, joined.first); err != nil {
-		return err
+		return nil, errors.Join(err, joined.close())
 	}
+	if err := startOnThread(c, cmd, seen, joined.thread); err != nil {
+		return nil, errors.Join(err, joined.close())
+	}
+	return func() error {
+		return errors.Join(joined.started(cmd.Process.Pid), joined.close())
+	}, nil
+}
+
+// startOnThread starts cmd from a thread that has first given up all but what was seen.
+func startOnThread(c Command, cmd *exec.Cmd, seen view, join func(thread int) error) error {
 	namespace, err := openNamespace(c.Namespace)
 	if err != nil {
 		return err
 	}
 	defer namespace.Close()
-	err = onThreadThatEnds(func() error {
-		// The kernel takes some ten milliseconds for that with version 1, of waiting mostly.
-		entered := make(chan error, 1)
+	return onThreadThatEnds(func() error {
+		joined := make(chan error, 1)
 		thread := unix.Gettid()
-		go func() { entered <- joined.thread(thread) }()
+		go func() { joined <- join(thread) }() // beside the mounts: it waits mostly
 		steps := []func() error{
 			func() error { return enter(namespace) },
 			leaveKeys,
@@ -86,23 +99,14 @@ func startConfined(c Command, cmd *exec.Cmd) (err error) {
 		}
 		for _, step := range steps {
 			if err := step(); err != nil {
-				return errors.Join(err, <-entered)
+				return errors.Join(err, <-joined)
 			}
 		}
-		if err := <-entered; err != nil {
+		if err := <-joined; err != nil {
 			return err
 		}
 		return cmd.Start()
 	})
-	if err != nil {
-		return err
-	}
-	if err := joined.started(cmd.Process.Pid); err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		return err
-	}
-	return nil
 }
 
 // openNamespace opens a network namespace; none for an empty path, which is the
@@ -219,10 +223,13 @@ type joining struct {
 	// started with the child's pid.
 	thread  func(id int) error
 	started func(pid int) error
-	close   func()
+	close   func() error
 }
 
-// joinGroup makes a group of our own, in which the child is born.
+func nothingToClose() error { return nil }
+
+// joinGroup makes a group of our own. The child is born in it, unless it joins late one
+// of version 1.
 func joinGroup(c *Confinement, cmd *exec.Cmd) (joining, error) {
 	hierarchies, err := cgroup.Hierarchies()
 	if err != nil {
@@ -232,7 +239,7 @@ func joinGroup(c *Confinement, cmd *exec.Cmd) (joining, error) {
 	if err != nil {
 		return joining{}, err
 	}
-	joined := joining{started: func(int) error { return nil }, close: func() {}}
+	joined := joining{close: nothingToClose}
 	for _, entry := range entries {
 		if !entry.Unified {
 			continue
@@ -242,18 +249,25 @@ func joinGroup(c *Confinement, cmd *exec.Cmd) (joining, error) {
 			return joining{}, fmt.Errorf("opening a control group: %w", err)
 		}
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
-		joined.close = func() { _ = dir.Close() }
+		joined.close = dir.Close
 	}
-	joined.thread = func(id int) error {
+	enterAll := func(enter func(cgroup.Entry, int) error, id int) error {
 		for _, entry := range entries {
 			if entry.Unified {
 				continue
 			}
-			if err := entry.EnterThread(id); err != nil {
+			if err := enter(entry, id); err != nil {
 				return fmt.Errorf("entering a control group: %w", err)
 			}
 		}
 		return nil
+	}
+	none := func(int) error { return nil }
+	joined.thread, joined.started = none, none
+	if c.JoinsLate {
+		joined.started = func(pid int) error { return enterAll(cgroup.Entry.Enter, pid) }
+	} else {
+		joined.thread = func(id int) error { return enterAll(cgroup.Entry.EnterThread, id) }
 	}
 	return joined, nil
 }
@@ -262,8 +276,17 @@ func joinGroup(c *Confinement, cmd *exec.Cmd) (joining, error) {
 // Without one it fails.
 const wait = "read -r line <&9 && exec 9<&-"
 
-// joinScope has the child wait until systemd has moved it into a scope.
+// joinScope has systemd move the child into a scope. The child waits for that, unless
+// it joins late.
 func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
+	joined := joining{
+		thread:  func(int) error { return nil },
+		started: func(pid int) error { return startScope(c.Unit, c.Limits, pid) },
+		close:   nothingToClose,
+	}
+	if c.JoinsLate {
+		return joined, nil
+	}
 	const descriptor = 9
 	gate, open, err := os.Pipe()
 	if err != nil {
@@ -273,20 +296,18 @@ func joinScope(c *Confinement, cmd *exec.Cmd) (joining, error) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, nil)
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, gate)
-	return joining{
-		first:  wait,
-		thread: func(int) error { return nil },
-		started: func(pid int) error {
-			if err := startScope(c.Unit, c.Limits, pid); err != nil {
-				return err
-			}
-			if _, err := open.WriteString("\n"); err != nil {
-				return fmt.Errorf("letting the program go on: %w", err)
-			}
-			return nil
-		},
-		close: func() { _, _ = gate.Close(), open.Close() },
-	}, nil
+	joined.first = wait
+	joined.started = func(pid int) error {
+		if err := startScope(c.Unit, c.Limits, pid); err != nil {
+			return err
+		}
+		if _, err := open.WriteString("\n"); err != nil {
+			return fmt.Errorf("letting the program go on: %w", err)
+		}
+		return nil
+	}
+	joined.close = func() error { return errors.Join(gate.Close(), open.Close()) }
+	return joined, nil
 }
 
 // below says whether a path is one of the directories, or in one of them.

@@ -340,6 +340,36 @@ func TestAConfinedProgramCannotFillTheDisk(t *testing.T) {
 	require.EqualValues(t, 1<<20, info.Size())
 }
 
+func TestAProgramThatJoinsLateIsInItsGroupOnceJoined(t *testing.T) {
+	h := newHouse(t)
+	confined := h.confinement()
+	confined.JoinsLate = true
+	p, err := Start(Command{Path: "/bin/sleep", Arguments: []string{"600"}, Output: os.DevNull, Confinement: confined})
+	require.NoError(t, err)
+	t.Cleanup(func() { kill(t, p) })
+	require.NoError(t, p.Joined(t.Context()))
+	hierarchies, err := cgroup.Hierarchies()
+	require.NoError(t, err)
+	entries, err := scope(hierarchies, confined.Unit).Make(confined.Limits)
+	require.NoError(t, err)
+	require.NotEmpty(t, entries)
+	for _, entry := range entries {
+		processes, err := os.ReadFile(entry.Processes())
+		require.NoError(t, err)
+		require.Contains(t, strings.Fields(string(processes)), strconv.Itoa(p.PID), entry.Dir)
+	}
+}
+
+func TestAProgramThatCannotJoinItsGroupIsEnded(t *testing.T) {
+	cmd := exec.Command("sleep", "600")
+	require.NoError(t, cmd.Start())
+	refused := errors.New("no such group")
+	p := watch(cmd, func() error { return refused })
+	require.ErrorIs(t, p.Joined(t.Context()), refused)
+	<-p.Done()
+	require.ErrorIs(t, p.Err(), refused)
+}
+
 func TestScopePropertiesAreThoseOfTheLimits(t *testing.T) {
 	got := map[string]string{}
 	for _, property := range scopeProperties(cgroup.Limits{Memory: 1 << 30, CPUs: 3, PIDs: 7}, 4711) {

@@ -41,6 +41,10 @@ type Process struct {
 	signal func(os.Signal) error
 	done   chan struct{}
 	reason error
+	// joined is closed when the process is in its control group, or joinError says why
+	// it is not.
+	joined    chan struct{}
+	joinError error
 }
 
 // ErrSucceeded says that a process ended by itself with exit code 0.
@@ -63,22 +67,23 @@ func Start(c Command) (*Process, error) {
 		cmd.Stdin = c.Input
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	join := func() error { return nil }
 	if c.Confinement != nil {
-		err = startConfined(c, cmd)
+		join, err = startConfined(c, cmd)
 	} else {
 		err = startIn(c.Namespace, cmd)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
 	}
-	p := &Process{signal: cmd.Process.Signal, done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.reason = ErrSucceeded
-		if err := cmd.Wait(); err != nil {
-			p.reason = fmt.Errorf("ended: %w", err)
+	p := watch(cmd, join)
+	if c.Confinement != nil && !c.Confinement.JoinsLate {
+		<-p.joined
+		if p.joinError != nil {
+			<-p.done
+			return nil, fmt.Errorf("starting %s: %w", c.Path, p.joinError)
 		}
-	}()
+	}
 	p.Identity, err = Identify(cmd.Process.Pid)
 	if err != nil && !errors.Is(err, ErrNotRunning) { // nobody could find it again
 		_ = cmd.Process.Kill()
@@ -86,6 +91,48 @@ func Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
 	}
 	return p, nil
+}
+
+// watch is the process of a command that was started, and has it join its group.
+func watch(cmd *exec.Cmd, join func() error) *Process {
+	p := &Process{signal: cmd.Process.Signal, done: make(chan struct{}), joined: make(chan struct{})}
+	go p.wait(cmd)
+	go p.join(join)
+	return p
+}
+
+func (p *Process) wait(cmd *exec.Cmd) {
+	defer close(p.done)
+	p.reason = ErrSucceeded
+	if err := cmd.Wait(); err != nil {
+		p.reason = fmt.Errorf("ended: %w", err)
+	}
+	if <-p.joined; p.joinError != nil {
+		p.reason = p.joinError
+	}
+}
+
+// join ends a process that cannot be put into its control group. One that has ended by
+// itself meanwhile is no failure: its end is.
+func (p *Process) join(join func() error) {
+	defer close(p.joined)
+	err := join()
+	if err == nil || errors.Is(p.signal(syscall.Signal(0)), os.ErrProcessDone) {
+		return
+	}
+	p.joinError = err
+	_ = p.signal(syscall.SIGKILL)
+}
+
+// Joined waits until the process is in its control group. One that could not be put
+// there is ended.
+func (p *Process) Joined(ctx context.Context) error {
+	select {
+	case <-p.joined:
+		return p.joinError
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // startIn starts cmd from a thread inside the network namespace: a child has
@@ -123,6 +170,9 @@ func enterAndStart(namespace string, cmd *exec.Cmd) error {
 	return cmd.Start()
 }
 
+// alreadyJoined is closed: who is adopted has been where it belongs for long.
+var alreadyJoined = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 // Adopt watches a process that is not our child.
 func Adopt(id Identity) (*Process, error) {
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
@@ -140,7 +190,7 @@ func Adopt(id Identity) (*Process, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("watching pid %d: %w", id.PID, err), pidfd.Close())
 	}
-	p := &Process{Identity: id, done: make(chan struct{}), signal: func(signal os.Signal) error {
+	p := &Process{Identity: id, done: make(chan struct{}), joined: alreadyJoined, signal: func(signal os.Signal) error {
 		return sendSignal(conn, signal)
 	}}
 	go func() {

@@ -118,6 +118,7 @@ func (f firmware) fork(t testing.TB, place vmm.Place, state string) (context.Con
 	ctx, m := f.launch(t, place, spec)
 	require.NoError(t, m.Restore(ctx, state))
 	require.NoError(t, m.CutOff(ctx))
+	require.NoError(t, m.process.Joined(ctx))
 	require.NoError(t, m.Continue(ctx))
 	require.NoError(t, m.Connect(ctx))
 	return ctx, m

@@ -138,6 +138,9 @@ func (p Place) Start(c process.Command, s Spec, files Files) (*process.Process, 
 	c.Confinement = &process.Confinement{
 		User: p.User, Read: files.Read, Write: slices.Concat(files.Own, files.Opened), Devices: s.devices(),
 		Unit: p.Units.Name(p.ID), Limits: s.limits(), FileSize: largest,
+		// Nothing of a guest's is read or runs in a fork before it goes on. What a
+		// suspended machine is restored from is a guest's.
+		JoinsLate: s.Incoming && s.MemoryUse == Forked,
 	}
 	return process.Start(c)
 }

@@ -106,6 +106,9 @@ func (m *machine) rekey(ctx context.Context, identity guest.Identity) error {
 func (m *machine) run(ctx context.Context, talk func(context.Context, *guest.Client) error) error {
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
+	if err := m.process.Joined(ctx); err != nil {
+		return err
+	}
 	if err := m.monitor.Continue(ctx); err != nil {
 		return err
 	}
