@@ -21,6 +21,9 @@ const (
 	Debootstrap = "debootstrap"
 	// HTTPS downloads a cloud image.
 	HTTPS = "https"
+	// Distribution downloads the newest cloud image that a Linux distribution publishes
+	// for a release.
+	Distribution = "distribution"
 	// Local takes a cloud image from a path of this host.
 	Local = "local"
 	// OCI takes a machine out of a registry, by its reference.
@@ -32,14 +35,22 @@ const (
 
 // Source says where an image comes from.
 type Source struct {
-	// Kind is Debootstrap, HTTPS, Local, OCI or VM.
+	// Kind is Debootstrap, HTTPS, Distribution, Local, OCI or VM.
 	Kind string `json:"kind"`
-	// Location is a URL for HTTPS, an absolute path for Local, a reference for
-	// OCI, a name for VM, else empty.
+	// Location is a URL for HTTPS, the distribution and its release for Distribution,
+	// such as "debian:13", an absolute path for Local, a reference for OCI, a name for
+	// VM, else empty.
 	Location string `json:"location,omitempty"`
 	// SHA256 is the expected digest of what Location names, in lower-case
 	// hexadecimal; empty means that it is not checked.
 	SHA256 string `json:"sha256,omitempty"`
+	// SHA512 is the same in another algorithm, in place of SHA256.
+	SHA512 string `json:"sha512,omitempty"`
+	// Mirror is the URL that stands for the root of the distribution's server, and
+	// Keyring the path of a file with the keys that sign, for Distribution. Neither
+	// changes what the image is.
+	Mirror  string `json:"-"`
+	Keyring string `json:"-"`
 	// Suite is the distribution's release for Debootstrap; empty means the
 	// host's own.
 	Suite string `json:"suite,omitempty"`

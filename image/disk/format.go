@@ -14,22 +14,21 @@ import (
 // foreign are the beginnings of files that are refused. Taken for raw disks they
 // would not boot, and some name other files.
 var foreign = []struct{ magic, name string }{
-	{"KDMV", "a VMDK image"},
 	{"# Disk DescriptorFile", "a VMDK descriptor"},
 	{"vhdxfile", "a VHDX image"},
 	{"conectix", "a VHD image"},
 	{"QED\x00", "a QED image"},
 	{"<<< ", "a VirtualBox image"},
-	{"\x1f\x8b", "compressed with gzip"},
-	{"\xfd7zXZ\x00", "compressed with xz"},
-	{"\x28\xb5\x2f\xfd", "compressed with zstd"},
+	{"\x1f\x8b", "compressed twice"},
+	{"\xfd7zXZ\x00", "compressed twice"},
+	{"\x28\xb5\x2f\xfd", "compressed twice"},
 	{"BZh", "compressed with bzip2"},
 	{"PK\x03\x04", "a zip archive"},
 }
 
 // header is what the beginning of an image says about it.
 type header struct {
-	format string // raw or qcow2
+	format string // raw, qcow2 or vmdk
 	size   int64  // of the disk that the guest sees
 }
 
@@ -46,7 +45,7 @@ func readHeader(path string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	start := make([]byte, 512)
+	start := make([]byte, longestHeader)
 	n, err := io.ReadFull(file, start)
 	if errors.Is(err, io.EOF) {
 		return header{}, errors.New("it is empty")
@@ -58,12 +57,15 @@ func readHeader(path string) (header, error) {
 }
 
 func parseHeader(start []byte, fileSize int64) (header, error) {
-	if bytes.HasPrefix(start, []byte("QFI\xfb")) {
+	switch {
+	case bytes.HasPrefix(start, []byte("QFI\xfb")):
 		return parseQcow2(start, fileSize)
+	case bytes.HasPrefix(start, []byte(vmdkMagic)):
+		return parseVMDK(start)
 	}
 	for _, f := range foreign {
 		if bytes.HasPrefix(start, []byte(f.magic)) {
-			return header{}, fmt.Errorf("it is %s; only raw and qcow2 images are taken", f.name)
+			return header{}, fmt.Errorf("it is %s; only raw, qcow2 and VMDK images are taken", f.name)
 		}
 	}
 	return header{format: "raw", size: fileSize}, nil

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// ToRaw makes dst, which must not exist, a raw disk of size bytes from the raw
-// or qcow2 image src. What comes after the end of the image reads as zeros; its
+// ToRaw makes dst, which must not exist, a raw disk of size bytes from the raw,
+// qcow2 or VMDK image src, which may be compressed with gzip, xz or zstd. What comes after the end of the image reads as zeros; its
 // partition table and file system grow when the guest boots. An image that no
 // firmware would boot is refused here: otherwise that would show only when the
 // time for a first boot has passed.
@@ -21,19 +21,40 @@ func ToRaw(ctx context.Context, src, dst string, size int64) error {
 	if err != nil {
 		return fmt.Errorf("image %s: %w", src, err)
 	}
+	named := src
+	unpacked, err := unpack(ctx, src, dst+unpackedSuffix, Largest(size))
+	if err != nil {
+		return fmt.Errorf("image %s: %w", named, err)
+	}
+	if unpacked {
+		src = dst + unpackedSuffix
+		defer os.Remove(src)
+	}
+	return toRaw(ctx, named, src, dst, size)
+}
+
+// unpackedSuffix is what the name of a disk gets for its image without compression.
+const unpackedSuffix = ".unpacked"
+
+// Largest is how many bytes the file of an image has at most whose disk has so many:
+// all of them, and the tables of its format.
+func Largest(disk int64) int64 { return disk + disk/8 + 64<<20 }
+
+// toRaw is ToRaw for the file src, which messages call by another name.
+func toRaw(ctx context.Context, named, src, dst string, size int64) error {
 	head, err := readHeader(src)
 	if err != nil {
-		return fmt.Errorf("image %s: %w", src, err)
+		return fmt.Errorf("image %s: %w", named, err)
 	}
 	if head.size > size {
 		return fmt.Errorf("image %s is a disk of %d bytes, more than the %d of machine.disk: raise machine.disk",
-			src, head.size, size)
+			named, head.size, size)
 	}
 	if err := convert(ctx, head.format, src, dst); err != nil {
 		return err
 	}
 	if err := checkBootSector(dst, head.size); err != nil {
-		return errors.Join(fmt.Errorf("image %s: %w", src, err), os.Remove(dst))
+		return errors.Join(fmt.Errorf("image %s: %w", named, err), os.Remove(dst))
 	}
 	if err := os.Truncate(dst, size); err != nil {
 		return errors.Join(fmt.Errorf("growing disk %s to %d bytes: %w", dst, size, err), os.Remove(dst))

@@ -93,14 +93,18 @@ func (m Maker) fromCloudImage(
 	case image.HTTPS:
 		progress("download", "")
 		show := func(line string) { progress("download", line) }
-		path, err = source.HTTPS{Dir: m.Downloads, Limit: largest(recipe.Disk)}.Fetch(ctx, recipe.Source, show)
+		path, err = m.downloads(recipe).Fetch(ctx, recipe.Source, show)
+	case image.Distribution:
+		progress("download", "")
+		show := func(line string) { progress("download", line) }
+		path, err = source.Distributions{HTTPS: m.downloads(recipe)}.Fetch(ctx, recipe.Source, show)
 	case image.Local:
 		progress("image file", "")
 		show := func(line string) { progress("image file", line) }
 		path, err = source.Local{}.Fetch(ctx, recipe.Source, show)
 	default:
 		err = fmt.Errorf("image.source: no disk is made of %q here: write \"debootstrap\", "+
-			"an https:// URL or the absolute path of a file", kind)
+			"a distribution such as \"debian:13\", an https:// URL or the absolute path of a file", kind)
 	}
 	if err != nil {
 		return err
@@ -109,9 +113,9 @@ func (m Maker) fromCloudImage(
 	return disk.ToRaw(ctx, path, golden.Disk(), recipe.Disk)
 }
 
-// largest is how many bytes the file of an image has at most whose disk has so many:
-// all of them, and the tables of qcow2.
-func largest(disk int64) int64 { return disk + disk/8 + 64<<20 }
+func (m Maker) downloads(recipe image.Recipe) source.HTTPS {
+	return source.HTTPS{Dir: m.Downloads, Limit: disk.Largest(recipe.Disk)}
+}
 
 func writeSeed(ctx context.Context, recipe image.Recipe, path string) error {
 	files := map[string]string{agentFile: recipe.Agent}

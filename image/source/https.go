@@ -54,7 +54,7 @@ func (h HTTPS) Fetch(ctx context.Context, from image.Source, output func(line st
 		return "", fmt.Errorf("waiting for another download of %s: %w", from.Public(), err)
 	}
 	defer lock.Release()
-	if from.SHA256 != "" && verify(ctx, path, from.SHA256) == nil {
+	if _, known := digestOf(from); known && verify(ctx, path, from) == nil {
 		output("already downloaded: " + from.Public())
 		return path, touch(path)
 	}
@@ -72,7 +72,7 @@ func (h HTTPS) fetchLocked(ctx context.Context, from image.Source, path string, 
 		}
 		return err
 	}
-	if err := verify(ctx, part.path, from.SHA256); err != nil {
+	if err := verify(ctx, part.path, from); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
@@ -144,8 +144,8 @@ func checkURL(from image.Source) error {
 // fileName names a download by its digest or, when that is not known, by its
 // URL.
 func fileName(from image.Source) string {
-	if from.SHA256 != "" {
-		return digestPrefix + from.SHA256
+	if known, ok := digestOf(from); ok {
+		return known.algorithm + "-" + known.want
 	}
 	sum := sha256.Sum256([]byte(from.Location))
 	return urlPrefix + hex.EncodeToString(sum[:16])

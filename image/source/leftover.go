@@ -15,11 +15,10 @@ import (
 
 // Names in the directory of downloads.
 const (
-	digestPrefix = "sha256-"
-	urlPrefix    = "url-"
-	partSuffix   = ".part"
-	etagSuffix   = ".etag"
-	lockSuffix   = ".lock"
+	urlPrefix  = "url-"
+	partSuffix = ".part"
+	etagSuffix = ".etag"
+	lockSuffix = ".lock"
 )
 
 // rest is how long ago a download was asked for when it may be removed. Who fetches
@@ -49,7 +48,7 @@ func (h HTTPS) Unfinished() ([]diskspace.Leftover, error) {
 // Finished lists finished downloads that builds could use again.
 func (h HTTPS) Finished() ([]diskspace.Leftover, error) {
 	return h.leftovers(func(name string) (what string) {
-		if strings.HasPrefix(name, digestPrefix) && !strings.HasSuffix(name, partSuffix) {
+		if strings.HasPrefix(name, "sha") && !strings.HasSuffix(name, partSuffix) {
 			return "download"
 		}
 		return ""

@@ -7,8 +7,10 @@ package source
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 
@@ -34,39 +36,49 @@ func (Local) Fetch(ctx context.Context, from image.Source, output func(line stri
 		return "", fmt.Errorf("local image %s is not a regular file", from.Location)
 	}
 	output(fmt.Sprintf("%s, %s", from.Location, megabytes(info.Size())))
-	if err := verify(ctx, from.Location, from.SHA256); err != nil {
+	if err := verify(ctx, from.Location, from); err != nil {
 		return "", fmt.Errorf("local image: %w", err)
 	}
 	return from.Location, nil
 }
 
-// verify compares the digest of all bytes at path with the wanted one; an
-// empty one matches everything.
-func verify(ctx context.Context, path, want string) error {
-	if want == "" {
+// digest is what a file is known by.
+type digest struct {
+	// algorithm is in the names of downloads, and word in messages.
+	algorithm, word string
+	hash            func() hash.Hash
+	// want is in lower-case hexadecimal.
+	want string
+}
+
+// digestOf is the digest that a source names; false when it names none.
+func digestOf(from image.Source) (digest, bool) {
+	if from.SHA512 != "" {
+		return digest{"sha512", "SHA-512", sha512.New, from.SHA512}, true
+	}
+	return digest{"sha256", "SHA-256", sha256.New, from.SHA256}, from.SHA256 != ""
+}
+
+// verify compares the digest of all bytes at path with that of the source; without
+// one everything is right.
+func verify(ctx context.Context, path string, from image.Source) error {
+	wanted, known := digestOf(from)
+	if !known {
 		return nil
 	}
-	got, err := digest(ctx, path)
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	if got != want {
-		return fmt.Errorf("%s has SHA-256 %s, but the recipe says %s", path, got, want)
+	defer file.Close()
+	sum := wanted.hash()
+	if _, err := io.Copy(sum, cancellable{ctx, file}); err != nil {
+		return fmt.Errorf("digesting %s: %w", path, err)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != wanted.want {
+		return fmt.Errorf("%s has %s %s, and should have %s", path, wanted.word, got, wanted.want)
 	}
 	return nil
-}
-
-func digest(ctx context.Context, path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, cancellable{ctx, file}); err != nil {
-		return "", fmt.Errorf("digesting %s: %w", path, err)
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // cancellable is a reader that ends with its context.

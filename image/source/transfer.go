@@ -59,11 +59,7 @@ func (t transfer) run(ctx context.Context) error {
 	case http.StatusRequestedRangeNotSatisfiable:
 		return errors.Join(errors.New("what was downloaded before is not a part of it"), t.into.remove())
 	}
-	err = fmt.Errorf("the server answered %s", response.Status)
-	if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
-		return err
-	}
-	return finalError{err}
+	return refusal(response)
 }
 
 // request asks for the rest of a part only when something will show that both
@@ -76,7 +72,7 @@ func (t transfer) request(ctx context.Context) (*http.Request, error) {
 	}
 	request.Header.Set("Accept-Encoding", "identity") // the digest is that of the file, not of an encoding
 	have, validator := t.into.size(), t.into.validator()
-	if have == 0 || (validator == "" && t.source.SHA256 == "") {
+	if _, known := digestOf(t.source); have == 0 || validator == "" && !known {
 		return request, nil
 	}
 	request.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/distribution"
 )
 
 // Image says what workers are made from.
@@ -30,8 +32,10 @@ func imageSection(c *Config) section {
 		// First, as it sets all of the source.
 		{name: "source", value: as(aString, &i.Source, parseSource, writeSource),
 			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
-			about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), an
-				https:// URL, or the absolute path of a file (local:/path means the same). For "tart":
+			about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), a
+				distribution's newest cloud image ("debian:13", "ubuntu:24.04", "fedora:43", "almalinux:9",
+				"rockylinux:9", "opensuse:15.6"), an https:// URL, or the absolute path of a file (local:/path
+				means the same). For "tart":
 				"oci:REGISTRY/NAME:TAG" or "…@sha256:DIGEST", or "vm:NAME". For "bhyve": a URL, a path, or
 				"vm:NAME@SNAPSHOT"`,
 			refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable " +
@@ -39,7 +43,17 @@ func imageSection(c *Config) section {
 		{name: "digest", value: text(&i.Source.SHA256, parseDigest),
 			example: `"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"`,
 			about:   "SHA-256 of the downloaded or local file, 64 hexadecimal digits, `sha256:` before them or not",
-			refused: "another form; beside `debootstrap`"},
+			refused: "another form; beside `debootstrap` or a distribution"},
+		{name: "mirror", value: text(&i.Source.Mirror, parseMirror), otherwise: "the distribution's own server",
+			example: `"https://mirror.example.org/debian-cloud"`,
+			about: "for a distribution's image: the URL that stands for the root of its server, with the same paths " +
+				"below it",
+			refused: "anything but https; beside any other source"},
+		{name: "keyring", value: text(&i.Source.Keyring, parseKeyring), otherwise: "the host's, where it has one",
+			example: `"/usr/share/keyrings/ubuntu-cloudimage-keyring.gpg"`,
+			about: "for a distribution's image: the absolute path of a file with the public keys (OpenPGP) that sign the " +
+				"digests of its images; nothing else is taken then",
+			refused: "a relative path; beside any other source"},
 		{name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
 			about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
 			refused: "another form; beside any other source"},
@@ -63,6 +77,15 @@ func (c *Config) checkImage(r *reading) {
 	if kind != image.Debootstrap && r.gave("image.suite") {
 		r.refuse("image.suite", "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
 	}
+	for _, key := range []string{"image.mirror", "image.keyring"} {
+		if kind != image.Distribution && r.gave(key) {
+			r.refuse(key, "contradicts image.source, which is no distribution such as \"debian:13\": remove one of the two")
+		}
+	}
+	if kind == image.Distribution && r.gave("image.digest") {
+		r.refuse("image.digest", "contradicts image.source, which is the newest image of a distribution: "+
+			"remove it, or write the URL of the image as image.source")
+	}
 	if (kind == image.OCI || kind == image.VM) && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source, which is not a file: "+
 			"remove it; a reference may end in @sha256:DIGEST")
@@ -78,7 +101,7 @@ func (c *Config) checkImage(r *reading) {
 var sourcesOf = map[string][]string{
 	BackendTart:      {image.OCI, image.VM},
 	BackendBhyve:     {image.HTTPS, image.Local, image.VM},
-	BackendSynthetic: {image.Debootstrap, image.HTTPS, image.Local, image.OCI, image.VM},
+	BackendSynthetic: {image.Debootstrap, image.Distribution, image.HTTPS, image.Local, image.OCI, image.VM},
 }
 
 // checkSource refuses an image that the backend cannot use, when the backend
@@ -89,7 +112,7 @@ func (c *Config) checkSource(r *reading) {
 	}
 	kinds := sourcesOf[c.Backend]
 	if kinds == nil {
-		kinds = []string{image.Debootstrap, image.HTTPS, image.Local}
+		kinds = []string{image.Debootstrap, image.Distribution, image.HTTPS, image.Local}
 	}
 	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
 		r.refuse("image.source", "%q is not a valid image for backend %q, which takes %s",
@@ -99,7 +122,8 @@ func (c *Config) checkSource(r *reading) {
 
 func describeKinds(kinds []string) string {
 	words := map[string]string{
-		image.Debootstrap: `"debootstrap"`, image.HTTPS: "an https:// URL", image.Local: "the absolute path of a file",
+		image.Debootstrap: `"debootstrap"`, image.Distribution: `a distribution such as "debian:13"`,
+		image.HTTPS: "an https:// URL", image.Local: "the absolute path of a file",
 		image.OCI: `"oci:REGISTRY/NAME:TAG"`, image.VM: `"vm:NAME" (for "bhyve" "vm:NAME@SNAPSHOT") of a machine ` +
 			`that is there`,
 	}
@@ -114,7 +138,7 @@ func describeKinds(kinds []string) string {
 func parseSource(text string) (image.Source, error) {
 	switch path, local := strings.CutPrefix(text, image.Local+":"); {
 	case text == "":
-		return image.Source{}, errors.New(`empty: write "debootstrap", an https:// URL or the absolute path of a file`)
+		return image.Source{}, errors.New("empty: " + sources)
 	case text == image.Debootstrap:
 		return image.Source{Kind: image.Debootstrap}, nil
 	case strings.HasPrefix(text, "https://"):
@@ -129,10 +153,34 @@ func parseSource(text string) (image.Source, error) {
 		return parseMachine(strings.TrimPrefix(text, image.VM+":"))
 	case local || filepath.IsAbs(text):
 		return parseFile(path)
+	case distribution.Known(text):
+		if _, err := distribution.Find(text, runtime.GOARCH); err != nil {
+			return image.Source{}, err
+		}
+		return image.Source{Kind: image.Distribution, Location: text}, nil
 	default:
-		return image.Source{}, fmt.Errorf("unknown source %q: "+
-			"write \"debootstrap\", an https:// URL or the absolute path of a file", text)
+		return image.Source{}, fmt.Errorf("unknown source %q: %s", text, sources)
 	}
+}
+
+// sources says how to mend a source.
+const sources = `write "debootstrap", a distribution such as "debian:13", an https:// URL ` +
+	`or the absolute path of a file`
+
+func parseMirror(text string) (string, error) {
+	address, err := url.Parse(text)
+	if err != nil || address.Scheme != "https" || address.Host == "" || address.RawQuery != "" {
+		return "", errors.New(`not a valid https:// URL: write for instance "https://mirror.example.org/debian-cloud"`)
+	}
+	return text, nil
+}
+
+func parseKeyring(path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		return "", fmt.Errorf("%q is not an absolute path: "+
+			"write for instance \"/usr/share/keyrings/ubuntu-cloudimage-keyring.gpg\"", path)
+	}
+	return filepath.Clean(path), nil
 }
 
 func parseURL(text string) (image.Source, error) {

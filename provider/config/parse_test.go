@@ -79,6 +79,11 @@ func TestGoodValues(t *testing.T) {
 
 		{`{"image":{"source":"debootstrap"}}`, func(*config.Config) {}},
 		{`{"image":{"suite":"bookworm"}}`, func(c *config.Config) { c.Image.Source.Suite = "bookworm" }},
+		{`{"image":{"source":"debian:13","mirror":"https://example.org/m","keyring":"/k"}}`, func(c *config.Config) {
+			c.Image.Source = image.Source{
+				Kind: image.Distribution, Location: "debian:13", Mirror: "https://example.org/m", Keyring: "/k",
+			}
+		}},
 		{`{"image":{"source":"https://example.org/a.img"}}`, func(c *config.Config) {
 			c.Image.Source = image.Source{Kind: image.HTTPS, Location: "https://example.org/a.img"}
 		}},
@@ -151,7 +156,8 @@ func TestBadValues(t *testing.T) {
 		{"wrong type", `{"machine":{"memory":8}}`,
 			`plugin_config.machine.memory: want a string, have the number 8: write for instance "2GiB"`},
 		{"empty source", `{"image":{"source":""}}`,
-			`plugin_config.image.source: empty: write "debootstrap", an https:// URL or the absolute path of a file`},
+			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an https:// URL or ` +
+				`the absolute path of a file`},
 		{"unknown backend", `{"backend":"firecracker"}`,
 			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, nspawn, tart, bhyve, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
@@ -192,6 +198,16 @@ func TestBadValues(t *testing.T) {
 
 		{"source type", `{"image":{"source":["a"]}}`, `plugin_config.image.source: want a string, have a list`},
 		{"source unknown", `{"image":{"source":"debian.img"}}`, `plugin_config.image.source: unknown source "debian.img"`},
+		{"source release", `{"image":{"source":"debian:9"}}`,
+			`plugin_config.image.source: no release "9" of debian is known: write for instance "debian:13"`},
+		{"digest of a distribution", `{"image":{"source":"debian:13","digest":"` + digest + `"}}`,
+			`plugin_config.image.digest: contradicts image.source`},
+		{"mirror http", `{"image":{"source":"debian:13","mirror":"http://example.org"}}`,
+			`plugin_config.image.mirror: not a valid https:// URL`},
+		{"mirror of no distribution", `{"image":{"mirror":"https://example.org"}}`,
+			`plugin_config.image.mirror: contradicts image.source, which is no distribution`},
+		{"keyring relative", `{"image":{"source":"debian:13","keyring":"keys"}}`,
+			`plugin_config.image.keyring: "keys" is not an absolute path`},
 		{"source http", `{"image":{"source":"http://example.org/a.img"}}`, `plugin_config.image.source: "http://example.org/a.img" could be changed on its way: use https://`},
 		{"source no URL", `{"image":{"source":"https://"}}`, `plugin_config.image.source: not a valid URL`},
 		{"source relative", `{"image":{"source":"local:a.img"}}`, `plugin_config.image.source: "a.img" is not an absolute path`},

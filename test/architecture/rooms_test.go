@@ -81,7 +81,9 @@ var rooms = []room{
 	// A lease has all of them.
 	{pattern: "network/...", imports: []string{"guest", "network", "network/address", "network/changes", "network/firewall", "network/hostfirewall", "network/nameserver", "network/netlinkdump", "network/packetlog"}},
 	{pattern: "image/disk", imports: contracts},
+	{pattern: "image/distribution", stdOnly: true},
 	{pattern: "image/initrd", imports: contracts},
+	{pattern: "image/source", imports: union(contracts, "image/distribution")},
 	// Sources become disks and seeds.
 	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source/...", "cloudinit/seed")...)},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
@@ -109,8 +111,9 @@ var rooms = []room{
 	{pattern: "backend/...", imports: union(contracts, builders...)},
 
 	// What is on top: what is done on a host, the plugin and the commands.
-	{pattern: "provider/config", imports: union(contracts, "templates")}, // the example is filled in
-	{pattern: "host/budget", imports: []string{"pool"}},                  // what the pool asks for, done
+	// The example is filled in, and names of distributions are checked.
+	{pattern: "provider/config", imports: union(contracts, "image/distribution", "templates")},
+	{pattern: "host/budget", imports: []string{"pool"}}, // what the pool asks for, done
 	{pattern: "host/diskguard"},
 	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},

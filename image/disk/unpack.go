@@ -1,0 +1,119 @@
+//go:build linux
+
+package disk
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// compressions are what images may be compressed with, by how files of it begin.
+var compressions = []struct {
+	magic, name string
+	open        func(io.Reader) (io.ReadCloser, error)
+}{
+	{"\x1f\x8b", "gzip", func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
+	{"\xfd7zXZ\x00", "xz", func(r io.Reader) (io.ReadCloser, error) {
+		reader, err := xz.NewReader(r)
+		return io.NopCloser(reader), err
+	}},
+	{"\x28\xb5\x2f\xfd", "zstd", func(r io.Reader) (io.ReadCloser, error) {
+		reader, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return reader.IOReadCloser(), nil
+	}},
+}
+
+// maxWindow is how much memory in bytes a file compressed with zstd may ask for.
+const maxWindow = 128 << 20
+
+// unpack makes dst, which must not exist, of the compressed file src; false says that
+// src is not compressed. The result may have limit bytes. Zeros become holes.
+func unpack(ctx context.Context, src, dst string, limit int64) (unpacked bool, err error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return false, err
+	}
+	defer in.Close()
+	start := make([]byte, 8)
+	n, err := io.ReadFull(in, start)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	for _, c := range compressions {
+		if !bytes.HasPrefix(start[:n], []byte(c.magic)) {
+			continue
+		}
+		if _, err := in.Seek(0, io.SeekStart); err != nil {
+			return false, err
+		}
+		if err := unpackTo(ctx, in, c.open, dst, limit); err != nil {
+			return false, errors.Join(fmt.Errorf("unpacking it from %s: %w", c.name, err), os.RemoveAll(dst))
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+func unpackTo(
+	ctx context.Context, in io.Reader, open func(io.Reader) (io.ReadCloser, error), dst string, limit int64,
+) error {
+	content, err := open(in)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copySparse(ctx, content, out, limit), out.Close())
+}
+
+// copySparse copies all of a stream to an empty file.
+func copySparse(ctx context.Context, in io.Reader, out *os.File, limit int64) error {
+	buffer := make([]byte, block)
+	for at := int64(0); ; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n, err := readFull(in, buffer)
+		if at+int64(n) > limit {
+			return fmt.Errorf("it has more than the %d bytes that an image for machine.disk can have: "+
+				"raise machine.disk, or name another file", limit)
+		}
+		if n > 0 && !bytes.Equal(buffer[:n], zeros[:n]) {
+			if _, err := out.WriteAt(buffer[:n], at); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+		if err == io.EOF {
+			return out.Truncate(at)
+		}
+		if err != nil {
+			return fmt.Errorf("it is damaged or cut short, fetch it again: %w", err)
+		}
+	}
+}
+
+// readFull is io.ReadFull with the reader's own error, by which the end of a stream is
+// told from one that was cut.
+func readFull(in io.Reader, buffer []byte) (n int, err error) {
+	for n < len(buffer) && err == nil {
+		var read int
+		read, err = in.Read(buffer[n:])
+		n += read
+	}
+	return n, err
+}
