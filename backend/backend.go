@@ -80,9 +80,11 @@ type Machine interface {
 type Forker interface {
 	// Prepare makes the pool's template of a golden image, for machines of one
 	// size, unless a valid one is there, and removes templates that are not
-	// valid any more, which all are where the configuration wants no forks. A
-	// failed or cancelled Prepare leaves nothing of it.
-	Prepare(ctx context.Context, golden image.Golden, size Size, progress image.Progress) error
+	// valid any more, which all are where the configuration wants no forks: then, and
+	// where forks are impossible, it returns at once. Until wanted is closed, which
+	// says that somebody waits for the template, machines that run go before what it
+	// takes of the host's processors. A failed or cancelled Prepare leaves nothing of it.
+	Prepare(ctx context.Context, golden image.Golden, size Size, wanted <-chan struct{}, progress image.Progress) error
 }
 
 // Stocker is a backend that can do a part of a start ahead of time.

@@ -87,7 +87,9 @@ func (h *Host) PrepareTemplate(
 		return fmt.Errorf("making no template: %w", err)
 	}
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
-	prepare := func() error { return forker.Prepare(ctx, golden, size, progress) }
+	wanted := make(chan struct{}) // by the command that this is for
+	close(wanted)
+	prepare := func() error { return forker.Prepare(ctx, golden, size, wanted, progress) }
 	if err := h.withPool(ctx, c, a, quietWait, prepare); !isTaken(ctx, err) {
 		return err
 	}

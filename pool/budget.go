@@ -92,10 +92,12 @@ func (p *Pool) costOfStart(ctx context.Context, golden image.Golden) Cost {
 	return cost
 }
 
-// mayStart says whether what a worker has reserved is still enough, and nothing holds
-// back all starts: both may have changed while it waited for its slot.
+// mayStart says whether what a worker has reserved is still enough, nothing holds back
+// all starts, and no template is being made: all may have changed while it waited for its
+// slot.
 func (p *Pool) mayStart(ctx context.Context, golden image.Golden, reserved Cost) bool {
-	return p.budget.Closed() == "" && p.costOfStart(ctx, golden).Memory <= reserved.Memory
+	return p.budget.Closed() == "" && !p.expectsTemplate(ctx, golden) &&
+		p.costOfStart(ctx, golden).Memory <= reserved.Memory
 }
 
 // costSuspended is what a suspended worker takes: its disk, and its memory on the

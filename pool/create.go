@@ -73,9 +73,9 @@ func (p *Pool) reserve(ctx context.Context, id string) error {
 	})
 }
 
-// awaitTurn waits until the image is not spared, or this worker is the one by which it
-// is tried, for room on the host, and for a start slot, in this order: a worker of an
-// image that may never start keeps nothing from other pools. Whoever has a slot at last
+// awaitTurn waits for the template that is being made, until the image is not spared, or
+// this worker is the one by which it is tried, for room on the host, and for a start slot,
+// in this order: a worker of an image that may never start keeps nothing from other pools. Whoever has a slot at last
 // and may not start any more by what has changed since begins anew. A worker from stock
 // has all that it takes and waits for its slot only, unless the image has come to be
 // spared: then it gives all of it up, and goes on like one that has nothing.
@@ -103,8 +103,8 @@ func (p *Pool) awaitTurn(
 	}
 }
 
-// awaitRoom waits until the image is not spared, or for the turn to try it, and then for
-// room on the host, of which it reserves the cost.
+// awaitRoom waits for the template, until the image is not spared, or for the turn to try
+// it, and then for room on the host, of which it reserves the cost.
 func (p *Pool) awaitRoom(
 	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (by entry, cost Cost, err error) {
@@ -112,6 +112,10 @@ func (p *Pool) awaitRoom(
 	if w.spare != nil {
 		return ordinary, Cost{}, nil
 	}
+	if err = p.awaitTemplate(ctx, golden, record); err != nil {
+		return ordinary, Cost{}, err
+	}
+	clock.lap(PhaseWaitTemplate)
 	if by, err = p.starts.enter(ctx); err != nil {
 		return by, Cost{}, fmt.Errorf("waiting while the image is spared: %w", err)
 	}

@@ -115,15 +115,15 @@ func TestTemplateIsMadeWhenThereIsRoomOnTheDisk(t *testing.T) {
 		s, err := store.Open(t.TempDir())
 		require.NoError(t, err)
 		parts := w.parts(s)
-		forking := forkingBackend{worldBackend{w}, make(chan backend.Size, 10), func(int) error { return nil }}
+		forking := newForking(w)
 		parts.Backend, parts.Disk = forking, d
 		p := pool.New(config, parts)
 		require.NoError(t, p.Open(t.Context()))
 		pass(time.Hour)
-		require.Empty(t, forking.asked)
+		require.Empty(t, forking.made())
 		d.set("")
 		pass(time.Minute)
-		require.Len(t, forking.asked, 1)
+		require.Len(t, forking.made(), 1)
 		require.NoError(t, p.Close(t.Context()))
 	})
 }
@@ -138,13 +138,13 @@ func TestTemplateThatIsThereNeedsNoRoom(t *testing.T) {
 		parts := w.parts(s)
 		var log bytes.Buffer
 		parts.Log = slog.New(slog.NewTextHandler(&log, nil))
-		forking := forkingBackend{worldBackend{w}, make(chan backend.Size, 10), func(int) error { return nil }}
+		forking := newForking(w)
 		parts.Backend, parts.Disk = forking, &disk{reason: "only 1 MiB is free", image: true}
 		p := pool.New(config, parts)
 		require.NoError(t, p.Open(t.Context()))
 		pass(12 * time.Minute)
 		require.NoError(t, p.Close(t.Context()))
-		require.Len(t, forking.asked, 3)
+		require.Len(t, forking.made(), 3)
 		require.NotContains(t, log.String(), "no template is made yet")
 	})
 }

@@ -40,6 +40,7 @@ func (p *Pool) Open(ctx context.Context) error {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
 	p.rememberForks()
+	p.expectTemplate()
 	if !p.spawn(p.buildGolden) || !p.spawn(p.keepMeter) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
 		return ErrClosing
 	}

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -98,8 +99,12 @@ type Pool struct {
 	othersOrphans map[string]teardown.Steps
 
 	golden *golden
-	forks  pastForks
-	starts *starts
+	// making is that of the template; nil where there are none. templateTook is how long
+	// the last one took, and belongs to the goroutine that makes them.
+	making       atomic.Pointer[making]
+	templateTook time.Duration
+	forks        pastForks
+	starts       *starts
 	// demand says that spares may be wanted.
 	demand chan struct{}
 

@@ -35,15 +35,18 @@ var errShrunk = errors.New("deleted on request")
 
 // The phases of a creation, as logs and records name them.
 const (
-	PhaseWaitImage  = "wait_image"  // for the golden image
-	PhaseWaitBudget = "wait_budget" // for room on the host
-	PhaseWaitStart  = "wait_start"  // for a start slot, the back-off, and while the image is spared
-	PhaseLease      = "lease"       // for its lease, keys and record
-	PhaseStart      = "start"       // for the backend
-	PhaseReady      = "ready"       // for SSH
+	PhaseWaitImage    = "wait_image"    // for the golden image
+	PhaseWaitTemplate = "wait_template" // for the template that is being made
+	PhaseWaitBudget   = "wait_budget"   // for room on the host
+	PhaseWaitStart    = "wait_start"    // for a start slot, the back-off, and while the image is spared
+	PhaseLease        = "lease"         // for its lease, keys and record
+	PhaseStart        = "start"         // for the backend
+	PhaseReady        = "ready"         // for SSH
 )
 
-var phases = []string{PhaseWaitImage, PhaseWaitBudget, PhaseWaitStart, PhaseLease, PhaseStart, PhaseReady}
+var phases = []string{
+	PhaseWaitImage, PhaseWaitTemplate, PhaseWaitBudget, PhaseWaitStart, PhaseLease, PhaseStart, PhaseReady,
+}
 
 // Worker says how one worker is doing.
 type Worker struct {

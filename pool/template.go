@@ -2,15 +2,67 @@ package pool
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
 // templateCheck is how often the template is looked after: one that failed, or
 // was taken out of use, is made again.
 const templateCheck = 5 * time.Minute
+
+// How long workers wait for the template, counted from when its making begins: twice as
+// long as the last one took on this host, which may be busier now, within limits, or
+// unknownTemplate where nothing is known.
+const (
+	leastTemplateWait = 30 * time.Second
+	mostTemplateWait  = 5 * time.Minute
+	unknownTemplate   = 2 * time.Minute
+)
+
+// quietWait is how long a worker waits for the template before it says so: making one
+// where there are to be none ends at once.
+const quietWait = time.Second
+
+// making is one making of the template, as workers see it that may wait for it.
+type making struct {
+	// limit is how long they wait at most, from its beginning.
+	limit time.Duration
+	// over is done when nobody is to wait any more: the template is there, or has
+	// failed, or is late. wanted is done when the first worker waits.
+	over, wanted context.Context
+	end, want    context.CancelFunc
+}
+
+// newMaking is that of a template where the last one took so long; 0 is not known.
+func newMaking(lastTook time.Duration) *making {
+	m := &making{limit: unknownTemplate}
+	if lastTook > 0 {
+		m.limit = min(max(2*lastTook, leastTemplateWait), mostTemplateWait)
+	}
+	m.over, m.end = context.WithCancel(context.Background())
+	m.wanted, m.want = context.WithCancel(context.Background())
+	return m
+}
+
+// expectTemplate has workers wait for the template from now on. It is called before the
+// first of them can come.
+func (p *Pool) expectTemplate() {
+	if _, ok := p.backend.(backend.Forker); !ok {
+		return
+	}
+	took, err := p.store.LoadTemplateTime()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p.log.Warn("workers wait for the template as if none had been made before", "err", err)
+	}
+	p.templateTook = took
+	p.making.Store(newMaking(took))
+}
 
 // keepTemplate keeps what workers are forked from, if the backend can do that.
 // Without a template nothing stops: workers are clones then.
@@ -19,25 +71,104 @@ func (p *Pool) keepTemplate() {
 	if !ok {
 		return
 	}
-	for {
-		if golden, err := p.golden.wait(p.growing); err == nil {
-			log := p.log.With("image", golden.Digest)
-			waits := func(reason string) { log.Warn("no template is made yet", "reason", reason) }
-			if !p.hasTemplate(p.growing, golden) && p.awaitDisk(p.growing, waits) != nil {
-				return
-			}
-			err := forker.Prepare(p.growing, golden, p.size(), func(stage, line string) {
-				log.Info("making the template", "stage", stage, "line", line)
-			})
-			if err != nil && p.growing.Err() == nil {
-				log.Warn("no template: workers are clones, which take longer", "err", err, "again_in", templateCheck)
-			}
-			p.restock()
+	for failed := false; ; {
+		golden, err := p.golden.wait(p.growing)
+		if p.growing.Err() != nil {
+			return
 		}
+		if err != nil {
+			continue // that is in the log already, and the next wait is for the next try
+		}
+		if p.awaitDiskForTemplate(golden) != nil {
+			return
+		}
+		err = p.makeTemplate(forker, golden, failed)
+		failed = err != nil
+		if failed && p.growing.Err() == nil {
+			p.log.Warn("no template: workers are clones, which take longer",
+				"image", golden.Digest, "err", err, "again_in", templateCheck)
+		}
+		p.restock()
 		if sleep(p.growing, templateCheck) != nil {
 			return
 		}
 	}
+}
+
+// awaitDiskForTemplate waits until there is room on the disk for a template, if there is
+// none yet. Workers that come meanwhile wait for the same room, and say so.
+func (p *Pool) awaitDiskForTemplate(golden image.Golden) error {
+	if p.hasTemplate(p.growing, golden) {
+		return nil
+	}
+	return p.awaitDisk(p.growing, func(reason string) {
+		p.making.Load().end()
+		p.log.Warn("no template is made yet", "image", golden.Digest, "reason", reason)
+	})
+}
+
+// makeTemplate makes the template, unless it is there. Workers wait for it, unless the
+// last try has failed: as long as none succeeds they would only be later.
+func (p *Pool) makeTemplate(forker backend.Forker, golden image.Golden, failed bool) error {
+	log := p.log.With("image", golden.Digest)
+	there := p.hasTemplate(p.growing, golden)
+	m := newMaking(p.templateTook)
+	defer m.end()
+	if failed {
+		m.end()
+	} else {
+		late := time.AfterFunc(m.limit, func() {
+			log.Warn("template is late: workers are clones until it is there", "after", m.limit)
+			m.end()
+		})
+		defer late.Stop()
+	}
+	p.making.Swap(m).end() // who waited before it began waits on
+	began := time.Now()
+	err := forker.Prepare(p.growing, golden, p.size(), m.wanted.Done(), func(stage, line string) {
+		log.Info("making the template", "stage", stage, "line", line)
+	})
+	if err == nil && !there && p.hasTemplate(p.growing, golden) { // else there are to be none
+		p.rememberTemplate(time.Since(began))
+	}
+	return err
+}
+
+// rememberTemplate has the next making be waited for by how long this one took.
+func (p *Pool) rememberTemplate(took time.Duration) {
+	p.log.Info("template is there", "took", took.Round(time.Millisecond))
+	p.templateTook = took
+	if err := p.store.SaveTemplateTime(took); err != nil {
+		p.log.Warn("how long the template took is forgotten with this process", "err", err)
+	}
+}
+
+// awaitTemplate has a worker wait for the template while that is being made, and say so
+// in its record, which says otherwise what record does. It holds nothing of the host.
+func (p *Pool) awaitTemplate(ctx context.Context, golden image.Golden, record store.Record) error {
+	waits, over := p.telling("worker waits", record)
+	defer over()
+	quiet := time.NewTimer(quietWait)
+	defer quiet.Stop()
+	for p.expectsTemplate(ctx, golden) {
+		m := p.making.Load()
+		m.want()
+		select {
+		case <-m.over.Done():
+		case <-quiet.C:
+			waits(fmt.Sprintf("waiting for the template, to be forked from it: "+
+				"a clone is booted if making it fails or takes longer than %s", m.limit.Round(time.Second)))
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the template: %w", context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// expectsTemplate says whether the template is not there, and a worker is to wait for it.
+func (p *Pool) expectsTemplate(ctx context.Context, golden image.Golden) bool {
+	m := p.making.Load()
+	return m != nil && m.over.Err() == nil && !p.hasTemplate(ctx, golden)
 }
 
 // hasTemplate says whether there is a template of the image that workers are forked

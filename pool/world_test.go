@@ -45,8 +45,8 @@ type world struct {
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// await, answers, memory, destroy, release, stock, suspend, park, unpark, resume or
-// close.
+// await, answers, memory, destroy, release, stock, suspend, park, unpark, resume,
+// prepare or close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {

@@ -265,21 +265,33 @@ func TestProcessorsAreLimited(t *testing.T) {
 
 // A busy host gives machines what it gives processes outside of groups.
 func TestMachinesWeighAsMuchAsTheirProcessors(t *testing.T) {
-	require.Equal(t, [2]string{"cpu.weight", "300"}, weight(Hierarchy{Unified: true}, 3))
-	require.Equal(t, [2]string{"cpu.weight", "10000"}, weight(Hierarchy{Unified: true}, 256))
-	require.Equal(t, [2]string{"cpu.shares", "3072"}, weight(Hierarchy{}, 3))
+	require.Equal(t, [2]string{"cpu.weight", "300"}, weight(Hierarchy{Unified: true}, 3, whole))
+	require.Equal(t, [2]string{"cpu.weight", "10000"}, weight(Hierarchy{Unified: true}, 256, whole))
+	require.Equal(t, [2]string{"cpu.shares", "3072"}, weight(Hierarchy{}, 3, whole))
+	require.Equal(t, [2]string{"cpu.shares", "768"}, weight(Hierarchy{}, 3, 25))
+	require.Equal(t, [2]string{"cpu.weight", "75"}, weight(Hierarchy{Unified: true}, 3, 25))
 
 	needs(t, CPU)
-	g, _ := enter(t, Limits{Memory: 1 << 30, CPUs: 3, PIDs: 100}, "")
-	for _, h := range g.hierarchies {
-		if !slices.Contains(h.Controllers, CPU) {
-			continue
+	limits := Limits{Memory: 1 << 30, CPUs: 3, PIDs: 100}
+	g, _ := enter(t, limits, "")
+	requireWeights := func(percent int) {
+		t.Helper()
+		for _, h := range g.hierarchies {
+			if !slices.Contains(h.Controllers, CPU) {
+				continue
+			}
+			for dir, want := range map[string][2]string{
+				filepath.Join(h.Dir, g.slice): weight(h, runtime.NumCPU(), whole), g.dir(h): weight(h, 3, percent),
+			} {
+				got, err := os.ReadFile(filepath.Join(dir, want[0]))
+				require.NoError(t, err)
+				require.Equal(t, want[1], strings.TrimSpace(string(got)))
+			}
 		}
-		for dir, processors := range map[string]int{filepath.Join(h.Dir, g.slice): runtime.NumCPU(), g.dir(h): 3} {
-			want := weight(h, processors)
-			got, err := os.ReadFile(filepath.Join(dir, want[0]))
-			require.NoError(t, err)
-			require.Equal(t, want[1], strings.TrimSpace(string(got)))
-		}
+	}
+	requireWeights(whole)
+	for _, percent := range []int{25, whole} {
+		require.NoError(t, g.Weigh(limits, percent))
+		requireWeights(percent)
 	}
 }

@@ -90,7 +90,7 @@ func (g Group) makeIn(h Hierarchy) (err error) {
 			// The slice is not empty now, so it is not removed any more.
 			enable(h, filepath.Join(h.Dir, g.slice))
 			if slices.Contains(h.Controllers, CPU) {
-				setting := weight(h, runtime.NumCPU())
+				setting := weight(h, runtime.NumCPU(), whole)
 				_ = write(filepath.Join(h.Dir, g.slice, setting[0]), setting[1]) // as with enable
 			}
 			return nil
@@ -110,16 +110,36 @@ func enable(h Hierarchy, dir string) {
 	}
 }
 
+// whole is all of a group's share of the host, in percent.
+const whole = 100
+
 // weight is the setting with which a group has as much of a busy host as so many
-// processes outside of all groups. Without it all machines together would have as
-// much as one.
-func weight(h Hierarchy, processes int) [2]string {
+// processes outside of all groups, or so many percent of that. Without it all machines
+// together would have as much as one.
+func weight(h Hierarchy, processes, percent int) [2]string {
 	if h.Unified {
 		const one, most = 100, 10_000
-		return [2]string{"cpu.weight", strconv.Itoa(min(processes*one, most))}
+		return [2]string{"cpu.weight", strconv.Itoa(min(processes*one*percent/whole, most))}
 	}
 	const one, most = 1 << 10, 1 << 18
-	return [2]string{"cpu.shares", strconv.Itoa(min(processes*one, most))}
+	return [2]string{"cpu.shares", strconv.Itoa(min(processes*one*percent/whole, most))}
+}
+
+// Weigh has the group, which was made with the limits, have so many percent of the
+// processor time that it would have beside others of its slice. Where that cannot be set,
+// it has all of it.
+func (g Group) Weigh(l Limits, percent int) error {
+	for _, h := range g.hierarchies {
+		if !slices.Contains(h.Controllers, CPU) {
+			continue
+		}
+		setting := weight(h, l.CPUs, percent)
+		err := write(filepath.Join(g.dir(h), setting[0]), setting[1])
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("weighing control group %s: %w", g.name, err)
+		}
+	}
+	return nil
 }
 
 // period is what processor time is counted in, in microseconds.
@@ -134,13 +154,13 @@ func (h Hierarchy) settings(l Limits) map[string][][2]string {
 	if h.Unified {
 		return map[string][][2]string{
 			Memory: {{"memory.max", memory}, {"memory.swap.max", "0"}},
-			CPU:    {{"cpu.max", quota + " " + strconv.Itoa(period)}, weight(h, l.CPUs)},
+			CPU:    {{"cpu.max", quota + " " + strconv.Itoa(period)}, weight(h, l.CPUs, whole)},
 			PIDs:   pids,
 		}
 	}
 	return map[string][][2]string{
 		Memory: {{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}},
-		CPU:    {{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", quota}, weight(h, l.CPUs)},
+		CPU:    {{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", quota}, weight(h, l.CPUs, whole)},
 		PIDs:   pids,
 	}
 }

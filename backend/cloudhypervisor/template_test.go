@@ -24,7 +24,7 @@ import (
 func TestSuspendedForkGoesOn(t *testing.T) {
 	w := newWorld(t, "suspend")
 	golden := w.opened(t)
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, quiet))
 	s, err := w.start(t, golden, "aaaaaaaa")
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, s.How())
@@ -64,7 +64,7 @@ func TestSuspendedForkGoesOn(t *testing.T) {
 func TestBrokenTemplatesMeanClones(t *testing.T) {
 	w := newWorld(t, "broken")
 	golden := w.opened(t)
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, quiet))
 	basis, err := template.NewBasis(golden, size(), kvm.KVM, w.driver.binary())
 	require.NoError(t, err)
 	good, ok := (&template.Shelf{Dir: w.options.TemplatesDir}).Load(basis)
@@ -91,7 +91,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 
 	w.options.Fork = false
 	w.Backend = w.again()
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), quiet))
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, quiet))
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
 

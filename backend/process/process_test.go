@@ -256,6 +256,14 @@ func TestScopeHasItsProperties(t *testing.T) {
 		"--", "/bin/true"}, got.Arguments)
 }
 
+// Nothing here has a systemd to ask: this is what it is told.
+func TestScopeIsWeighedAgainstTheDefaultOfSystemd(t *testing.T) {
+	got := cpuWeight(25)
+	require.Equal(t, "CPUWeight", got.Name)
+	require.Equal(t, uint64(25), got.Value.Value())
+	require.Equal(t, "t", got.Value.Signature().String(), "as systemd wants it")
+}
+
 func TestInputIsRead(t *testing.T) {
 	read, write, err := os.Pipe()
 	require.NoError(t, err)

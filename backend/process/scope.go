@@ -86,12 +86,34 @@ func startScope(unit string, limits cgroup.Limits, pid int) error {
 	}
 }
 
+// weighScope has a scope have so many percent of the processor time that scopes have by
+// default. systemd writes the setting of its control group, and would undo what others
+// write there.
+func weighScope(unit string, percent int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), scopeLimit)
+	defer cancel()
+	manager, err := systemd.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to systemd: %w", err)
+	}
+	defer manager.Close()
+	const runtime = true // nothing is kept for a unit of that name in another life
+	if err := manager.SetUnitPropertiesContext(ctx, unit+scopeSuffix, runtime, cpuWeight(percent)); err != nil {
+		return fmt.Errorf("having systemd weigh %s: %w", unit+scopeSuffix, err)
+	}
+	return nil
+}
+
+// cpuWeight is a weight as systemd is told. The default is 100.
+func cpuWeight(percent int) systemd.Property { return property("CPUWeight", uint64(percent)) }
+
+func property(name string, value any) systemd.Property {
+	return systemd.Property{Name: name, Value: dbus.MakeVariant(value)}
+}
+
 // scopeProperties are the scope as systemd is told. A scope that failed is
 // forgotten like any other.
 func scopeProperties(limits cgroup.Limits, pid int) []systemd.Property {
-	property := func(name string, value any) systemd.Property {
-		return systemd.Property{Name: name, Value: dbus.MakeVariant(value)}
-	}
 	memory := uint64(limits.Memory)
 	if memory == 0 {
 		memory = math.MaxUint64

@@ -41,6 +41,19 @@ func (u Units) Make(id string, limits cgroup.Limits) ([]cgroup.Entry, error) {
 	return scope(hierarchies, u.Name(id)).Make(limits)
 }
 
+// Weigh has a worker's group, which was made with the limits, have so many percent of the
+// processor time that it would have beside other workers.
+func (u Units) Weigh(id string, limits cgroup.Limits, percent int) error {
+	if Systemd() {
+		return weighScope(u.Name(id), percent)
+	}
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return err
+	}
+	return scope(hierarchies, u.Name(id)).Weigh(limits, percent)
+}
+
 // Find returns the ids of the workers that have a group.
 func (u Units) Find() (ids []string, err error) {
 	ids, err = u.all()

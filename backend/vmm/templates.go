@@ -35,7 +35,9 @@ func (b *Backend) basis(golden image.Golden, size backend.Size, accel string) (t
 
 // Prepare makes the template, unless it is there. Where there are to be no
 // forks, or the program cannot be forked, it only removes what was made before.
-func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend.Size, progress image.Progress) error {
+func (b *Backend) Prepare(
+	ctx context.Context, golden image.Golden, size backend.Size, wanted <-chan struct{}, progress image.Progress,
+) error {
 	wantsForks := b.options.Fork
 	if forkable, ok := b.driver.(Forkable); ok && wantsForks {
 		var err error
@@ -50,16 +52,16 @@ func (b *Backend) Prepare(ctx context.Context, golden image.Golden, size backend
 	if err != nil {
 		return err
 	}
-	wanted, err := b.basis(golden, size, accel)
+	basis, err := b.basis(golden, size, accel)
 	if err != nil {
 		return err
 	}
-	return b.templates.Prepare(ctx, wanted, func(ctx context.Context, t *template.Template) error {
+	return b.templates.Prepare(ctx, basis, func(ctx context.Context, t *template.Template) error {
 		progress("template", "")
 		if t.Format, err = b.copyDisk(ctx, golden.Disk(), t.Disk()); err != nil {
 			return err
 		}
-		if err := b.bootAndSave(ctx, *t, golden); err != nil {
+		if err := b.bootAndSave(ctx, *t, golden, wanted); err != nil {
 			return err
 		}
 		return prepareForks(ctx, *t, golden)
@@ -75,8 +77,11 @@ func templateSpec(t template.Template, golden image.Golden) Spec {
 	}
 }
 
-// bootAndSave boots the golden image, lets it come to rest, and saves it.
-func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden image.Golden) error {
+// bootAndSave boots the golden image, lets it come to rest, and saves it. It gives way to
+// other machines until the template is wanted.
+func (b *Backend) bootAndSave(
+	ctx context.Context, t template.Template, golden image.Golden, wanted <-chan struct{},
+) error {
 	return b.stage().Run(ctx, "template "+t.Basis.Key(), func(at stage.Place) error {
 		spec := templateSpec(t, golden).in(at.Dir)
 		spec.MemoryUse, spec.Disk, spec.State, spec.Backing = Written, t.Disk(), t.State(), golden.Dir
@@ -87,6 +92,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 		if err != nil {
 			return err
 		}
+		defer b.giveWay(m, wanted)()
 		common := guest.Await{User: golden.Recipe.User, Link: guest.Link{MTU: at.Lease.MTU, IPv6: at.Lease.IPv6}}
 		if err := m.boot(ctx, m.rest(common)); err != nil {
 			return err

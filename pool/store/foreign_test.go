@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,17 +20,22 @@ func TestWhatIsNoDocumentOfThePoolIsNotRead(t *testing.T) {
 	} {
 		s, dir := open(t)
 		require.NoError(t, s.KeepEnd(store.Ended{ID: "p-aaaaaaaa"}, ""))
-		for _, file := range []string{store.BreakerFile, store.ForksFile, store.EndedDir + "/p-bbbbbbbb.json"} {
+		for _, file := range []string{
+			store.BreakerFile, store.ForksFile, store.TemplateTimeFile, store.EndedDir + "/p-bbbbbbbb.json",
+		} {
 			require.NoError(t, plant(filepath.Join(dir, file)))
 		}
 		_, _, err := s.Breaker()
 		require.ErrorContains(t, err, name)
 		_, err = s.LoadForks()
 		require.ErrorContains(t, err, name)
+		_, err = s.LoadTemplateTime()
+		require.ErrorContains(t, err, name)
 		ended, err := s.Ended()
 		require.NoError(t, err)
 		require.Len(t, ended, 1)
 		require.NoError(t, s.SaveBreaker(store.Breaker{}))
 		require.NoError(t, s.SaveForks(store.Forks{}), "what is written takes its place")
+		require.NoError(t, s.SaveTemplateTime(time.Second))
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
@@ -14,7 +15,9 @@ import (
 // removed stays: it costs nobody more than its room.
 func (s *Store) sweep() {
 	removeFiles(s.dir, func(name string) bool {
-		return strings.HasPrefix(name, "."+ForksFile) || strings.HasPrefix(name, "."+BreakerFile)
+		return slices.ContainsFunc([]string{BreakerFile, ForksFile, TemplateTimeFile}, func(document string) bool {
+			return strings.HasPrefix(name, "."+document)
+		})
 	})
 	ended := filepath.Join(s.dir, EndedDir)
 	removeFiles(ended, func(name string) bool {

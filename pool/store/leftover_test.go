@@ -13,9 +13,12 @@ func TestTheOwnerRemovesWhatWasLeftHalfWritten(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir)
 	require.NoError(t, err)
-	kept := []string{"forks.json", "breaker.json", "ended/p-aaaaaaaa.json", "ended/p-aaaaaaaa.console", ".unknown"}
+	kept := []string{
+		"forks.json", "breaker.json", "template-time.json", "ended/p-aaaaaaaa.json", "ended/p-aaaaaaaa.console", ".unknown",
+	}
 	left := []string{
-		".forks.json8129436", ".breaker.json8129436", "ended/.p-aaaaaaaa.json8129436", "ended/p-bbbbbbbb.console",
+		".forks.json8129436", ".breaker.json8129436", ".template-time.json8129436",
+		"ended/.p-aaaaaaaa.json8129436", "ended/p-bbbbbbbb.console",
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(dir, EndedDir), 0o700))
 	for _, name := range append(left, kept...) {

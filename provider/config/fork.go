@@ -17,8 +17,8 @@ func forkSection(c *Config) section {
 	f := &c.Fork
 	return section{name: "fork", keys: []key{
 		{name: "enabled", value: boolean(&f.Enabled), fallback: `true`,
-			about: "workers are forked from a machine that was booted once, as soon as there is one; else every " +
-				"worker boots"},
+			about: "workers are forked from a machine that is booted once, and the first ones wait for it; else " +
+				"every worker boots"},
 		{name: "share_memory", value: boolean(&f.ShareMemory), fallback: `true`,
 			about: "the forks of a pool share the pages that none of them has written to. `false`: each has a copy " +
 				"from the start"},

@@ -39,9 +39,9 @@ func machineSection(c *Config) section {
 				"the cloud image's, which is checked when the image is built",
 			refused: "below 2GiB"},
 		{name: "start_timeout", value: text(&m.StartTimeout, parseStartTimeout), fallback: `"10m"`, kind: "duration",
-			about: "a worker that is not ready by then is destroyed. Waiting for the image, for room on the host " +
-				"or for a start slot does not count; one for which there is no room on the host for as long as this " +
-				"fails too",
+			about: "a worker that is not ready by then is destroyed. Waiting for the image, for the template, for " +
+				"room on the host or for a start slot does not count; one for which there is no room on the host for " +
+				"as long as this fails too",
 			refused: "below 1s"},
 	}}
 }

@@ -4,7 +4,6 @@ package machines
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -63,14 +62,9 @@ func beginJob(t *testing.T, plugin *runner.Plugin, id string) <-chan error {
 // the order of what it was given: by emulation QEMU adds translated code.
 func requireMemory(t *testing.T, s shared, ids []string) {
 	t.Helper()
-	var listed []struct {
-		ID      string
-		PSS     int64 `json:"pss_bytes"`
-		Private int64 `json:"private_bytes"`
-	}
-	require.NoError(t, json.Unmarshal(s.command(t, "ps", "--json", "--config", configFile()), &listed))
-	require.Len(t, listed, len(ids))
-	for _, worker := range listed {
+	all := s.list(t)
+	require.Len(t, all, len(ids))
+	for _, worker := range all {
 		require.Contains(t, ids, worker.ID)
 		require.Greater(t, worker.Private, int64(1<<20))
 		require.GreaterOrEqual(t, worker.PSS, worker.Private)
@@ -82,13 +76,9 @@ func requireMemory(t *testing.T, s shared, ids []string) {
 // the others as well.
 func denied(t *testing.T, s shared, id string) (packets int) {
 	t.Helper()
-	var listed []struct {
-		ID     string
-		Denied *int `json:"denied_packets"`
-	}
-	require.NoError(t, json.Unmarshal(s.command(t, "ps", "--json", "--config", configFile()), &listed))
-	require.NotEmpty(t, listed)
-	for _, worker := range listed {
+	all := s.list(t)
+	require.NotEmpty(t, all)
+	for _, worker := range all {
 		require.NotNil(t, worker.Denied, worker.ID)
 		if worker.ID == id {
 			packets = *worker.Denied

@@ -5,6 +5,7 @@ package machines
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
@@ -85,18 +88,48 @@ func share(t *testing.T) shared {
 	return s
 }
 
-// makeTemplate has the pool's template made before any test wants a worker:
-// without it the first ones would boot, and beside it they would do so slowly.
+// makeTemplate has the pool's template made before any test measures a worker. Those
+// that are asked for meanwhile wait for it, however slow this machine is, and are forks.
 func (s shared) makeTemplate(t *testing.T) {
 	t.Helper()
+	records, err := store.Open(filepath.Join(stateDir(), "pools", poolName()))
+	require.NoError(t, err)
+	require.NoError(t, records.SaveTemplateTime(testrun.Patience(t)))
 	plugin := s.launch(t)
 	require.NoError(t, plugin.Initialise(t.Context()))
-	await(t, testrun.Patience(t), "the template", func() bool {
-		found, err := filepath.Glob(filepath.Join(stateDir(), "pools", poolName(), "templates/*/template.json"))
-		require.NoError(t, err)
-		return len(found) == 1
+	const asked = 2
+	require.NoError(t, plugin.Grow(t.Context(), asked))
+	await(t, moments, "workers that wait for the template", func() bool {
+		waiting := 0
+		for _, worker := range s.list(t) {
+			if worker.State == "creating" && strings.HasPrefix(worker.Reason, "waiting for the template") {
+				waiting++
+			}
+		}
+		return waiting == asked
 	})
+	_, err = plugin.AwaitRunning(patiently(t))
+	require.NoError(t, err)
+	for _, worker := range s.list(t) {
+		require.Equal(t, backend.Fork, worker.How)
+		require.Empty(t, worker.Reason)
+	}
 	require.NoError(t, plugin.Stop(patiently(t)))
+}
+
+// listed is what ps tells of a worker.
+type listed struct {
+	ID, State, How, Reason string
+
+	PSS     int64 `json:"pss_bytes"`
+	Private int64 `json:"private_bytes"`
+	Denied  *int  `json:"denied_packets"`
+}
+
+func (s shared) list(t *testing.T) (all []listed) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(s.command(t, "ps", "--json", "--config", configFile()), &all))
+	return all
 }
 
 // begin skips the test where there can be no machines, and has it fail at its

@@ -365,6 +365,7 @@ var places = []place{
 	{pattern: "pools/*/lock", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/breaker.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/forks.json", kind: PoolFile, owner: ofPool}, // what forks were seen to take
+	{pattern: "pools/*/template-time.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/ended", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/ended/.*", kind: Unknown, owner: ofNobody, whole: true},
 	{pattern: "pools/*/ended/*.json", kind: End, owner: ofPool},

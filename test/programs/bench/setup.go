@@ -35,8 +35,8 @@ var poolOf = map[string]string{
 }
 
 // warmUps is how many workers may be made in vain until the plugin makes forks,
-// and warmUpPause the time between them: the template is made in the background
-// meanwhile, and until then workers are clones, which only slow it down.
+// and warmUpPause the time between them: workers wait for the template, but are
+// clones, which slow it down, when it is late.
 const (
 	warmUps     = 20
 	warmUpPause = 15 * time.Second

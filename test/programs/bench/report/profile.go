@@ -13,6 +13,7 @@ type Start struct {
 // for people. What a record names besides is in the rest.
 var phases = []struct{ key, name string }{
 	{"wait_image", "waiting for the image"},
+	{"wait_template", "waiting for the template"},
 	{"wait_budget", "waiting for room on the host"},
 	{"wait_start", "waiting for a start slot"},
 	{"lease", "lease, keys, record"},
