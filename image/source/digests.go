@@ -4,19 +4,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // Lines of lists of digests: those of sha256sum(1) and sha512sum(1), where a digest may
-// stand alone, and those of their --tag. They are compiled when they are needed: this
-// program is also what starts for each connection in a guest.
+// stand alone, and those of their --tag.
 var (
-	plainLine = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`^(?P<sum>[0-9a-fA-F]{64}|[0-9a-fA-F]{128})(?: [ *](?:\./)?(?P<name>\S+))?$`)
-	})
-	taggedLine = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`^SHA(?:256|512) \((?P<name>\S+)\) = (?P<sum>[0-9a-fA-F]{64}|[0-9a-fA-F]{128})$`)
-	})
+	plainLine  = regexp.MustCompile(`^(?P<sum>[0-9a-fA-F]{64}|[0-9a-fA-F]{128})(?: [ *](?:\./)?(?P<name>\S+))?$`)
+	taggedLine = regexp.MustCompile(`^SHA(?:256|512) \((?P<name>\S+)\) = (?P<sum>[0-9a-fA-F]{64}|[0-9a-fA-F]{128})$`)
 )
 
 // parseDigests returns the digests of a list by the names of files, in lower-case
@@ -26,10 +20,10 @@ func parseDigests(text []byte) map[string]string {
 	digests := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
-		expression := plainLine()
+		expression := plainLine
 		found := expression.FindStringSubmatch(line)
 		if found == nil {
-			expression = taggedLine()
+			expression = taggedLine
 			if found = expression.FindStringSubmatch(line); found == nil {
 				continue
 			}
@@ -43,14 +37,12 @@ func parseDigests(text []byte) map[string]string {
 }
 
 // link finds what the index of a directory links to.
-var link = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)href=["']?(?:\./)?([^"'/?#> ]+)["' >]`)
-})
+var link = regexp.MustCompile(`(?i)href=["']?(?:\./)?([^"'/?#> ]+)["' >]`)
 
 // parseIndex returns the names of files in the index that a server shows of a
 // directory.
 func parseIndex(text []byte) (names []string) {
-	for _, m := range link().FindAllSubmatch(text, -1) {
+	for _, m := range link.FindAllSubmatch(text, -1) {
 		names = append(names, string(m[1]))
 	}
 	return names
@@ -72,11 +64,11 @@ func newest(pattern string, names []string) (name string, found bool) {
 }
 
 // parts are the numbers in a name, and what stands between them.
-var parts = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9]+|[^0-9]+`) })
+var parts = regexp.MustCompile(`[0-9]+|[^0-9]+`)
 
 // older compares names part by part, numbers as numbers.
 func older(a, b string) bool {
-	as, bs := parts().FindAllString(a, -1), parts().FindAllString(b, -1)
+	as, bs := parts.FindAllString(a, -1), parts.FindAllString(b, -1)
 	for i := range min(len(as), len(bs)) {
 		x, errX := strconv.ParseUint(as[i], 10, 64)
 		y, errY := strconv.ParseUint(bs[i], 10, 64)
