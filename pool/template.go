@@ -26,9 +26,7 @@ func (p *Pool) keepTemplate() {
 			if !p.hasTemplate(p.growing, golden) && p.awaitDisk(p.growing, waits) != nil {
 				return
 			}
-			err := forker.Prepare(p.growing, golden, p.size(), func(stage, line string) {
-				log.Info("making the template", "stage", stage, "line", line)
-			})
+			err := forker.Prepare(p.growing, golden, p.size(), progress(log, "making the template"))
 			if err != nil && p.growing.Err() == nil {
 				log.Warn("no template: workers are clones, which take longer", "err", err, "again_in", templateCheck)
 			}

@@ -4,6 +4,7 @@ package vmm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -33,7 +34,8 @@ func (b *Backend) warmTemplate(ctx context.Context, agent *guest.Client, progres
 	return agent.Offline(ctx)
 }
 
-// warmUp runs the user's commands. What is started at boot may be what they need.
+// warmUp runs the user's commands. What is started at boot may be what they need. That
+// one fails is the guest's fault.
 func (b *Backend) warmUp(ctx context.Context, agent *guest.Client, progress image.Progress) error {
 	if warmLimit(b.options.Warm) == 0 {
 		return nil
@@ -41,7 +43,12 @@ func (b *Backend) warmUp(ctx context.Context, agent *guest.Client, progress imag
 	if err := agent.Run(ctx, template.AwaitBoot, io.Discard); err != nil {
 		return fmt.Errorf("waiting until the guest has booted: %w", err)
 	}
-	return prebuild.Steps(ctx, agent, "warm", b.options.Warm, progress)
+	err := prebuild.Steps(ctx, agent, "warm", b.options.Warm, progress)
+	var exit *guest.ExitError
+	if errors.As(err, &exit) {
+		return guest.Fault(err)
+	}
+	return err
 }
 
 // warmLimit bounds all commands together; it is zero without any.

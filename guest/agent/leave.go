@@ -49,14 +49,15 @@ func endConnections() error {
 	if err != nil {
 		return err
 	}
-	for _, c := range open {
-		err := netlink.SocketDestroy(c.local, c.remote)
-		if err != nil && !errors.Is(err, unix.ENOENT) { // it has ended by itself
-			return fmt.Errorf("every fork would have the connection to %s, and this kernel does not end it: "+
-				"have a step end what holds it: %w", c.remote, err)
-		}
+	var failed error
+	for _, c := range open { // one whose other end is here may have ended with that
+		failed = errors.Join(failed, netlink.SocketDestroy(c.local, c.remote))
 	}
-	return nil
+	if open, err = outward(); err != nil || len(open) == 0 {
+		return err
+	}
+	return fmt.Errorf("every fork would have the connection to %s, and this kernel does not end it: "+
+		"have a step end what holds it: %w", open[0].remote, failed)
 }
 
 // connection is one of TCP.
@@ -65,7 +66,7 @@ type connection struct{ local, remote *net.TCPAddr }
 // outward are the connections over IPv4 that do not end in this machine. Those that
 // only wait to be forgotten are left to the kernel.
 func outward() (open []connection, err error) {
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+	for _, table := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
 		file, err := os.Open(table)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a kernel without IPv6

@@ -60,3 +60,6 @@ func (c *Config) entersBySSH() bool {
 func (c Config) Warmth() []image.Commands {
 	return []image.Commands{{Setting: "image.preset", Shell: c.preset().Warm}, {Setting: "fork.warm", Shell: c.Fork.Warm}}
 }
+
+// Warm says that there are such commands.
+func (c Config) Warm() bool { return len(c.preset().Warm)+len(c.Fork.Warm) > 0 }
