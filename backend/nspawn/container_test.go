@@ -189,5 +189,5 @@ func TestContainerThatCannotStartSaysWhy(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 	requireNothingLeft(t, p)
 	identity.User = "nobody-knows"
-	require.ErrorContains(t, writeIdentity(t.TempDir(), empty, identity), "nobody-knows")
+	require.ErrorContains(t, writeIdentity(t.TempDir(), empty, identity, nil), "nobody-knows")
 }
