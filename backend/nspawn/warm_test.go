@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -34,4 +35,24 @@ func TestWarmStepsRunInOrderUpToTheFirstThatFails(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "it's 2\n", string(one))
 	require.NoFileExists(t, filepath.Join(dir, "never"))
+}
+
+// TestContainersAreWarmWhenTheyAreReady has a step that leaves a process, and one that
+// fails.
+func TestContainersAreWarmWhenTheyAreReady(t *testing.T) {
+	p, recipe := newPool(t, ext4Dir, "warm")
+	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
+	require.NoError(t, err)
+	warm := func(commands ...string) {
+		p.Backend.options.Warm = []image.Commands{{Setting: "fork.warm", Shell: commands}}
+	}
+	warm("sleep 54322 & echo $! >/run/warm", "systemctl is-active multi-user.target; sleep 1; touch /run/late")
+	w := p.startFrom(t, golden, "aaaaaaaa")
+	w.Output(t, "test -e /run/late && ps -o args= -p $(cat /run/warm) | grep 'sleep 54322'")
+
+	warm("true", "echo no such database; exit 7")
+	_, err = p.tryFrom(t, golden, "bbbbbbbb")
+	require.ErrorContains(t, err, "no such database")
+	require.ErrorContains(t, err, "warm step fork.warm[1]: exit code 7")
+	require.ErrorIs(t, err, guest.ErrFault)
 }
