@@ -62,7 +62,8 @@ func NewFresh() Fresh {
 	return Fresh{Entropy: entropy, Time: time.Now()}
 }
 
-// Network sets up the guest's network without an identity, for a prebuild.
+// Network sets up the guest's network without an identity, for a prebuild, or for
+// the steps that make a template warm.
 func (c *Client) Network(ctx context.Context) error {
 	return c.do(ctx, Request{Op: OpNetwork}, io.Discard)
 }
@@ -70,6 +71,17 @@ func (c *Client) Network(ctx context.Context) error {
 // Await has the guest of a template do all that needs no identity; see Await.
 func (c *Client) Await(ctx context.Context, await Await) error {
 	return c.do(ctx, Request{Op: OpAwait, Await: &await}, io.Discard)
+}
+
+// Offline takes away the network that Network has set up.
+func (c *Client) Offline(ctx context.Context) error {
+	return c.do(ctx, Request{Op: OpOffline}, io.Discard)
+}
+
+// Inspect fails when the guest holds what forks must not have in common, as far as
+// the agent can recognise that, and names all of it.
+func (c *Client) Inspect(ctx context.Context) error {
+	return c.do(ctx, Request{Op: OpInspect}, io.Discard)
 }
 
 // ExitError says that a command ran and failed.

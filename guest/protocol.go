@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -51,6 +52,11 @@ const (
 	// OpAwait does, in a template, what a rekey of its forks would otherwise have
 	// to do; see Await.
 	OpAwait = "await"
+	// OpInspect refuses a guest that holds what the forks of a template must not
+	// have in common.
+	OpInspect = "inspect"
+	// OpOffline undoes OpNetwork, and ends the connections that lead outside.
+	OpOffline = "offline"
 	// OpRun runs a shell command as root; its output comes as events.
 	OpRun = "run"
 	// OpFetch sends the bytes of a file as events.
@@ -142,7 +148,9 @@ func (r Request) Validate() error {
 		return errors.New("run without a command")
 	case r.Op == OpFetch && r.Path == "":
 		return errors.New("fetch without a path")
-	case r.Op == OpNetwork, r.Op == OpAwait, r.Op == OpRun, r.Op == OpFetch, r.Op == OpSeal, r.Op == OpPowerOff:
+	case slices.Contains([]string{
+		OpNetwork, OpAwait, OpInspect, OpOffline, OpRun, OpFetch, OpSeal, OpPowerOff,
+	}, r.Op):
 		return nil
 	}
 	return fmt.Errorf("unknown operation %q", r.Op)

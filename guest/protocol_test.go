@@ -72,6 +72,8 @@ func TestGoodRequests(t *testing.T) {
 		{Version: Version, Op: OpRun, Command: "true"},
 		{Version: Version, Op: OpFetch, Path: "/etc/os-release"},
 		{Version: Version, Op: OpNetwork},
+		{Version: Version, Op: OpInspect},
+		{Version: Version, Op: OpOffline},
 		{Version: Version, Op: OpAwait, Await: &Await{User: "mayfly"}},
 		{Version: Version, Op: OpSeal},
 		{Version: Version, Op: OpPowerOff},

@@ -95,9 +95,10 @@ const StepLimit = 2 * time.Hour
 type Recipe struct {
 	Source   Source   `json:"source"`
 	Packages []string `json:"packages,omitempty"`
-	// Run are shell commands, run as root, in order, at prebuild. Each may take
-	// StepLimit.
-	Run []string `json:"run,omitempty"`
+	// Run are shell commands, run as root, in order, at prebuild, after those of
+	// PresetRun. Each may take StepLimit.
+	PresetRun []string `json:"preset_run,omitempty"`
+	Run       []string `json:"run,omitempty"`
 	// User is the account that jobs log in to, with passwordless sudo.
 	User string `json:"user"`
 	// Disk is the size of a worker's disk in bytes.
@@ -116,6 +117,18 @@ type Recipe struct {
 	// they do not change what is built.
 	CPUs   int   `json:"-"`
 	Memory int64 `json:"-"`
+}
+
+// Commands are shell commands of one setting, run as root, in order.
+type Commands struct {
+	// Setting is the key that they are from, without an index.
+	Setting string
+	Shell   []string
+}
+
+// Steps are all commands of a prebuild.
+func (r Recipe) Steps() []Commands {
+	return []Commands{{"image.preset", r.PresetRun}, {"image.run", r.Run}}
 }
 
 // Digest names the image that the recipe makes: 32 hexadecimal digits.

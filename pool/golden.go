@@ -175,7 +175,7 @@ func (p *Pool) build(ctx context.Context) (image.Golden, error) {
 		}
 	}
 	began := time.Now()
-	golden, err := p.backend.Build(ctx, p.config.Recipe, progress(log))
+	golden, err := p.backend.Build(ctx, p.config.Recipe, progress(log, "building the golden image"))
 	if err == nil {
 		err = p.golden.hold(ctx, golden) // fails when it was removed to make room, an instant ago
 	}
@@ -186,17 +186,17 @@ func (p *Pool) build(ctx context.Context) (image.Golden, error) {
 	return golden, nil
 }
 
-// progress logs each stage of a build when it begins, and the lines of its
+// progress logs each stage of what is made when it begins, and the lines of its
 // output for those who want to see everything.
-func progress(log *slog.Logger) image.Progress {
+func progress(log *slog.Logger, what string) image.Progress {
 	var current string
 	return func(stage, line string) {
 		if stage != current {
 			current = stage
-			log.Info("building the golden image", "stage", stage)
+			log.Info(what, "stage", stage)
 		}
 		if line != "" {
-			log.Debug("building the golden image", "stage", stage, "line", line)
+			log.Debug(what, "stage", stage, "line", line)
 		}
 	}
 }

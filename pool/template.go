@@ -125,9 +125,7 @@ func (p *Pool) makeTemplate(forker backend.Forker, golden image.Golden, failed b
 	}
 	p.making.Swap(m).end() // who waited before it began waits on
 	began := time.Now()
-	err := forker.Prepare(p.growing, golden, p.size(), m.wanted.Done(), func(stage, line string) {
-		log.Info("making the template", "stage", stage, "line", line)
-	})
+	err := forker.Prepare(p.growing, golden, p.size(), m.wanted.Done(), progress(log, "making the template"))
 	if err == nil && !there && p.hasTemplate(p.growing, golden) { // else there are to be none
 		p.rememberTemplate(time.Since(began))
 	}

@@ -54,7 +54,7 @@ func buildMachines(driver vmm.Driver, c config.Config, log *slog.Logger) (host.A
 		Backend: vmm.New(driver, vmm.Options{
 			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
 			ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
-			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory,
+			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory, Warm: c.Warmth(),
 			// The pool's own: machines of two pools share no memory. A pool has one
 			// template, whoever runs it.
 			TemplatesDir: templatesDir(c.PoolDir()),

@@ -35,6 +35,10 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 				image.Debootstrap),
 		})
 	}
+	if len(warmFiles(b.options.Warm)) > 0 {
+		findings = append(findings, doctor.Finding{Level: doctor.OK, What: "warm steps",
+			Detail: "run in every worker before it is ready: a container has no memory that could be forked"})
+	}
 	return append(findings,
 		doctor.FindProgram("unshare"), doctor.FindProgram("mount"), doctor.FindProgram("mkfs.ext4"),
 		b.checkDisks(ctx), process.CheckGroups(ctx), b.checkUsers())

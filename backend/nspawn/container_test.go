@@ -38,6 +38,17 @@ func (p *pool) start(t *testing.T, recipe image.Recipe, end string) backendtest.
 // startFrom is start from an image that a test may have changed.
 func (p *pool) startFrom(t *testing.T, golden image.Golden, end string) backendtest.Worker {
 	t.Helper()
+	w, err := p.tryFrom(t, golden, end)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, w.Ready(ctx))
+	return w
+}
+
+// tryFrom is startFrom for a container that may not come up.
+func (p *pool) tryFrom(t *testing.T, golden image.Golden, end string) (backendtest.Worker, error) {
+	t.Helper()
 	id := p.name + "-" + end
 	dir := filepath.Join(p.dir, "workers", id)
 	require.NoError(t, p.network.Open(t.Context()))
@@ -51,12 +62,9 @@ func (p *pool) startFrom(t *testing.T, golden image.Golden, end string) backendt
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	w, err := backendtest.Start(ctx, t, p.Backend, golden, backend.Spec{
+	return backendtest.Start(ctx, t, p.Backend, golden, backend.Spec{
 		ID: id, Dir: dir, Size: backend.Size{CPUs: 1, Memory: 256 << 20}, Lease: lease,
 	})
-	require.NoError(t, err)
-	require.NoError(t, w.Ready(ctx))
-	return w
 }
 
 func TestContainersAreApartFromEachOtherAndFromTheHost(t *testing.T) {
@@ -189,5 +197,5 @@ func TestContainerThatCannotStartSaysWhy(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 	requireNothingLeft(t, p)
 	identity.User = "nobody-knows"
-	require.ErrorContains(t, writeIdentity(t.TempDir(), empty, identity), "nobody-knows")
+	require.ErrorContains(t, writeIdentity(t.TempDir(), empty, identity, nil), "nobody-knows")
 }

@@ -23,8 +23,9 @@ func base(form string) int {
 }
 
 // writeIdentity writes a worker's identity into a copy of a golden tree, before
-// anything runs in it: the same files that the agent writes in a virtual machine.
-func writeIdentity(dir string, golden image.Golden, id guest.Identity) (err error) {
+// anything runs in it: the same files that the agent writes in a virtual machine, and
+// more of its own.
+func writeIdentity(dir string, golden image.Golden, id guest.Identity, more []tree.File) (err error) {
 	w, err := tree.NewWriter(dir, golden.Tree(), base(golden.Recipe.Form))
 	if err != nil {
 		return err
@@ -38,7 +39,7 @@ func writeIdentity(dir string, golden image.Golden, id guest.Identity) (err erro
 	if err != nil {
 		return err
 	}
-	for _, file := range identityFiles(id, user) {
+	for _, file := range append(identityFiles(id, user), more...) {
 		if file.Name == resolver && w.IsLink(resolver) {
 			continue // the image has a resolver of its own
 		}

@@ -29,6 +29,8 @@ type Options struct {
 	Source string
 	// PrivateUsers asks for user namespaces.
 	PrivateUsers bool
+	// Warm are what a container runs before it is ready.
+	Warm []image.Commands
 	// Network gives an image build a lease of its own. Its leases are for
 	// containers.
 	Network network.Network
@@ -79,7 +81,8 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	if err := cloneTree(ctx, golden, spec.Dir); err != nil {
 		return nil, fmt.Errorf("cloning the golden tree for %s: %w", spec.ID, err)
 	}
-	if err := writeIdentity(filepath.Join(spec.Dir, identityDir), golden, spec.Identity); err != nil {
+	own := warmFiles(b.options.Warm)
+	if err := writeIdentity(filepath.Join(spec.Dir, identityDir), golden, spec.Identity, own); err != nil {
 		return nil, fmt.Errorf("giving %s its identity: %w", spec.ID, err)
 	}
 	m, err := b.launch(container{

@@ -83,7 +83,7 @@ func (d Driver) launch(
 	}
 	readOnly := d.versions.of(d.binary()).mapsReadOnly()
 	child, err := start(process.Command{
-		Path: d.binary(), Arguments: arguments(place.Tag, spec, readOnly),
+		Path: d.binary(), Arguments: append(arguments(place.Tag, spec, readOnly), generationDevice(newGeneration())...),
 		Files: files, Output: filepath.Join(place.Dir, outputFile),
 	}, spec, spec.Files(place.Dir, readOnly))
 	if err != nil {

@@ -22,6 +22,9 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 			doctor.FindProgram("mmdebstrap"),
 			doctor.FindProgram("mkfs.ext4"))
 	}
+	if warmLimit(b.options.Warm) > 0 {
+		findings = append(findings, b.checkWarm())
+	}
 	return append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(ctx), b.checkAcceleration(ctx))
 }
 
@@ -33,6 +36,17 @@ func checkGroups(ctx context.Context) doctor.Finding {
 		finding.Level = doctor.Warning
 	}
 	return finding
+}
+
+// checkWarm says where the commands of fork.warm run.
+func (b *Backend) checkWarm() doctor.Finding {
+	if b.options.Fork {
+		return doctor.Finding{Level: doctor.OK, What: "warm steps",
+			Detail: "run once, in the template; a worker that boots runs them before it is ready"}
+	}
+	return doctor.Finding{Level: doctor.Warning, What: "warm steps",
+		Detail: "run in every worker before it is ready, since there are no forks",
+		Mend:   "set plugin_config.fork.enabled = true, or have image.run do what can be done once"}
 }
 
 func checkTUN() doctor.Finding {

@@ -38,6 +38,8 @@ type played struct {
 	failure error
 	// wholeDisks is that trait.
 	wholeDisks bool
+	// noCable has machines that cannot be cut off.
+	noCable bool
 }
 
 func (d *played) Traits() Traits {
@@ -107,7 +109,11 @@ func (d *played) Launch(place Place, spec Spec) (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &playedMachine{driver: d, spec: spec, child: child, end: end, diskErrors: make(chan error, 1)}, d.note("launch")
+	m := &playedMachine{driver: d, spec: spec, child: child, end: end, diskErrors: make(chan error, 1)}
+	if d.noCable {
+		return struct{ Monitor }{m}, d.note("launch")
+	}
+	return m, d.note("launch")
 }
 
 // playedMachine is a shell that ends when its pipe does.
@@ -221,6 +227,7 @@ type bench struct {
 	golden image.Golden
 	size   backend.Size
 	dir    string
+	warm   []image.Commands
 }
 
 func newBench(t *testing.T) *bench {
@@ -247,7 +254,7 @@ func (b *bench) again() *Backend {
 	return New(b.driver, Options{
 		Pool: "p", WorkersDir: filepath.Join(b.dir, "workers"),
 		ImagesDir: filepath.Join(b.dir, "images"), StateDir: b.dir,
-		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(b.dir, "templates"),
+		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(b.dir, "templates"), Warm: b.warm,
 		Network: network.None{}, Log: slog.New(slog.DiscardHandler),
 	})
 }

@@ -29,7 +29,7 @@ func (b *Backend) template(golden image.Golden, size backend.Size, accel string)
 
 func (b *Backend) basis(golden image.Golden, size backend.Size, accel string) (template.Basis, error) {
 	basis, err := template.NewBasis(golden, size, accel, b.traits.Binary)
-	basis.More = b.traits.TemplateExtra
+	basis.More, basis.Warm = b.traits.TemplateExtra, template.WarmDigest(b.options.Warm)
 	return basis, err
 }
 
@@ -61,7 +61,7 @@ func (b *Backend) Prepare(
 		if t.Format, err = b.copyDisk(ctx, golden.Disk(), t.Disk()); err != nil {
 			return err
 		}
-		if err := b.bootAndSave(ctx, *t, golden, wanted); err != nil {
+		if err := b.bootAndSave(ctx, *t, golden, wanted, progress); err != nil {
 			return err
 		}
 		return prepareForks(ctx, *t, golden)
@@ -77,10 +77,10 @@ func templateSpec(t template.Template, golden image.Golden) Spec {
 	}
 }
 
-// bootAndSave boots the golden image, lets it come to rest, and saves it. It gives way to
-// other machines until the template is wanted.
+// bootAndSave boots the golden image, has it become warm and come to rest, and saves
+// it. It gives way to other machines until the template is wanted.
 func (b *Backend) bootAndSave(
-	ctx context.Context, t template.Template, golden image.Golden, wanted <-chan struct{},
+	ctx context.Context, t template.Template, golden image.Golden, wanted <-chan struct{}, progress image.Progress,
 ) error {
 	return b.stage().Run(ctx, "template "+t.Basis.Key(), func(at stage.Place) error {
 		spec := templateSpec(t, golden).in(at.Dir)
@@ -94,7 +94,13 @@ func (b *Backend) bootAndSave(
 		}
 		defer b.giveWay(m, wanted)()
 		common := guest.Await{User: golden.Recipe.User, Link: guest.Link{MTU: at.Lease.MTU, IPv6: at.Lease.IPv6}}
-		if err := m.boot(ctx, m.rest(common)); err != nil {
+		err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error {
+			if err := b.warmTemplate(ctx, agent, progress); err != nil {
+				return err
+			}
+			return m.rest(ctx, agent, common)
+		})
+		if err != nil {
 			return err
 		}
 		if err := m.explain(m.save(ctx)); err != nil {
@@ -108,20 +114,18 @@ func (b *Backend) bootAndSave(
 // network is only set up where nobody can be reached on it yet. The agent waits
 // for a host afterwards: the line to it is closed before the machine is saved, so
 // that each fork finds it unused.
-func (m *machine) rest(common guest.Await) func(context.Context, *guest.Client) error {
-	return func(ctx context.Context, agent *guest.Client) error {
-		err := agent.Run(ctx, template.Settle, io.Discard)
-		if cable, ok := m.monitor.(Cable); ok && err == nil {
-			if err = cable.CutOff(ctx); err == nil {
-				err = agent.Await(ctx, common)
-			}
+func (m *machine) rest(ctx context.Context, agent *guest.Client, common guest.Await) error {
+	err := agent.Run(ctx, template.Settle, io.Discard)
+	if cable, ok := m.monitor.(Cable); ok && err == nil {
+		if err = cable.CutOff(ctx); err == nil {
+			err = agent.Await(ctx, common)
 		}
-		if err == nil {
-			err = template.CheckClock(ctx, agent)
-		}
-		if err != nil {
-			return fmt.Errorf("waiting until the guest is at rest: %w", err)
-		}
-		return nil
 	}
+	if err == nil {
+		err = template.CheckClock(ctx, agent)
+	}
+	if err != nil {
+		return fmt.Errorf("waiting until the guest is at rest: %w", err)
+	}
+	return nil
 }

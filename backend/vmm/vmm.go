@@ -45,6 +45,9 @@ type Options struct {
 	// the pool's; ShareMemory lets forks share its pages until they write.
 	Fork, ShareMemory bool
 	TemplatesDir      string
+	// Warm are what the guest of a template runs before it is saved, and a clone
+	// before it is ready.
+	Warm []image.Commands
 	// ForkLimit bounds a fork up to its new identity; 0 means one minute. It
 	// takes well under a second where nothing else runs.
 	ForkLimit time.Duration
@@ -93,7 +96,7 @@ func New(driver Driver, options Options) *Backend {
 			Binary: traits.Binary, Arguments: traits.ProbeArguments, EndsByItself: traits.ProbeEnds,
 			AnswerFile: filepath.Join(options.StateDir, traits.AnswerFile), Log: options.Log,
 		},
-		templates: template.Shelf{Dir: options.TemplatesDir},
+		templates: template.Shelf{Dir: options.TemplatesDir, WarmLimit: warmLimit(options.Warm)},
 		machines:  map[string]*machine{}, stock: map[string]stocked{},
 	}
 }
@@ -133,7 +136,8 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	return b.clone(ctx, golden, spec, accel)
 }
 
-// clone clones the golden disk, boots it and gives it the worker's identity.
+// clone clones the golden disk, boots it and gives it the worker's identity. Then it
+// does what a fork's template has done, so that jobs find the same in both.
 func (b *Backend) clone(
 	ctx context.Context, golden image.Golden, spec backend.Spec, accel string,
 ) (backend.Machine, error) {
@@ -153,7 +157,12 @@ func (b *Backend) clone(
 		return nil, err
 	}
 	phase.Ended(ctx, phase.Process)
-	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error { return agent.Rekey(ctx, spec.Identity) })
+	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error {
+		if err := agent.Rekey(ctx, spec.Identity); err != nil {
+			return err
+		}
+		return b.warmUp(ctx, agent, func(string, string) {})
+	})
 	if err != nil {
 		return nil, bootlog.WithConsole(err, clone.Console)
 	}

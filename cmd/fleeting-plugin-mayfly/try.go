@@ -66,7 +66,11 @@ func (c tryCommand) try(
 	if err != nil {
 		return nil, err
 	}
-	if err := h.PrepareTemplate(ctx, settings, golden, progress, s.log); err != nil {
+	err = h.PrepareTemplate(ctx, settings, golden, progress, s.log)
+	if err != nil && settings.Warm() {
+		return nil, err // clones would run the same commands
+	}
+	if err != nil {
 		s.log.Warn("no template: workers are clones, which take longer", "error", err)
 	}
 	result := newOutcome(backend, golden)

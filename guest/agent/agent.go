@@ -105,6 +105,10 @@ func (a *agent) handle(ctx context.Context, request guest.Request, port io.Write
 		return a.prepare()
 	case guest.OpAwait:
 		return a.await(*request.Await)
+	case guest.OpInspect:
+		return a.inspect()
+	case guest.OpOffline:
+		return a.offline()
 	case guest.OpRun:
 		return run(ctx, request.Command, output)
 	case guest.OpFetch:

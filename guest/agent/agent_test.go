@@ -50,6 +50,7 @@ func (r *recorder) Reseed(entropy []byte) error { return r.call("reseed") }
 func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
 func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
 func (r *recorder) SetUpNetwork() error         { return r.call("network") }
+func (r *recorder) LeaveNetwork() error         { return r.call("leave") }
 
 // usualLink is what the recorder writes down of the zero link.
 const usualLink = "link of 0 bytes, IPv6 false"

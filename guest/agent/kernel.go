@@ -22,6 +22,9 @@ type kernel interface {
 	// SetUpNetwork gives the guest the network that every guest has. It may be
 	// called again.
 	SetUpNetwork() error
+	// LeaveNetwork undoes SetUpNetwork, but for loopback, and ends the TCP
+	// connections that lead outside.
+	LeaveNetwork() error
 	// FitNetwork changes that network to this worker's link. It may be called
 	// again, also with another link.
 	FitNetwork(link guest.Link) error

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
@@ -24,13 +25,40 @@ var stepEnvironment = []string{
 	"DEBIAN_FRONTEND=noninteractive",
 }
 
-// run runs a shell command, standard output and error together.
+// lingering is how long output is taken from what a command has started, after its
+// own end. It is enough for what is in the pipe by then.
+const lingering = time.Second
+
+// run runs a shell command, standard output and error together, until it ends. What
+// it leaves running goes on, and its output is thrown away.
 func run(ctx context.Context, command string, output io.Writer) error {
+	said, theirs, err := os.Pipe()
+	if err != nil {
+		return err
+	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Dir = "/"
 	cmd.Env = stepEnvironment
-	cmd.Stdout, cmd.Stderr = output, output
-	err := cmd.Run()
+	cmd.Stdout, cmd.Stderr = theirs, theirs
+	err = cmd.Start()
+	_ = theirs.Close() // the command has its own
+	if err != nil {
+		return errors.Join(err, said.Close())
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cmd.Wait()
+		_ = said.SetReadDeadline(time.Now().Add(lingering))
+	}()
+	_, copyErr := io.Copy(output, said)
+	go func() { // whoever still writes must not be ended by that
+		_ = said.SetReadDeadline(time.Time{})
+		_, _ = io.Copy(io.Discard, said)
+		_ = said.Close()
+	}()
+	if err = <-ended; err == nil && !errors.Is(copyErr, os.ErrDeadlineExceeded) {
+		err = copyErr
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		code := exit.ExitCode()

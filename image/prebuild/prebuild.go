@@ -23,8 +23,8 @@ import (
 
 // Guest is a booted machine's agent; *guest.Client is one.
 type Guest interface {
+	runner
 	Network(ctx context.Context) error
-	Run(ctx context.Context, command string, output io.Writer) error
 	Fetch(ctx context.Context, path string, output io.Writer) error
 	Seal(ctx context.Context) error
 	PowerOff(ctx context.Context) error
@@ -65,17 +65,40 @@ func Run(
 // runSteps runs the user's steps, and then checks that jobs will find what they
 // need.
 func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
-	for i, command := range recipe.Run {
-		stage := fmt.Sprintf("step %d of %d", i+1, len(recipe.Run))
-		progress(stage, "$ "+command)
-		what := fmt.Sprintf("prebuild %s (image.run[%d]: %s)", stage, i, command)
-		if err := within(ctx, image.StepLimit, what, shown(g, command, stage, progress)); err != nil {
-			return err
-		}
+	if err := Steps(ctx, g, "prebuild", recipe.Steps(), progress); err != nil {
+		return err
 	}
 	progress("check", "")
 	check := shown(g, requirements(recipe.User), "check", progress)
 	return within(ctx, choreLimit, "checking for what jobs need", check)
+}
+
+// runner is the part of a guest that runs commands.
+type runner interface {
+	Run(ctx context.Context, command string, output io.Writer) error
+}
+
+// Steps runs commands in order, each within image.StepLimit, and shows their output.
+// The error says which step of what has failed, the setting that it is from, its exit
+// code and its last lines.
+func Steps(ctx context.Context, g runner, of string, all []image.Commands, progress image.Progress) error {
+	count := 0
+	for _, some := range all {
+		count += len(some.Shell)
+	}
+	n := 0
+	for _, some := range all {
+		for i, command := range some.Shell {
+			n++
+			stage := fmt.Sprintf("step %d of %d", n, count)
+			progress(stage, "$ "+command)
+			what := fmt.Sprintf("%s %s (%s[%d]: %s)", of, stage, some.Setting, i, command)
+			if err := within(ctx, image.StepLimit, what, shown(g, command, stage, progress)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // resultFile is what cloud-init writes when its last stage has ended.
@@ -123,7 +146,7 @@ func sortErrors(all []string, progress image.Progress) (fatal []string) {
 
 // shown returns a function that runs a command and shows its output. When the
 // command fails, the error has its last lines.
-func shown(g Guest, command, stage string, progress image.Progress) func(context.Context) error {
+func shown(g runner, command, stage string, progress image.Progress) func(context.Context) error {
 	return func(ctx context.Context) error {
 		output := lines.New(func(line string) { progress(stage, line) })
 		err := g.Run(ctx, command, output)

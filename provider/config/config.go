@@ -123,13 +123,14 @@ func (c Config) Recipe(user string) image.Recipe {
 		user = cmp.Or(users[c.foreign()], defaultUser)
 	}
 	return image.Recipe{
-		Source:   c.Image.Source,
-		Packages: c.Image.Packages,
-		Run:      c.Image.Run,
-		User:     user,
-		Disk:     c.Machine.Disk,
-		CPUs:     c.Machine.CPUs,
-		Memory:   c.Machine.Memory,
+		Source:    c.Image.Source,
+		Packages:  c.packages(),
+		PresetRun: c.preset().run(user),
+		Run:       c.Image.Run,
+		User:      user,
+		Disk:      c.Machine.Disk,
+		CPUs:      c.Machine.CPUs,
+		Memory:    c.Machine.Memory,
 	}
 }
 

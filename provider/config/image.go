@@ -24,6 +24,8 @@ type Image struct {
 	// run as root, in order.
 	Packages []string
 	Run      []string
+	// Preset is one of the presets, or empty.
+	Preset string
 }
 
 func imageSection(c *Config) section {
@@ -63,12 +65,18 @@ func imageSection(c *Config) section {
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
 			about:   "shell commands, run as root, in order, once, when the image is built",
 			refused: "an empty command; one with a NUL in it, or of more than 60 KiB"},
+		{name: "preset", value: text(&i.Preset, oneOf(presetNames()...)), example: `"docker"`,
+			about: "packages and commands for a purpose, in addition to the other keys. \"docker\" is Docker Engine of " +
+				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
+				"ready ([guide](../guides/docker.md))",
+			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
 	}}
 }
 
 // checkImage refuses keys that say something about another source, and a source
 // that the backend cannot use.
 func (c *Config) checkImage(r *reading) {
+	c.checkPreset(r)
 	if r.wrong("image.source") {
 		return
 	}
@@ -93,6 +101,21 @@ func (c *Config) checkImage(r *reading) {
 	if kind == image.Debootstrap && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source %q, which is not a file: "+
 			"remove it, or name a file or a URL as image.source", kind)
+	}
+}
+
+// checkPreset refuses a preset where the backend's workers cannot run it.
+func (c *Config) checkPreset(r *reading) {
+	if !r.gave("image.preset") {
+		return
+	}
+	switch {
+	case c.entersBySSH():
+		r.refuse("image.preset", "the backend %q has no presets: remove it, and use an image that has what jobs need",
+			c.foreign())
+	case c.Backend == BackendNspawn:
+		r.refuse("image.preset", "%q does not run in containers of the backend %q, which may not make the system "+
+			"calls that it needs: use backend \"qemu\", or remove it", c.Image.Preset, c.Backend)
 	}
 }
 

@@ -103,6 +103,8 @@ func TestGoodValues(t *testing.T) {
 			c.Image.Run = []string{"echo a: b", "set -e\nmake"}
 		}},
 
+		{`{"image":{"preset":"docker"}}`, func(c *config.Config) { c.Image.Preset = "docker" }},
+
 		{`{"machine":{"cpus":256}}`, func(c *config.Config) { c.Machine.CPUs = 256 }},
 		{`{"machine":{"memory":"256MiB"}}`, func(c *config.Config) { c.Machine.Memory = 256 * mib }},
 		{`{"machine":{"memory":"8 GiB"}}`, func(c *config.Config) { c.Machine.Memory = 8 * gib }},
@@ -122,6 +124,12 @@ func TestGoodValues(t *testing.T) {
 		}},
 		{`{"fork":{"enabled":false}}`, func(c *config.Config) { c.Fork.Enabled = false }},
 		{`{"fork":{"spares":3}}`, func(c *config.Config) { c.Fork.Spares = 3 }},
+		{`{"fork":{"enabled":false,"warm":["systemctl start postgresql"]}}`, func(c *config.Config) {
+			c.Fork.Enabled, c.Fork.Warm = false, []string{"systemctl start postgresql"}
+		}},
+		{`{"backend":"nspawn","fork":{"warm":["true"]}}`, func(c *config.Config) {
+			c.Backend, c.Fork.Warm = config.BackendNspawn, []string{"true"}
+		}},
 		{`{"fork":{"share_memory":false}}`, func(c *config.Config) { c.Fork.ShareMemory = false }},
 		{`{"backend":"nspawn","nspawn":{"private_users":false}}`, func(c *config.Config) {
 			c.Backend, c.Nspawn.PrivateUsers = config.BackendNspawn, false
@@ -224,6 +232,18 @@ func TestBadValues(t *testing.T) {
 		{"packages option", `{"image":{"packages":["-y"]}}`, `plugin_config.image.packages[0]: "-y" is not a valid name of a package`},
 		{"run type", `{"image":{"run":{"a":"b"}}}`, `plugin_config.image.run: want a list of strings, have a table`},
 		{"run empty", `{"image":{"run":["true"," "]}}`, `plugin_config.image.run[1]: empty: write a shell command`},
+
+		{"preset unknown", `{"image":{"preset":"podman"}}`, `plugin_config.image.preset: unknown word "podman": write one of docker`},
+		{"preset type", `{"image":{"preset":["docker"]}}`, `plugin_config.image.preset: want a string, have a list: write for instance "docker"`},
+		{"preset of containers", `{"backend":"nspawn","image":{"preset":"docker"}}`,
+			`plugin_config.image.preset: "docker" does not run in containers of the backend "nspawn"`},
+		{"preset of tart", `{"backend":"tart","image":{"source":"vm:x","preset":"docker"}}`,
+			`plugin_config.image.preset: the backend "tart" has no presets: remove it`},
+		{"warm type", `{"fork":{"warm":"true"}}`,
+			`plugin_config.fork.warm: want a list of strings, have the string "true": write for instance ["systemctl start postgresql"]`},
+		{"warm empty", `{"fork":{"warm":["true",""]}}`, `plugin_config.fork.warm[1]: empty: write a shell command`},
+		{"warm of bhyve", `{"backend":"bhyve","image":{"source":"vm:x@y"},"fork":{"warm":["true"]}}`,
+			`plugin_config.fork.warm: the backend "bhyve" runs no commands when a worker starts: remove it`},
 
 		{"cpus none", `{"machine":{"cpus":0}}`, `plugin_config.machine.cpus: 0 is out of range: write a number from 1 to 256`},
 		{"cpus many", `{"machine":{"cpus":257}}`, `plugin_config.machine.cpus: 257 is out of range`},

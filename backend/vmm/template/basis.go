@@ -25,6 +25,8 @@ type Basis struct {
 	Size   backend.Size `json:"size"`
 	Host   string       `json:"host_kernel"`
 	Platform
+	// Warm is the digest of the commands that its guest has run; empty without any.
+	Warm string `json:"warm,omitempty"`
 	// More is what else the backend's templates depend on.
 	More string `json:"more,omitempty"`
 }
@@ -52,6 +54,23 @@ func NewBasis(golden image.Golden, size backend.Size, accel, binary string) (Bas
 		Golden: golden.Digest, Size: size, Platform: platform,
 		Host: unix.ByteSliceToString(host.Release[:]) + " " + unix.ByteSliceToString(host.Version[:]),
 	}, nil
+}
+
+// WarmDigest stands for the commands that make a template warm.
+func WarmDigest(warm []image.Commands) string {
+	var commands []string
+	for _, some := range warm {
+		commands = append(commands, some.Shell...)
+	}
+	if len(commands) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(commands)
+	if err != nil {
+		panic(err) // strings only
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }
 
 // NewPlatform is this host's, for machines that the binary runs.

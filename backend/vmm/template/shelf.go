@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// makeLimit bounds the making of a template.
+	// makeLimit bounds the making of a template, but for the commands that its guest
+	// runs to be warm.
 	makeLimit = 10 * time.Minute
 	// making begins the name of the directory of a template that is not whole yet,
 	// and lockFile is locked by who makes or removes one.
@@ -35,6 +36,8 @@ const (
 // Shelf is the directory of a pool's templates, at most one of which is valid.
 type Shelf struct {
 	Dir string
+	// WarmLimit bounds the commands that make a template warm, all together.
+	WarmLimit time.Duration
 
 	// failures counts the forks that failed in a row.
 	failures atomic.Int32
@@ -85,7 +88,8 @@ func (s *Shelf) Prepare(ctx context.Context, wanted Basis, save func(context.Con
 
 func (s *Shelf) make(ctx context.Context, wanted Basis, save func(context.Context, *Template) error) error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, makeLimit, fmt.Errorf("not done within %s", makeLimit))
+	limit := makeLimit + s.WarmLimit
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %s", limit))
 	defer cancel()
 	work, err := os.MkdirTemp(s.Dir, making)
 	if err != nil {

@@ -22,10 +22,14 @@ const (
 	overlayFile  = "overlay"
 )
 
-// Settle is a shell command that waits until a guest has nothing left to start,
-// though not for ever, and reads what a fork needs first into its memory.
-const Settle = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
-udevadm settle >/dev/null 2>&1
+// AwaitBoot is a shell command that waits until a guest has nothing left to start,
+// though not for ever.
+const AwaitBoot = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
+`
+
+// Settle is a shell command that does the same, and then reads what a fork needs
+// first into the guest's memory.
+const Settle = AwaitBoot + `udevadm settle >/dev/null 2>&1
 set -- /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh /usr/bin/sudo /usr/bin/git ` + guest.AgentPath + `
 cat "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*') /lib*/*/libnss_* >/dev/null 2>&1
 find /etc -xdev -type f -exec cat {} + >/dev/null 2>&1
