@@ -78,7 +78,7 @@ func TestOtherWarmStepsWantAnotherTemplate(t *testing.T) {
 		require.False(t, b.again().Stockable(t.Context(), b.golden, b.size), commands)
 	}
 	b.warm[1].Shell = []string{"start two"}
-	require.NoError(t, b.again().Prepare(t.Context(), b.golden, b.size, func(string, string) {}))
+	require.NoError(t, b.again().Prepare(t.Context(), b.golden, b.size, nil, func(string, string) {}))
 	require.NoDirExists(t, made.Dir)
 }
 
