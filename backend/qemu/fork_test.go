@@ -409,7 +409,7 @@ func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
 		var silence net.Error
 		require.ErrorAs(t, knock(3*time.Second), &silence)
 		require.True(t, silence.Timeout(), silence)
-		if err := m.Connect(ctx); err != nil {
+		if err := f.network.Connect(ctx, spec.ID); err != nil {
 			return err
 		}
 		require.ErrorIs(t, knock(testrun.Patience(t)), unix.ECONNREFUSED)

@@ -59,7 +59,7 @@ func TestDiskFillerHarmsItself(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(spec.Disk, filler(), 0o600))
 	require.NoError(t, os.Truncate(spec.Disk, 1<<30))
-	driver := New("", slog.New(slog.DiscardHandler))
+	driver := New("", Limits{}, slog.New(slog.DiscardHandler))
 	tag := driver.Traits().Tag
 	tag.WorkersDir = d.Dir
 	const id = "full-aaaaaaaa"

@@ -22,7 +22,30 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 			doctor.FindProgram("mmdebstrap"),
 			doctor.FindProgram("mkfs.ext4"))
 	}
-	return append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(ctx), b.checkAcceleration(ctx))
+	findings = append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(ctx), b.checkAcceleration(ctx))
+	if b.options.Nested {
+		findings = append(findings, b.checkNesting("/"))
+	}
+	return append(findings, b.checkDevices()...)
+}
+
+// checkNesting says whether jobs can run machines of their own, on the host whose kernel
+// shows itself at root.
+func (b *Backend) checkNesting(root string) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.Warning, What: "machine.nested"}
+	err := kvm.Nests(root)
+	switch name, _ := b.Acceleration(); {
+	case name == kvm.TCG:
+		finding.Detail = "it has no effect: workers run by emulation, and only KVM nests"
+		finding.Mend = "see acceleration, or set plugin_config.machine.nested to false"
+	case err != nil:
+		finding.Detail = "it has no effect: " + err.Error()
+		finding.Mend = "reload the module with its parameter, while no machine runs: " +
+			"modprobe -r kvm_intel && modprobe kvm_intel nested=1 (kvm_amd on AMD)"
+	default:
+		finding.Level, finding.Detail = doctor.OK, "the host lets workers run machines of their own with KVM"
+	}
+	return finding
 }
 
 // checkGroups is no more than a warning here: a machine without limits is still one

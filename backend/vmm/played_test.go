@@ -159,9 +159,6 @@ func (m *playedMachine) Agent(context.Context) (net.Conn, error) {
 
 func (m *playedMachine) DiskErrors() <-chan error { return m.diskErrors }
 
-func (m *playedMachine) CutOff(context.Context) error  { return m.driver.note("cut off") }
-func (m *playedMachine) Connect(context.Context) error { return m.driver.note("connect") }
-
 func (m *playedMachine) Save(context.Context) error {
 	if err := m.driver.note("save"); err != nil {
 		return err
@@ -179,10 +176,18 @@ func (m *playedMachine) Heard() <-chan struct{}               { return m.child.D
 
 var (
 	_ Driver = (*played)(nil)
-	_ Cable  = (*playedMachine)(nil)
 
 	_ DiskReporter = (*playedMachine)(nil)
 )
+
+// playedNetwork has nothing but what machines are cut off with.
+type playedNetwork struct {
+	network.None
+	driver *played
+}
+
+func (n playedNetwork) CutOff(context.Context, string) error  { return n.driver.note("cut off") }
+func (n playedNetwork) Connect(context.Context, string) error { return n.driver.note("connect") }
 
 // playAgent answers as the agent of a guest does in which the step fails that
 // says so.
@@ -248,7 +253,7 @@ func (b *bench) again() *Backend {
 		Pool: "p", WorkersDir: filepath.Join(b.dir, "workers"),
 		ImagesDir: filepath.Join(b.dir, "images"), StateDir: b.dir,
 		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(b.dir, "templates"),
-		Network: network.None{}, Log: slog.New(slog.DiscardHandler),
+		Network: playedNetwork{driver: b.driver}, Log: slog.New(slog.DiscardHandler),
 	})
 }
 
