@@ -35,6 +35,9 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 				image.Debootstrap),
 		})
 	}
+	if b.options.Nested {
+		findings = append(findings, checkKVM())
+	}
 	return append(findings,
 		doctor.FindProgram("unshare"), doctor.FindProgram("mount"), doctor.FindProgram("mkfs.ext4"),
 		b.checkDisks(ctx), process.CheckGroups(ctx), b.checkUsers())

@@ -54,5 +54,5 @@ func (d Driver) Check(ctx context.Context, _ vmm.Options) []doctor.Finding {
 		return []doctor.Finding{finding}
 	}
 	finding.Detail, _, _ = strings.Cut(string(out), "\n")
-	return []doctor.Finding{finding}
+	return []doctor.Finding{finding, vmm.CheckVHost()}
 }
