@@ -50,7 +50,19 @@ type Lease struct {
 	MTU int `json:"mtu,omitempty"`
 	// IPv6 says that the guest has Guest6, and Gateway6 a way out.
 	IPv6 bool `json:"ipv6,omitempty"`
+	// Queues is how many pairs of queues TAP has, for a machine to attach to with as
+	// many. With one, or 0, it is a device without several queues, which is another
+	// kind to the kernel.
+	Queues int `json:"queues,omitempty"`
 }
+
+// MostQueues bounds the pairs of queues of a network device: each takes memory of the
+// host and interrupts of the guest, and more have not been seen to carry more.
+const MostQueues = 8
+
+// Queues is how many pairs of queues the network device of a machine with so many
+// processors has: one for each, so that none waits for another to send.
+func Queues(cpus int) int { return min(max(cpus, 1), MostQueues) }
 
 // SSH is where this host reaches the worker's SSH server.
 func (l Lease) SSH() netip.AddrPort { return netip.AddrPortFrom(l.Address, SSHPort) }
@@ -83,8 +95,17 @@ type Parker interface {
 	// the worker's, also when the host starts anew. It is idempotent.
 	Park(ctx context.Context, worker string) error
 	// Unpark makes a parked lease again, with the address that it had unless the
-	// host has lost it. When it fails, the lease is parked as before.
-	Unpark(ctx context.Context, worker string) (Lease, error)
+	// host has lost it, and with as many queues as are given, since a machine that was
+	// saved fits no other number. When it fails, the lease is parked as before.
+	Unpark(ctx context.Context, worker string, queues int) (Lease, error)
+}
+
+// Cutter is a network that can keep a worker off it without its machine's notice:
+// nothing comes through in either direction, and the link is up all the same.
+type Cutter interface {
+	CutOff(ctx context.Context, worker string) error
+	// Connect undoes CutOff. It is idempotent.
+	Connect(ctx context.Context, worker string) error
 }
 
 // Denier is a network that counts what its policy denies.
@@ -125,7 +146,7 @@ func (None) Acquire(_ context.Context, worker string) (Lease, error) {
 func (None) Park(context.Context, string) error { return nil }
 
 // Unpark returns what Acquire does.
-func (n None) Unpark(ctx context.Context, worker string) (Lease, error) {
+func (n None) Unpark(ctx context.Context, worker string, _ int) (Lease, error) {
 	return n.Acquire(ctx, worker)
 }
 

@@ -231,7 +231,7 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 	if err := p.saveWhenRoom(ctx, record); err != nil {
 		return nil, record, err
 	}
-	lease, err := suspender.Unpark(ctx, record.ID)
+	lease, err := suspender.Unpark(ctx, record.ID, record.Queues)
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}

@@ -290,7 +290,7 @@ func (w worldNetwork) Park(ctx context.Context, id string) error {
 	return nil
 }
 
-func (w worldNetwork) Unpark(ctx context.Context, id string) (network.Lease, error) {
+func (w worldNetwork) Unpark(ctx context.Context, id string, _ int) (network.Lease, error) {
 	if err := w.meet(ctx, "unpark", id); err != nil {
 		return network.Lease{}, err
 	}

@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"cmp"
 	"log/slog"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor"
@@ -12,7 +13,8 @@ func buildCloudHypervisor(c config.Config, log *slog.Logger) (host.Assembly, err
 	return buildMachines(cloudhypervisor.Driver{
 		Binary: c.CloudHypervisor.Binary,
 		Limits: cloudhypervisor.Limits{
-			DiskBandwidth: c.CloudHypervisor.DiskBandwidth, DiskOperations: c.CloudHypervisor.DiskOperations,
+			DiskBandwidth:    cmp.Or(c.CloudHypervisor.DiskBandwidth, c.Machine.DiskBandwidth),
+			DiskOperations:   cmp.Or(c.CloudHypervisor.DiskOperations, c.Machine.DiskOperations),
 			NetworkBandwidth: c.CloudHypervisor.NetworkBandwidth,
 		},
 	}, c, log)

@@ -23,7 +23,7 @@ func buildNspawn(c config.Config, log *slog.Logger) (host.Assembly, error) {
 		Backend: nspawn.New(nspawn.Options{
 			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir), ImagesDir: c.ImagesDir(),
 			Source: c.Image.Source.Kind, PrivateUsers: c.Nspawn.PrivateUsers,
-			Warm: c.Warmth(), Network: leases,
+			Warm: c.Warmth(), Nested: c.Machine.Nested, Network: leases,
 		}),
 		Network: leases,
 		Access:  access.SSH{},

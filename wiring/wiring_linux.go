@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/qemu"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -41,25 +43,34 @@ func islands(c config.Config, log *slog.Logger) island.Options {
 }
 
 func buildQEMU(c config.Config, log *slog.Logger) (host.Assembly, error) {
-	return buildMachines(qemu.New("", log), c, log)
+	limits := qemu.Limits{DiskBandwidth: c.Machine.DiskBandwidth, DiskOperations: c.Machine.DiskOperations}
+	return buildMachines(qemu.New("", limits, log), c, log)
 }
 
 // buildMachines is the backend of virtual machines that the driver runs.
 func buildMachines(driver vmm.Driver, c config.Config, log *slog.Logger) (host.Assembly, error) {
-	leases, err := island.New(islands(c, log))
+	options := islands(c, log)
+	options.Queues = network.Queues(c.Machine.CPUs)
+	leases, err := island.New(options)
 	if err != nil {
 		return host.Assembly{}, err
 	}
+	machines := vmm.New(driver, vmm.Options{
+		Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
+		ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
+		Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory, Warm: c.Warmth(),
+		// The pool's own: machines of two pools share no memory. A pool has one
+		// template, whoever runs it.
+		TemplatesDir: templatesDir(c.PoolDir()),
+		Source:       c.Image.Source.Kind, Network: leases, Log: log,
+		Queues: options.Queues, Nested: c.Machine.Nested, PCI: c.Machine.Devices,
+	})
+	var workers backend.Backend = machines
+	if len(c.Machine.Devices) > 0 {
+		workers = machines.Fixed()
+	}
 	return host.Assembly{
-		Backend: vmm.New(driver, vmm.Options{
-			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir),
-			ImagesDir: c.ImagesDir(), StateDir: c.StateDir,
-			Fork: c.Fork.Enabled, ShareMemory: c.Fork.ShareMemory, Warm: c.Warmth(),
-			// The pool's own: machines of two pools share no memory. A pool has one
-			// template, whoever runs it.
-			TemplatesDir: templatesDir(c.PoolDir()),
-			Source:       c.Image.Source.Kind, Network: leases, Log: log,
-		}),
+		Backend: workers,
 		Network: leases,
 		Access:  access.SSH{},
 		Root:    true,

@@ -7,6 +7,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cloudhypervisor/api"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/pci"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
@@ -58,7 +59,7 @@ func (m *machine) own() machineSpec {
 // is always given: the guest must not be able to choose it.
 func (s machineSpec) config() api.VmConfig {
 	return api.VmConfig{
-		CPUs:   api.CPUs{Boot: s.CPUs, Max: s.CPUs},
+		CPUs:   s.processors(),
 		Memory: s.memory(),
 		Payload: api.Payload{
 			Kernel: s.Kernel, Initramfs: s.Initrd,
@@ -66,11 +67,12 @@ func (s machineSpec) config() api.VmConfig {
 		},
 		Disks: s.disks(),
 		Net: []api.Net{{
-			ID: netDevice, TAP: network.TAP, MAC: network.GuestMAC,
+			ID: netDevice, TAP: network.TAP, MAC: network.GuestMAC, Queues: 2 * s.Layout.NetworkQueues,
 			RateLimiter: limit(s.Limits.NetworkBandwidth, 0),
 		}},
 		RNG:            api.RNG{Source: "/dev/urandom"},
 		Balloon:        s.balloon(),
+		Devices:        s.devices(),
 		Serial:         api.Console{Mode: api.ConsoleFile, File: s.Console},
 		Console:        api.Console{Mode: api.ConsoleOff},
 		Vsock:          &api.Vsock{CID: guestCID, Socket: s.Vsock},
@@ -78,6 +80,23 @@ func (s machineSpec) config() api.VmConfig {
 		LandlockEnable: true,
 		LandlockRules:  s.rules(),
 	}
+}
+
+// processors are those of the machine. Cloud Hypervisor shows nesting unless told not to.
+func (s machineSpec) processors() api.CPUs {
+	cpus := api.CPUs{Boot: s.CPUs, Max: s.CPUs}
+	if s.Layout.Nesting == vmm.NestingOff {
+		cpus.Nested = new(bool)
+	}
+	return cpus
+}
+
+// devices are those of the host's that the machine has.
+func (s machineSpec) devices() (devices []api.Device) {
+	for _, address := range s.PCI {
+		devices = append(devices, api.Device{ID: "pci-" + address, Path: pci.SystemDir(address)})
+	}
+	return devices
 }
 
 func (s machineSpec) memory() api.Memory {
@@ -99,7 +118,7 @@ func (s machineSpec) balloon() *api.Balloon {
 
 func (s machineSpec) disks() []api.Disk {
 	root := api.Disk{
-		ID: rootDisk, Path: s.Disk, ImageType: api.Raw,
+		ID: rootDisk, Path: s.Disk, ImageType: api.Raw, Queues: s.Layout.DiskQueues,
 		RateLimiter: limit(s.Limits.DiskBandwidth, s.Limits.DiskOperations),
 	}
 	if s.Format == "qcow2" {
@@ -118,6 +137,12 @@ func (s machineSpec) rules() []api.LandlockRule {
 	rules := []api.LandlockRule{
 		{Path: filepath.Dir(s.Vsock), Access: "rw"},
 		{Path: s.State, Access: "rw"},
+	}
+	if len(s.PCI) > 0 {
+		rules = append(rules, api.LandlockRule{Path: "/dev/vfio", Access: "rw"})
+	}
+	for _, address := range s.PCI {
+		rules = append(rules, api.LandlockRule{Path: pci.SystemDir(address), Access: "r"})
 	}
 	for _, path := range s.Readable {
 		rules = append(rules, api.LandlockRule{Path: path, Access: "r"})

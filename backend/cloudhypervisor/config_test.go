@@ -38,7 +38,14 @@ func specs() map[string]machineSpec {
 	template.MemoryFile, template.MemoryUse, template.State = "/t/memory", vmm.Written, "/t/state"
 	limited := worker()
 	limited.Limits = Limits{DiskBandwidth: 200 << 20, DiskOperations: 5000, NetworkBandwidth: 100 << 20}
+	laidOut := worker()
+	laidOut.Layout = vmm.Layout{DiskQueues: 2, NetworkQueues: 2, OneSocket: true, Nesting: vmm.NestingOff}
+	nested := laidOut
+	nested.Layout.Nesting = vmm.NestingOn
+	passthrough := laidOut
+	passthrough.PCI = []string{"0000:41:00.0", "0000:41:00.1"}
 	return map[string]machineSpec{
+		"laid-out": laidOut, "nested": nested, "passthrough": passthrough,
 		"reflink": worker(), "overlay": overlay, "prebuild": prebuild, "template": template, "limited": limited,
 	}
 }

@@ -67,6 +67,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, quiet))
 	basis, err := template.NewBasis(golden, size(), kvm.KVM, w.driver.binary())
 	require.NoError(t, err)
+	basis.More = fmt.Sprintf(`{"disk_queues":%d,"one_socket":true,"nesting":"off"}`, size().CPUs)
 	good, ok := (&template.Shelf{Dir: w.options.TemplatesDir}).Load(basis)
 	require.True(t, ok)
 	require.NoFileExists(t, filepath.Join(good.State(), "memory-ranges"), "the memory is in a file of its own")

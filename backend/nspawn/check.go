@@ -39,6 +39,9 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 		findings = append(findings, doctor.Finding{Level: doctor.OK, What: "warm steps",
 			Detail: "run in every worker before it is ready: a container has no memory that could be forked"})
 	}
+	if b.options.Nested {
+		findings = append(findings, checkKVM())
+	}
 	return append(findings,
 		doctor.FindProgram("unshare"), doctor.FindProgram("mount"), doctor.FindProgram("mkfs.ext4"),
 		b.checkDisks(ctx), process.CheckGroups(ctx), b.checkUsers())

@@ -4,6 +4,7 @@ package nspawn
 
 import (
 	"strconv"
+	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -51,6 +52,8 @@ type commandSpec struct {
 	Memory int64
 	// Form is the image's.
 	Form string
+	// KVM is the path of the device node that is the container's /dev/kvm; empty for none.
+	KVM string
 	// Command is run in a container that is not booted; a container without
 	// one boots.
 	Command []string
@@ -90,6 +93,9 @@ func (s commandSpec) nspawn() []string {
 	}
 	if s.Version >= suppressSync {
 		args = append(args, "--suppress-sync=yes")
+	}
+	if s.KVM != "" {
+		args = append(args, "--bind="+strings.ReplaceAll(s.KVM, ":", `\:`)+":"+kvmDevice)
 	}
 	if len(s.Command) == 0 {
 		return append(args, sharedMemory(s.Memory), "--console=read-only", "--boot")

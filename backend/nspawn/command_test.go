@@ -26,6 +26,10 @@ func TestCommandLines(t *testing.T) {
 			Join:   []string{"/sys/fs/cgroup/mayfly.slice/x.scope/machine/cgroup.procs"},
 			Mounts: mounts(image.Golden{Dir: "/state/images/a:b"}, worker),
 		},
+		"nested": {
+			Version: 252, Memory: 1 << 30, Name: "p-aaaaaaaa", Form: image.ShiftedTree, KVM: worker + "/kvm",
+			Mounts: mounts(image.Golden{Dir: "/state/images/a"}, worker),
+		},
 		"in-a-scope": {
 			Version: 249, Memory: 1 << 30, Name: "p-aaaaaaaa", Form: image.Tree, Mounts: mounts(image.Golden{Dir: "/state/images/a"}, worker),
 		},

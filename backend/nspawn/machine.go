@@ -78,6 +78,8 @@ type container struct {
 	form          string
 	mounts        []mount
 	console       string
+	// kvm is the path of a device node, if the container has one.
+	kvm string
 	// command and input are for a container that is not booted.
 	command []string
 	input   *os.File
@@ -92,7 +94,8 @@ func (b *Backend) launch(c container) (*machine, error) {
 	}
 	limits := cgroup.Limits{Memory: c.size.Memory, CPUs: c.size.CPUs, PIDs: mostProcesses}
 	spec := commandSpec{
-		Version: version, Mounts: c.mounts, Name: c.id, Memory: c.size.Memory, Form: c.form, Command: c.command,
+		Version: version, Mounts: c.mounts, Name: c.id, Memory: c.size.Memory, Form: c.form, KVM: c.kvm,
+		Command: c.command,
 	}
 	if !process.Systemd() {
 		entries, err := b.units.Make(c.id, limits)

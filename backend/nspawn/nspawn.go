@@ -31,6 +31,8 @@ type Options struct {
 	PrivateUsers bool
 	// Warm are what a container runs before it is ready.
 	Warm []image.Commands
+	// Nested gives containers the host's KVM.
+	Nested bool
 	// Network gives an image build a lease of its own. Its leases are for
 	// containers.
 	Network network.Network
@@ -85,8 +87,12 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	if err := writeIdentity(filepath.Join(spec.Dir, identityDir), golden, spec.Identity, own); err != nil {
 		return nil, fmt.Errorf("giving %s its identity: %w", spec.ID, err)
 	}
+	kvm, err := b.shareKVM(spec.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("giving %s KVM: %w", spec.ID, err)
+	}
 	m, err := b.launch(container{
-		id: spec.ID, namespace: spec.Lease.Namespace, size: spec.Size, form: golden.Recipe.Form,
+		id: spec.ID, namespace: spec.Lease.Namespace, size: spec.Size, form: golden.Recipe.Form, kvm: kvm,
 		mounts: mounts(golden, spec.Dir), console: b.ConsolePath(spec.Dir),
 	})
 	if err != nil {

@@ -39,6 +39,9 @@ type Confinement struct {
 	// Process.Joined: it starts at once, and enters its group meanwhile. That takes the
 	// kernel some ten milliseconds with version 1.
 	JoinsLate bool
+	// LockedMemory is how many bytes the program may keep in memory at least, in steps of
+	// 1024; 0 leaves it as it is for us.
+	LockedMemory int64
 	// FileSize is how many bytes a file may have that it writes to, in steps of 512; 0 is
 	// no limit. The kernel ends a program that passes it.
 	FileSize int64
@@ -67,6 +70,9 @@ func startConfined(c Command, cmd *exec.Cmd) (enter func() error, err error) {
 	joined, err := join(c.Confinement, cmd)
 	if err != nil {
 		return nil, err
+	}
+	if err := allowLocked(c.Confinement.LockedMemory); err != nil {
+		return nil, errors.Join(err, joined.close())
 	}
 	if err := c.Confinement.begin(cmd, joined.first); err != nil {
 		return nil, errors.Join(err, joined.close())
@@ -190,6 +196,27 @@ func dropPrivileges() error {
 	return nil
 }
 
+// allowLocked raises what we, and so our children, may be allowed to keep in memory.
+// Nobody else of ours uses it: the limit that holds stays as it is.
+func allowLocked(bytes int64) error {
+	if bytes == 0 {
+		return nil
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		return fmt.Errorf("asking how much memory may be locked: %w", err)
+	}
+	if limit.Max >= uint64(bytes) {
+		return nil
+	}
+	limit.Max = uint64(bytes)
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		return fmt.Errorf("allowing a program to lock %d bytes of memory: %w: set LimitMEMLOCK=infinity for the service "+
+			"that runs the plugin", bytes, err)
+	}
+	return nil
+}
+
 // begin has a shell do what a program has to do itself, and then become it. A limit on
 // files is such: it is a whole process's, and another may set it with a capability only
 // that not every root has.
@@ -198,6 +225,10 @@ func (c *Confinement) begin(cmd *exec.Cmd, first string) error {
 	if c.FileSize > 0 {
 		const block = 512 // the unit of ulimit
 		steps = append(steps, fmt.Sprintf("ulimit -f %d", c.FileSize/block))
+	}
+	if c.LockedMemory > 0 {
+		const unit = 1024
+		steps = append(steps, fmt.Sprintf("ulimit -l %d", (c.LockedMemory+unit-1)/unit))
 	}
 	if first != "" {
 		steps = append(steps, first)

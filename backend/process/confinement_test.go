@@ -340,6 +340,39 @@ func TestAConfinedProgramCannotFillTheDisk(t *testing.T) {
 	require.EqualValues(t, 1<<20, info.Size())
 }
 
+// TestAConfinedProgramMayLockWhatItNeeds also where that is more than we may, unless we
+// may not change that either.
+func TestAConfinedProgramMayLockWhatItNeeds(t *testing.T) {
+	h := newHouse(t)
+	var before unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_MEMLOCK, &before))
+	start := func(locked uint64) error {
+		confinement := h.confinement()
+		confinement.LockedMemory = int64(locked)
+		p, err := Start(Command{
+			Path: "/bin/sh", Arguments: []string{"-c", fmt.Sprintf(`[ "$(ulimit -l)" = %d ]`, locked/1024)},
+			Output: os.DevNull, Confinement: confinement,
+		})
+		if err != nil {
+			return err
+		}
+		<-p.Done()
+		return p.Err()
+	}
+	require.ErrorIs(t, start(1<<20), ErrSucceeded)
+	if before.Max == unix.RLIM_INFINITY {
+		return // there is no more
+	}
+	if err := start(before.Max + 1<<20); errors.Is(err, unix.EPERM) {
+		require.ErrorContains(t, err, "set LimitMEMLOCK=infinity")
+	} else {
+		require.ErrorIs(t, err, ErrSucceeded)
+	}
+	var after unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_MEMLOCK, &after))
+	require.Equal(t, before.Cur, after.Cur, "what holds for us stays")
+}
+
 func TestAProgramThatJoinsLateIsInItsGroupOnceJoined(t *testing.T) {
 	h := newHouse(t)
 	confined := h.confinement()

@@ -9,7 +9,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Descriptors that a machine inherits: sockets that listen already, so that
@@ -19,41 +18,34 @@ const (
 	qmpFD   = 4
 )
 
-// networkName is what QEMU calls a machine's end of its TAP device.
-const networkName = "net"
-
-// arguments is QEMU's command line. Workers live for one job, so their disks
-// need not survive a crash of the host: nothing is flushed. On a full host disk
-// the guest is told of the error; QEMU would rather stop it, and its job would
-// hang. readOnly says that memory is mapped privately from a file that QEMU need
-// not be able to write to.
-func arguments(tag string, s vmm.Spec, readOnly bool) []string {
+// arguments is QEMU's command line.
+func arguments(tag string, s vmm.Spec, with settings) []string {
 	args := []string{
 		"-name", tag,
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-machine", machineOption(s),
-		"-cpu", processorModel(s.Accel),
-		"-smp", strconv.Itoa(s.CPUs),
+		"-cpu", processorModel(s.Accel) + nesting(s.Layout),
+		"-smp", topology(s),
 		"-m", strconv.FormatInt(s.Memory>>20, 10),
 		"-chardev", "file,id=console,append=on,path=" + escape(s.Console),
 		"-serial", "chardev:console",
 		"-device", "virtio-rng-pci",
-		"-blockdev", "driver=file,node-name=root-file,filename=" + escape(s.Disk) + ",cache.no-flush=on,discard=unmap",
-		"-blockdev", fmt.Sprintf("driver=%s,node-name=root,file=root-file,cache.no-flush=on,discard=unmap", s.Format),
-		"-device", "virtio-blk-pci,drive=root,werror=report,rerror=report",
+	}
+	args = append(args, diskArguments(s, with)...)
+	args = append(args,
 		"-device", "virtio-serial-pci",
 		"-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", agentFD),
-		"-device", "virtserialport,chardev=agent,name=" + guest.PortName,
+		"-device", "virtserialport,chardev=agent,name="+guest.PortName,
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
-	}
+	)
 	switch s.MemoryUse {
 	case vmm.Written, vmm.Forked:
 		backend := fmt.Sprintf("memory-backend-file,id=memory,size=%d,mem-path=%s,share=%s",
 			s.Memory, escape(s.MemoryFile), s.MemoryUse)
-		if readOnly && s.MemoryUse == vmm.Forked {
+		if with.readOnly && s.MemoryUse == vmm.Forked {
 			backend += ",readonly=on,rom=off"
 		}
 		args = append(args, "-object", backend)
@@ -67,9 +59,7 @@ func arguments(tag string, s vmm.Spec, readOnly bool) []string {
 		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.KernelCommandLine())
 	}
 	if s.Network {
-		args = append(args,
-			"-netdev", "tap,id="+networkName+",ifname="+network.TAP+",script=no,downscript=no",
-			"-device", "virtio-net-pci,netdev="+networkName+",mac="+network.GuestMAC+",romfile=")
+		args = append(args, networkArguments(s.Layout)...)
 	}
 	if s.Seed != "" {
 		args = append(args,
@@ -77,7 +67,17 @@ func arguments(tag string, s vmm.Spec, readOnly bool) []string {
 			"-blockdev", "driver=raw,node-name=seed,file=seed-file,read-only=on",
 			"-device", "virtio-blk-pci,drive=seed")
 	}
-	return args
+	return append(args, passedThrough(s.PCI)...)
+}
+
+// topology has all processors be cores of one socket, as most hosts' are: guests
+// schedule by it.
+func topology(s vmm.Spec) string {
+	cpus := strconv.Itoa(s.CPUs)
+	if s.Layout.OneSocket {
+		return cpus + ",sockets=1,cores=" + cpus + ",threads=1"
+	}
+	return cpus
 }
 
 func machineOption(s vmm.Spec) string {

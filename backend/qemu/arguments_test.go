@@ -3,10 +3,12 @@
 package qemu
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,15 +46,65 @@ func TestArguments(t *testing.T) {
 	fork.MemoryUse, fork.Incoming = vmm.Forked, true
 	resumed := fork
 	resumed.MemoryUse, resumed.MemoryFile = vmm.Unforked, ""
-	for name, spec := range map[string]vmm.Spec{
-		"fork-readonly": fork,
-		"template":      template, "fork": fork, "resumed-fork": resumed,
-		"kvm-reflink": worker(), "tcg-overlay": emulated, "prebuild": prebuild, "prebuild-firmware": firmware,
+	laidOut := worker()
+	laidOut.Layout = vmm.Layout{DiskQueues: 2, NetworkQueues: 2, OneSocket: true, Nesting: vmm.NestingOff}
+	vhost := laidOut
+	vhost.Layout.VHost, vhost.Layout.Nesting = true, vmm.NestingOn
+	one := vhost
+	one.CPUs, one.Layout.DiskQueues, one.Layout.NetworkQueues = 1, 1, 1
+	laidOutEmulated := emulated
+	laidOutEmulated.Layout = vmm.Layout{DiskQueues: 2, NetworkQueues: 2, OneSocket: true}
+	passthrough := vhost
+	passthrough.PCI = []string{"0000:41:00.0", "0000:41:00.1"}
+	for name, c := range map[string]struct {
+		spec vmm.Spec
+		with settings
+	}{
+		// The specs without a layout are those of machines that earlier versions suspended.
+		"template": {spec: template}, "fork": {spec: fork}, "resumed-fork": {spec: resumed},
+		"fork-readonly": {fork, settings{readOnly: true}},
+		"kvm-reflink":   {spec: worker()}, "tcg-overlay": {spec: emulated},
+		"prebuild": {spec: prebuild}, "prebuild-firmware": {spec: firmware},
+
+		"laid-out": {spec: laidOut}, "laid-out-vhost": {spec: vhost}, "laid-out-one-processor": {spec: one},
+		"laid-out-emulated": {spec: laidOutEmulated},
+		"io-uring":          {laidOutEmulated, settings{ioUring: true}},
+		"limited":           {laidOut, settings{limits: Limits{DiskBandwidth: 200 << 20, DiskOperations: 5000}}},
+		"limited-bandwidth": {laidOutEmulated, settings{ioUring: true, limits: Limits{DiskBandwidth: 200 << 20}}},
+		"passthrough":       {spec: passthrough},
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name+".txt", onePerLine(arguments(tag, spec, name == "fork-readonly")))
+			golden(t, name+".txt", onePerLine(arguments(tag, c.spec, c.with)))
 		})
 	}
+}
+
+// TestASuspendedMachineOfAnEarlierVersionHasTheDevicesThatItHad reads a spec as it was
+// written before there were layouts, and compares what the guest sees with what that
+// version told QEMU.
+func TestASuspendedMachineOfAnEarlierVersionHasTheDevicesThatItHad(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("testdata", "suspended-before-layouts.json"))
+	require.NoError(t, err)
+	var spec vmm.Spec
+	require.NoError(t, json.Unmarshal(text, &spec))
+	require.Equal(t, []string{
+		"-machine q35,accel=kvm,memory-backend=memory", "-cpu host", "-smp 2", "-m 2048",
+		"-device virtio-rng-pci", "-device virtio-blk-pci,drive=root,werror=report,rerror=report",
+		"-device virtio-serial-pci", "-device virtserialport,chardev=agent,name=mayfly.agent.0",
+		"-device virtio-net-pci,netdev=net,mac=02:6d:66:00:00:02,romfile=",
+	}, visible(arguments(tag, spec, settings{})))
+}
+
+// visible are the arguments that decide what a guest sees.
+func visible(arguments []string) (seen []string) {
+	for line := range strings.Lines(onePerLine(arguments)) {
+		option, _, _ := strings.Cut(line, " ")
+		if slices.Contains([]string{"-machine", "-cpu", "-smp", "-m", "-device"}, option) {
+			// Which of the host's threads serves a device is none of the guest's business.
+			seen = append(seen, strings.Replace(strings.TrimSpace(line), ",iothread="+diskThread, "", 1))
+		}
+	}
+	return seen
 }
 
 // onePerLine puts an option and its value on one line.

@@ -75,8 +75,9 @@ func (f firmware) place(t testing.TB, id string, uid int) vmm.Place {
 func (f firmware) spec(t testing.TB, place vmm.Place) vmm.Spec {
 	t.Helper()
 	s := vmm.Spec{
-		Accel: kvm.TCG, CPUs: 1, Memory: 64 << 20, Format: "raw", Network: true,
-		Disk: filepath.Join(place.Dir, "disk"), Console: filepath.Join(place.Dir, "console.log"),
+		Accel: kvm.TCG, CPUs: cpus, Memory: 64 << 20, Format: "raw", Network: true,
+		Layout: vmm.Layout{DiskQueues: cpus, NetworkQueues: network.Queues(cpus), OneSocket: true},
+		Disk:   filepath.Join(place.Dir, "disk"), Console: filepath.Join(place.Dir, "console.log"),
 		State: filepath.Join(place.Dir, "state"),
 	}
 	require.NoError(t, disk.Create(s.Disk, 1<<20))
@@ -105,7 +106,6 @@ func (f firmware) template(t testing.TB) (state string) {
 	require.NoError(t, disk.Create(f.memory, spec.Memory))
 	ctx, m := f.launch(t, place, spec)
 	require.NoError(t, m.Boot(ctx))
-	require.NoError(t, m.CutOff(ctx))
 	require.NoError(t, m.Save(ctx))
 	return spec.State
 }
@@ -117,10 +117,10 @@ func (f firmware) fork(t testing.TB, place vmm.Place, state string) (context.Con
 	spec.MemoryFile, spec.MemoryUse, spec.Incoming = f.memory, vmm.Forked, true
 	ctx, m := f.launch(t, place, spec)
 	require.NoError(t, m.Restore(ctx, state))
-	require.NoError(t, m.CutOff(ctx))
+	require.NoError(t, f.network.CutOff(ctx, place.ID))
 	require.NoError(t, m.process.Joined(ctx))
 	require.NoError(t, m.Continue(ctx))
-	require.NoError(t, m.Connect(ctx))
+	require.NoError(t, f.network.Connect(ctx, place.ID))
 	return ctx, m
 }
 

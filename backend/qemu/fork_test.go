@@ -5,6 +5,7 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -69,12 +70,23 @@ func newForks(t testing.TB, name string) forks {
 // sharedTemplate is the one that all tests share.
 func (f forks) sharedTemplate(t testing.TB) template.Template {
 	t.Helper()
-	acceleration, _ := f.Acceleration()
-	basis, err := template.NewBasis(f.golden, f.size, acceleration, f.driver.binary())
+	found, err := filepath.Glob(filepath.Join(f.options.TemplatesDir, "*", "template.json"))
 	require.NoError(t, err)
-	made, ok := f.shelf().Load(basis)
+	require.Len(t, found, 1)
+	text, err := os.ReadFile(found[0])
+	require.NoError(t, err)
+	var written template.Template
+	require.NoError(t, json.Unmarshal(text, &written))
+	made, ok := f.shelf().Load(written.Basis)
 	require.True(t, ok)
 	return made
+}
+
+// layoutOf is what the forks of a template see.
+func layoutOf(t testing.TB, made template.Template) (l vmm.Layout) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(made.Basis.More), &l))
+	return l
 }
 
 func (f forks) shelf() *template.Shelf { return &template.Shelf{Dir: f.options.TemplatesDir} }
@@ -97,7 +109,7 @@ func (f *forks) alteredTemplate(t testing.TB, script string) template.Template {
 	t.Helper()
 	altered := f.ownTemplate(t)
 	spec := vmm.Spec{
-		Accel: altered.Basis.Accel, CPUs: f.size.CPUs, Memory: f.size.Memory,
+		Accel: altered.Basis.Accel, CPUs: f.size.CPUs, Memory: f.size.Memory, Layout: layoutOf(t, altered),
 		Kernel: f.golden.Kernel(), Initrd: f.golden.Initrd(), Root: f.golden.Root,
 		Format: altered.Format, MemoryFile: altered.Memory(), MemoryUse: vmm.Written,
 		Backing: f.golden.Dir, State: filepath.Join(altered.Dir, "saved"), Incoming: true, Network: true,
@@ -409,7 +421,7 @@ func TestForksAreOffTheNetworkUntilTheyHaveAnIdentity(t *testing.T) {
 		var silence net.Error
 		require.ErrorAs(t, knock(3*time.Second), &silence)
 		require.True(t, silence.Timeout(), silence)
-		if err := m.Connect(ctx); err != nil {
+		if err := f.network.Connect(ctx, spec.ID); err != nil {
 			return err
 		}
 		require.ErrorIs(t, knock(testrun.Patience(t)), unix.ECONNREFUSED)

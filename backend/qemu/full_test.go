@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
@@ -45,6 +46,40 @@ func filler() []byte {
 	return sector
 }
 
+// TestALimitedDiskTakesItsTime has the same guest write to a disk that may take 1 MiB in
+// a second. A machine that is slower proves nothing, but fails nothing either: only what
+// came too soon would.
+func TestALimitedDiskTakesItsTime(t *testing.T) {
+	sandbox.Need(t, "qemu-system-x86_64")
+	const limit, written = 1 << 20, 4 << 20
+	dir := t.TempDir()
+	for at := dir; at != os.TempDir() && at != "/"; at = filepath.Dir(at) { // the machine's user passes through
+		require.NoError(t, os.Chmod(at, 0o711))
+	}
+	spec := vmm.Spec{
+		Accel: kvm.TCG, CPUs: 1, Memory: 128 << 20, Format: "raw", Layout: vmm.Layout{DiskQueues: 1},
+		Disk: filepath.Join(dir, "disk"), State: filepath.Join(dir, "state"), Console: filepath.Join(dir, "console.log"),
+	}
+	require.NoError(t, os.WriteFile(spec.Disk, filler(), 0o600))
+	require.NoError(t, os.Truncate(spec.Disk, 1<<30))
+	driver := New("", Limits{DiskBandwidth: limit}, slog.New(slog.DiscardHandler))
+	tag := driver.Traits().Tag
+	tag.WorkersDir = dir
+	const id = "limited-aaaaaaaa"
+	units := process.Units{WorkersDir: dir}
+	t.Cleanup(func() { require.NoError(t, units.End(context.Background(), id)) })
+	began := time.Now()
+	m, err := driver.Launch(vmm.Place{ID: id, Dir: dir, Tag: tag.Value(id), User: user.First, Units: units}, spec)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Process().Kill(context.Background())) })
+	require.Eventually(t, func() bool {
+		var file unix.Stat_t
+		return unix.Stat(spec.Disk, &file) == nil && file.Blocks*512 >= written
+	}, testrun.Patience(t), 10*time.Millisecond)
+	const burst = limit / 10 // QEMU's, after a rest
+	require.GreaterOrEqual(t, time.Since(began).Seconds(), float64(written-2*burst)/limit-0.5)
+}
+
 // TestDiskFillerHarmsItself has a guest fill the host's disk. It goes on with I/O
 // errors, and is told apart; it cannot be saved until there is room, and runs on
 // meanwhile.
@@ -59,7 +94,7 @@ func TestDiskFillerHarmsItself(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(spec.Disk, filler(), 0o600))
 	require.NoError(t, os.Truncate(spec.Disk, 1<<30))
-	driver := New("", slog.New(slog.DiscardHandler))
+	driver := New("", Limits{}, slog.New(slog.DiscardHandler))
 	tag := driver.Traits().Tag
 	tag.WorkersDir = d.Dir
 	const id = "full-aaaaaaaa"

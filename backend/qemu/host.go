@@ -5,6 +5,7 @@ package qemu
 import (
 	"runtime"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 )
 
@@ -21,6 +22,15 @@ func machineType() string {
 		return "virt"
 	}
 	return "q35"
+}
+
+// nesting hides from a guest that its processor could run virtual machines, or not.
+// What of it a host can do is in the model.
+func nesting(l vmm.Layout) string {
+	if l.Nesting == vmm.NestingOff && runtime.GOARCH == "amd64" {
+		return ",vmx=off,svm=off"
+	}
+	return ""
 }
 
 // processorModel is the host's with KVM, and by emulation all that QEMU can

@@ -53,7 +53,6 @@ type machine struct {
 
 var (
 	_ vmm.Monitor = (*machine)(nil)
-	_ vmm.Cable   = (*machine)(nil)
 
 	_ vmm.DiskReporter = (*machine)(nil)
 )
@@ -81,11 +80,14 @@ func (d Driver) launch(
 		}
 		files = append(files, file)
 	}
-	readOnly := d.versions.of(d.binary()).mapsReadOnly()
+	with := settings{readOnly: d.versions.of(d.binary()).mapsReadOnly()}
+	if spec.Seed == "" { // an image's draft has no limits
+		with.limits = d.limits
+	}
 	child, err := start(process.Command{
-		Path: d.binary(), Arguments: append(arguments(place.Tag, spec, readOnly), generationDevice(newGeneration())...),
+		Path: d.binary(), Arguments: append(arguments(place.Tag, spec, with), generationDevice(newGeneration())...),
 		Files: files, Output: filepath.Join(place.Dir, outputFile),
-	}, spec, spec.Files(place.Dir, readOnly))
+	}, spec, spec.Files(place.Dir, with.readOnly))
 	if err != nil {
 		return nil, err
 	}

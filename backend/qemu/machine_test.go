@@ -21,6 +21,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
@@ -61,6 +62,9 @@ func (r *recorder) of(id string) *machine {
 	return r.launched[id]
 }
 
+// cpus are what machines of these tests have, and their devices queues for.
+const cpus = 2
+
 // world is a backend with a real network, in the sandbox's namespace.
 type world struct {
 	*vmm.Backend
@@ -80,15 +84,15 @@ func newWorld(t testing.TB, pool string) world {
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	net, err := island.New(island.Options{
 		PoolDir: dir, Pool: pool, AddressDir: filepath.Join(stateDir, "addresses"),
-		Subnet: subnet, Log: slog.New(slog.DiscardHandler),
+		Subnet: subnet, Queues: network.Queues(cpus), Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	driver := &recorder{Driver: New("", slog.New(slog.DiscardHandler)), launched: map[string]*machine{}}
+	driver := &recorder{Driver: New("", Limits{}, slog.New(slog.DiscardHandler)), launched: map[string]*machine{}}
 	w := world{driver: driver, dir: dir, network: net, options: vmm.Options{
 		Pool: pool, WorkersDir: filepath.Join(dir, "workers"), ImagesDir: imagesDir(), StateDir: stateDir,
 		// One template serves all tests: each takes a boot.
 		Fork: true, ShareMemory: true, TemplatesDir: templatesDir(),
-		Source: image.Debootstrap, Network: net, Log: slog.New(slog.DiscardHandler),
+		Source: image.Debootstrap, Network: net, Queues: network.Queues(cpus), Log: slog.New(slog.DiscardHandler),
 	}}
 	w.Backend = w.again()
 	return w

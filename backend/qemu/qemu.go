@@ -18,15 +18,16 @@ import (
 // Driver runs machines with QEMU.
 type Driver struct {
 	configured string
+	limits     Limits
 	versions   *versions
 }
 
 var _ vmm.Driver = Driver{}
 
 // New returns the driver that runs a binary; empty means the one for this host's
-// processor.
-func New(binary string, log *slog.Logger) Driver {
-	return Driver{configured: binary, versions: &versions{log: log}}
+// processor. The limits hold for every machine but an image's draft.
+func New(binary string, limits Limits, log *slog.Logger) Driver {
+	return Driver{configured: binary, limits: limits, versions: &versions{log: log}}
 }
 
 func (d Driver) binary() string { return cmp.Or(d.configured, binaryName()) }
@@ -36,8 +37,8 @@ func (d Driver) binary() string { return cmp.Or(d.configured, binaryName()) }
 func (d Driver) Traits() vmm.Traits {
 	return vmm.Traits{
 		Name: "QEMU", Binary: d.binary(),
-		Tag:            process.Tag{Option: "-name", Prefix: "mayfly:"},
-		Emulates:       true,
+		Tag:      process.Tag{Option: "-name", Prefix: "mayfly:"},
+		Emulates: true, VHost: true,
 		ProbeArguments: probeArguments, ProbeEnds: true, AnswerFile: "acceleration.json",
 		Sockets: []string{agentSocket, qmpSocket}, Logs: []string{outputFile},
 	}
@@ -53,5 +54,5 @@ func (d Driver) Check(ctx context.Context, _ vmm.Options) []doctor.Finding {
 		return []doctor.Finding{finding}
 	}
 	finding.Detail, _, _ = strings.Cut(string(out), "\n")
-	return []doctor.Finding{finding}
+	return []doctor.Finding{finding, vmm.CheckVHost()}
 }

@@ -50,7 +50,7 @@ func (f *forks) putAwayAndBringBack(t *testing.T, w *backendtest.Worker) {
 	f.Backend = f.again()
 	require.NoError(t, f.Resumable(dir))
 	require.NoError(t, f.network.Park(ctx, w.ID()))
-	lease, err := f.network.Unpark(ctx, w.ID())
+	lease, err := f.network.Unpark(ctx, w.ID(), 0)
 	require.NoError(t, err)
 	w.Machine, err = f.Resume(ctx, backend.Spec{ID: w.ID(), Dir: dir, Lease: lease})
 	require.NoError(t, err)
@@ -126,7 +126,7 @@ func TestSuspendedClone(t *testing.T) {
 }
 
 func TestMemoryOfAnotherQEMUIsNotResumed(t *testing.T) {
-	b := vmm.New(New("true", slog.New(slog.DiscardHandler)), vmm.Options{Pool: "p", WorkersDir: t.TempDir()})
+	b := vmm.New(New("true", Limits{}, slog.New(slog.DiscardHandler)), vmm.Options{Pool: "p", WorkersDir: t.TempDir()})
 	dir := t.TempDir()
 	require.ErrorContains(t, b.Resumable(dir), "nothing was saved")
 	file := filepath.Join(dir, "suspended.json")

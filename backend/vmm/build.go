@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
@@ -58,6 +59,7 @@ func (b *Backend) prebuild(
 		}
 		spec := draftSpec(recipe, golden).in(at.Dir)
 		spec.Accel, spec.Seed = accel, seed
+		spec.Layout = b.layout(backend.Size{CPUs: spec.CPUs, Memory: spec.Memory}, accel, at.Lease.Queues)
 		spec.Disk, spec.Console = golden.Disk(), filepath.Join(golden.Dir, buildLog)
 		m, err := b.launch(ctx, at, spec)
 		if err != nil {

@@ -25,7 +25,30 @@ func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	if warmLimit(b.options.Warm) > 0 {
 		findings = append(findings, b.checkWarm())
 	}
-	return append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(ctx), b.checkAcceleration(ctx))
+	findings = append(findings, checkTUN(), process.CheckConfinement(ctx), checkGroups(ctx), b.checkAcceleration(ctx))
+	if b.options.Nested {
+		findings = append(findings, b.checkNesting("/"))
+	}
+	return append(findings, b.checkDevices()...)
+}
+
+// checkNesting says whether jobs can run machines of their own, on the host whose kernel
+// shows itself at root.
+func (b *Backend) checkNesting(root string) doctor.Finding {
+	finding := doctor.Finding{Level: doctor.Warning, What: "machine.nested"}
+	err := kvm.Nests(root)
+	switch name, _ := b.Acceleration(); {
+	case name == kvm.TCG:
+		finding.Detail = "it has no effect: workers run by emulation, and only KVM nests"
+		finding.Mend = "see acceleration, or set plugin_config.machine.nested to false"
+	case err != nil:
+		finding.Detail = "it has no effect: " + err.Error()
+		finding.Mend = "reload the module with its parameter, while no machine runs: " +
+			"modprobe -r kvm_intel && modprobe kvm_intel nested=1 (kvm_amd on AMD)"
+	default:
+		finding.Level, finding.Detail = doctor.OK, "the host lets workers run machines of their own with KVM"
+	}
+	return finding
 }
 
 // checkGroups is no more than a warning here: a machine without limits is still one
@@ -47,6 +70,17 @@ func (b *Backend) checkWarm() doctor.Finding {
 	return doctor.Finding{Level: doctor.Warning, What: "warm steps",
 		Detail: "run in every worker before it is ready, since there are no forks",
 		Mend:   "set plugin_config.fork.enabled = true, or have image.run do what can be done once"}
+}
+
+// CheckVHost says who moves packets with KVM. Both ways work.
+func CheckVHost() doctor.Finding {
+	finding := doctor.Finding{Level: doctor.OK, What: vhostDevice,
+		Detail: "opens: the host's kernel moves the packets of machines with KVM"}
+	if !opens(vhostDevice) {
+		finding.Detail = "does not open: programs move packets themselves, which takes them more time with KVM " +
+			"(modprobe vhost_net)"
+	}
+	return finding
 }
 
 func checkTUN() doctor.Finding {

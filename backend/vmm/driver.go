@@ -61,14 +61,6 @@ const (
 	Panicked   = "the guest's kernel panicked"
 )
 
-// Cable is a Monitor that can keep a running machine off its network without the
-// guest's notice. Templates are saved, and forks run, cut off.
-type Cable interface {
-	CutOff(ctx context.Context) error
-	// Connect undoes CutOff.
-	Connect(ctx context.Context) error
-}
-
 // DiskReporter is a Monitor that hears of writes to the machine's disk that failed
 // on the host. The guest gets an I/O error, and knows no more.
 type DiskReporter interface {
@@ -101,6 +93,8 @@ type Traits struct {
 	ProbeEnds      bool
 	// AnswerFile is the name of the file that keeps the probe's answer.
 	AnswerFile string
+	// VHost says that the program can have the host's kernel move packets.
+	VHost bool
 	// WholeDisks says that a saved machine must not have an overlay for a disk.
 	WholeDisks bool
 	// TemplateExtra is what templates depend on besides, in words.
@@ -127,6 +121,10 @@ type Place struct {
 // Start starts the program of a machine, confined to what the place decides and the
 // spec needs. The files are those of the spec, with what the driver adds.
 func (p Place) Start(c process.Command, s Spec, files Files) (*process.Process, error) {
+	devices, err := s.devices()
+	if err != nil {
+		return nil, err
+	}
 	if err := files.handTo(p.User); err != nil {
 		return nil, fmt.Errorf("giving the machine of %s its files: %w", p.ID, err)
 	}
@@ -136,8 +134,9 @@ func (p Place) Start(c process.Command, s Spec, files Files) (*process.Process, 
 	}
 	c.Namespace = p.Namespace
 	c.Confinement = &process.Confinement{
-		User: p.User, Read: files.Read, Write: slices.Concat(files.Own, files.Opened), Devices: s.devices(),
+		User: p.User, Read: files.Read, Write: slices.Concat(files.Own, files.Opened), Devices: devices,
 		Unit: p.Units.Name(p.ID), Limits: s.limits(), FileSize: largest,
+		LockedMemory: s.lockedMemory(),
 		// Nothing of a guest's is read or runs in a fork before it goes on. What a
 		// suspended machine is restored from is a guest's.
 		JoinsLate: s.Incoming && s.MemoryUse == Forked,
@@ -165,7 +164,8 @@ const (
 type Spec struct {
 	Accel  string // kvm.KVM or kvm.TCG
 	CPUs   int
-	Memory int64 // bytes
+	Memory int64  // bytes
+	Layout Layout `json:"layout,omitzero"`
 	// Kernel, Initrd and Root are booted directly; without a kernel the disk's
 	// own boot loader is.
 	Kernel, Initrd, Root string
@@ -190,4 +190,6 @@ type Spec struct {
 	Incoming bool
 	// Network says whether there is a TAP device to attach to.
 	Network bool
+	// PCI are the addresses of the host's devices that the machine has for its own.
+	PCI []string `json:",omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/pci"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -33,6 +34,9 @@ func (s Spec) Files(dir string, readOnly bool) Files {
 		if path != "" {
 			f.Read = append(f.Read, path)
 		}
+	}
+	for _, address := range s.PCI { // where a program finds a device's group
+		f.Read = append(f.Read, pci.SystemDir(address))
 	}
 	if s.Backing != "" {
 		f.Read = append(f.Read, image.Golden{Dir: s.Backing}.Disk())

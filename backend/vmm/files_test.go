@@ -89,12 +89,22 @@ func TestLimitsLeaveTheProgramRoom(t *testing.T) {
 	require.EqualValues(t, 2<<30+8<<20+256<<20, spec.limits().Memory)
 	require.Equal(t, 3, spec.limits().CPUs)
 	require.Equal(t, 514, spec.limits().PIDs)
-	require.Equal(t, []string{"/dev/net/tun", "/dev/kvm"}, spec.devices())
-	spec.Accel = kvm.TCG
+	require.Equal(t, []string{"/dev/net/tun", "/dev/kvm"}, devices(t, spec))
+	spec.Layout.VHost = true
+	require.Equal(t, []string{"/dev/net/tun", "/dev/vhost-net", "/dev/kvm"}, devices(t, spec))
+	require.Zero(t, spec.lockedMemory())
+	spec.Accel, spec.Layout.VHost = kvm.TCG, false
 	require.EqualValues(t, 3<<30+8<<20+256<<20, spec.limits().Memory)
-	require.Equal(t, []string{"/dev/net/tun"}, spec.devices())
+	require.Equal(t, []string{"/dev/net/tun"}, devices(t, spec))
 	spec.Disk = "/dev/shm/disk"
 	if inMemory(spec.Disk) { // as on most hosts
 		require.Zero(t, spec.limits().Memory)
 	}
+}
+
+func devices(t *testing.T, spec Spec) []string {
+	t.Helper()
+	paths, err := spec.devices()
+	require.NoError(t, err)
+	return paths
 }

@@ -51,12 +51,12 @@ func TestWithoutATemplateACloneIsBooted(t *testing.T) {
 // directory, which would find a socket there otherwise.
 func TestAFailedForkIsUndone(t *testing.T) {
 	for call, want := range map[string]string{
-		"launch":   "launch",
-		"restore":  "launch, restore",
-		"cut off":  "launch, restore, cut off",
-		"continue": "launch, restore, cut off, continue",
-		"rekey":    "launch, restore, cut off, continue, rekey",
-		"connect":  "launch, restore, cut off, continue, rekey, connect",
+		"launch":   "launch, connect",
+		"restore":  "launch, restore, connect",
+		"cut off":  "launch, restore, cut off, connect",
+		"continue": "launch, restore, cut off, continue, connect",
+		"rekey":    "launch, restore, cut off, continue, rekey, connect",
+		"connect":  "launch, restore, cut off, continue, rekey, connect, connect",
 	} {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
@@ -101,7 +101,7 @@ func TestAForkFromStockNeedsOnlyItsIdentity(t *testing.T) {
 	b.driver.noted()
 	m, _ = b.start(t, late)
 	require.Equal(t, backend.Clone, m.How(), "its template is gone")
-	require.Equal(t, "launch, boot, rekey", b.driver.noted())
+	require.Equal(t, "connect, launch, boot, rekey", b.driver.noted())
 	require.Empty(t, b.stock)
 }
 

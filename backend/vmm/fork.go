@@ -15,6 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 )
 
@@ -30,7 +31,7 @@ func (b *Backend) fork(
 		m, err = b.restoreFork(limited, t, golden, spec)
 	}
 	if err == nil {
-		err = m.rekey(limited, spec.Identity)
+		err = b.rekey(limited, m, spec.Identity)
 	}
 	if err == nil {
 		phase.Ended(ctx, phase.Identity)
@@ -39,7 +40,12 @@ func (b *Backend) fork(
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
 	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), stage.RemoveLimit)
 	defer cancelUndo()
-	return nil, errors.Join(err, b.Destroy(undo, spec.ID), b.traits.removeFiles(spec.Dir))
+	return nil, errors.Join(err, b.undoFork(undo, spec.ID, spec.Dir))
+}
+
+// undoFork leaves a worker's place as it was before a fork was made in it.
+func (b *Backend) undoFork(ctx context.Context, id, dir string) error {
+	return errors.Join(b.Destroy(ctx, id), b.traits.removeFiles(dir), b.connect(ctx, id))
 }
 
 func (b *Backend) withForkLimit(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -53,7 +59,7 @@ func (b *Backend) withForkLimit(ctx context.Context) (context.Context, context.C
 func (b *Backend) restoreFork(
 	ctx context.Context, t template.Template, golden image.Golden, spec backend.Spec,
 ) (*machine, error) {
-	fork := templateSpec(t, golden).in(spec.Dir)
+	fork := b.templateSpec(t, golden, spec.Lease).in(spec.Dir)
 	fork.MemoryUse, fork.Incoming, fork.Backing = Forked, true, golden.Dir
 	var err error
 	if fork.Format, err = b.forkDisk(ctx, t, spec.Dir); err != nil {
@@ -73,8 +79,8 @@ func (b *Backend) restoreFork(
 	phase.Ended(ctx, phase.Process)
 	m.how = backend.Fork
 	err = m.restore(ctx, t.State())
-	if cable, ok := m.monitor.(Cable); ok && err == nil {
-		err = cable.CutOff(ctx)
+	if cutter, ok := b.options.Network.(network.Cutter); ok && err == nil {
+		err = cutter.CutOff(ctx, m.id)
 	}
 	return m, m.explain(err)
 }
@@ -90,16 +96,22 @@ func (m *machine) restore(ctx context.Context, state string) error {
 }
 
 // rekey lets a fork run, gives it its identity, and then connects it.
-func (m *machine) rekey(ctx context.Context, identity guest.Identity) error {
+func (b *Backend) rekey(ctx context.Context, m *machine, identity guest.Identity) error {
 	return m.explain(m.run(ctx, func(ctx context.Context, agent *guest.Client) error {
 		if err := agent.Rekey(ctx, identity); err != nil {
 			return err
 		}
-		if cable, ok := m.monitor.(Cable); ok {
-			return cable.Connect(ctx)
-		}
-		return nil
+		return b.connect(ctx, m.id)
 	}))
+}
+
+// connect lets a worker onto the network that was cut off, where the network can do
+// that.
+func (b *Backend) connect(ctx context.Context, id string) error {
+	if cutter, ok := b.options.Network.(network.Cutter); ok {
+		return cutter.Connect(ctx, id)
+	}
+	return nil
 }
 
 // run lets a restored machine run, and talks to its agent before anyone else.

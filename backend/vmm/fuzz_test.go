@@ -28,6 +28,10 @@ func TestSuspendedMachinesThatAreRefused(t *testing.T) {
 		"not saved":             func(s *Spec) { s.Incoming = false },
 		"no processors":         func(s *Spec) { s.CPUs = 0 },
 		"no memory":             func(s *Spec) { s.Memory = -1 },
+		"a device of the host":  func(s *Spec) { s.PCI = []string{"0000:41:00.0"} },
+		"queues of the disk":    func(s *Spec) { s.Layout.DiskQueues = 2 },
+		"queues of the network": func(s *Spec) { s.Layout.NetworkQueues = -1 },
+		"nesting":               func(s *Spec) { s.Layout.Nesting = "on,x=y" },
 	} {
 		spec := savedSpec
 		change(&spec)
@@ -54,5 +58,7 @@ func FuzzSuspended(f *testing.F) {
 		require.Equal(t, "/dir/state", spec.State)
 		require.Empty(t, spec.MemoryFile)
 		require.Empty(t, spec.Seed)
+		require.Empty(t, spec.PCI)
+		require.True(t, spec.Layout.valid(spec.CPUs))
 	})
 }

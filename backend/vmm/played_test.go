@@ -38,8 +38,8 @@ type played struct {
 	failure error
 	// wholeDisks is that trait.
 	wholeDisks bool
-	// noCable has machines that cannot be cut off.
-	noCable bool
+	// noCutter has a network that cannot cut machines off.
+	noCutter bool
 }
 
 func (d *played) Traits() Traits {
@@ -109,11 +109,7 @@ func (d *played) Launch(place Place, spec Spec) (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &playedMachine{driver: d, spec: spec, child: child, end: end, diskErrors: make(chan error, 1)}
-	if d.noCable {
-		return struct{ Monitor }{m}, d.note("launch")
-	}
-	return m, d.note("launch")
+	return &playedMachine{driver: d, spec: spec, child: child, end: end, diskErrors: make(chan error, 1)}, d.note("launch")
 }
 
 // playedMachine is a shell that ends when its pipe does.
@@ -165,9 +161,6 @@ func (m *playedMachine) Agent(context.Context) (net.Conn, error) {
 
 func (m *playedMachine) DiskErrors() <-chan error { return m.diskErrors }
 
-func (m *playedMachine) CutOff(context.Context) error  { return m.driver.note("cut off") }
-func (m *playedMachine) Connect(context.Context) error { return m.driver.note("connect") }
-
 func (m *playedMachine) Save(context.Context) error {
 	if err := m.driver.note("save"); err != nil {
 		return err
@@ -185,10 +178,26 @@ func (m *playedMachine) Heard() <-chan struct{}               { return m.child.D
 
 var (
 	_ Driver = (*played)(nil)
-	_ Cable  = (*playedMachine)(nil)
 
 	_ DiskReporter = (*playedMachine)(nil)
 )
+
+// playedNetwork has nothing but what machines are cut off with.
+type playedNetwork struct {
+	network.None
+	driver *played
+}
+
+// network is where machines are.
+func (b *bench) network() network.Network {
+	if b.driver.noCutter {
+		return network.None{}
+	}
+	return playedNetwork{driver: b.driver}
+}
+
+func (n playedNetwork) CutOff(context.Context, string) error  { return n.driver.note("cut off") }
+func (n playedNetwork) Connect(context.Context, string) error { return n.driver.note("connect") }
 
 // playAgent answers as the agent of a guest does in which the step fails that
 // says so.
@@ -255,7 +264,7 @@ func (b *bench) again() *Backend {
 		Pool: "p", WorkersDir: filepath.Join(b.dir, "workers"),
 		ImagesDir: filepath.Join(b.dir, "images"), StateDir: b.dir,
 		Fork: true, ShareMemory: true, TemplatesDir: filepath.Join(b.dir, "templates"), Warm: b.warm,
-		Network: network.None{}, Log: slog.New(slog.DiscardHandler),
+		Network: b.network(), Log: slog.New(slog.DiscardHandler),
 	})
 }
 

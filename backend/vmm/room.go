@@ -15,6 +15,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/pci"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -30,6 +31,8 @@ const (
 	// ownThreads is for queues, disks and timers: QEMU alone has up to 64 for a
 	// disk.
 	ownThreads = 512
+	// ownLocked is for the memory of devices that are the machine's.
+	ownLocked = 1 << 30
 	// ownCPUs is for what is not the guest's processors.
 	ownCPUs = 1
 )
@@ -80,16 +83,30 @@ func inMemory(path string) bool {
 	return err == nil && (system.Type == unix.TMPFS_MAGIC || system.Type == unix.RAMFS_MAGIC)
 }
 
+// lockedMemory is how many bytes a program must be able to keep in memory: a device
+// that is the machine's reaches all of the guest's memory at any time, and the program
+// maps the device's own beside it.
+func (s Spec) lockedMemory() int64 {
+	if len(s.PCI) == 0 {
+		return 0
+	}
+	return s.Memory + ownLocked
+}
+
 // devices are the device nodes that a machine needs beside those that every
 // program has.
-func (s Spec) devices() (paths []string) {
+func (s Spec) devices() (paths []string, err error) {
 	if s.Network {
 		paths = append(paths, "/dev/net/tun")
+	}
+	if s.Layout.VHost {
+		paths = append(paths, vhostDevice)
 	}
 	if s.Accel == kvm.KVM {
 		paths = append(paths, "/dev/kvm")
 	}
-	return paths
+	given, err := pci.Host{Root: "/"}.Nodes(s.PCI)
+	return append(paths, given...), err
 }
 
 // owner is the name by which the book of users knows a worker.

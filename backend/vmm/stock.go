@@ -4,7 +4,6 @@ package vmm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -65,5 +64,5 @@ func (b *Backend) fromStock(ctx context.Context, t template.Template, id string)
 	if s.machine.process.Err() == nil && s.template == t.Basis.Key() {
 		return s.machine, nil
 	}
-	return nil, errors.Join(b.Destroy(ctx, id), b.traits.removeFiles(s.machine.dir))
+	return nil, b.undoFork(ctx, id, s.machine.dir)
 }

@@ -173,7 +173,9 @@ func (b *Backend) resume(ctx context.Context, spec backend.Spec) (*machine, erro
 			return nil, err
 		}
 	}
-	m, err := b.launch(ctx, placeOf(spec), saved.Spec.in(spec.Dir))
+	again := saved.Spec.in(spec.Dir)
+	again.Layout = again.Layout.here()
+	m, err := b.launch(ctx, placeOf(spec), again)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +237,7 @@ func decodeSuspended(text []byte) (saved suspended, err error) {
 		return saved, errors.New("it is of an earlier version of the plugin: it does not say what the machine is")
 	case s.Accel != kvm.KVM && s.Accel != kvm.TCG, s.Format != "raw" && s.Format != "qcow2",
 		s.MemoryUse != NoFile && s.MemoryUse != Unforked, s.MemoryFile != "", s.Seed != "", !s.Incoming,
-		s.CPUs < 1, s.Memory < 1:
+		s.CPUs < 1, s.Memory < 1, len(s.PCI) > 0, !s.Layout.valid(s.CPUs):
 		return saved, errors.New("it does not say what a suspended machine is")
 	}
 	return saved, nil

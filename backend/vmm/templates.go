@@ -4,6 +4,8 @@ package vmm
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,6 +15,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // template returns the valid template for such a worker.
@@ -29,8 +32,16 @@ func (b *Backend) template(golden image.Golden, size backend.Size, accel string)
 
 func (b *Backend) basis(golden image.Golden, size backend.Size, accel string) (template.Basis, error) {
 	basis, err := template.NewBasis(golden, size, accel, b.traits.Binary)
-	basis.More, basis.Warm = b.traits.TemplateExtra, template.WarmDigest(b.options.Warm)
-	return basis, err
+	if err != nil {
+		return template.Basis{}, err
+	}
+	layout, err := json.Marshal(b.layout(size, accel, b.options.Queues))
+	if err != nil {
+		return template.Basis{}, fmt.Errorf("writing a machine's layout: %w", err)
+	}
+	basis.Warm = template.WarmDigest(b.options.Warm)
+	basis.More = b.traits.TemplateExtra + string(layout)
+	return basis, nil
 }
 
 // Prepare makes the template, unless it is there. Where there are to be no
@@ -68,10 +79,12 @@ func (b *Backend) Prepare(
 	})
 }
 
-// templateSpec is what a template and its forks must have in common.
-func templateSpec(t template.Template, golden image.Golden) Spec {
+// templateSpec is what a template and its forks must have in common. Their leases
+// have the same number of queues.
+func (b *Backend) templateSpec(t template.Template, golden image.Golden, lease network.Lease) Spec {
 	return Spec{
 		Accel: t.Basis.Accel, CPUs: t.Basis.Size.CPUs, Memory: t.Basis.Size.Memory,
+		Layout: b.layout(t.Basis.Size, t.Basis.Accel, lease.Queues),
 		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
 		Format: t.Format, MemoryFile: t.Memory(), Network: true,
 	}
@@ -83,7 +96,7 @@ func (b *Backend) bootAndSave(
 	ctx context.Context, t template.Template, golden image.Golden, wanted <-chan struct{}, progress image.Progress,
 ) error {
 	return b.stage().Run(ctx, "template "+t.Basis.Key(), func(at stage.Place) error {
-		spec := templateSpec(t, golden).in(at.Dir)
+		spec := b.templateSpec(t, golden, at.Lease).in(at.Dir)
 		spec.MemoryUse, spec.Disk, spec.State, spec.Backing = Written, t.Disk(), t.State(), golden.Dir
 		if err := disk.Create(spec.MemoryFile, spec.Memory); err != nil {
 			return fmt.Errorf("a file for the memory: %w", err)
@@ -98,7 +111,7 @@ func (b *Backend) bootAndSave(
 			if err := b.warmTemplate(ctx, agent, progress); err != nil {
 				return err
 			}
-			return m.rest(ctx, agent, common)
+			return b.rest(ctx, m, agent, common)
 		})
 		if err != nil {
 			return err
@@ -114,10 +127,10 @@ func (b *Backend) bootAndSave(
 // network is only set up where nobody can be reached on it yet. The agent waits
 // for a host afterwards: the line to it is closed before the machine is saved, so
 // that each fork finds it unused.
-func (m *machine) rest(ctx context.Context, agent *guest.Client, common guest.Await) error {
-	err := agent.Run(ctx, template.Settle, io.Discard)
-	if cable, ok := m.monitor.(Cable); ok && err == nil {
-		if err = cable.CutOff(ctx); err == nil {
+func (b *Backend) rest(ctx context.Context, m *machine, agent *guest.Client, common guest.Await) error {
+	err := errors.Join(openNested(ctx, m.spec, agent), agent.Run(ctx, template.Settle, io.Discard))
+	if cutter, ok := b.options.Network.(network.Cutter); ok && err == nil {
+		if err = cutter.CutOff(ctx, m.id); err == nil {
 			err = agent.Await(ctx, common)
 		}
 	}

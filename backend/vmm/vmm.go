@@ -48,6 +48,15 @@ type Options struct {
 	// Warm are what the guest of a template runs before it is saved, and a clone
 	// before it is ready.
 	Warm []image.Commands
+	// Queues is how many pairs of queues the TAP devices of Network have, which
+	// templates depend on.
+	Queues int
+	// Nested says that guests are to run machines of their own, where the host lets
+	// them.
+	Nested bool
+	// PCI are the addresses of the host's devices that each worker has for its own, so
+	// that there is one worker at a time. It is a clone, and never suspended.
+	PCI []string
 	// ForkLimit bounds a fork up to its new identity; 0 means one minute. It
 	// takes well under a second where nothing else runs.
 	ForkLimit time.Duration
@@ -85,6 +94,7 @@ var (
 // New returns the backend of one pool. It touches nothing.
 func New(driver Driver, options Options) *Backend {
 	options.ForkLimit = cmp.Or(options.ForkLimit, time.Minute)
+	options.Fork = options.Fork && len(options.PCI) == 0
 	traits := driver.Traits()
 	tag := traits.Tag
 	tag.WorkersDir = options.WorkersDir
@@ -143,22 +153,30 @@ func (b *Backend) clone(
 ) (backend.Machine, error) {
 	clone := Spec{
 		Accel: accel, CPUs: spec.CPUs, Memory: spec.Memory,
+		Layout: b.layout(spec.Size, accel, spec.Lease.Queues),
 		Kernel: golden.Kernel(), Initrd: golden.Initrd(), Root: golden.Root,
-		Backing: golden.Dir, Network: true,
+		Backing: golden.Dir, Network: true, PCI: b.options.PCI,
 	}.in(spec.Dir)
+	release, err := b.borrow(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("giving %s devices of the host: %w", spec.ID, err)
+	}
 	method, err := disk.Clone(ctx, golden.Disk(), clone.Disk)
 	if err != nil {
+		release()
 		return nil, fmt.Errorf("cloning the golden disk for %s: %w", spec.ID, err)
 	}
 	clone.Format = method.Format()
 	phase.Ended(ctx, phase.Disk)
 	m, err := b.launch(ctx, placeOf(spec), clone)
 	if err != nil {
+		release()
 		return nil, err
 	}
+	go func() { <-m.Done(); release() }()
 	phase.Ended(ctx, phase.Process)
 	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error {
-		if err := agent.Rekey(ctx, spec.Identity); err != nil {
+		if err := errors.Join(openNested(ctx, clone, agent), agent.Rekey(ctx, spec.Identity)); err != nil {
 			return err
 		}
 		return b.warmUp(ctx, agent, func(string, string) {})

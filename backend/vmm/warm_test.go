@@ -26,12 +26,13 @@ func newWarmBench(t *testing.T, commands ...string) *bench {
 
 func TestATemplateIsWarmBeforeItIsCutOffAndSaved(t *testing.T) {
 	t.Parallel()
-	for noCable, want := range map[bool]string{
+	for noCutter, want := range map[bool]string{
 		false: "launch, boot, network, inspect, offline, cut off, await, save",
 		true:  "launch, boot, network, inspect, offline, save",
 	} {
 		b := newWarmBench(t, "start one", "start two")
-		b.driver.noCable = noCable
+		b.driver.noCutter = noCutter
+		b.Backend = b.again()
 		var said []string
 		require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, func(stage, line string) { said = append(said, stage+": "+line) }))
 		require.Equal(t, []string{"template: ", "step 1 of 2: $ start one", "step 2 of 2: $ start two"}, said)

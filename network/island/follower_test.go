@@ -54,7 +54,7 @@ func TestNoLeaseIsMadeThatDoesNotDenyTheHost(t *testing.T) {
 		require.NoError(t, Do(namespacePath(name), func() error { return firewall.Remove(firewall.NamespaceTable) }))
 		return island.settle(ctx, worker, name)
 	}
-	_, err = island.make(t.Context(), "p-aaaaaaaa", settle, island.Release)
+	_, err = island.make(t.Context(), "p-aaaaaaaa", 0, settle, island.Release)
 	require.ErrorContains(t, err, "changing the rules of mf"+island.scope+"aaaaaaaa")
 	require.Equal(t, before, snapshot(t, island))
 }

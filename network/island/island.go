@@ -44,6 +44,7 @@ var (
 	_ network.Parker  = (*Island)(nil)
 	_ network.Denier  = (*Island)(nil)
 	_ network.Guard   = (*Island)(nil)
+	_ network.Cutter  = (*Island)(nil)
 )
 
 // New returns the network of a pool. It changes nothing on the host.

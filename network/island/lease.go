@@ -17,12 +17,12 @@ import (
 
 // Acquire makes a lease for a worker that has none.
 func (i *Island) Acquire(ctx context.Context, worker string) (network.Lease, error) {
-	return i.make(ctx, worker, i.settle, i.Release)
+	return i.make(ctx, worker, i.options.Queues, i.settle, i.Release)
 }
 
 // Unpark makes a lease again that was parked.
-func (i *Island) Unpark(ctx context.Context, worker string) (network.Lease, error) {
-	return i.make(ctx, worker, i.settleAgain, i.Park)
+func (i *Island) Unpark(ctx context.Context, worker string, queues int) (network.Lease, error) {
+	return i.make(ctx, worker, queues, i.settleAgain, i.Park)
 }
 
 // settler gives the worker whose namespace and link are called name an address.
@@ -31,7 +31,7 @@ type settler func(ctx context.Context, worker, name string) (netip.Addr, error)
 // make makes a lease; undo removes what was made when it fails. A namespace that
 // is there already is another lease's, and stays as it is.
 func (i *Island) make(
-	ctx context.Context, worker string, settle settler, undo func(context.Context, string) error,
+	ctx context.Context, worker string, queues int, settle settler, undo func(context.Context, string) error,
 ) (network.Lease, error) {
 	name, err := i.name(worker)
 	if err != nil {
@@ -40,7 +40,7 @@ func (i *Island) make(
 	if err := claimNamespace(name); err != nil {
 		return network.Lease{}, fmt.Errorf("making the lease of %s: %w", worker, err)
 	}
-	lease, err := i.build(ctx, worker, name, settle)
+	lease, err := i.build(ctx, worker, name, queues, settle)
 	if err != nil {
 		err = errors.Join(err, undo(context.WithoutCancel(ctx), worker))
 		return network.Lease{}, fmt.Errorf("making the lease of %s: %w", worker, err)
@@ -50,7 +50,9 @@ func (i *Island) make(
 
 // build makes the parts of a lease on its claimed namespace. What is made when
 // it fails is its caller's to remove.
-func (i *Island) build(ctx context.Context, worker, name string, settle settler) (network.Lease, error) {
+func (i *Island) build(
+	ctx context.Context, worker, name string, queues int, settle settler,
+) (network.Lease, error) {
 	exit, err := i.egress()
 	if err != nil {
 		return network.Lease{}, err
@@ -67,7 +69,7 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	if err != nil {
 		return network.Lease{}, err
 	}
-	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu, by, host) }); err != nil {
+	if err := makeNamespace(name, func() error { return i.furnish(exit.mtu, queues, by, host) }); err != nil {
 		return network.Lease{}, err
 	}
 	if err := makeVeth(name, exit.mtu); err != nil {
@@ -101,12 +103,13 @@ func (i *Island) build(ctx context.Context, worker, name string, settle settler)
 	}
 	return network.Lease{
 		Worker: worker, Namespace: namespacePath(name), Address: addr, MTU: exit.mtu, IPv6: i.options.IPv6.On,
+		Queues: queues,
 	}, i.awaitHost(ctx)
 }
 
 // furnish makes, inside the namespace, what does not depend on the worker.
 // The rules come before anything that a packet could pass.
-func (i *Island) furnish(mtu int, by answering, host []netip.Prefix) error {
+func (i *Island) furnish(mtu, queues int, by answering, host []netip.Prefix) error {
 	var err error
 	if i.options.IPv6.On {
 		err = routing6()
@@ -125,7 +128,26 @@ func (i *Island) furnish(mtu int, by answering, host []netip.Prefix) error {
 	}
 	loopback := configure("lo")
 	loopback.up()
-	return errors.Join(loopback.err, i.addTAP(mtu))
+	return errors.Join(loopback.err, i.addTAP(mtu, queues))
+}
+
+// CutOff has the worker's namespace drop what its guest sends, and what is sent to it.
+func (i *Island) CutOff(_ context.Context, worker string) error {
+	return i.within(worker, func() error { return firewall.Add(firewall.Cut()) })
+}
+
+// Connect undoes CutOff.
+func (i *Island) Connect(_ context.Context, worker string) error {
+	return i.within(worker, func() error { return firewall.Remove(firewall.CutTable) })
+}
+
+// within runs f in the worker's namespace.
+func (i *Island) within(worker string, f func() error) error {
+	name, err := i.name(worker)
+	if err != nil {
+		return err
+	}
+	return Do(namespacePath(name), f)
 }
 
 // Park leaves the worker nothing but its line in the address book.

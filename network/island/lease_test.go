@@ -330,15 +330,15 @@ func TestParkedLeaseKeepsItsAddressAndNothingElse(t *testing.T) {
 	second := acquire(t, island, "p-bbbbbbbb")
 	require.NotEqual(t, first.Address, second.Address)
 
-	again, err := island.Unpark(t.Context(), "p-aaaaaaaa")
+	again, err := island.Unpark(t.Context(), "p-aaaaaaaa", 0)
 	require.NoError(t, err)
 	require.Equal(t, first, again)
-	_, err = island.Unpark(t.Context(), "p-aaaaaaaa")
+	_, err = island.Unpark(t.Context(), "p-aaaaaaaa", 0)
 	require.Error(t, err, "it is there already")
 
 	require.NoError(t, island.Park(t.Context(), "p-bbbbbbbb"))
 	require.NoError(t, island.book.Give(island.owner("p-bbbbbbbb"), []netip.Addr{second.Address}))
-	lost, err := island.Unpark(t.Context(), "p-bbbbbbbb")
+	lost, err := island.Unpark(t.Context(), "p-bbbbbbbb", 0)
 	require.NoError(t, err, "a host may lose an address")
 	require.True(t, lost.Address.IsValid())
 	require.Equal(t, []string{"p-aaaaaaaa", "p-bbbbbbbb"}, find(t, island))

@@ -72,8 +72,8 @@ func (i *Island) openUplink(addr netip.Addr) error {
 
 // addTAP makes the gateway's end of the guest's link, whatever its other end
 // is: the rules match it by name.
-func (i *Island) addTAP(mtu int) error {
-	attach := makeTAP
+func (i *Island) addTAP(mtu, queues int) error {
+	attach := func(name string) error { return makeTAP(name, queues) }
 	if i.options.Containers {
 		attach = func(name string) error { return makePeer(name, mtu) }
 	}
@@ -105,8 +105,9 @@ func (i *Island) addTAP(mtu int) error {
 
 // makeTAP makes a tap device that outlives us, in the calling thread's network
 // namespace. It has no owner, so that a machine needs no privilege to attach:
-// being in the namespace is what lets it.
-func makeTAP(name string) (err error) {
+// being in the namespace is what lets it. Who attaches to one for several queues must
+// ask for that, and who attaches to one without must not.
+func makeTAP(name string, queues int) (err error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening /dev/net/tun: %w", err)
@@ -117,7 +118,11 @@ func makeTAP(name string) (err error) {
 	if err != nil {
 		return fmt.Errorf("naming tap device %s: %w", name, err)
 	}
-	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if queues > 1 {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	request.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return fmt.Errorf("making tap device %s: %w", name, err)
 	}

@@ -28,6 +28,8 @@ type Options struct {
 	// Containers says that leases are for containers: network.TAP has another
 	// end, network.Peer, for one to take.
 	Containers bool
+	// Queues is how many pairs of queues the device of a virtual machine has; 0 is one.
+	Queues int
 	// Log is told what mends itself; nil for silence.
 	Log *slog.Logger
 }

@@ -174,7 +174,7 @@ func TestServicesLiveAsLongAsTheirLease(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, island.Release(context.Background(), "p-aaaaaaaa")) })
 	require.NoError(t, island.Park(t.Context(), "p-aaaaaaaa"))
 	require.Empty(t, island.services.of["mf"+island.scope+"aaaaaaaa"])
-	again, err := island.Unpark(t.Context(), "p-aaaaaaaa")
+	again, err := island.Unpark(t.Context(), "p-aaaaaaaa", 0)
 	require.NoError(t, err)
 	require.Equal(t, lease, again)
 	_, err = lookUp(t, newGuest(t, again), "good.example")

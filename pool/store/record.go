@@ -44,8 +44,10 @@ type Record struct {
 	User          string         `json:"user,omitempty"`
 	PrivateKey    string         `json:"private_key,omitempty"`
 	HostKeyPublic string         `json:"host_key_public,omitempty"`
-	CreatedAt     time.Time      `json:"created_at,omitzero"`
-	ReadyAt       time.Time      `json:"ready_at,omitzero"`
+	// Queues are those of the worker's lease: a suspended worker needs as many again.
+	Queues    int       `json:"queues,omitempty"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	ReadyAt   time.Time `json:"ready_at,omitzero"`
 	// Phases says how many seconds each phase of the creation took. A name with
 	// a dot is a part of the phase before the dot.
 	Phases map[string]float64 `json:"phases,omitempty"`

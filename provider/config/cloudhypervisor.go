@@ -25,12 +25,10 @@ func cloudHypervisorSection(c *Config) section {
 		keys: []key{
 			{name: "binary", value: text(&h.Binary, parseBinary), fallback: `"cloud-hypervisor"`,
 				about: "its program: a name found in PATH, or an absolute path", refused: "empty; a relative path"},
-			{name: "disk_bandwidth", value: size(&h.DiskBandwidth, mib), example: `"200MiB"`,
-				about: "bytes read and written", refused: "below 1MiB"},
-			{name: "disk_operations", value: whole(&h.DiskOperations, atLeast(1,
-				"would let no disk work: write at least 1, or remove it for no limit")),
-				example: `5000`,
-				about:   "reads and writes", refused: "below 1"},
+			{name: "disk_bandwidth", value: diskBandwidth(&h.DiskBandwidth), example: `"200MiB"`,
+				about: "bytes read and written, in place of `machine.disk_bandwidth`", refused: "below 1MiB"},
+			{name: "disk_operations", value: diskOperations(&h.DiskOperations), example: `5000`,
+				about: "reads and writes, in place of `machine.disk_operations`", refused: "below 1"},
 			{name: "network_bandwidth", value: size(&h.NetworkBandwidth, mib), example: `"100MiB"`,
 				about: "bytes in each direction, of the machine's own device; `network.bandwidth` serves every " +
 					"backend",

@@ -161,8 +161,12 @@ func (c Config) AddressDir() string { return filepath.Join(c.StateDir, "addresse
 // BudgetDir holds what workers of all pools hold of this host.
 func (c Config) BudgetDir() string { return filepath.Join(c.StateDir, "budget") }
 
-// MaxWorkers is the most workers that the pool may have.
+// MaxWorkers is the most workers that the pool may have. A device of the host's has
+// one owner at a time.
 func (c Config) MaxWorkers() int {
+	if len(c.Machine.Devices) > 0 {
+		return 1
+	}
 	if c.Host.MaxWorkers > 0 {
 		return c.Host.MaxWorkers
 	}

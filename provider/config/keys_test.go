@@ -87,7 +87,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		assert.Contains(t, Example(), "# "+k.name+" = "+k.instance()+"\n")
 	})
 	examples := regexp.MustCompile(`(?m)^( *)## ([a-z0-9_]+ = )`).ReplaceAllString(Example(), "$1$2")
-	examples = regexp.MustCompile(`(?m)^ *(suite|mirror|keyring) = .*$`).ReplaceAllString(examples, "") // they go with no file
+	examples = regexp.MustCompile(`(?m)^ *(suite|mirror|keyring|devices) = .*$`).ReplaceAllString(examples, "") // not beside the others
 	examples, _, _ = strings.Cut(examples, "    # For the backend \"tart\"")
 	file := filepath.Join(t.TempDir(), "config.toml")
 	require.NoError(t, os.WriteFile(file, []byte(examples), 0o600))
@@ -97,6 +97,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	assert.Equal(t, []string{"gitlab.example.com", "*.debian.org"}, c.Network.Domains)
 	assert.Equal(t, int64(100e6), c.Network.Bandwidth)
 	assert.Equal(t, int64(200*mib), c.CloudHypervisor.DiskBandwidth)
+	assert.Equal(t, int64(200*mib), c.Machine.DiskBandwidth)
 }
 
 // TestReferenceIsWhatTheKeysSay holds the tables of the page, which `make

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -14,6 +16,20 @@ type Machine struct {
 	// StartTimeout is how long a worker may take to become ready before it
 	// counts as failed. The runner has no such limit of its own.
 	StartTimeout time.Duration
+	// DiskBandwidth, in bytes, and DiskOperations are the most that a worker's disk may
+	// do in a second; 0 is no limit.
+	DiskBandwidth, DiskOperations int64
+	// Nested says that jobs are to run virtual machines of their own.
+	Nested bool
+	// Devices are the PCI addresses of the host's devices that a worker has for its own.
+	Devices []string
+}
+
+// diskOperations and diskBandwidth are settings of two sections.
+func diskBandwidth(to *int64) value { return size(to, mib) }
+
+func diskOperations(to *int64) value {
+	return whole(to, atLeast(1, "would let no disk work: write at least 1, or remove it for no limit"))
 }
 
 // The least that a machine needs to boot a distribution and log in. The most
@@ -27,7 +43,7 @@ const (
 
 func machineSection(c *Config) section {
 	m := &c.Machine
-	return section{name: "machine", keys: []key{
+	return section{name: "machine", together: c.checkDevices, keys: []key{
 		{name: "cpus", value: whole(&m.CPUs, between(1, maxCPUs)), fallback: `2`,
 			about: "virtual processors of each worker", refused: "below 1, above 256"},
 		{name: "memory", value: size(&m.Memory, minMemory), fallback: `"2GiB"`,
@@ -43,7 +59,45 @@ func machineSection(c *Config) section {
 				"room on the host or for a start slot does not count; one for which there is no room on the host for " +
 				"as long as this fails too",
 			refused: "below 1s"},
+		{name: "disk_bandwidth", value: diskBandwidth(&m.DiskBandwidth), example: `"200MiB"`,
+			otherwise: "no limit",
+			about: "bytes that a virtual machine's disk reads and writes in a second, at most. Containers' disks have " +
+				"no such limit",
+			refused: "below 1MiB"},
+		{name: "disk_operations", value: diskOperations(&m.DiskOperations), example: `5000`,
+			otherwise: "no limit",
+			about:     "reads and writes of a virtual machine's disk in a second, at most", refused: "below 1"},
+		{name: "nested", value: boolean(&m.Nested), fallback: `false`,
+			about: "jobs may run virtual machines of their own: `/dev/kvm` is there in the worker, for its user, where " +
+				"the host has KVM and lets guests nest it ([hardware](../guides/hardware.md)). `false`: the processor " +
+				"does not show that it could"},
+		{name: "devices", value: list(&m.Devices, parseDevice), example: `["0000:41:00.0"]`,
+			about: "PCI addresses of the host's devices, such as GPUs, that the worker has for its own " +
+				"([hardware](../guides/hardware.md)). The pool then has one worker at a time, which boots: there are no " +
+				"forks, and nothing is suspended. Virtual machines only",
+			refused: "anything but a full address as `lspci -D` shows it; an address twice; with another backend " +
+				"than qemu, cloudhypervisor or auto"},
 	}}
+}
+
+// A device's domain, bus, slot and function.
+var parseDevice = matching(regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`),
+	`is not the address of a PCI device: write it as lspci -D shows it, for instance "0000:41:00.0"`)
+
+// checkDevices refuses what no worker could have.
+func (c *Config) checkDevices(r *reading) {
+	if r.wrong("machine.devices", "backend") || len(c.Machine.Devices) == 0 {
+		return
+	}
+	for i, device := range c.Machine.Devices {
+		if slices.Contains(c.Machine.Devices[:i], device) {
+			r.refuse("machine.devices", "%q is given twice: remove one", device)
+		}
+	}
+	if !slices.Contains([]string{BackendAuto, BackendQEMU, BackendCloudHypervisor}, c.Backend) {
+		r.refuse("machine.devices", "the backend %q cannot give a device of the host to a worker: "+
+			"use %q or %q, or remove the devices", c.Backend, BackendQEMU, BackendCloudHypervisor)
+	}
 }
 
 func parseStartTimeout(text string) (time.Duration, error) {

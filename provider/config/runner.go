@@ -223,7 +223,7 @@ func (e runnerEntry) check(m *Errors, c Config) {
 	}
 	if len(*m) == 0 && e.maxInstances > int64(c.MaxWorkers()) {
 		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a "+
-			"smaller number, "+
-			"or a larger host.max_workers or network.subnet", e.maxInstances, c.MaxWorkers())
+			"smaller number, or a larger host.max_workers or network.subnet, or remove machine.devices if it is there",
+			e.maxInstances, c.MaxWorkers())
 	}
 }

@@ -9,6 +9,7 @@ type VmConfig struct {
 	Net            []Net          `json:"net,omitempty"`
 	RNG            RNG            `json:"rng"`
 	Balloon        *Balloon       `json:"balloon,omitempty"`
+	Devices        []Device       `json:"devices,omitempty"`
 	Serial         Console        `json:"serial"`
 	Console        Console        `json:"console"`
 	Vsock          *Vsock         `json:"vsock,omitempty"`
@@ -17,10 +18,12 @@ type VmConfig struct {
 	LandlockRules  []LandlockRule `json:"landlock_rules,omitempty"`
 }
 
-// CPUs are the virtual processors, now and at most.
+// CPUs are the virtual processors, now and at most. Without Nested the guest can run
+// machines of its own.
 type CPUs struct {
-	Boot int `json:"boot_vcpus"`
-	Max  int `json:"max_vcpus"`
+	Boot   int   `json:"boot_vcpus"`
+	Max    int   `json:"max_vcpus"`
+	Nested *bool `json:"nested,omitempty"`
 }
 
 // Memory is in bytes; Size is 0 when all of it is in zones.
@@ -52,21 +55,25 @@ const (
 )
 
 // Disk always has a type: a raw disk whose type was guessed refuses writes to
-// its first sector. A qcow2 file reads other files only with BackingFiles.
+// its first sector. A qcow2 file reads other files only with BackingFiles. Without
+// Queues it has one.
 type Disk struct {
 	ID           string       `json:"id"`
 	Path         string       `json:"path"`
 	ImageType    string       `json:"image_type"`
 	ReadOnly     bool         `json:"readonly,omitempty"`
 	BackingFiles bool         `json:"backing_files,omitempty"`
+	Queues       int          `json:"num_queues,omitempty"`
 	RateLimiter  *RateLimiter `json:"rate_limiter_config,omitempty"`
 }
 
-// Net is a network device on a TAP device that is there already.
+// Net is a network device on a TAP device that is there already. Queues counts both
+// directions; without it there is one for each.
 type Net struct {
 	ID          string       `json:"id"`
 	TAP         string       `json:"tap"`
 	MAC         string       `json:"mac"`
+	Queues      int          `json:"num_queues,omitempty"`
 	RateLimiter *RateLimiter `json:"rate_limiter_config,omitempty"`
 }
 
@@ -80,6 +87,13 @@ type RateLimiter struct {
 type TokenBucket struct {
 	Size       int64 `json:"size"`
 	RefillTime int64 `json:"refill_time"`
+}
+
+// Device is a device of the host's that is the machine's own, by the directory in which
+// the kernel describes it.
+type Device struct {
+	ID   string `json:"id"`
+	Path string `json:"path"`
 }
 
 // RNG is the source of the guest's entropy.

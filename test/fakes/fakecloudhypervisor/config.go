@@ -34,10 +34,12 @@ type vmConfig struct {
 		ImageType    string `json:"image_type"`
 		ReadOnly     bool   `json:"readonly"`
 		BackingFiles bool   `json:"backing_files"`
+		Queues       int    `json:"num_queues"`
 	}
 	Net []struct {
 		ID, TAP, MAC string
 		HostMAC      string `json:"host_mac"`
+		Queues       int    `json:"num_queues"`
 	}
 	Balloon        *struct{ Size int64 }
 	Serial         struct{ Mode, File string }
@@ -69,6 +71,12 @@ func (c *vmConfig) validate() error {
 		}
 	}
 	check(c.CPUs.Boot >= 1 && c.CPUs.Boot <= c.CPUs.Max, "boot_vcpus %d of %d", c.CPUs.Boot, c.CPUs.Max)
+	for _, disk := range c.Disks {
+		check(disk.Queues <= c.CPUs.Boot, "disk %s has %d queues", disk.ID, disk.Queues)
+	}
+	for _, net := range c.Net {
+		check(net.Queues%2 == 0 && net.Queues/2 <= c.CPUs.Boot, "net %s has %d queues", net.ID, net.Queues)
+	}
 	check((c.Memory.Size == 0) == (len(c.Memory.Zones) == 1), "memory is either a size or one zone here")
 	for _, zone := range c.Memory.Zones {
 		if zone.File == "" {

@@ -73,19 +73,20 @@ func (c call) refusal(in state) error {
 // machine is the body of vm.create, and the config.json of a snapshot.
 var machine = object{
 	"payload": required{object{"kernel": text{}, "initramfs": text{}, "cmdline": text{}}},
-	"cpus":    object{"boot_vcpus": required{atLeast(1)}, "max_vcpus": required{atLeast(1)}},
+	"cpus":    object{"boot_vcpus": required{atLeast(1)}, "max_vcpus": required{atLeast(1)}, "nested": flag{}},
 	"memory": object{
 		"size":  required{atLeast(0)}, // bytes; 0 beside zones
 		"zones": list{object{"id": required{text{}}, "size": required{atLeast(0)}, "file": text{}, "shared": flag{}}},
 	},
 	"disks": list{object{
 		"id": text{}, "path": text{}, "image_type": text{"Raw", "Qcow2"}, "readonly": flag{}, "backing_files": flag{},
-		"rate_limiter_config": rateLimit,
+		"num_queues": atLeast(1), "rate_limiter_config": rateLimit,
 	}},
 	"net": list{object{
 		"id": text{}, "tap": text{}, "mac": text{}, "host_mac": text{}, // the last in snapshots only
-		"rate_limiter_config": rateLimit,
+		"num_queues": atLeast(2), "rate_limiter_config": rateLimit,
 	}},
+	"devices":         list{object{"id": text{}, "path": required{text{}}}},
 	"rng":             object{"src": required{text{}}},
 	"balloon":         object{"size": required{atLeast(0)}, "deflate_on_oom": flag{}, "free_page_reporting": flag{}},
 	"serial":          console,

@@ -116,9 +116,13 @@ func (c *vmConfig) arguments(dir string, incoming bool) []string {
 			"-device", "virtio-blk-pci,drive="+disk.ID)
 	}
 	for _, net := range c.Net {
-		args = append(args,
-			"-netdev", "tap,id="+net.ID+",ifname="+net.TAP+",script=no,downscript=no",
-			"-device", "virtio-net-pci,netdev="+net.ID+",romfile=,mac="+net.MAC)
+		netdev := "tap,id=" + net.ID + ",ifname=" + net.TAP + ",script=no,downscript=no"
+		device := "virtio-net-pci,netdev=" + net.ID + ",romfile=,mac=" + net.MAC
+		if net.Queues > 2 {
+			netdev += fmt.Sprint(",queues=", net.Queues/2)
+			device += ",mq=on"
+		}
+		args = append(args, "-netdev", netdev, "-device", device)
 	}
 	if incoming {
 		args = append(args, "-incoming", "defer")
