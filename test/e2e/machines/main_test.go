@@ -20,7 +20,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
@@ -89,12 +88,9 @@ func share(t *testing.T) shared {
 }
 
 // makeTemplate has the pool's template made before any test measures a worker. Those
-// that are asked for meanwhile wait for it, however slow this machine is, and are forks.
+// that are asked for meanwhile wait for it, and are forks.
 func (s shared) makeTemplate(t *testing.T) {
 	t.Helper()
-	records, err := store.Open(filepath.Join(stateDir(), "pools", poolName()))
-	require.NoError(t, err)
-	require.NoError(t, records.SaveTemplateTime(testrun.Patience(t)))
 	plugin := s.launch(t)
 	require.NoError(t, plugin.Initialise(t.Context()))
 	const asked = 2
@@ -108,7 +104,7 @@ func (s shared) makeTemplate(t *testing.T) {
 		}
 		return waiting == asked
 	})
-	_, err = plugin.AwaitRunning(patiently(t))
+	_, err := plugin.AwaitRunning(patiently(t))
 	require.NoError(t, err)
 	for _, worker := range s.list(t) {
 		require.Equal(t, backend.Fork, worker.How)
