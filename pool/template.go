@@ -17,12 +17,11 @@ import (
 const templateCheck = 5 * time.Minute
 
 // How long workers wait for the template, counted from when its making begins: twice as
-// long as the last one took on this host, which may be busier now, within limits, or
-// unknownTemplate where nothing is known.
+// long as the last one took on this host, which may be busier now, within these limits;
+// and for the most where nothing is known.
 const (
-	leastTemplateWait = 30 * time.Second
+	leastTemplateWait = time.Minute
 	mostTemplateWait  = 5 * time.Minute
-	unknownTemplate   = 2 * time.Minute
 )
 
 // quietWait is how long a worker waits for the template before it says so: making one
@@ -41,7 +40,7 @@ type making struct {
 
 // newMaking is that of a template where the last one took so long; 0 is not known.
 func newMaking(lastTook time.Duration) *making {
-	m := &making{limit: unknownTemplate}
+	m := &making{limit: mostTemplateWait}
 	if lastTook > 0 {
 		m.limit = min(max(2*lastTook, leastTemplateWait), mostTemplateWait)
 	}

@@ -7,11 +7,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
@@ -89,12 +92,10 @@ func share(t *testing.T) shared {
 }
 
 // makeTemplate has the pool's template made before any test measures a worker. Those
-// that are asked for meanwhile wait for it, however slow this machine is, and are forks.
+// that are asked for meanwhile wait for it. One is deleted at once, the other is a fork,
+// unless this machine is so slow that the template was late.
 func (s shared) makeTemplate(t *testing.T) {
 	t.Helper()
-	records, err := store.Open(filepath.Join(stateDir(), "pools", poolName()))
-	require.NoError(t, err)
-	require.NoError(t, records.SaveTemplateTime(testrun.Patience(t)))
 	plugin := s.launch(t)
 	require.NoError(t, plugin.Initialise(t.Context()))
 	const asked = 2
@@ -108,12 +109,31 @@ func (s shared) makeTemplate(t *testing.T) {
 		}
 		return waiting == asked
 	})
-	_, err = plugin.AwaitRunning(patiently(t))
+	states, err := plugin.States(t.Context())
 	require.NoError(t, err)
-	for _, worker := range s.list(t) {
-		require.Equal(t, backend.Fork, worker.How)
-		require.Empty(t, worker.Reason)
+	deleted := slices.Collect(maps.Keys(states))[:1]
+	_, err = plugin.Decrease(t.Context(), deleted)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), moments)
+	defer cancel()
+	require.NoError(t, plugin.AwaitDeleted(ctx, deleted[0]))
+
+	ids, err := plugin.AwaitRunning(patiently(t))
+	require.NoError(t, err)
+	require.Len(t, ids, asked-1)
+	records, err := store.Look(filepath.Join(stateDir(), "pools", poolName()))
+	require.NoError(t, err)
+	record, err := records.Load(ids[0])
+	require.NoError(t, err)
+	require.Empty(t, record.Reason)
+	if waited := record.Phases[pool.PhaseWaitTemplate]; waited < (4 * time.Minute).Seconds() {
+		require.Equal(t, backend.Fork, record.How)
 	}
+	await(t, testrun.Patience(t), "the template", func() bool {
+		found, err := filepath.Glob(filepath.Join(stateDir(), "pools", poolName(), "templates/*/template.json"))
+		require.NoError(t, err)
+		return len(found) == 1
+	})
 	require.NoError(t, plugin.Stop(patiently(t)))
 }
 
