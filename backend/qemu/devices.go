@@ -34,9 +34,9 @@ const (
 	limitsName = "limits"
 )
 
-// l2Cache bounds what QEMU keeps of a qcow2 file's tables, to those of a disk of 2 TiB.
-// It takes no more than the disk's own tables have.
-const l2Cache = "256M"
+// l2Cache bounds what QEMU keeps of a qcow2 file's tables, in bytes, to those of a disk of
+// 2 TiB. It takes no more than the disk's own tables have.
+const l2Cache = 256 << 20
 
 // diskArguments are the disk's. Workers live for one job, so their disks need not
 // survive a crash of the host: nothing is flushed. Reads and writes go through the
@@ -49,7 +49,7 @@ func diskArguments(s vmm.Spec, with settings) []string {
 	file := "driver=file,node-name=" + fileName + ",filename=" + escape(s.Disk) + written
 	content := "driver=" + s.Format + ",node-name=" + diskName + ",file=" + fileName + written
 	if s.Format == "qcow2" {
-		content += ",l2-cache-size=" + l2Cache
+		content += fmt.Sprintf(",l2-cache-size=%d", l2Cache)
 	}
 	args := []string{"-object", "iothread,id=" + diskThread, "-blockdev", file, "-blockdev", content}
 	drive := diskName
