@@ -68,9 +68,8 @@ func TestArguments(t *testing.T) {
 
 		"laid-out": {spec: laidOut}, "laid-out-vhost": {spec: vhost}, "laid-out-one-processor": {spec: one},
 		"laid-out-emulated": {spec: laidOutEmulated},
-		"io-uring":          {laidOutEmulated, settings{ioUring: true}},
 		"limited":           {laidOut, settings{limits: Limits{DiskBandwidth: 200 << 20, DiskOperations: 5000}}},
-		"limited-bandwidth": {laidOutEmulated, settings{ioUring: true, limits: Limits{DiskBandwidth: 200 << 20}}},
+		"limited-bandwidth": {laidOutEmulated, settings{limits: Limits{DiskBandwidth: 200 << 20}}},
 		"passthrough":       {spec: passthrough},
 	} {
 		t.Run(name, func(t *testing.T) {
