@@ -33,9 +33,12 @@ var warmSteps = []string{
 	"tar -C / -c bin/busybox | docker import - tiny && docker run --rm tiny /bin/busybox true",
 	"systemctl start postgresql; until pg_isready -q; do sleep 0.2; done",
 	`mkfifo /run/ask && touch /run/said && chown postgres /run/ask /run/said
-su postgres -c 'sleep infinity >/run/ask & exec psql -AtX postgres </run/ask >/run/said 2>&1' &
-echo 'select random();' >/run/ask; until [ -s /run/said ]; do sleep 0.1; done`,
+su postgres -c 'sleep infinity >/run/ask & exec psql -qX postgres </run/ask' &
+echo "` + askRandom + `" >/run/ask; until [ $(wc -l </run/said) -ge 2 ]; do sleep 0.1; done`,
 }
+
+// askRandom has the session that is open write a number and a UUID to /run/said.
+const askRandom = "copy (select random()::text union all select gen_random_uuid()::text) to program 'cat >>/run/said';"
 
 // warmJob prints a word and a value on each line. What begins with "same" comes from
 // generators that were seeded in the template.
@@ -50,7 +53,7 @@ echo same_container_name $(docker inspect -f '{{.Name}}' $id)
 echo in_container $(docker run --rm tiny /bin/busybox head -c 16 /dev/urandom | od -An -tx1 | tr -d ' ')
 echo session_random $(sudo -u postgres psql -AtXqc 'select random()')
 echo session_uuid $(sudo -u postgres psql -AtXqc 'select gen_random_uuid()')
-before=$(wc -l </run/said); echo 'select random(); select gen_random_uuid();' | sudo tee /run/ask >/dev/null
+before=$(wc -l </run/said); echo "` + askRandom + `" | sudo tee /run/ask >/dev/null
 until [ $(wc -l </run/said) -ge $((before + 2)) ]; do sleep 0.1; done
 echo same_open_random $(tail -n 2 /run/said | head -n 1); echo open_uuid $(tail -n 1 /run/said)
 echo engine $(docker info -f '{{.ID}}')
