@@ -91,7 +91,7 @@ func TestLimitsLeaveTheProgramRoom(t *testing.T) {
 	require.Equal(t, 514, spec.limits().PIDs)
 	require.Equal(t, []string{"/dev/net/tun", "/dev/kvm"}, spec.devices())
 	spec.Accel = kvm.TCG
-	require.EqualValues(t, 3<<30+8<<20+256<<20, spec.limits().Memory)
+	require.EqualValues(t, 2<<30+8<<20+256<<20+Translations, spec.limits().Memory)
 	require.Equal(t, []string{"/dev/net/tun"}, spec.devices())
 	spec.Disk = "/dev/shm/disk"
 	if inMemory(spec.Disk) { // as on most hosts

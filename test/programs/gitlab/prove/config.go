@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/programs/gitlab"
 )
 
@@ -68,7 +67,7 @@ concurrent = 4
 // configure writes a config.toml, and returns its path.
 func (s *stage) configure(set settings) (string, error) {
 	text := fmt.Sprintf(runnerConfig, gitlab.RunnerID, gitlabAddress, gitlab.RunnerToken, set.executor, set.runner,
-		plugin, set.autoscaler, set.idle, s.stateDir, cmp.Or(set.backend, config.BackendAuto), gitlabAddress, set.image)
+		plugin, set.autoscaler, set.idle, s.stateDir, cmp.Or(set.backend, "auto"), gitlabAddress, set.image)
 	path := filepath.Join(s.work, "config.toml")
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/programs/gitlab"
 )
 
@@ -32,7 +31,7 @@ const (
 // scenario idle, and one with a session for each stage that a job may have.
 func path(ctx context.Context, s *stage) error {
 	var table []column
-	for _, backend := range []string{config.BackendQEMU, config.BackendNspawn} {
+	for _, backend := range []string{"qemu", "nspawn"} {
 		set := settings{executor: "instance", idle: 1, backend: backend}
 		err := s.with(ctx, set, func(*runner) error {
 			for _, kind := range []gitlab.Spec{

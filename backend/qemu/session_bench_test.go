@@ -1,0 +1,82 @@
+//go:build linux
+
+package qemu
+
+import (
+	"cmp"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+)
+
+// stageScript is what the runner gives bash for the first stage of a job.
+const stageScript = "if set -o | grep pipefail >/dev/null; then set -o pipefail; fi; set -o errexit\n" +
+	"set +o noclobber\n: | eval $'echo \"Running on $(hostname)...\"\\n'\nexit 0\n"
+
+// sessions are what a job asks of its worker, over one connection, in the order
+// in which it does.
+var sessions = []struct{ name, command, input string }{
+	{"nothing", "true", ""},
+	{"stage", "bash", stageScript},
+	{"login shell", "bash --login -c true", ""},
+	{"git", "git --version", ""},
+	{"init and commit", "d=$(mktemp -d -p /var/tmp) && cd $d && git init -q . && echo a >a && git add a && " +
+		"git -c user.name=a -c user.email=a@b commit -qm a && cd / && rm -rf $d", ""},
+	{"sudo", "sudo -n true", ""},
+	{"gitlab-runner", "! command -v gitlab-runner || gitlab-runner --version", ""},
+}
+
+// BenchmarkSession tells how long a job waits for what it asks of a fork that
+// was ready before: for the connection, and for each session on it, the first
+// time and every other time. MAYFLY_BENCH_IDLE is how long the fork is left alone
+// before, such as 30s for a rehearsal. Use -benchtime 3x: each is a fork.
+func BenchmarkSession(b *testing.B) {
+	f := newForks(b, "sessions")
+	idle, err := time.ParseDuration(cmp.Or(os.Getenv("MAYFLY_BENCH_IDLE"), "1s"))
+	require.NoError(b, err)
+	took := map[string][]float64{}
+	for b.Loop() {
+		w, err := f.start(b, 0)
+		require.NoError(b, err)
+		require.Equal(b, backend.Fork, w.How())
+		time.Sleep(idle)
+		for _, when := range []string{"first", "again", "again"} {
+			askAll(b, w, func(name string, d time.Duration) {
+				took[when+" "+name] = append(took[when+" "+name], float64(d.Milliseconds()))
+			})
+		}
+		f.remove(b, w.ID())
+	}
+	for _, name := range slices.Sorted(maps.Keys(took)) {
+		slices.Sort(took[name])
+		b.ReportMetric(took[name][len(took[name])/2], "ms/"+strings.ReplaceAll(name, " ", "-"))
+	}
+}
+
+// askAll opens a connection, and runs all sessions on it.
+func askAll(b *testing.B, w backendtest.Worker, note func(name string, took time.Duration)) {
+	b.Helper()
+	began := time.Now()
+	client, err := w.Dial()
+	require.NoError(b, err)
+	defer client.Close()
+	note("connection", time.Since(began))
+	for _, s := range sessions {
+		began = time.Now()
+		session, err := client.NewSession()
+		require.NoError(b, err)
+		session.Stdin = strings.NewReader(s.input)
+		out, err := session.CombinedOutput(s.command)
+		require.NoError(b, err, "%s: %s", s.command, out)
+		note(s.name, time.Since(began))
+		_ = session.Close() // it has ended
+	}
+}
