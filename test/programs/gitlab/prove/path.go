@@ -26,23 +26,40 @@ const (
 	rowWhole = "= taken, up to its end"
 )
 
-// path tells where the seconds of a job go that finds a worker ready, for virtual
-// machines and for containers: one job that only runs a script, as those of the
-// scenario idle, and one with a session for each stage that a job may have.
+// Kinds of jobs: one that only runs a script, as those of the scenario idle, and one
+// with a session for each stage that a job may have.
+var (
+	onlyScript = gitlab.Spec{Name: "script"}
+	allStages  = gitlab.Spec{
+		Name: "all stages", Git: true, Artifacts: []string{"made"}, AfterScript: []string{"echo after"},
+	}
+)
+
+// paths are what the table compares. With an idle worker each job finds one that
+// has been ready for a second at least, without it one that is made for it.
+var paths = []struct {
+	backend string
+	idle    int
+	kinds   []gitlab.Spec
+}{
+	{"qemu", 1, []gitlab.Spec{onlyScript, allStages}},
+	{"qemu", 0, []gitlab.Spec{onlyScript}},
+	{"nspawn", 1, []gitlab.Spec{onlyScript, allStages}},
+}
+
+// path tells where the seconds of a job go, for virtual machines and for
+// containers.
 func path(ctx context.Context, s *stage) error {
 	var table []column
-	for _, backend := range []string{"qemu", "nspawn"} {
-		set := settings{executor: "instance", idle: 1, backend: backend}
+	for _, p := range paths {
+		set := settings{executor: "instance", idle: p.idle, backend: p.backend}
 		err := s.with(ctx, set, func(*runner) error {
-			for _, kind := range []gitlab.Spec{
-				{Name: "script"},
-				{Name: "all stages", Git: true, Artifacts: []string{"made"}, AfterScript: []string{"echo after"}},
-			} {
-				times, err := s.pathOf(ctx, kind)
+			for _, kind := range p.kinds {
+				times, err := s.pathOf(ctx, kind, p.idle)
 				if err != nil {
 					return err
 				}
-				table = append(table, column{backend + ", " + kind.Name, times})
+				table = append(table, column{fmt.Sprintf("%s, %d idle, %s", p.backend, p.idle, kind.Name), times})
 			}
 			return nil
 		})
@@ -53,13 +70,13 @@ func path(ctx context.Context, s *stage) error {
 	return printTable(os.Stdout, table)
 }
 
-// pathOf runs such a job a few times, each on a worker of its own that was ready
-// before, and returns what each row took.
-func (s *stage) pathOf(ctx context.Context, kind gitlab.Spec) (map[string][]time.Duration, error) {
+// pathOf runs such a job a few times, each on a worker of its own, and returns what
+// each row took.
+func (s *stage) pathOf(ctx context.Context, kind gitlab.Spec, idle int) (map[string][]time.Duration, error) {
 	kind.Script, kind.Timestamps = []string{firstLine, "echo made >made"}, true
 	times := map[string][]time.Duration{}
 	for range pathRounds {
-		if err := s.awaitWorkers(ctx, pool.Running, 1); err != nil {
+		if err := s.awaitWorkers(ctx, pool.Running, idle); err != nil {
 			return nil, err
 		}
 		time.Sleep(time.Second) // the runner has to see it too
