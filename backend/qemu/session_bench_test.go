@@ -3,7 +3,6 @@
 package qemu
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -39,21 +38,25 @@ var sessions = []struct{ name, command, input string }{
 // BenchmarkSession tells how long a job waits for what it asks of a fork that
 // was ready before: for the connection, and for each session on it, the first
 // time and every other time. Beside the time stands what of it QEMU spent on a
-// processor, which is the same on a busy host. MAYFLY_BENCH_IDLE is how long the fork
-// is left alone before, such as 30s for a rehearsal. Use -benchtime 3x: each is a
+// processor, which is the same on a busy host. The fork is used at once, or left alone
+// for a while before, in which by emulation it rehearses. Use -benchtime 3x: each is a
 // fork.
 func BenchmarkSession(b *testing.B) {
 	f := newForks(b, "sessions")
-	idle, err := time.ParseDuration(cmp.Or(os.Getenv("MAYFLY_BENCH_IDLE"), "1s"))
-	require.NoError(b, err)
+	for _, idle := range []time.Duration{0, time.Minute} {
+		b.Run("idle for "+idle.String(), func(b *testing.B) { benchmarkSession(b, f, idle) })
+	}
+}
+
+func benchmarkSession(b *testing.B, f forks, idle time.Duration) {
 	all := map[string][]float64{}
 	for b.Loop() {
 		w, err := f.start(b, 0)
 		require.NoError(b, err)
 		require.Equal(b, backend.Fork, w.How())
 		time.Sleep(idle)
+		pid := f.driver.of(w.ID()).process.PID
 		for _, when := range []string{"first", "again", "again"} {
-			pid := f.driver.of(w.ID()).process.PID
 			askAll(b, w, pid, func(name string, took, worked time.Duration) {
 				all[when+" "+name] = append(all[when+" "+name], float64(took.Milliseconds()))
 				all[when+" "+name+" cpu"] = append(all[when+" "+name+" cpu"], float64(worked.Milliseconds()))
