@@ -108,10 +108,6 @@ type Await struct {
 	User string `json:"user"`
 	// Link is that of most forks; a rekey changes it where it differs.
 	Link Link `json:"link,omitzero"`
-	// Rehearse has each fork do, while it is idle, what all jobs do, so that the
-	// code for it is translated before a job comes: by emulation that is most of
-	// a job's first seconds.
-	Rehearse bool `json:"rehearse,omitempty"`
 }
 
 // Event is what the agent answers.

@@ -62,7 +62,6 @@ var Table = []Program{
 	{Name: "systemd-run", Package: "systemd"}, // where systemd runs the host
 	// In guests: the agent starts these.
 	{Name: "modprobe", Package: "kmod"},
-	{Name: "nice", Package: "coreutils"},
 	{Name: "systemctl", Package: "systemd"},
 
 	// What is not Debian's.

@@ -39,8 +39,7 @@ var sessions = []struct{ name, command, input string }{
 // was ready before: for the connection, and for each session on it, the first
 // time and every other time. Beside the time stands what of it QEMU spent on a
 // processor, which is the same on a busy host. The fork is used at once, or left alone
-// for a while before, in which by emulation it rehearses. Use -benchtime 3x: each is a
-// fork.
+// for a while before. Use -benchtime 3x: each is a fork.
 func BenchmarkSession(b *testing.B) {
 	f := newForks(b, "sessions")
 	for _, idle := range []time.Duration{0, time.Minute} {

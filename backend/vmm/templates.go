@@ -9,7 +9,6 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -88,10 +87,7 @@ func (b *Backend) bootAndSave(ctx context.Context, t template.Template, golden i
 		if err != nil {
 			return err
 		}
-		common := guest.Await{
-			User: golden.Recipe.User, Link: guest.Link{MTU: at.Lease.MTU, IPv6: at.Lease.IPv6},
-			Rehearse: spec.Accel == kvm.TCG,
-		}
+		common := guest.Await{User: golden.Recipe.User, Link: guest.Link{MTU: at.Lease.MTU, IPv6: at.Lease.IPv6}}
 		if err := m.boot(ctx, m.rest(common)); err != nil {
 			return err
 		}

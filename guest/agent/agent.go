@@ -23,8 +23,7 @@ func Run(ctx context.Context, log *slog.Logger) error {
 	defer port.Close()
 	stop := context.AfterFunc(ctx, func() { _ = port.Close() })
 	defer stop()
-	a := &agent{root: "/", log: log, kernel: linux{}}
-	a.ready = func() error { return openSSH(ctx, log, a.idle) }
+	a := &agent{root: "/", log: log, kernel: linux{}, ready: func() error { return openSSH(ctx, log) }}
 	if _, err := os.Stat(identityMark); err == nil { // an earlier agent of this guest has rekeyed it
 		if err := a.ready(); err != nil {
 			return err
@@ -41,10 +40,8 @@ type agent struct {
 	log  *slog.Logger
 	// kernel is how the agent changes the running kernel.
 	kernel kernel
-	// ready is called after each rekey: it opens the SSH port. idle, where it is
-	// set, is what a worker does while nobody uses it.
+	// ready is called after each rekey: it opens the SSH port.
 	ready func() error
-	idle  func(context.Context)
 
 	// rekeyed says that the guest has its identity.
 	rekeyed bool

@@ -31,15 +31,8 @@ func (a *agent) await(common guest.Await) error {
 	if err := a.haveNetwork(common.Link); err != nil {
 		return err
 	}
-	if err := tryListening(); err != nil {
+	if err := rehearse(); err != nil {
 		return err
-	}
-	if common.Rehearse {
-		jobs, err := a.account(common.User)
-		if err != nil {
-			return err
-		}
-		a.idle = rehearsal{jobs, common.User, rehearsalDir, a.log}.whenQuiet
 	}
 	unix.Sync()
 	return nil
@@ -71,9 +64,9 @@ func (a *agent) moveIdentityToMemory(user string) error {
 	return nil
 }
 
-// tryListening listens on a port once, so that Go's net package has found out before
+// rehearse listens on a port once, so that Go's net package has found out before
 // the forks are made what this kernel can do.
-func tryListening() error {
+func rehearse() error {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listening on a port to try it out: %w", err)

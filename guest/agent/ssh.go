@@ -41,9 +41,6 @@ var sshd = []string{"/usr/sbin/sshd", "-i", "-e", "-h", "/" + guest.HostKeyPath,
 type sshPort struct {
 	server []string // the command line for one connection
 	log    *slog.Logger
-	// idle, where it is set, is called when the first connection, which is the
-	// host's, has ended. Its context ends when the next one comes.
-	idle func(ctx context.Context)
 }
 
 // open listens at the address, and serves what comes until ctx ends.
@@ -61,9 +58,7 @@ func (p sshPort) open(ctx context.Context, address string) (net.Addr, error) {
 
 func (p sshPort) serve(ctx context.Context, listener net.Listener) {
 	slots := make(chan struct{}, sshdLimit)
-	idle, wanted := context.WithCancel(ctx)
-	defer wanted()
-	for first := true; ; first = false {
+	for {
 		slots <- struct{}{}
 		conn, err := listener.Accept()
 		switch {
@@ -74,16 +69,11 @@ func (p sshPort) serve(ctx context.Context, listener net.Listener) {
 			sleep(ctx, time.Second)
 			<-slots
 			continue
-		case !first:
-			wanted()
 		}
 		go func() {
 			defer func() { <-slots }()
 			if err := p.handOver(conn); err != nil {
 				p.log.Warn("serving an SSH connection", "error", err)
-			}
-			if first && p.idle != nil {
-				p.idle(idle)
 			}
 		}()
 	}
@@ -105,27 +95,22 @@ func (p sshPort) handOver(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	unprotect(cmd.Process.Pid, p.log) // jobs have the server's score
-	_ = cmd.Wait()                    // an error says only how the client's session ended
+	// Jobs have the server's score. With the agent's they would be the last that
+	// the kernel kills when memory runs out.
+	protection := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "oom_score_adj")
+	if err := os.WriteFile(protection, []byte("0"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p.log.Warn("giving up the agent's own protection", "error", err)
+	}
+	_ = cmd.Wait() // an error says only how the client's session ended
 	return nil
 }
 
-// unprotect gives a process that the agent has started the usual score. With the
-// agent's own it would be among the last that the kernel kills when memory runs out.
-func unprotect(pid int, log *slog.Logger) {
-	protection := filepath.Join("/proc", strconv.Itoa(pid), "oom_score_adj")
-	if err := os.WriteFile(protection, []byte("0"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Warn("giving up the agent's own protection", "error", err)
-	}
-}
-
-// openSSH opens the SSH port of this guest, and leaves the identityMark. What an
-// idle worker does, if anything, is idle.
-func openSSH(ctx context.Context, log *slog.Logger, idle func(context.Context)) error {
+// openSSH opens the SSH port of this guest, and leaves the identityMark.
+func openSSH(ctx context.Context, log *slog.Logger) error {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // sshd's own, for its unprivileged half
 		return err
 	}
-	if _, err := (sshPort{sshd, log, idle}).open(ctx, ":"+strconv.Itoa(network.SSHPort)); err != nil {
+	if _, err := (sshPort{sshd, log}).open(ctx, ":"+strconv.Itoa(network.SSHPort)); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(identityMark), 0o755); err != nil {

@@ -17,7 +17,7 @@ import (
 // open opens an SSH port with a server of its own, and returns its address.
 func open(t *testing.T, ctx context.Context, server ...string) string {
 	t.Helper()
-	address, err := sshPort{server: server, log: slog.New(slog.DiscardHandler)}.open(ctx, "127.0.0.1:0")
+	address, err := sshPort{server, slog.New(slog.DiscardHandler)}.open(ctx, "127.0.0.1:0")
 	require.NoError(t, err)
 	return address.String()
 }

@@ -27,8 +27,7 @@ const (
 const Settle = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
 udevadm settle >/dev/null 2>&1
 set -- /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh /usr/bin/sudo /usr/bin/git ` + guest.AgentPath + `
-set -- "$@" /usr/lib/git-core/git-remote-http $(command -v cat date grep hostname id mkdir mktemp nice rm)
-cat "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*') /lib*/*/libnss_* $(command -v gitlab-runner) >/dev/null 2>&1
+cat "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*') /lib*/*/libnss_* >/dev/null 2>&1
 find /etc -xdev -type f -exec cat {} + >/dev/null 2>&1
 /usr/sbin/sshd -V >/dev/null 2>&1
 su -l nobody -s /bin/bash -c true >/dev/null 2>&1
