@@ -54,7 +54,7 @@ test-quick: packages ## Run what needs no emulated machine, in minutes: before e
 	go run ./test/programs/suite -quick
 
 runner: build ## Run a real gitlab-runner with the plugin against a played GitLab (GITLAB_RUNNER, SCENARIOS, STATE_DIR)
-	scripts/install-packages run
+	scripts/install-packages run systemd-nspawn
 	go run ./test/programs/gitlab/prove -runner "$$(command -v '$(GITLAB_RUNNER)')" -plugin $(PROGRAM) -state-dir '$(STATE_DIR)' $(SCENARIOS)
 
 soak: build packages ## Load plugins at random, kill them, flush the firewall, fill the disk (SOAK_SEED, SOAK_ROUNDS, SOAK_BACKENDS, …)

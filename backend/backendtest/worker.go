@@ -45,21 +45,26 @@ func (w Worker) Ready(ctx context.Context) error {
 // dialLimit bounds how long a worker that is ready takes to be reached.
 const dialLimit = time.Minute
 
-// Run runs a command as a job does on a worker that is ready, and returns all
-// that it printed.
-func (w Worker) Run(command string) (output string, err error) {
+// Dial logs in to a worker that is ready.
+func (w Worker) Dial() (*ssh.Client, error) {
 	key, err := ssh.ParsePrivateKey([]byte(w.Key))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	host, _, _, _, err := ssh.ParseAuthorizedKey([]byte(w.Identity.HostKeyPublic))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	client, err := ssh.Dial("tcp", w.Address().String(), &ssh.ClientConfig{
+	return ssh.Dial("tcp", w.Address().String(), &ssh.ClientConfig{
 		User: w.Identity.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: dialLimit,
 		HostKeyCallback: ssh.FixedHostKey(host), HostKeyAlgorithms: []string{host.Type()},
 	})
+}
+
+// Run runs a command as a job does on a worker that is ready, and returns all
+// that it printed.
+func (w Worker) Run(command string) (output string, err error) {
+	client, err := w.Dial()
 	if err != nil {
 		return "", err
 	}

@@ -21,10 +21,12 @@ import (
 
 // What a program may take beside its guest's size.
 const (
-	// ownMemory is for the program itself, its devices and its stacks, and
-	// translations what QEMU's buffer for translated code may grow to.
-	ownMemory    = 256 << 20
-	translations = 1 << 30
+	// ownMemory is for the program itself, its devices and its stacks.
+	ownMemory = 256 << 20
+	// Translations is how large the buffer may get, in bytes, that a program has for
+	// the guest's translated code, by emulation. It is the program's own, and what is
+	// in it is not saved, so each machine fills one of its own.
+	Translations = 128 << 20
 	// pageTables is the part of the guest's memory that its pages are found by: 8
 	// bytes for each of 4 KiB, for the program and for the guest.
 	pageTables = 256
@@ -45,7 +47,7 @@ func (s Spec) limits() cgroup.Limits {
 		Memory: s.Memory + s.Memory/pageTables + ownMemory, CPUs: s.CPUs + ownCPUs, PIDs: s.CPUs + ownThreads,
 	}
 	if s.Accel == kvm.TCG {
-		l.Memory += translations
+		l.Memory += Translations
 	}
 	if inMemory(s.Disk) {
 		l.Memory = 0

@@ -309,6 +309,20 @@ func TestSealLeavesNothingThatMachinesMustNotShare(t *testing.T) {
 	require.Contains(t, unit, "ExecStart="+guest.AgentPath+" guest\n")
 }
 
+// TestSealedLoginsRunNoScripts keeps what limits a job, and gives it its environment.
+func TestSealedLoginsRunNoScripts(t *testing.T) {
+	client, root, _ := serve(t, &recorder{})
+	logins := filepath.Join(root, "etc/pam.d/sshd")
+	require.NoError(t, os.MkdirAll(filepath.Dir(logins), 0o755))
+	require.NoError(t, os.WriteFile(logins, []byte("@include common-session\n"+
+		"# pam_motd.so, explained\nsession    optional     pam_motd.so  motd=/run/motd.dynamic\n"+
+		"session    optional     pam_mail.so standard noenv # [1]\n"+
+		"session    required     pam_limits.so\nsession    required     pam_env.so # [1]\n"), 0o644))
+	require.NoError(t, client.Seal(t.Context()))
+	require.Equal(t, "@include common-session\n# pam_motd.so, explained\n"+
+		"session    required     pam_limits.so\nsession    required     pam_env.so # [1]\n", read(t, logins))
+}
+
 func regularFiles(t *testing.T, root, content string) (found []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {

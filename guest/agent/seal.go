@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // units are the systemd units of a golden image.
@@ -76,6 +78,9 @@ func (a *agent) seal() error {
 	if err := a.write("etc/cloud/cloud-init.disabled", "sealed by mayfly\n", 0o644); err != nil {
 		return err
 	}
+	if err := a.silenceLogins(); err != nil {
+		return err
+	}
 	var failed []error
 	for _, pattern := range instanceFiles {
 		paths, err := filepath.Glob(a.path(pattern))
@@ -90,6 +95,31 @@ func (a *agent) seal() error {
 	// The file is empty, not absent: without it systemd would take a boot for
 	// the first one and set every unit anew.
 	return a.write("etc/machine-id", "", 0o444)
+}
+
+// chatter are PAM's modules that tell who logs in about the system and their mail.
+// They run scripts for that at each connection, and no job reads it.
+var chatter = []string{"pam_motd.so", "pam_mail.so"}
+
+// silenceLogins takes them out of what sshd does at a login. Limits, environment,
+// accounts and logind's sessions stay as the distribution has them.
+func (a *agent) silenceLogins() error {
+	const name = "etc/pam.d/sshd"
+	text, err := os.ReadFile(a.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading how sshd logs in: %w", err)
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(string(text)) {
+		talks := func(module string) bool { return slices.Contains(strings.Fields(line), module) }
+		if !slices.ContainsFunc(chatter, talks) {
+			kept.WriteString(line)
+		}
+	}
+	return a.write(name, kept.String(), 0o644)
 }
 
 func (a *agent) installUnits() error {

@@ -11,6 +11,10 @@ import (
 type Spec struct {
 	Name   string
 	Script []string
+	// AfterScript runs in a shell of its own when Script has ended.
+	AfterScript []string
+	// Timestamps has the runner begin each line of the trace with the time.
+	Timestamps bool
 	// Image is for executors that have containers.
 	Image string
 	// Git has the repository cloned; without it a job begins in an empty
@@ -109,6 +113,18 @@ func (j *Job) Cancel() {
 	j.server.tell()
 }
 
+// steps are the job's scripts in GitLab's words.
+func (j *Job) steps() []any {
+	step := func(name string, script []string, when string) any {
+		return map[string]any{"name": name, "script": script, "timeout": 3600, "when": when}
+	}
+	steps := []any{step("script", j.Script, "on_success")}
+	if len(j.AfterScript) > 0 {
+		steps = append(steps, step("after_script", j.AfterScript, "always"))
+	}
+	return steps
+}
+
 // payload is the job in GitLab's words. The caller holds the lock.
 func (j *Job) payload() map[string]any {
 	variables := []map[string]any{}
@@ -121,6 +137,9 @@ func (j *Job) payload() map[string]any {
 	if !j.Git {
 		set("GIT_STRATEGY", "none")
 	}
+	if j.Timestamps {
+		set(timestamps, "true")
+	}
 	for key, value := range j.Variables {
 		set(key, value)
 	}
@@ -132,10 +151,8 @@ func (j *Job) payload() map[string]any {
 		"git_info":    j.server.gitInfo(j),
 		"runner_info": map[string]any{"timeout": 3600},
 		"variables":   variables,
-		"steps": []any{map[string]any{
-			"name": "script", "script": j.Script, "timeout": 3600, "when": "on_success",
-		}},
-		"image": map[string]any{"name": j.Image},
+		"steps":       j.steps(),
+		"image":       map[string]any{"name": j.Image},
 		"features": map[string]any{"trace_sections": true, "failure_reasons": []string{
 			"script_failure", "runner_system_failure", "runner_interrupted", "job_canceled",
 		}},

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 type settings struct {
 	executor string
 	idle     int
+	// backend is what runs the workers; empty means the plugin's choice.
+	backend string
 	// runner, autoscaler and image are added to the tables of these names.
 	runner, autoscaler, image string
 }
@@ -48,6 +51,7 @@ concurrent = 4
 
     [runners.autoscaler.plugin_config]
       state_dir = %q
+      backend = %q
 
     [runners.autoscaler.plugin_config.machine]
       cpus = 1
@@ -63,7 +67,7 @@ concurrent = 4
 // configure writes a config.toml, and returns its path.
 func (s *stage) configure(set settings) (string, error) {
 	text := fmt.Sprintf(runnerConfig, gitlab.RunnerID, gitlabAddress, gitlab.RunnerToken, set.executor, set.runner,
-		plugin, set.autoscaler, set.idle, s.stateDir, gitlabAddress, set.image)
+		plugin, set.autoscaler, set.idle, s.stateDir, cmp.Or(set.backend, "auto"), gitlabAddress, set.image)
 	path := filepath.Join(s.work, "config.toml")
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }

@@ -28,6 +28,7 @@ type scenario struct {
 var scenarios = []scenario{
 	{"jobs", jobs},
 	{"idle", idle},
+	{"path", path},
 	{"sources", sources},
 	{"artifacts", artifacts},
 	{"cancel", cancelled},
