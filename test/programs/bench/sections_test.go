@@ -143,7 +143,13 @@ func TestBytesAreSentBothWays(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, took)
 
-	_, err = transfer(t.Context(), listening(func(*net.TCPConn) error { return nil }), writes, receive)
+	_, err = transfer(t.Context(), listening(func(c *net.TCPConn) error {
+		if err := c.CloseWrite(); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, c) // until the other end hangs up
+		return err
+	}), writes, receive)
 	require.ErrorContains(t, err, "0 bytes came")
 	broken := worker{address: netip.AddrPortFrom(address, 22), run: func(context.Context, string) (string, error) {
 		return "no socat", errors.New("exit code 127")
