@@ -17,6 +17,8 @@ import (
 var (
 	servicePackages = []string{"apparmor", "docker.io", "postgresql", "busybox-static", "fio", "git", "socat"}
 	serviceSteps    = append([]string{
+		// Newer releases have the command in a package of its own.
+		"command -v docker || apt-get install -y --no-install-recommends docker-cli",
 		"mkdir -p " + material,
 		"tar -C /bin -cf " + material + "/tiny.tar busybox",
 	}, fileSteps...)
