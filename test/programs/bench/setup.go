@@ -87,10 +87,13 @@ func (b *bench) prepare(ctx context.Context) (ground, error) {
 
 // setUp builds the golden image and makes a clone, so that nothing of theirs is
 // measured that is done only once.
-func (b *bench) setUp(ctx context.Context, c config.Config) (*stage, error) {
+func (b *bench) setUp(ctx context.Context, change func(*config.Config)) (*stage, error) {
+	c, err := b.config.With(change)
+	if err != nil {
+		return nil, err
+	}
 	s := &stage{config: c}
 	b.later(func(ctx context.Context) error { return sweep(ctx, b.binary, c) })
-	var err error
 	if s.clones, err = b.addPlugin(ctx, report.Clone, c); err != nil {
 		return nil, err
 	}
