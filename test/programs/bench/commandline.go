@@ -43,23 +43,24 @@ func generalised(clone []string, dir string) ([]string, error) {
 		"-device", "virtio-net-pci,netdev=net,romfile=,mac="+card), nil
 }
 
-// withoutDevices leaves out disks, network cards, and threads of their own.
+// ourDevices are a clone's disks and network cards, and threads of their own: options
+// with how their values begin.
+var ourDevices = [][2]string{
+	{"-blockdev", ""}, {"-device", "virtio-blk"}, {"-object", "iothread"},
+	{"-netdev", ""}, {"-device", "virtio-net"},
+}
+
 func withoutDevices(command []string) []string {
-	ours := map[string]string{
-		"-blockdev": "", "-netdev": "", "-device": "virtio-blk virtio-net", "-object": "iothread",
-	}
-	kept := command[:1:1]
-	for i := 1; i < len(command); i++ {
-		kinds, known := ours[command[i]]
-		if !known || i+1 == len(command) {
-			kept = append(kept, command[i])
+	var kept []string
+	for i := 0; i < len(command); i++ {
+		isOurs := func(device [2]string) bool {
+			return command[i] == device[0] && i+1 < len(command) && strings.HasPrefix(command[i+1], device[1])
+		}
+		if slices.ContainsFunc(ourDevices, isOurs) {
+			i++ // its value
 			continue
 		}
-		i++
-		isKind := func(kind string) bool { return strings.HasPrefix(command[i], kind) }
-		if kinds != "" && !slices.ContainsFunc(strings.Fields(kinds), isKind) {
-			kept = append(kept, command[i-1], command[i])
-		}
+		kept = append(kept, command[i])
 	}
 	return kept
 }
