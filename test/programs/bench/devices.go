@@ -26,7 +26,7 @@ var fileSteps = []string{
 		for $d (0..199) { for $f (0..99) {
 			$t = sprintf("%08x %08x\n", rand 2**32, rand 2**32) x 100;
 			printf "M 100644 inline d%d/f%d\ndata %d\n%s\n", $d, $f, length $t, $t } }' |
-		git -C ` + material + `/repository fast-import --quiet`,
+		git -C ` + material + `/repository -c pack.compression=1 fast-import --quiet`,
 	"git -C " + material + "/repository archive -o " + material + "/files.tar main",
 }
 
