@@ -52,7 +52,7 @@ var chores = []chore{
 // output, whose field it is told: fio's own start is not the disk's.
 const tools = `set -eu
 work=$(mktemp -d); cd "$work"; trap 'cd /; rm -rf "$work"' EXIT
-calm() { sync; sudo sh -c 'echo 3 >/proc/sys/vm/drop_caches'; }
+calm() { sync; sudo sh -c 'echo 3 >/proc/sys/vm/drop_caches' 2>/dev/null; } # sudo may not know the host's name
 now() { echo "${EPOCHREALTIME//[!0-9]/}"; }
 timed() { calm; from=$(now); "$@"; echo "took $(($(now) - from))"; }
 blocks() {
