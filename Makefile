@@ -12,10 +12,14 @@ STATE_DIR   ?=
 DEMO_JOBS   ?= 3
 DEMO_SCRIPT ?= echo "hello from $$(hostname)"; uname -srm; nproc
 
-# make bench: how many workers at once, and how many rounds with one and with several of them.
+# make bench: which sections (empty: all), how many workers at once, and how many rounds with one and with several of
+# them; how often ways are compared, and how many GiB idle workers fill.
+BENCH_SECTIONS       ?=
 BENCH_COUNTS         ?= 1 4 8
 BENCH_ROUNDS         ?= 5
 BENCH_ROUNDS_SEVERAL ?= 2
+BENCH_TURNS          ?= 3
+BENCH_DENSITY        ?= 8
 
 # make runner: a gitlab-runner, which is no package of Debian's, and what to run with it (empty: everything).
 GITLAB_RUNNER ?= gitlab-runner
@@ -70,8 +74,9 @@ lint: ## Check formatting; vet for every system; staticcheck
 cross: ## Build and vet for Linux, macOS and FreeBSD, amd64 and arm64
 	$(call each_platform,go build ./... && go vet ./...)
 
-bench: packages ## Measure clone, fork and the old way side by side; writes README.md, docs (BENCH_COUNTS, BENCH_ROUNDS, …)
-	go run ./test/programs/bench -counts '$(BENCH_COUNTS)' -rounds '$(BENCH_ROUNDS)' -rounds-several '$(BENCH_ROUNDS_SEVERAL)' -state-dir '$(STATE_DIR)'
+bench: packages ## Measure clone, fork and the old way side by side; writes README.md, docs (BENCH_SECTIONS, BENCH_TURNS, …)
+	go run ./test/programs/bench -sections '$(BENCH_SECTIONS)' -counts '$(BENCH_COUNTS)' -rounds '$(BENCH_ROUNDS)' \
+		-rounds-several '$(BENCH_ROUNDS_SEVERAL)' -turns '$(BENCH_TURNS)' -density '$(BENCH_DENSITY)' -state-dir '$(STATE_DIR)'
 
 bench-go: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...

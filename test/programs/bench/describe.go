@@ -17,27 +17,20 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/programs/bench/report"
 )
 
-// describe fills in all but the measurements. It names neither this host nor a
-// path on it.
-func (b *bench) describe(ctx context.Context, s stage) (report.Document, error) {
-	d := report.Document{
-		Version: report.Version,
-		Date:    b.began.UTC().Truncate(time.Second),
-		Program: version(ctx),
+// describe says when and on what a section was measured. It names neither this
+// host nor a path on it.
+func (b *bench) describe(ctx context.Context, s *stage, began time.Time) (report.Run, error) {
+	machine, err := describeMachine(ctx, s)
+	return report.Run{
+		Date: began.UTC().Truncate(time.Second), Seconds: time.Since(began).Round(time.Second).Seconds(),
+		Program: b.version, Machine: machine, Repeated: b.repeated,
 		Guest: report.Guest{
 			CPUs: guestCPUs, MemoryBytes: guestMemory, DiskBytes: guestDisk, DiskFormat: s.cloneFormat,
 		},
-		Rounds: make(map[int]int),
-	}
-	for _, count := range b.counts {
-		d.Rounds[count] = b.roundsOf(count)
-	}
-	var err error
-	d.Machine, err = describeMachine(ctx, s)
-	return d, err
+	}, err
 }
 
-func describeMachine(ctx context.Context, s stage) (report.Machine, error) {
+func describeMachine(ctx context.Context, s *stage) (report.Machine, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return report.Machine{}, fmt.Errorf("asking for the kernel: %w", err)
@@ -50,20 +43,27 @@ func describeMachine(ctx context.Context, s stage) (report.Machine, error) {
 	if m.Processor, err = valueIn("/proc/cpuinfo", "model name"); err != nil {
 		m.Processor = runtime.GOARCH // arm64 names no model
 	}
-	total, err := valueIn("/proc/meminfo", "MemTotal")
-	if err != nil {
+	if m.MemoryBytes, err = hostMemory("MemTotal"); err != nil {
 		return m, err
 	}
-	kilobytes, err := strconv.ParseInt(strings.TrimSuffix(total, " kB"), 10, 64)
-	if err != nil {
-		return m, fmt.Errorf("/proc/meminfo: %w", err)
-	}
-	m.MemoryBytes = kilobytes << 10
 	if m.FileSystem, err = fileSystem(ctx, s.config.StateDir); err != nil {
 		return m, err
 	}
 	m.QEMU, err = qemuVersion(ctx, s.command[0])
 	return m, err
+}
+
+// hostMemory is a value of /proc/meminfo, in bytes.
+func hostMemory(name string) (int64, error) {
+	value, err := valueIn("/proc/meminfo", name)
+	if err != nil {
+		return 0, err
+	}
+	kilobytes, err := strconv.ParseInt(strings.TrimSuffix(value, " kB"), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/meminfo: %w", err)
+	}
+	return kilobytes << 10, nil
 }
 
 // valueIn is the first value of a name in a file of lines "name : value".

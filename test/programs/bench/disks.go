@@ -41,8 +41,8 @@ var diskMethods = []struct {
 
 // measureDisks makes disks of the golden disk where the state directory is, and
 // on file systems that can reflink, in a file each.
-func (b *bench) measureDisks(ctx context.Context, s stage) ([]report.Disk, error) {
-	dir := filepath.Join(s.work, "disks")
+func (b *bench) measureDisks(ctx context.Context, s *stage) ([]report.Disk, error) {
+	dir := filepath.Join(b.work, "disks")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -64,8 +64,8 @@ func (b *bench) measureDisks(ctx context.Context, s stage) ([]report.Disk, error
 
 // measureDisksOn makes the file system in a file. One that this machine cannot
 // make or mount is passed over.
-func (b *bench) measureDisksOn(ctx context.Context, kind string, s stage) (found []report.Disk, err error) {
-	file := filepath.Join(s.work, kind)
+func (b *bench) measureDisksOn(ctx context.Context, kind string, s *stage) (found []report.Disk, err error) {
+	file := filepath.Join(b.work, kind)
 	defer os.Remove(file)
 	if err := disk.Create(file, 2*guestDisk+(2<<30)); err != nil {
 		return nil, err

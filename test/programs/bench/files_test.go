@@ -62,21 +62,34 @@ func TestPagesHaveTheirMarkers(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(copies, name), text, 0o644))
 	}
 	t.Chdir(copies)
-	d := report.Document{Machine: report.Machine{Processor: "imagined"}}
-	require.NoError(t, write(d))
+	imagined := report.Document{Version: report.Version, Runs: make(map[string]report.Run)}
+	for _, section := range report.Sections {
+		imagined.Runs[section] = report.Run{Machine: report.Machine{Processor: "imagined " + section}}
+	}
+	require.NoError(t, write(imagined))
 	read := func(name string) string {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		return string(text)
 	}
 	readme, performance := read(readmeFile), read(performanceFile)
-	require.Contains(t, readme, "(imagined)")
-	require.Contains(t, read(documentFile), `"processor": "imagined"`)
-	require.NoError(t, write(d))
+	require.Contains(t, readme, "(imagined workers)")
+	for _, section := range report.Sections {
+		require.Contains(t, performance, "(imagined "+section+")")
+		require.Contains(t, read(documentFile), `"processor": "imagined `+section+`"`)
+	}
+	require.NoError(t, write(imagined))
 	require.Equal(t, readme, read(readmeFile))
 	require.Equal(t, performance, read(performanceFile))
 
+	require.NoError(t, write(report.Document{Version: report.Version, Runs: map[string]report.Run{
+		report.SectionParts: {Machine: report.Machine{Processor: "later"}}}}))
+	require.Equal(t, readme, read(readmeFile), "other sections stay as they were")
+	require.Contains(t, read(performanceFile), "(imagined workers)")
+	require.Contains(t, read(performanceFile), "(later)")
+	require.NotContains(t, read(documentFile), "imagined parts")
+
 	require.NoError(t, os.WriteFile(performanceFile, []byte("no markers"), 0o644))
-	require.ErrorContains(t, write(report.Document{}), performanceFile)
+	require.ErrorContains(t, write(imagined), performanceFile)
 	require.Equal(t, readme, read(readmeFile), "no page is touched when one has no markers")
 }

@@ -19,8 +19,8 @@ import (
 
 // A worker has settled when its machine wanted less than idleShare of a core for
 // idleTime. Waiting for a core counts as well as having one: on a busy host, a
-// worker that waits has work too. One that never settles is measured after
-// settleLimit as it is.
+// worker that waits has work too. One that never settles is measured after a limit
+// as it is.
 const (
 	idleTime    = 3 * time.Second
 	idleShare   = 0.3
@@ -54,8 +54,8 @@ func memory(dir string) (backend.Memory, error) {
 }
 
 // settle waits until all workers are idle.
-func (b *bench) settle(ctx context.Context, workers []worker) error {
-	for began := time.Now(); time.Since(began) < settleLimit; {
+func (b *bench) settle(ctx context.Context, workers []worker, limit time.Duration) error {
+	for began := time.Now(); time.Since(began) < limit; {
 		before, err := wanted(workers)
 		if err != nil {
 			return err
@@ -70,16 +70,16 @@ func (b *bench) settle(ctx context.Context, workers []worker) error {
 		if err != nil {
 			return err
 		}
-		limit := time.Duration(float64(time.Since(since)) * idleShare)
+		most := time.Duration(float64(time.Since(since)) * idleShare)
 		busy := false
 		for i := range workers {
-			busy = busy || after[i]-before[i] >= limit
+			busy = busy || after[i]-before[i] >= most
 		}
 		if !busy {
 			return nil
 		}
 	}
-	b.say("  not idle within %s; measured as they are", settleLimit)
+	b.say("  not idle within %s; measured as they are", limit)
 	return nil
 }
 

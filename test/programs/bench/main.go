@@ -3,11 +3,12 @@
 // Command bench measures Mayfly beside the way that its users come from, in one
 // run, on one machine and one golden image: a full copy of the disk that boots
 // with cloud-init, our clone, our fork. It also times what they are made of,
-// and the pool's own overhead. `make bench` runs it, as root, from the root of
-// the repository; it writes docs/bench.json and the tables in README.md and
-// docs/performance.md.
+// what their users wait for besides, and the pool's own overhead. `make bench`
+// runs it, as root, from the root of the repository; it writes docs/bench.json
+// and the tables in README.md and docs/performance.md.
 //
-// What is measured, and how, is here; what follows from it is in report/.
+// A run is made of sections (sections.go), each of which can be measured alone
+// and has a file: what is measured, and how. What follows from it is in report/.
 package main
 
 import (
@@ -27,7 +28,7 @@ func main() {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case ctx.Err() != nil:
-		fmt.Fprintf(os.Stderr, "bench: %v; nothing is written\n%v\n", context.Cause(ctx), err)
+		fmt.Fprintf(os.Stderr, "bench: %v; only finished sections are written\n%v\n", context.Cause(ctx), err)
 		os.Exit(130)
 	default:
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -46,14 +47,5 @@ func run(ctx context.Context, arguments []string) error {
 	if _, err := os.Stat("test/programs/bench/main.go"); err != nil {
 		return errors.New("run it from the root of the repository")
 	}
-	document, err := measure(ctx, o)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%s\n%s\n%s\n%s", document.Circumstances(), document.WorkersTable(), document.ProfileTable(),
-		document.PartsTable())
-	if o.dryRun {
-		return nil
-	}
-	return write(document)
+	return measure(ctx, o)
 }

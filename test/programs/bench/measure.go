@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -31,6 +32,12 @@ type method interface {
 // worker is one that is ready.
 type worker struct {
 	id, dir string
+	// how is the backend's word for how it was made; empty for the old way.
+	how string
+	// address is where its SSH server is reached from this host.
+	address netip.AddrPort
+	// run runs a script on it as a job, and returns what that printed.
+	run func(ctx context.Context, script string) (string, error)
 	// ready is how many seconds after the start of all its SSH handshake was
 	// done.
 	ready float64
@@ -41,59 +48,57 @@ type worker struct {
 // bench measures, and undoes in the end what it has set up.
 type bench struct {
 	options
-	methods []method
-	// all that was measured, by method and how many at once.
-	workers []report.Workers
-	starts  []report.Start
-	// repeated counts the rounds that failed.
+	ground
+	// repeated counts the rounds of a section that failed.
 	repeated int
 	undo     []func(context.Context) error
 	began    time.Time
 }
 
-// measure is the whole run.
-func measure(ctx context.Context, o options) (document report.Document, err error) {
+// measure is the whole run: one section after the other. Each is written when
+// it is done, and what it has set up is undone before the next.
+func measure(ctx context.Context, o options) error {
 	b := &bench{options: o, began: time.Now()}
-	defer func() { err = errors.Join(err, b.cleanUp(ctx)) }()
-	stage, err := b.setUp(ctx)
-	if err != nil {
-		return document, err
-	}
-	if err := b.measureWorkers(ctx); err != nil {
-		return document, err
-	}
-	if document, err = b.describe(ctx, stage); err != nil {
-		return document, err
-	}
-	if document.Lease, err = b.measureLease(ctx, stage.old.network, 0); err != nil {
-		return document, err
-	}
-	if document.CrowdedLease, err = b.measureLease(ctx, stage.old.network, crowd); err != nil {
-		return document, err
-	}
-	if document.Disks, err = b.measureDisks(ctx, stage); err != nil {
-		return document, err
-	}
-	document.Pool, err = b.measurePool(ctx)
-	document.Workers, document.Ratios, document.Profile = b.workers, report.Compare(b.workers), report.Profile(b.starts)
-	document.Repeated = b.repeated
-	document.Seconds = time.Since(b.began).Round(time.Second).Seconds()
-	return document, err
+	return b.within(ctx, func() (err error) {
+		if b.ground, err = b.prepare(ctx); err != nil {
+			return err
+		}
+		for _, name := range b.sections {
+			if err := b.measureSection(ctx, name); err != nil {
+				return fmt.Errorf("section %q: %w", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// within undoes what f has set up, also when it has failed or ctx has ended.
+func (b *bench) within(ctx context.Context, f func() error) (err error) {
+	outside := b.undo
+	b.undo = nil
+	defer func() {
+		err = errors.Join(err, b.cleanUp(ctx))
+		b.undo = outside
+	}()
+	return f()
 }
 
 // later has something undone in the end, before all that was set up earlier.
 func (b *bench) later(undo func(context.Context) error) { b.undo = append(b.undo, undo) }
 
-// cleanUp undoes everything, also when ctx has ended.
 func (b *bench) cleanUp(ctx context.Context) error {
-	b.say("cleaning up")
 	var failed []error
 	for _, undo := range slices.Backward(b.undo) {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
-		failed = append(failed, undo(limited))
-		cancel()
+		failed = append(failed, limited(ctx, undo))
 	}
 	return errors.Join(failed...)
+}
+
+// limited does what is to be done also when ctx has ended, for undoLimit.
+func limited(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	return do(ctx)
 }
 
 // say tells how it goes on.
@@ -102,116 +107,16 @@ func (b *bench) say(format string, arguments ...any) {
 	fmt.Fprintf(os.Stderr, "bench %6s  %s\n", after, fmt.Sprintf(format, arguments...))
 }
 
-// measureWorkers takes the methods in turn within each round, so that other load
-// on the machine affects all of them.
-func (b *bench) measureWorkers(ctx context.Context) error {
-	for _, count := range b.counts {
-		of := make([]figures, len(b.methods))
-		for round := range b.roundsOf(count) {
-			for i, m := range b.methods {
-				b.say("%d at once, round %d of %d: %s", count, round+1, b.roundsOf(count), m.name())
-				if err := b.insist(ctx, m, count, &of[i]); err != nil {
-					return fmt.Errorf("%s, %d at once: %w", m.name(), count, err)
-				}
-			}
-		}
-		for i, m := range b.methods {
-			b.workers = append(b.workers, of[i].workers(m.name(), count))
-		}
-	}
-	return nil
-}
-
 // insist repeats a round that failed, so that a long run is not lost with it;
-// how many there were is in the document. None of a failed round is counted.
-func (b *bench) insist(ctx context.Context, m method, count int, into *figures) error {
+// how many there were is in the document. once counts nothing when it fails.
+func (b *bench) insist(ctx context.Context, once func() error) error {
 	for try := 1; ; try++ {
-		var once figures
-		err := b.measureRound(ctx, m, count, &once)
-		if err == nil {
-			into.add(once)
-			return nil
-		}
-		if ctx.Err() != nil || try == tries {
+		err := once()
+		if err == nil || ctx.Err() != nil || try == tries {
 			return err
 		}
 		b.repeated++
 		b.say("  the round is repeated: %v", err)
-	}
-}
-
-// measureRound starts workers once, lets them settle, looks at them, and
-// removes them.
-func (b *bench) measureRound(ctx context.Context, m method, count int, into *figures) (err error) {
-	defer func() {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
-		defer cancel()
-		err = errors.Join(err, m.remove(limited))
-	}()
-	workers, err := m.start(ctx, count)
-	if err != nil {
-		return err
-	}
-	last := into.addReady(workers)
-	b.say("  all ready after %.1f s; waiting until they are idle", last)
-	if err := b.settle(ctx, workers); err != nil {
-		return err
-	}
-	if err := into.addSizes(workers); err != nil {
-		return err
-	}
-	if count == 1 && m.name() == report.Fork {
-		b.starts = append(b.starts, workers[0].start)
-	}
-	return nil
-}
-
-// figures collects samples of the workers of one method.
-type figures struct{ ready, allReady, disk, pss, private []float64 }
-
-func (f *figures) add(other figures) {
-	f.ready = append(f.ready, other.ready...)
-	f.allReady = append(f.allReady, other.allReady...)
-	f.disk = append(f.disk, other.disk...)
-	f.pss = append(f.pss, other.pss...)
-	f.private = append(f.private, other.private...)
-}
-
-// addReady returns when the last of them was ready.
-func (f *figures) addReady(workers []worker) (last float64) {
-	for _, w := range workers {
-		f.ready = append(f.ready, w.ready)
-		last = max(last, w.ready)
-	}
-	f.allReady = append(f.allReady, last)
-	return last
-}
-
-// addSizes looks at the memory of all before it looks at anything else.
-func (f *figures) addSizes(workers []worker) error {
-	for _, w := range workers {
-		used, err := memory(w.dir)
-		if err != nil {
-			return fmt.Errorf("memory of %s: %w", w.id, err)
-		}
-		f.pss = append(f.pss, float64(used.PSS))
-		f.private = append(f.private, float64(used.Private))
-	}
-	for _, w := range workers {
-		blocks, err := ownBlocks(w.dir)
-		if err != nil {
-			return fmt.Errorf("disk of %s: %w", w.id, err)
-		}
-		f.disk = append(f.disk, float64(blocks))
-	}
-	return nil
-}
-
-func (f *figures) workers(method string, count int) report.Workers {
-	return report.Workers{
-		Method: method, AtOnce: count,
-		Ready: report.NewSeries(f.ready), AllReady: report.NewSeries(f.allReady),
-		Disk: report.NewSeries(f.disk), PSS: report.NewSeries(f.pss), Private: report.NewSeries(f.private),
 	}
 }
 

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
+	fleetingprovider "gitlab.com/gitlab-org/fleeting/fleeting/provider"
 	"golang.org/x/sync/errgroup"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
@@ -20,15 +23,18 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/programs/bench/report"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
 
 // oldWay makes workers as fleetingd does: a seed volume of its own and a full
 // copy of the disk for each, one worker after the other under one lock, then a
-// boot in which cloud-init sets user, key and host key. Machine, network,
+// boot in which cloud-init sets user, key and host key. The disk and the network
+// card are what QEMU gives who asks for no more. All else of the machine, network,
 // image and the first login are the same as everywhere else.
 type oldWay struct {
 	pool    string
@@ -49,17 +55,17 @@ type oldWay struct {
 const oldLimit = 15 * time.Minute
 
 // addOldWay sets it up beside the plugins, in a pool of its own.
-func (b *bench) addOldWay(ctx context.Context, s *stage) error {
+func (b *bench) addOldWay(ctx context.Context, s *stage) (*oldWay, error) {
 	b.say("a disk for the old way")
 	c := s.config
 	c.Pool = poolOf[report.Old]
 	records, err := store.Open(c.PoolDir())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	unlock, err := records.Lock(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.later(func(context.Context) error { return unlock() })
 	leases, err := island.New(island.Options{
@@ -67,22 +73,23 @@ func (b *bench) addOldWay(ctx context.Context, s *stage) error {
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.later(leases.Close)
 	if err := leases.Open(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	unsealed, err := unsealedDisk(ctx, s.golden.Disk(), s.work)
+	unsealed, err := unsealedDisk(ctx, s.golden.Disk(), b.work)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.old = &oldWay{
+	old := &oldWay{
 		pool: c.Pool, disk: unsealed, command: s.command, user: s.golden.Recipe.User,
 		network: leases, store: records, made: make(map[string]*process.Process),
 	}
-	b.later(s.old.remove)
-	return nil
+	b.later(func(context.Context) error { return os.Remove(unsealed) })
+	b.later(old.remove)
+	return old, nil
 }
 
 func (o *oldWay) name() string { return report.Old }
@@ -132,7 +139,23 @@ func (o *oldWay) startOne(ctx context.Context, began time.Time) (worker, error) 
 	}); err != nil {
 		return worker{}, fmt.Errorf("waiting for %s: %w", id, err)
 	}
-	return worker{id: id, dir: dir, ready: seconds(shaken.Sub(began))}, nil
+	info := connectInfo(id, o.user, lease.SSH(), key)
+	return worker{
+		id: id, dir: dir, address: lease.SSH(), ready: seconds(shaken.Sub(began)),
+		run: func(ctx context.Context, script string) (string, error) { return runner.RunJob(ctx, info, script) },
+	}, nil
+}
+
+// connectInfo is how a job gets into a worker of the old way.
+func connectInfo(id, user string, address netip.AddrPort, key pool.Key) fleetingprovider.ConnectInfo {
+	return fleetingprovider.ConnectInfo{
+		ID: id, InternalAddr: address.String(), ExternalAddr: address.String(),
+		ConnectorConfig: fleetingprovider.ConnectorConfig{
+			OS: "linux", Arch: runtime.GOARCH, Protocol: fleetingprovider.ProtocolSSH,
+			ProtocolPort: int(address.Port()), Username: user, Key: []byte(key),
+			Timeout: undoLimit, Keepalive: undoLimit,
+		},
+	}
 }
 
 // boot is what fleetingd does under its lock.
@@ -141,11 +164,11 @@ func (o *oldWay) boot(
 ) (*process.Process, error) {
 	o.lock.Lock()
 	defer o.lock.Unlock()
-	command := in(o.command, dir)
-	if err := seed.Write(in([]string{seedWord}, dir)[0], volume); err != nil {
+	command, files := in(o.command, dir), in([]string{seedWord, diskWord}, dir)
+	if err := seed.Write(files[0], volume); err != nil {
 		return nil, err
 	}
-	if err := disk.SparseCopy(ctx, o.disk, diskPath(command)); err != nil {
+	if err := disk.SparseCopy(ctx, o.disk, files[1]); err != nil {
 		return nil, err
 	}
 	sockets, err := inherited(dir)

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/google/renameio/v2"
@@ -18,21 +20,22 @@ const (
 	performanceFile = "docs/performance.md"
 )
 
-// write keeps the document, and puts its tables where the pages have markers.
-// No page is touched before all are known to have theirs.
-func write(d report.Document) error {
+// write keeps the sections of the document beside those that are kept already,
+// and puts their tables where the pages have markers. No page is touched before
+// all are known to have theirs.
+func write(measured report.Document) error {
+	d, err := kept()
+	if err != nil {
+		return err
+	}
+	d = d.Updated(measured)
 	files := make(map[string]string)
 	document, err := d.JSON()
 	if err != nil {
 		return err
 	}
 	files[documentFile] = string(document)
-	for _, place := range []struct{ file, marker, content string }{
-		{readmeFile, "workers", d.Circumstances() + "\n" + d.WorkersTable()},
-		{performanceFile, "workers", d.Circumstances() + "\n" + d.WorkersTable()},
-		{performanceFile, "profile", d.ProfileTable()},
-		{performanceFile, "parts", d.PartsTable()},
-	} {
+	for _, place := range places(d, measured) {
 		page, known := files[place.file]
 		if !known {
 			text, err := os.ReadFile(place.file)
@@ -51,4 +54,36 @@ func write(d report.Document) error {
 		}
 	}
 	return nil
+}
+
+// place is where something goes.
+type place struct{ file, marker, content string }
+
+// places are those of the sections that were measured now.
+func places(d, measured report.Document) []place {
+	var all []place
+	for section := range measured.Runs {
+		all = append(all, place{performanceFile, section, d.Section(section)})
+		if section == report.SectionWorkers {
+			all = append(all, place{readmeFile, section, d.Section(section)},
+				place{performanceFile, "profile", d.ProfileTable()})
+		}
+	}
+	return all
+}
+
+// kept is the document of earlier runs; empty when there is none.
+func kept() (report.Document, error) {
+	text, err := os.ReadFile(documentFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return report.Document{}, nil
+	}
+	if err != nil {
+		return report.Document{}, fmt.Errorf("reading what earlier runs have measured: %w", err)
+	}
+	d, err := report.Parse(text)
+	if err != nil {
+		return report.Document{}, fmt.Errorf("%s: %w", documentFile, err)
+	}
+	return d, nil
 }

@@ -26,6 +26,25 @@ const (
 	crowdAtOnce = 4
 )
 
+// measureParts times what workers are made of, and the pool's own overhead.
+func (b *bench) measureParts(ctx context.Context, s *stage, d *report.Document) error {
+	old, err := b.addOldWay(ctx, s)
+	if err != nil {
+		return err
+	}
+	if d.Lease, err = b.measureLease(ctx, old.network, 0); err != nil {
+		return err
+	}
+	if d.CrowdedLease, err = b.measureLease(ctx, old.network, crowd); err != nil {
+		return err
+	}
+	if d.Disks, err = b.measureDisks(ctx, s); err != nil {
+		return err
+	}
+	d.Pool, err = b.measurePool(ctx)
+	return err
+}
+
 // measureLease makes leases one after the other beside so many others.
 func (b *bench) measureLease(ctx context.Context, leases network.Network, others int) (lease report.Lease, err error) {
 	b.say("leases, beside %d others", others)

@@ -29,15 +29,17 @@ const updateInterval = 250 * time.Millisecond
 // plugin makes workers as GitLab Runner has them made: by the built program, a
 // plugin process, through fleeting's protocol.
 type plugin struct {
-	method  string // report.Clone, report.Fork or report.Stocked
-	how     string // the same in the backend's words
+	method  string // one of poolOf
+	how     string // the same in the backend's words; empty is either
 	spares  int    // how many are in stock before any is asked for
 	process *runner.Plugin
 	records *store.Store
 }
 
 // startPlugin starts the program and has it open its pool.
-func startPlugin(ctx context.Context, binary, method string, c config.Config, log hclog.Logger) (*plugin, error) {
+func startPlugin(
+	ctx context.Context, binary, method string, c config.Config, warm []string, log hclog.Logger,
+) (*plugin, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
@@ -45,6 +47,9 @@ func startPlugin(ctx context.Context, binary, method string, c config.Config, lo
 	var settings map[string]any
 	if err := json.Unmarshal(text, &settings); err != nil {
 		return nil, err
+	}
+	if len(warm) > 0 {
+		settings["fork"].(map[string]any)["warm"] = warm
 	}
 	records, err := store.Look(c.PoolDir())
 	if err != nil {
@@ -60,7 +65,10 @@ func startPlugin(ctx context.Context, binary, method string, c config.Config, lo
 	}
 	process.Interval = updateInterval
 	how := backend.Clone
-	if c.Fork.Enabled {
+	switch {
+	case method == report.TemplateFirst:
+		how = ""
+	case c.Fork.Enabled:
 		how = backend.Fork
 	}
 	return &plugin{method, how, c.Fork.Spares, process, records}, nil
@@ -78,6 +86,10 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 	if err := p.awaitSpares(ctx); err != nil {
 		return nil, err
 	}
+	before, err := p.process.States(ctx)
+	if err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	if err := p.process.Grow(ctx, n); err != nil {
 		return nil, err
@@ -88,22 +100,36 @@ func (p *plugin) start(ctx context.Context, n int) ([]worker, error) {
 	}
 	var workers []worker
 	for _, id := range ids {
-		record, err := p.records.Load(id)
+		if _, old := before[id]; old {
+			continue
+		}
+		w, err := p.look(id, began)
 		if err != nil {
 			return nil, err
 		}
-		if record.How != p.how {
-			return nil, fmt.Errorf("%s is a %s: %w", id, record.How, errOtherWay)
-		}
-		session := record.ReadyAt.Sub(began)
-		handshake := session.Seconds() - record.Phases["ready."+access.PhaseSession]
-		workers = append(workers, worker{
-			id: id, dir: p.records.Dir(id), ready: handshake,
-			start: report.Start{Ready: seconds(session), Promised: seconds(record.CreatedAt.Sub(began)),
-				Phases: record.Phases},
-		})
+		workers = append(workers, w)
 	}
 	return workers, nil
+}
+
+// look learns from its record how a worker became ready that was asked for when
+// it began.
+func (p *plugin) look(id string, began time.Time) (worker, error) {
+	record, err := p.records.Load(id)
+	if err != nil {
+		return worker{}, err
+	}
+	if p.how != "" && record.How != p.how {
+		return worker{}, fmt.Errorf("%s is a %s: %w", id, record.How, errOtherWay)
+	}
+	session := record.ReadyAt.Sub(began)
+	return worker{
+		id: id, dir: p.records.Dir(id), address: record.Address, how: record.How,
+		ready: session.Seconds() - record.Phases["ready."+access.PhaseSession],
+		run:   func(ctx context.Context, script string) (string, error) { return p.process.Run(ctx, id, script) },
+		start: report.Start{Ready: seconds(session), Promised: seconds(record.CreatedAt.Sub(began)),
+			Phases: record.Phases},
+	}, nil
 }
 
 // awaitSpares waits until the stock is full.

@@ -32,7 +32,12 @@ const (
 // poolOf names the pool of each method.
 var poolOf = map[string]string{
 	report.Old: "bench-old", report.Clone: "bench-clone", report.Fork: "bench-fork", report.Stocked: "bench-stock",
+	report.ClonesAtOnce: "bench-at-once", report.TemplateFirst: "bench-first", report.WarmFork: "bench-warm",
+	report.Nspawn: "bench-nspawn",
 }
+
+// forked are the methods of a plugin that forks.
+var forked = []string{report.Fork, report.Stocked, report.TemplateFirst, report.WarmFork}
 
 // warmUps is how many workers may be made in vain until the plugin makes forks,
 // and warmUpPause the time between them: workers wait for the template, but are
@@ -42,66 +47,58 @@ const (
 	warmUpPause = 15 * time.Second
 )
 
-// stage is what the measurements need.
+// ground is what all sections share.
+type ground struct {
+	// config is the common part of all pools.
+	config config.Config
+	// work is for files that nobody else needs, binary the built program, version
+	// the version of what it was built from.
+	work, binary, version string
+}
+
+// stage is what one section has been set up with: a plugin that makes clones of
+// its image, and what the first of them showed.
 type stage struct {
 	config config.Config
 	golden image.Golden
-	// work is for files that nobody else needs.
-	work string
+	clones *plugin
 	// command is the command line of a clone, made general; cloneFormat is of
 	// its disk, acceleration what it ran on.
 	command      []string
 	cloneFormat  string
 	acceleration string
-	old          *oldWay
 }
 
-// setUp builds the program and the golden image, and makes a clone and a fork,
-// so that nothing of theirs is measured that is done only once. The old way
-// has nothing of the kind but the disk that it copies.
-func (b *bench) setUp(ctx context.Context) (stage, error) {
-	s := stage{}
+// prepare builds the program.
+func (b *bench) prepare(ctx context.Context) (ground, error) {
+	g := ground{version: version(ctx)} // before pages change, which would make it dirty
 	var err error
-	if s.config, err = b.configuration(); err != nil {
-		return s, err
+	if g.config, err = b.configuration(); err != nil {
+		return g, err
 	}
-	if s.work, err = os.MkdirTemp(s.config.StateDir, "bench-"); err != nil {
-		return s, err
+	if g.work, err = os.MkdirTemp(g.config.StateDir, "bench-"); err != nil {
+		return g, err
 	}
-	b.later(func(context.Context) error { return os.RemoveAll(s.work) })
+	b.later(func(context.Context) error { return os.RemoveAll(g.work) })
 	b.say("building the program")
-	binary, err := testrun.Build(s.work)
-	if err != nil {
-		return s, err
-	}
-	b.later(func(ctx context.Context) error { return sweep(ctx, binary, s.config) })
+	g.binary, err = testrun.Build(g.work)
+	return g, err
+}
 
-	clones, err := b.addPlugin(ctx, binary, report.Clone, s.config)
+// setUp builds the golden image and makes a clone, so that nothing of theirs is
+// measured that is done only once.
+func (b *bench) setUp(ctx context.Context, change func(*config.Config)) (*stage, error) {
+	c, err := b.config.With(change)
 	if err != nil {
-		return s, err
+		return nil, err
+	}
+	s := &stage{config: c}
+	b.later(func(ctx context.Context) error { return sweep(ctx, b.binary, c) })
+	if s.clones, err = b.addPlugin(ctx, report.Clone, c); err != nil {
+		return nil, err
 	}
 	b.say("one clone to begin with; the golden image is built first, unless it is there")
-	if err := b.warmUp(ctx, clones, s.lookAt); err != nil {
-		return s, err
-	}
-	if err := b.addOldWay(ctx, &s); err != nil {
-		return s, err
-	}
-	forks, err := b.addPlugin(ctx, binary, report.Fork, s.config)
-	if err != nil {
-		return s, err
-	}
-	b.say("one fork to begin with; its template is made first")
-	if err := b.warmUp(ctx, forks, nil); err != nil {
-		return s, err
-	}
-	b.say("forks for the stock; their template is made first")
-	stock, err := b.addPlugin(ctx, binary, report.Stocked, s.config)
-	if err != nil {
-		return s, err
-	}
-	b.methods = []method{s.old, clones, forks, stock}
-	return s, b.warmUp(ctx, stock, nil)
+	return s, b.warmUp(ctx, s.clones, s.lookAt)
 }
 
 // configuration is the common part of all pools.
@@ -126,18 +123,32 @@ func (b *bench) configuration() (config.Config, error) {
 }
 
 // addPlugin starts a plugin with a pool of its own, and stops it in the end.
-func (b *bench) addPlugin(ctx context.Context, binary, method string, c config.Config) (*plugin, error) {
-	c.Pool, c.Fork.Enabled, c.Fork.Spares = poolOf[method], method != report.Clone, 0
+// warm is what its templates run before they are saved.
+func (b *bench) addPlugin(ctx context.Context, method string, c config.Config, warm ...string) (*plugin, error) {
+	c.Pool, c.Fork.Enabled, c.Fork.Spares = poolOf[method], slices.Contains(forked, method), 0
 	if method == report.Stocked {
 		c.Fork.Spares = slices.Max(b.counts)
 	}
+	if method == report.Nspawn {
+		c.Backend = config.BackendNspawn
+	}
 	log := hclog.New(&hclog.LoggerOptions{Name: method, Level: hclog.Warn, Output: os.Stderr})
-	p, err := startPlugin(ctx, binary, method, c, log)
+	p, err := startPlugin(ctx, b.binary, method, c, warm, log)
 	if err != nil {
 		return nil, err
 	}
 	b.later(p.stop)
 	return p, nil
+}
+
+// addForks is addPlugin that returns once the plugin makes forks.
+func (b *bench) addForks(ctx context.Context, method string, c config.Config, warm ...string) (*plugin, error) {
+	p, err := b.addPlugin(ctx, method, c, warm...)
+	if err != nil {
+		return nil, err
+	}
+	b.say("one %s to begin with; its template is made first", method)
+	return p, b.warmUp(ctx, p, nil)
 }
 
 // warmUp makes workers until one is made in the right way, and has a look at
@@ -148,9 +159,7 @@ func (b *bench) warmUp(ctx context.Context, p *plugin, look func(*plugin, worker
 		if err == nil && look != nil {
 			err = look(p, workers[0])
 		}
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
-		removed := p.remove(limited)
-		cancel()
+		removed := limited(ctx, p.remove)
 		if !errors.Is(err, errOtherWay) || removed != nil || try == warmUps {
 			return errors.Join(err, removed)
 		}

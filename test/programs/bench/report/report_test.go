@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -41,11 +40,27 @@ func example() Document {
 		of(Old, 1, 50, 300, 450), of(Clone, 1, 10, 200, 20), of(Fork, 1, 1.5, 100, 0.5), of(Stocked, 1, 1, 90, 0.5),
 		of(Clone, 4, 30, 200, 20), of(Fork, 4, 3, 80, 0.5),
 	}
-	return Document{
-		Version: Version, Date: time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC), Seconds: 600, Program: "v0.0.0-test",
+	run := Run{
+		Date: time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC), Seconds: 600, Program: "v0.0.0-test",
 		Machine: Machine{Processor: "Example 9000", Cores: 2, MemoryBytes: 24 << 30, Kernel: "6.18",
 			FileSystem: "ext4", Acceleration: "tcg", QEMU: "7.2.22"},
-		Guest:   Guest{CPUs: 1, MemoryBytes: 512 << 20, DiskBytes: 4 << 30, DiskFormat: "qcow2"},
+		Guest: Guest{CPUs: 1, MemoryBytes: 512 << 20, DiskBytes: 4 << 30, DiskFormat: "qcow2"},
+	}
+	density, err := NewDensity(8<<30, []Filling{
+		{Method: Old, Points: []Point{{2, 2 << 30}, {8, 8 << 30}}},
+		{Method: Fork, Points: []Point{{8, 1 << 30}, {48, 6 << 30}, {80, 10 << 30}}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	devices := NewComparison([]string{Old, Clone, Fork}, []string{"write", "read"}, map[string]map[string][]float64{
+		Old: {"write": {4, 2, 3}, "read": {1}}, Clone: {"write": {3, 3, 3}}, Fork: {"write": {1.5}, "read": {2}},
+	})
+	return Document{
+		Version: Version,
+		Runs: map[string]Run{
+			SectionWorkers: run, SectionParts: run, SectionDensity: run, SectionDevices: run,
+		},
 		Rounds:  map[int]int{4: 1, 1: 5},
 		Workers: workers, Ratios: Compare(workers),
 		Profile: []Phase{
@@ -56,7 +71,9 @@ func example() Document {
 		Disks: []Disk{
 			{FileSystem: "xfs", Method: "reflink", Seconds: series(0.003), Allocated: series(450 << 20)},
 		},
-		Pool: []Timing{{Name: "Update of 1,000 workers", Seconds: series(0.00025)}},
+		Pool:     []Timing{{Name: "Update of 1,000 workers", Seconds: series(0.00025)}},
+		Compared: map[string]Comparison{SectionDevices: devices},
+		Density:  density,
 	}
 }
 
@@ -76,7 +93,8 @@ func TestTables(t *testing.T) {
 	d := example()
 	want, err := os.ReadFile("testdata/tables.md")
 	require.NoError(t, err)
-	got := strings.Join([]string{d.Circumstances(), d.WorkersTable(), d.ProfileTable(), d.PartsTable()}, "\n")
+	got := strings.Join([]string{d.Section(SectionWorkers), d.ProfileTable(), d.Section(SectionParts),
+		d.Section(SectionDevices), d.Section(SectionDensity)}, "\n")
 	require.Equal(t, string(want), got)
 }
 
@@ -84,11 +102,60 @@ func TestDocumentIsReadBack(t *testing.T) {
 	text, err := example().JSON()
 	require.NoError(t, err)
 	require.True(t, strings.HasSuffix(string(text), "}\n"))
-	var again Document
-	require.NoError(t, json.Unmarshal(text, &again))
+	again, err := Parse(text)
+	require.NoError(t, err)
 	require.Equal(t, example(), again)
+	for _, bad := range []string{"", "{}", `{"version": 1}`} {
+		_, err := Parse([]byte(bad))
+		require.ErrorContains(t, err, "the document", bad)
+	}
 	require.NotContains(t, string(text), `"took_ms": {
         "n": 0`, "a moment took nothing")
+}
+
+func TestSectionsAreUpdatedAlone(t *testing.T) {
+	kept := example()
+	later := Document{
+		Version: Version, Runs: map[string]Run{SectionWarm: {Program: "later"}, SectionDensity: {Program: "later"}},
+		Compared: map[string]Comparison{SectionWarm: {Ways: []string{Clone, WarmFork}}},
+		Density:  Density{LimitBytes: 1},
+	}
+	updated := kept.Updated(later)
+	require.Equal(t, "later", updated.Runs[SectionWarm].Program)
+	require.Equal(t, later.Density, updated.Density)
+	require.Equal(t, later.Compared[SectionWarm], updated.Compared[SectionWarm])
+	for _, section := range []string{SectionWorkers, SectionParts, SectionDevices} {
+		require.Equal(t, kept.Section(section), updated.Section(section))
+	}
+	require.Equal(t, example(), kept, "it is not changed itself")
+
+	all := Document{}.Updated(kept)
+	require.Equal(t, kept, all, "each section is taken over whole")
+}
+
+func TestRatiosOfWaysAreToTheFirst(t *testing.T) {
+	rows := example().Compared[SectionDevices].Rows
+	require.Equal(t, []float64{1, 0.5}, rows[0].Ratios)
+	require.Equal(t, []float64{0, 2}, rows[1].Ratios, "0 was not measured")
+	require.Empty(t, Comparison{}.Table())
+}
+
+func TestDensityLiesBetweenTwoPoints(t *testing.T) {
+	const gib = 1 << 30
+	d := example().Density
+	require.Equal(t, 8.0, d.Fillings[0].Fit)
+	require.Equal(t, 64.0, d.Fillings[1].Fit)
+	require.Equal(t, 8.0, d.Ratio)
+	require.Equal(t, float64(gib/8), d.Fillings[1].Further)
+	require.Empty(t, Density{}.Table())
+
+	few, err := NewDensity(gib, []Filling{{Method: Old, Points: []Point{{2, 2 * gib}}}})
+	require.NoError(t, err)
+	require.Equal(t, 1.0, few.Fillings[0].Fit, "no worker takes nothing")
+	for _, points := range [][]Point{nil, {{1, gib - 1}}, {{2, gib / 2}, {2, gib}}, {{4, gib / 2}, {2, gib}}} {
+		_, err := NewDensity(gib, []Filling{{Method: Old, Points: points}})
+		require.ErrorContains(t, err, "old way")
+	}
 }
 
 func TestPlaceIsIdempotent(t *testing.T) {

@@ -102,20 +102,43 @@ func (l Lease) name() string {
 	return fmt.Sprintf("lease beside %d others", l.Others)
 }
 
-// Circumstances says in a few lines where and how the run was made.
-func (d Document) Circumstances() string {
-	m, g := d.Machine, d.Guest
+// Circumstances says in a few lines where and how a section was measured.
+func (d Document) Circumstances(section string) string {
+	r := d.Runs[section]
+	m, g := r.Machine, r.Guest
+	text := fmt.Sprintf("Measured by `make bench` on %s, version %s: %d cores (%s), %s of memory, Linux %s, "+
+		"QEMU %s %s, state on %s. Workers have %s and %s of memory, clones a %s disk. ",
+		r.Date.Format("2006-01-02"), r.Program, m.Cores, m.Processor, gibibytes(m.MemoryBytes), m.Kernel,
+		m.QEMU, running(m.Acceleration), m.FileSystem,
+		plural(g.CPUs, "processor"), mebibytes(float64(g.MemoryBytes)), g.DiskFormat)
+	if section == SectionWorkers {
+		text += "Rounds: " + d.rounds() + ". "
+	}
+	return text + plural(r.Repeated, "round") + " failed and were repeated.\n"
+}
+
+func (d Document) rounds() string {
 	rounds := make([]string, 0, len(d.Rounds))
 	for _, n := range slices.Sorted(maps.Keys(d.Rounds)) {
 		rounds = append(rounds, fmt.Sprintf("%d at once: %d", n, d.Rounds[n]))
 	}
-	return fmt.Sprintf("Measured by `make bench` on %s, version %s: %d cores (%s), %s of memory, Linux %s, "+
-		"QEMU %s %s, state on %s. Workers have %s and %s of memory, clones a %s disk. "+
-		"Rounds: %s; %d failed and were repeated.\n",
-		d.Date.Format("2006-01-02"), d.Program, m.Cores, m.Processor, gibibytes(m.MemoryBytes), m.Kernel,
-		m.QEMU, running(m.Acceleration), m.FileSystem,
-		plural(g.CPUs, "processor"), mebibytes(float64(g.MemoryBytes)), g.DiskFormat, strings.Join(rounds, ", "),
-		d.Repeated)
+	return strings.Join(rounds, ", ")
+}
+
+// Section is what a page says of a section between its markers.
+func (d Document) Section(section string) string {
+	var t string
+	switch section {
+	case SectionWorkers:
+		t = d.WorkersTable()
+	case SectionParts:
+		t = d.PartsTable()
+	case SectionDensity:
+		t = d.Density.Table()
+	default:
+		t = d.Compared[section].Table()
+	}
+	return d.Circumstances(section) + "\n" + t
 }
 
 func running(acceleration string) string {
