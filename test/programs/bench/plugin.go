@@ -37,9 +37,7 @@ type plugin struct {
 }
 
 // startPlugin starts the program and has it open its pool.
-func startPlugin(
-	ctx context.Context, binary, method string, c config.Config, warm []string, log hclog.Logger,
-) (*plugin, error) {
+func startPlugin(ctx context.Context, binary, method string, c config.Config, log hclog.Logger) (*plugin, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
@@ -47,9 +45,6 @@ func startPlugin(
 	var settings map[string]any
 	if err := json.Unmarshal(text, &settings); err != nil {
 		return nil, err
-	}
-	if len(warm) > 0 {
-		settings["fork"].(map[string]any)["warm"] = warm
 	}
 	records, err := store.Look(c.PoolDir())
 	if err != nil {

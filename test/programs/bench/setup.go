@@ -126,6 +126,7 @@ func (b *bench) configuration() (config.Config, error) {
 // warm is what its templates run before they are saved.
 func (b *bench) addPlugin(ctx context.Context, method string, c config.Config, warm ...string) (*plugin, error) {
 	c.Pool, c.Fork.Enabled, c.Fork.Spares = poolOf[method], slices.Contains(forked, method), 0
+	c.Fork.Warm = warm
 	if method == report.Stocked {
 		c.Fork.Spares = slices.Max(b.counts)
 	}
@@ -133,7 +134,7 @@ func (b *bench) addPlugin(ctx context.Context, method string, c config.Config, w
 		c.Backend = config.BackendNspawn
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: method, Level: hclog.Warn, Output: os.Stderr})
-	p, err := startPlugin(ctx, b.binary, method, c, warm, log)
+	p, err := startPlugin(ctx, b.binary, method, c, log)
 	if err != nil {
 		return nil, err
 	}
