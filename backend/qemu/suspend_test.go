@@ -17,6 +17,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
@@ -50,7 +51,7 @@ func (f *forks) putAwayAndBringBack(t *testing.T, w *backendtest.Worker) {
 	f.Backend = f.again()
 	require.NoError(t, f.Resumable(dir))
 	require.NoError(t, f.network.Park(ctx, w.ID()))
-	lease, err := f.network.Unpark(ctx, w.ID(), 0)
+	lease, err := f.network.Unpark(ctx, w.ID(), network.Queues(cpus))
 	require.NoError(t, err)
 	w.Machine, err = f.Resume(ctx, backend.Spec{ID: w.ID(), Dir: dir, Lease: lease})
 	require.NoError(t, err)
