@@ -68,6 +68,9 @@ func arguments(tag string, s vmm.Spec, with settings) []string {
 			"-blockdev", "driver=raw,node-name=seed,file=seed-file,read-only=on",
 			"-device", "virtio-blk-pci,drive=seed")
 	}
+	if s.Layout.Generation {
+		args = append(args, "-device", "vmgenid,guid="+with.generation)
+	}
 	return append(args, passedThrough(s.PCI)...)
 }
 

@@ -53,7 +53,7 @@ func TestArguments(t *testing.T) {
 	one := vhost
 	one.CPUs, one.Layout.DiskQueues, one.Layout.NetworkQueues = 1, 1, 1
 	laidOutEmulated := emulated
-	laidOutEmulated.Layout = vmm.Layout{DiskQueues: 2, NetworkQueues: 2, OneSocket: true}
+	laidOutEmulated.Layout = vmm.Layout{DiskQueues: 2, NetworkQueues: 2, OneSocket: true, Generation: true}
 	passthrough := vhost
 	passthrough.PCI = []string{"0000:41:00.0", "0000:41:00.1"}
 	for name, c := range map[string]struct {
@@ -67,9 +67,9 @@ func TestArguments(t *testing.T) {
 		"prebuild": {spec: prebuild}, "prebuild-firmware": {spec: firmware},
 
 		"laid-out": {spec: laidOut}, "laid-out-vhost": {spec: vhost}, "laid-out-one-processor": {spec: one},
-		"laid-out-emulated": {spec: laidOutEmulated},
+		"laid-out-emulated": {laidOutEmulated, settings{generation: "c4f0d1f6-4b5c-4f0e-9d2a-0123456789ab"}},
 		"limited":           {laidOut, settings{limits: Limits{DiskBandwidth: 200 << 20, DiskOperations: 5000}}},
-		"limited-bandwidth": {laidOutEmulated, settings{limits: Limits{DiskBandwidth: 200 << 20}}},
+		"limited-bandwidth": {laidOutEmulated, settings{limits: Limits{DiskBandwidth: 200 << 20}, generation: "G"}},
 		"passthrough":       {spec: passthrough},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestASuspendedMachineOfAnEarlierVersionHasTheDevicesThatItHad(t *testing.T)
 	var spec vmm.Spec
 	require.NoError(t, json.Unmarshal(text, &spec))
 	require.Equal(t, []string{
-		"-machine q35,accel=kvm,memory-backend=memory", "-cpu host", "-smp 2", "-m 2048",
+		"-machine q35,memory-backend=memory", "-cpu host", "-smp 2", "-m 2048",
 		"-device virtio-rng-pci", "-device virtio-blk-pci,drive=root,werror=report,rerror=report",
 		"-device virtio-serial-pci", "-device virtserialport,chardev=agent,name=mayfly.agent.0",
 		"-device virtio-net-pci,netdev=net,mac=02:6d:66:00:00:02,romfile=",

@@ -10,13 +10,15 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// settings are what decides a machine's command line beside its spec. No guest sees
-// anything of them, but how fast it is.
+// settings are what decides a machine's command line beside its spec. What a guest sees
+// of them differs from start to start anyway.
 type settings struct {
 	// readOnly says that memory is mapped privately from a file that QEMU need not be
 	// able to write to.
 	readOnly bool
 	limits   Limits
+	// generation is the VM generation ID of this start.
+	generation string
 }
 
 // Limits are the most that a machine may do, in a second; 0 is no limit.

@@ -76,8 +76,10 @@ func (f firmware) spec(t testing.TB, place vmm.Place) vmm.Spec {
 	t.Helper()
 	s := vmm.Spec{
 		Accel: kvm.TCG, CPUs: cpus, Memory: 64 << 20, Format: "raw", Network: true,
-		Layout: vmm.Layout{DiskQueues: cpus, NetworkQueues: network.Queues(cpus), OneSocket: true},
-		Disk:   filepath.Join(place.Dir, "disk"), Console: filepath.Join(place.Dir, "console.log"),
+		Layout: vmm.Layout{
+			DiskQueues: cpus, NetworkQueues: network.Queues(cpus), OneSocket: true, Generation: hasGenerations,
+		},
+		Disk: filepath.Join(place.Dir, "disk"), Console: filepath.Join(place.Dir, "console.log"),
 		State: filepath.Join(place.Dir, "state"),
 	}
 	require.NoError(t, disk.Create(s.Disk, 1<<20))

@@ -8,21 +8,13 @@ import (
 	"runtime"
 )
 
+// hasGenerations says whether QEMU has VM generation IDs: for PCs only.
+const hasGenerations = runtime.GOARCH == "amd64"
+
 // newGeneration is a random UUID, which no other start of a machine has.
 func newGeneration() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// generationDevice is a VM generation ID: a guest whose kernel knows it reseeds its
-// generator when a restored machine has another one than the machine that was saved.
-// QEMU has it for PCs only. It stands beside the agent's reseed, which waits for no
-// kernel's support.
-func generationDevice(generation string) []string {
-	if runtime.GOARCH != "amd64" {
-		return nil
-	}
-	return []string{"-device", "vmgenid,guid=" + generation}
 }

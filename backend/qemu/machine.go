@@ -80,12 +80,12 @@ func (d Driver) launch(
 		}
 		files = append(files, file)
 	}
-	with := settings{readOnly: d.versions.of(d.binary()).mapsReadOnly()}
+	with := settings{readOnly: d.versions.of(d.binary()).mapsReadOnly(), generation: newGeneration()}
 	if spec.Seed == "" { // an image's draft has no limits
 		with.limits = d.limits
 	}
 	child, err := start(process.Command{
-		Path: d.binary(), Arguments: append(arguments(place.Tag, spec, with), generationDevice(newGeneration())...),
+		Path: d.binary(), Arguments: arguments(place.Tag, spec, with),
 		Files: files, Output: filepath.Join(place.Dir, outputFile),
 	}, spec, spec.Files(place.Dir, with.readOnly))
 	if err != nil {

@@ -95,6 +95,8 @@ type Traits struct {
 	AnswerFile string
 	// VHost says that the program can have the host's kernel move packets.
 	VHost bool
+	// Generation says that it has VM generation IDs.
+	Generation bool
 	// WholeDisks says that a saved machine must not have an overlay for a disk.
 	WholeDisks bool
 	// TemplateExtra is what templates depend on besides, in words.

@@ -27,6 +27,9 @@ type Layout struct {
 	// VHost says that the host's kernel moves the packets, which offers the guest
 	// somewhat less.
 	VHost bool `json:"vhost,omitempty"`
+	// Generation says that there is a VM generation ID: a guest whose kernel knows it
+	// reseeds its generator when a restored machine has another one than was saved.
+	Generation bool `json:"generation,omitempty"`
 	// OneSocket has all processors be cores of one; without it the program decides.
 	OneSocket bool `json:"one_socket,omitempty"`
 	// Nesting says whether the guest can run machines of its own with KVM.
@@ -52,6 +55,8 @@ type abilities struct {
 	accel string
 	// vhost says that the kernel can move packets, and the program can have it do so.
 	vhost bool
+	// generation says that the program has VM generation IDs.
+	generation bool
 	// nests says that the kernel lets guests run machines of their own.
 	nests bool
 }
@@ -59,7 +64,7 @@ type abilities struct {
 // layout is that of a new machine of a size, whose TAP device has so many queues.
 // nested says that its guest is to run machines of its own.
 func (a abilities) layout(size backend.Size, queues int, nested bool) Layout {
-	l := Layout{DiskQueues: size.CPUs, NetworkQueues: queues, OneSocket: true, Nesting: NestingOff}
+	l := Layout{DiskQueues: size.CPUs, NetworkQueues: queues, OneSocket: true, Nesting: NestingOff, Generation: a.generation}
 	if a.accel != kvm.KVM { // packets are copied by the thread that emulates, and nothing is hidden of its processor
 		l.Nesting = NestingUnset
 		return l
@@ -73,7 +78,10 @@ func (a abilities) layout(size backend.Size, queues int, nested bool) Layout {
 
 // abilities looks at the host.
 func (b *Backend) abilities(accel string) abilities {
-	return abilities{accel: accel, vhost: b.traits.VHost && opens(vhostDevice), nests: kvm.Nests("/") == nil}
+	return abilities{
+		accel: accel, generation: b.traits.Generation,
+		vhost: b.traits.VHost && opens(vhostDevice), nests: kvm.Nests("/") == nil,
+	}
 }
 
 func opens(path string) bool {

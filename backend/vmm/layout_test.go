@@ -22,6 +22,8 @@ func TestLayoutFollowsFromWhatThereIs(t *testing.T) {
 		"emulation": {abilities{accel: kvm.TCG}, false, Layout{DiskQueues: 4, NetworkQueues: 4, OneSocket: true}},
 		"emulation on a host that has all": {abilities{accel: kvm.TCG, vhost: true, nests: true}, true,
 			Layout{DiskQueues: 4, NetworkQueues: 4, OneSocket: true}},
+		"generations": {abilities{accel: kvm.TCG, generation: true}, false,
+			Layout{DiskQueues: 4, NetworkQueues: 4, OneSocket: true, Generation: true}},
 		"KVM": {abilities{accel: kvm.KVM}, false,
 			Layout{DiskQueues: 4, NetworkQueues: 4, OneSocket: true, Nesting: NestingOff}},
 		"KVM that moves packets": {abilities{accel: kvm.KVM, vhost: true}, false,
