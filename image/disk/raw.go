@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 )
 
-// ToRaw makes dst, which must not exist, a raw disk of size bytes from the raw,
-// qcow2 or VMDK image src, which may be compressed with gzip, xz or zstd. What comes after the end of the image reads as zeros; its
-// partition table and file system grow when the guest boots. An image that no
-// firmware would boot is refused here: otherwise that would show only when the
-// time for a first boot has passed.
+// ToRaw makes dst, which must not exist, a raw disk of size bytes from the raw, qcow2 or
+// VMDK image src, which may be compressed with gzip, xz or zstd. What comes after the end
+// of the image reads as zeros; its partition table and file system grow when the guest
+// boots. An image that no firmware would boot is refused here: otherwise that would show
+// only when the time for a first boot has passed.
 func ToRaw(ctx context.Context, src, dst string, size int64) error {
 	src, err := filepath.Abs(src) // QEMU takes what comes before a colon for a protocol
 	if err != nil {
