@@ -57,7 +57,7 @@ type Lease struct {
 }
 
 // MostQueues bounds the pairs of queues of a network device: each takes memory of the
-// host and interrupts of the guest, and more have not been seen to carry more.
+// host and interrupts of the guest.
 const MostQueues = 8
 
 // Queues is how many pairs of queues the network device of a machine with so many

@@ -9,6 +9,7 @@ var Table = []Program{
 	{Name: "qemu-img", Package: "qemu-utils", Use: Run, Elsewhere: "pkg install qemu-tools"},
 	{Name: "mmdebstrap", Package: "mmdebstrap", Use: Run},
 	{Name: "mkfs.ext4", Package: "e2fsprogs", Use: Run},
+	{Name: "xz", Package: "xz-utils", Use: Run},
 	{File: "/usr/share/doc/busybox-static/copyright", Package: "busybox-static", Use: Run},
 
 	// The tests.

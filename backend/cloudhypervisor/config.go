@@ -108,9 +108,10 @@ func (s machineSpec) memory() api.Memory {
 
 // balloon returns to the host what the guest frees. A machine whose memory is
 // a file has none: Cloud Hypervisor would punch holes into that file, which
-// the forks of a template all read.
+// the forks of a template all read. Nor has one with a device of the host, which goes
+// on using the pages that the host would take back.
 func (s machineSpec) balloon() *api.Balloon {
-	if s.MemoryUse != vmm.NoFile {
+	if s.MemoryUse != vmm.NoFile || len(s.PCI) > 0 {
 		return nil
 	}
 	return &api.Balloon{DeflateOnOOM: true, FreePageReporting: true}

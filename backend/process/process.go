@@ -97,31 +97,41 @@ func Start(c Command) (*Process, error) {
 func watch(cmd *exec.Cmd, join func() error) *Process {
 	p := &Process{signal: cmd.Process.Signal, done: make(chan struct{}), joined: make(chan struct{})}
 	go p.wait(cmd)
-	go p.join(join)
+	go p.join(cmd.Process.Pid, join)
 	return p
 }
 
+// wait leaves an ended process in place until it has joined its group: its pid, by which
+// it joins, would go to another.
 func (p *Process) wait(cmd *exec.Cmd) {
 	defer close(p.done)
+	<-p.joined
 	p.reason = ErrSucceeded
 	if err := cmd.Wait(); err != nil {
 		p.reason = fmt.Errorf("ended: %w", err)
 	}
-	if <-p.joined; p.joinError != nil {
+	if p.joinError != nil {
 		p.reason = p.joinError
 	}
 }
 
 // join ends a process that cannot be put into its control group. One that has ended by
 // itself meanwhile is no failure: its end is.
-func (p *Process) join(join func() error) {
+func (p *Process) join(pid int, join func() error) {
 	defer close(p.joined)
 	err := join()
-	if err == nil || errors.Is(p.signal(syscall.Signal(0)), os.ErrProcessDone) {
+	if err == nil || hasEnded(pid) {
 		return
 	}
 	p.joinError = err
 	_ = p.signal(syscall.SIGKILL)
+}
+
+// hasEnded says whether a child has ended that nobody has waited for.
+func hasEnded(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0
 }
 
 // Joined waits until the process is in its control group. One that could not be put

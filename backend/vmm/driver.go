@@ -140,8 +140,9 @@ func (p Place) Start(c process.Command, s Spec, files Files) (*process.Process, 
 		Unit: p.Units.Name(p.ID), Limits: s.limits(), FileSize: largest,
 		LockedMemory: s.lockedMemory(),
 		// Nothing of a guest's is read or runs in a fork before it goes on. What a
-		// suspended machine is restored from is a guest's.
-		JoinsLate: s.Incoming && s.MemoryUse == Forked,
+		// suspended machine is restored from is a guest's. The kernel's threads that move
+		// packets join the group that the program has when it starts.
+		JoinsLate: s.Incoming && s.MemoryUse == Forked && !s.Layout.VHost,
 	}
 	return process.Start(c)
 }

@@ -94,7 +94,7 @@ func TestLimitsLeaveTheProgramRoom(t *testing.T) {
 	require.Equal(t, []string{"/dev/net/tun", "/dev/vhost-net", "/dev/kvm"}, devices(t, spec))
 	require.Zero(t, spec.lockedMemory())
 	spec.Accel, spec.Layout.VHost = kvm.TCG, false
-	require.EqualValues(t, 2<<30+8<<20+256<<20+Translations, spec.limits().Memory)
+	require.EqualValues(t, 3<<30+8<<20+256<<20, spec.limits().Memory)
 	require.Equal(t, []string{"/dev/net/tun"}, devices(t, spec))
 	spec.Disk = "/dev/shm/disk"
 	if inMemory(spec.Disk) { // as on most hosts

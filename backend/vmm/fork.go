@@ -40,12 +40,22 @@ func (b *Backend) fork(
 	err = fmt.Errorf("forking %s from its template: %w", spec.ID, err)
 	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), stage.RemoveLimit)
 	defer cancelUndo()
-	return nil, errors.Join(err, b.undoFork(undo, spec.ID, spec.Dir))
+	if undone := b.undoFork(undo, spec.ID, spec.Dir); undone != nil {
+		return nil, fmt.Errorf("%w; %w: %w", err, errNotUndone, undone)
+	}
+	return nil, err
 }
 
-// undoFork leaves a worker's place as it was before a fork was made in it.
+// errNotUndone says that no other machine can take a fork's place.
+var errNotUndone = errors.New("what was made of it is not removed")
+
+// undoFork leaves a worker's place as it was before a fork was made in it. A machine of
+// which the end was not seen stays cut off.
 func (b *Backend) undoFork(ctx context.Context, id, dir string) error {
-	return errors.Join(b.Destroy(ctx, id), b.traits.removeFiles(dir), b.connect(ctx, id))
+	if err := b.Destroy(ctx, id); err != nil {
+		return err
+	}
+	return errors.Join(b.traits.removeFiles(dir), b.connect(ctx, id))
 }
 
 func (b *Backend) withForkLimit(ctx context.Context) (context.Context, context.CancelFunc) {

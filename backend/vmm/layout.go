@@ -80,8 +80,16 @@ func (a abilities) layout(size backend.Size, queues int, nested bool) Layout {
 func (b *Backend) abilities(accel string) abilities {
 	return abilities{
 		accel: accel, generation: b.traits.Generation,
-		vhost: b.traits.VHost && opens(vhostDevice), nests: kvm.Nests("/") == nil,
+		vhost: accel == kvm.KVM && b.traits.VHost && movesPackets(), nests: kvm.Nests("/") == nil,
 	}
+}
+
+// movesPackets says whether the host's kernel can move packets of machines. The device
+// is opened only where that may load its module: the kernel takes milliseconds to close
+// it.
+func movesPackets() bool {
+	_, err := os.Stat("/sys/class/misc/vhost-net")
+	return err == nil || opens(vhostDevice)
 }
 
 func opens(path string) bool {
@@ -113,7 +121,7 @@ func openNested(ctx context.Context, s Spec, agent *guest.Client) error {
 // have less than when it was saved. What the kernel did with packets the program does
 // as well: it offers the guest all that the kernel did.
 func (l Layout) here() Layout {
-	l.VHost = l.VHost && opens(vhostDevice)
+	l.VHost = l.VHost && movesPackets()
 	return l
 }
 

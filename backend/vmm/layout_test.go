@@ -3,8 +3,10 @@
 package vmm
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -74,21 +76,14 @@ func TestDevicesOfTheHostAreOneWorkersAtATime(t *testing.T) {
 	require.NoError(t, err)
 	other := b.again()
 	other.options.PCI = []string{"0000:41:00.1"}
-	taken := make(chan error, 1)
-	go func() {
-		again, err := other.borrow(t.Context())
-		if err == nil {
-			again()
-		}
-		taken <- err
-	}()
-	select {
-	case err := <-taken:
-		t.Fatal("it did not wait: ", err)
-	default:
-	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = other.borrow(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "it did not wait")
 	release()
-	require.NoError(t, <-taken)
+	again, err := other.borrow(t.Context())
+	require.NoError(t, err)
+	again()
 }
 
 // TestMachinesWithDevicesAreNeverSaved looks at what the pool asks a backend for.

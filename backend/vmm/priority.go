@@ -2,7 +2,10 @@
 
 package vmm
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // lowShare is how much processor time a machine has that gives way, in percent of what
 // it would have beside others. With less, one that is made beside busy workers would not
@@ -10,12 +13,16 @@ import "context"
 const lowShare = 25
 
 // giveWay has other machines go before this one until it is wanted. What is returned ends
-// that. A machine of which the share cannot be set runs as any other.
+// that. A machine of which the share cannot be set runs as any other; one that is to have
+// its share back is not left with less.
 func (b *Backend) giveWay(m *machine, wanted <-chan struct{}) (stop func()) {
-	share := func(percent int) {
-		if err := b.units.Weigh(m.id, m.spec.limits(), percent); err != nil && m.process.Err() == nil {
+	share := func(percent int) (set bool) {
+		err := b.units.Weigh(m.id, m.spec.limits(), percent)
+		if err != nil && m.process.Err() == nil {
 			b.options.Log.Warn("share of the processors is not set", "machine", m.id, "percent", percent, "err", err)
+			return false
 		}
+		return true
 	}
 	select {
 	case <-wanted:
@@ -29,8 +36,15 @@ func (b *Backend) giveWay(m *machine, wanted <-chan struct{}) (stop func()) {
 		defer close(stopped)
 		select {
 		case <-wanted:
-			share(100)
 		case <-ctx.Done():
+			return
+		}
+		for !share(100) {
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
 	return func() { cancel(); <-stopped }

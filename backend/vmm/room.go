@@ -23,6 +23,9 @@ import (
 const (
 	// ownMemory is for the program itself, its devices and its stacks.
 	ownMemory = 256 << 20
+	// emulation is for the guest's translated code, and for the tables of addresses that
+	// each of its processors fills, which have no bound of their own.
+	emulation = 1 << 30
 	// Translations is how large the buffer may get, in bytes, that a program has for
 	// the guest's translated code, by emulation. It is the program's own, and what is
 	// in it is not saved, so each machine fills one of its own.
@@ -47,7 +50,7 @@ func (s Spec) limits() cgroup.Limits {
 		Memory: s.Memory + s.Memory/pageTables + ownMemory, CPUs: s.CPUs + ownCPUs, PIDs: s.CPUs + ownThreads,
 	}
 	if s.Accel == kvm.TCG {
-		l.Memory += Translations
+		l.Memory += emulation
 	}
 	if inMemory(s.Disk) {
 		l.Memory = 0

@@ -212,6 +212,11 @@ func (b *Backend) loadSuspended(dir string) (saved suspended, err error) {
 	if err := saved.Platform.FitsHere(b.traits.Binary); err != nil {
 		return saved, err
 	}
+	if saved.Spec.Layout.Nesting == NestingOn {
+		if err := kvm.Nests("/"); err != nil {
+			return saved, fmt.Errorf("its guest could run machines of its own: %w", err)
+		}
+	}
 	for _, name := range []string{diskFile, stateFile} {
 		size, err := sizeOf(filepath.Join(dir, name))
 		if err != nil {

@@ -134,7 +134,8 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 			b.templates.Worked()
 			return m, nil
 		}
-		if ctx.Err() != nil || diskspace.IsFull(err) { // which is not the template's fault, and a clone takes more
+		// None of this is the template's fault, and a clone would take more or the same place.
+		if ctx.Err() != nil || diskspace.IsFull(err) || errors.Is(err, errNotUndone) {
 			return nil, err
 		}
 		err = errors.Join(err, b.templates.Failed(t))

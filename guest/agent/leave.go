@@ -56,8 +56,8 @@ func endConnections() error {
 	if open, err = outward(); err != nil || len(open) == 0 {
 		return err
 	}
-	return fmt.Errorf("every fork would have the connection to %s, and this kernel does not end it: "+
-		"have a step end what holds it: %w", open[0].remote, failed)
+	return errors.Join(fmt.Errorf("every fork would have the connection to %s, and this kernel does not end it: "+
+		"have a step end what holds it", open[0].remote), failed)
 }
 
 // connection is one of TCP.
@@ -84,9 +84,10 @@ func outward() (open []connection, err error) {
 	return open, nil
 }
 
-// Connections in these states exchange nothing any more: TIME_WAIT, CLOSE and LISTEN
-// of the kernel's tcp_states.h.
-var quiet = map[string]bool{"06": true, "07": true, "0A": true}
+// Connections in these states belong to no process any more, or have not begun:
+// FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, LAST_ACK, LISTEN and CLOSING of the kernel's
+// tcp_states.h.
+var quiet = map[string]bool{"04": true, "05": true, "06": true, "07": true, "09": true, "0A": true, "0B": true}
 
 // parseConnection reads a row of /proc/net/tcp or tcp6: number, local address, remote
 // address, state.

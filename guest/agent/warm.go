@@ -36,7 +36,7 @@ var unshareable = []struct {
 	{[]string{"sshd"}, "a host key and a seeded generator, and would answer in a worker before its own sshd does"},
 	{[]string{"dhclient", "dhcpcd", "udhcpc"}, "an address that was leased to one machine"},
 	{[]string{"gitlab-runner"}, "a runner's token, with which every fork would ask for the same jobs"},
-	{[]string{"tailscaled", "openvpn", "charon"}, "the keys of one member of a private network"},
+	{[]string{"tailscaled", "openvpn", "charon", "charon-systemd"}, "the keys of one member of a private network"},
 	{[]string{"krenew", "k5start", "sssd"}, "tickets or passwords of an account"},
 	{[]string{"swtpm"}, "the keys of one machine's TPM"},
 }
@@ -60,7 +60,7 @@ var confidential = []struct {
 		"credentials of Google Cloud"},
 	{[]string{".azure/msal_token_cache.*", ".azure/accessTokens.json"}, nil, "credentials of Azure"},
 	{[]string{".kube/config"}, regexp.MustCompile(`\b(token|password|client-key-data):`), "credentials of a cluster"},
-	{[]string{".npmrc"}, regexp.MustCompile(`_(authToken|password)\s*=`), "the token of a registry"},
+	{[]string{".npmrc"}, regexp.MustCompile(`_(authToken|password)\s*=\s*[^$\s]`), "the token of a registry"},
 	{[]string{".pypirc"}, regexp.MustCompile(`\bpassword\s*[:=]`), "the password of an index"},
 	{[]string{"/etc/gitlab-runner/config.toml", ".gitlab-runner/config.toml"},
 		regexp.MustCompile(`(?m)^\s*token\s*=\s*"[^"]`), "the token of a registered runner"},

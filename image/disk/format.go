@@ -53,15 +53,19 @@ func readHeader(path string) (header, error) {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return header{}, fmt.Errorf("reading its header: %w", err)
 	}
-	return parseHeader(start[:n], info.Size())
+	end := make([]byte, min(info.Size(), vmdkFooter))
+	if _, err := file.ReadAt(end, info.Size()-int64(len(end))); err != nil {
+		return header{}, fmt.Errorf("reading its end: %w", err)
+	}
+	return parseHeader(start[:n], end, info.Size())
 }
 
-func parseHeader(start []byte, fileSize int64) (header, error) {
+func parseHeader(start, end []byte, fileSize int64) (header, error) {
 	switch {
 	case bytes.HasPrefix(start, []byte("QFI\xfb")):
 		return parseQcow2(start, fileSize)
 	case bytes.HasPrefix(start, []byte(vmdkMagic)):
-		return parseVMDK(start)
+		return parseVMDK(start, end)
 	}
 	for _, f := range foreign {
 		if bytes.HasPrefix(start, []byte(f.magic)) {

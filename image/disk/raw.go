@@ -28,7 +28,7 @@ func ToRaw(ctx context.Context, src, dst string, size int64) error {
 	}
 	if unpacked {
 		src = dst + unpackedSuffix
-		defer os.Remove(src)
+		defer os.RemoveAll(src)
 	}
 	return toRaw(ctx, named, src, dst, size)
 }
@@ -51,7 +51,7 @@ func toRaw(ctx context.Context, named, src, dst string, size int64) error {
 			named, head.size, size)
 	}
 	if err := convert(ctx, head.format, src, dst); err != nil {
-		return err
+		return fmt.Errorf("image %s: %w", named, err)
 	}
 	if err := checkBootSector(dst, head.size); err != nil {
 		return errors.Join(fmt.Errorf("image %s: %w", named, err), os.Remove(dst))

@@ -100,7 +100,7 @@ const fileOfGood = 4 << 16
 
 func TestParseQcow2(t *testing.T) {
 	good := goodQcow2()
-	head, err := parseHeader(good, fileOfGood)
+	head, err := parseHeader(good, nil, fileOfGood)
 	require.NoError(t, err)
 	require.Equal(t, header{format: "qcow2", size: 1 << 30}, head)
 
@@ -136,11 +136,11 @@ func TestParseQcow2(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			head := bytes.Clone(good)
 			copy(head[bad.at:], bad.bytes)
-			_, err := parseHeader(head, fileOfGood)
+			_, err := parseHeader(head, nil, fileOfGood)
 			require.ErrorContains(t, err, bad.want)
 		})
 	}
-	_, err = parseHeader(good[:40], 40)
+	_, err = parseHeader(good[:40], nil, 40)
 	require.ErrorContains(t, err, "cut short")
 }
 
@@ -225,7 +225,7 @@ func FuzzParseHeader(f *testing.F) {
 	f.Add([]byte("\xebc\x90"), int64(512))
 	f.Add(goodQcow2(), int64(fileOfGood))
 	f.Fuzz(func(t *testing.T, start []byte, fileSize int64) {
-		head, err := parseHeader(start, max(fileSize, 0))
+		head, err := parseHeader(start, start, max(fileSize, 0))
 		if err == nil && (head.size < 0 || head.format == "") {
 			t.Errorf("parseHeader(%q) = %+v", start, head)
 		}

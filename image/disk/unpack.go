@@ -10,22 +10,21 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 )
 
 // compressions are what images may be compressed with, by how files of it begin.
 var compressions = []struct {
 	magic, name string
-	open        func(io.Reader) (io.ReadCloser, error)
+	open        func(context.Context, io.Reader) (io.ReadCloser, error)
 }{
-	{"\x1f\x8b", "gzip", func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
-	{"\xfd7zXZ\x00", "xz", func(r io.Reader) (io.ReadCloser, error) {
-		reader, err := xz.NewReader(r)
-		return io.NopCloser(reader), err
-	}},
-	{"\x28\xb5\x2f\xfd", "zstd", func(r io.Reader) (io.ReadCloser, error) {
+	{"\x1f\x8b", "gzip", func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
+	{"\xfd7zXZ\x00", "xz", openXZ},
+	{"\x28\xb5\x2f\xfd", "zstd", func(_ context.Context, r io.Reader) (io.ReadCloser, error) {
 		reader, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
@@ -34,8 +33,55 @@ var compressions = []struct {
 	}},
 }
 
-// maxWindow is how much memory in bytes a file compressed with zstd may ask for.
+// maxWindow is how much memory in bytes a compressed file may ask for: xz -9 asks for
+// half of it.
 const maxWindow = 128 << 20
+
+// openXZ has xz(1) unpack, which keeps to a limit of memory whatever the file's blocks
+// ask for, and is several times as fast as what Go has for it.
+func openXZ(ctx context.Context, in io.Reader) (io.ReadCloser, error) {
+	path, err := programs.Find("xz")
+	if err != nil {
+		return nil, err
+	}
+	x := &unpacking{}
+	x.cmd = exec.CommandContext(ctx, path, "--decompress", "--stdout", fmt.Sprintf("--memlimit-decompress=%d", maxWindow))
+	x.cmd.Env, x.cmd.Stdin, x.cmd.Stderr = append(os.Environ(), "LC_ALL=C"), in, &x.said
+	if x.output, err = x.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	return x, x.cmd.Start()
+}
+
+// unpacking is the output of a process of xz(1), whose failure is an error of reading.
+type unpacking struct {
+	cmd    *exec.Cmd
+	output io.ReadCloser
+	said   bytes.Buffer
+	ended  bool
+}
+
+func (x *unpacking) Read(p []byte) (int, error) {
+	n, err := x.output.Read(p)
+	if err == io.EOF && !x.ended {
+		x.ended = true
+		if failed := x.cmd.Wait(); failed != nil {
+			return n, fmt.Errorf("%w: %s", failed, bytes.TrimSpace(x.said.Bytes()))
+		}
+	}
+	return n, err
+}
+
+// Close ends the process, if it has not ended.
+func (x *unpacking) Close() error {
+	if x.ended {
+		return nil
+	}
+	x.ended = true
+	_ = x.cmd.Process.Kill()
+	_ = x.cmd.Wait()
+	return nil
+}
 
 // unpack makes dst, which must not exist, of the compressed file src; false says that
 // src is not compressed. The result may have limit bytes. Zeros become holes.
@@ -66,9 +112,10 @@ func unpack(ctx context.Context, src, dst string, limit int64) (unpacked bool, e
 }
 
 func unpackTo(
-	ctx context.Context, in io.Reader, open func(io.Reader) (io.ReadCloser, error), dst string, limit int64,
+	ctx context.Context, in io.Reader, open func(context.Context, io.Reader) (io.ReadCloser, error),
+	dst string, limit int64,
 ) error {
-	content, err := open(in)
+	content, err := open(ctx, in)
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,20 @@ func TestCompressedImages(t *testing.T) {
 	}
 }
 
+// A block of xz says how much memory it wants, up to 4 GiB.
+func TestCompressedImagesMayNotAskForAllMemory(t *testing.T) {
+	var packed bytes.Buffer
+	w, err := xz.WriterConfig{DictCap: 2 * maxWindow}.NewWriter(&packed)
+	require.NoError(t, err)
+	_, err = w.Write([]byte("cloud"))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	src := filepath.Join(t.TempDir(), "packed")
+	require.NoError(t, os.WriteFile(src, packed.Bytes(), 0o600))
+	require.ErrorContains(t, ToRaw(t.Context(), src, src+".raw", 1<<20), "Memory usage limit")
+	require.NoFileExists(t, src+".raw"+unpackedSuffix)
+}
+
 // A file of some kilobytes may stand for any number of bytes.
 func TestCompressedImagesHaveALargestSize(t *testing.T) {
 	content := make([]byte, Largest(1<<20)+1)

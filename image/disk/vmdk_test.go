@@ -29,6 +29,31 @@ func TestVMDKBecomesRaw(t *testing.T) {
 	}
 }
 
+// QEMU takes the size from the footer, where there is one.
+func TestVMDKWithAnotherFooterIsRefused(t *testing.T) {
+	need.Programs(t, "qemu-img")
+	dir := t.TempDir()
+	raw, image := write(t, filepath.Join(dir, "raw"), "cloud"), filepath.Join(dir, "image")
+	_, err := run(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, image)
+	require.NoError(t, err)
+	content, err := os.ReadFile(image)
+	require.NoError(t, err)
+	directory := content[vmdkDirectory : vmdkDirectory+8]
+	footer := make([]byte, 3*sector) // a marker, the header, the end's marker
+	copy(footer[sector:], content[:sector])
+	for i := range directory {
+		directory[i] = 0xff // vmdkInFooter
+	}
+	header, err := parseVMDK(content, footer)
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<20, header.size)
+
+	binary.LittleEndian.PutUint64(footer[sector+vmdkCapacity:], 1<<40)
+	require.NoError(t, os.WriteFile(image, append(content, footer...), 0o600))
+	require.ErrorContains(t, ToRaw(t.Context(), image, image+".raw", 64<<20), "header and its footer differ")
+	require.NoFileExists(t, image+".raw")
+}
+
 func TestVMDKsThatNameOtherFilesAreRefused(t *testing.T) {
 	need.Programs(t, "qemu-img")
 	dir := t.TempDir()

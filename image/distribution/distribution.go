@@ -19,6 +19,9 @@ type Place struct {
 	Directory string
 	// Image is the name of the image's file, and Digests that of a file with its digest.
 	Image, Digests string
+	// Built is what a list for the one image calls it, by the name that it had when it
+	// was built; empty where lists have the name in Image.
+	Built string
 	// Signature is the name of a file with the signature of Digests: empty where there is
 	// none, and the same as Digests where that is signed itself.
 	Signature string
@@ -109,6 +112,7 @@ func leap(releases, example, prefix string) layout {
 			Directory: "https://download.opensuse.org/distribution/leap/{release}/appliances/",
 			Image:     prefix + "-{release}-Minimal-VM.{arch}-Cloud.qcow2",
 			Digests:   "{image}.sha256", Signature: "{image}.sha256.asc",
+			Built:    prefix + "-{release}-Minimal-VM.{arch}-*",
 			Keyrings: []string{"/usr/share/distribution-gpg-keys/opensuse/RPM-GPG-KEY-openSUSE"},
 		},
 	}
@@ -159,6 +163,7 @@ func (l layout) of(release, goarch string) (Place, error) {
 	fill := strings.NewReplacer("{release}", release, "{codename}", l.codenames[release], "{arch}", arch).Replace
 	p := Place{
 		Directory: fill(l.Directory), Image: fill(l.Image), Digests: fill(l.Digests), Signature: fill(l.Signature),
+		Built: fill(l.Built),
 	}
 	for _, path := range l.Keyrings {
 		p.Keyrings = append(p.Keyrings, fill(path))

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha512"
 	"errors"
@@ -155,18 +156,18 @@ func keysOf(p distribution.Place, keyring string) (keys openpgp.EntityList, miss
 // choose finds the image and its digest in a list.
 func choose(p distribution.Place, list []byte) (image.Source, error) {
 	digests := parseDigests(list)
-	name, found := newest(p.Image, slices.Collect(maps.Keys(digests)))
-	digest := digests[name]
-	if strings.HasPrefix(p.Digests, p.Image+".") {
-		// A list for the one image may call it by the name that it had when it was made,
-		// or not at all.
-		for _, digest = range digests {
+	listed, found := newest(cmp.Or(p.Built, p.Image), slices.Collect(maps.Keys(digests)))
+	name := listed
+	if p.Built != "" {
+		name = p.Image
+		if !found {
+			listed, found = newest(p.Image, slices.Collect(maps.Keys(digests)))
 		}
-		name, found = p.Image, len(digests) == 1
 	}
 	if !found {
 		return image.Source{}, fmt.Errorf("%s has no digest of %s%s", p.Directory+p.Digests, p.Image, beginning(list))
 	}
+	digest := digests[listed]
 	file := image.Source{Kind: image.HTTPS, Location: p.Directory + name}
 	if len(digest) == 2*sha512.Size {
 		file.SHA512 = digest

@@ -277,6 +277,33 @@ func TestWhatDistributionsMustNotServe(t *testing.T) {
 	}
 }
 
+// TestOnlyTheSignedPartOfAListCounts has digests around what is signed.
+func TestOnlyTheSignedPartOfAListCounts(t *testing.T) {
+	content, evil := []byte("a cloud image"), []byte("another image")
+	key, keyring := newKey(t)
+	v := vendors(t, key, content)["fedora:43"]
+	line := "SHA256 (Fedora-Cloud-Base-Generic-43-9.9.x86_64.qcow2) = " + sum256(evil) + "\n"
+	v.files[v.list] = []byte(line + string(v.files[v.list]) + line)
+	d, from := v.files.serve(t, "fedora:43")
+	from.Keyring = keyring
+	file, err := d.Fetch(t.Context(), from, quiet)
+	require.NoError(t, err)
+	requireContent(t, file, content)
+}
+
+// TestASignedListIsOfTheImage has a mirror serve the list of another release, which the
+// distribution has signed too.
+func TestASignedListIsOfTheImage(t *testing.T) {
+	key, keyring := newKey(t)
+	v := vendors(t, key, []byte("a cloud image"))["opensuse:15.6"]
+	old := []byte(sum256([]byte("an old image")) + "  openSUSE-Leap-15.5-Minimal-VM.x86_64-15.5.0-Cloud-Build1.1.qcow2\n")
+	v.files[v.list], v.files[v.list+".asc"] = old, armored(t, key, old)
+	d, from := v.files.serve(t, "opensuse:15.6")
+	from.Keyring = keyring
+	_, err := d.Fetch(t.Context(), from, quiet)
+	require.ErrorContains(t, err, "has no digest of openSUSE-Leap-15.6")
+}
+
 func requireNothingDownloaded(t *testing.T, d Distributions) {
 	t.Helper()
 	left, err := filepath.Glob(filepath.Join(d.Dir, "*"))

@@ -109,7 +109,11 @@ func (c *Config) checkPreset(r *reading) {
 	if !r.gave("image.preset") {
 		return
 	}
+	distribution, _, _ := strings.Cut(c.Image.Source.Location, ":")
 	switch {
+	case c.Image.Source.Kind == image.Distribution && distribution != "debian" && distribution != "ubuntu":
+		r.refuse("image.preset", "%q is for Debian and Ubuntu, and not for image.source %q: remove one of the two",
+			c.Image.Preset, c.Image.Source.Location)
 	case c.entersBySSH():
 		r.refuse("image.preset", "the backend %q has no presets: remove it, and use an image that has what jobs need",
 			c.foreign())
@@ -192,8 +196,8 @@ const sources = `write "debootstrap", a distribution such as "debian:13", an htt
 
 func parseMirror(text string) (string, error) {
 	address, err := url.Parse(text)
-	if err != nil || address.Scheme != "https" || address.Host == "" || address.RawQuery != "" {
-		return "", errors.New(`not a valid https:// URL: write for instance "https://mirror.example.org/debian-cloud"`)
+	if err != nil || address.Scheme != "https" || address.Host == "" || address.RawQuery != "" || address.User != nil {
+		return "", errors.New(`not a valid https:// URL without a user: write for instance "https://mirror.example.org/debian-cloud"`)
 	}
 	return text, nil
 }

@@ -35,8 +35,11 @@ func Nests(root string) error {
 }
 
 // Open is a shell command that lets every user of a guest run machines with KVM, as
-// the job's user is the only one there. A guest without the modules stays as it is.
-const Open = `modprobe -q kvm_intel || modprobe -q kvm_amd
-mkdir -p /run/udev/rules.d
+// the job's user is the only one there. A guest without the modules stays as it is. udev
+// has its rule before there is a device, and is done with that before the end.
+const Open = `mkdir -p /run/udev/rules.d
 echo 'KERNEL=="kvm", MODE="0666"' >/run/udev/rules.d/70-mayfly-kvm.rules
+udevadm control --reload >/dev/null 2>&1
+modprobe -q kvm_intel || modprobe -q kvm_amd
+udevadm settle >/dev/null 2>&1
 [ ! -e /dev/kvm ] || chmod 0666 /dev/kvm`
