@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
@@ -26,7 +25,7 @@ func arguments(tag string, s vmm.Spec, with settings) []string {
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", machineOption(s), "-accel", accelerator(s.Accel),
+		"-machine", machineOption(s),
 		"-cpu", processorModel(s.Accel) + nesting(s.Layout),
 		"-smp", topology(s),
 		"-m", strconv.FormatInt(s.Memory>>20, 10),
@@ -84,17 +83,8 @@ func topology(s vmm.Spec) string {
 	return cpus
 }
 
-// accelerator bounds the buffer for the guest's translated code, in MiB. When it is
-// full, QEMU empties it. By default it grows to a gigabyte.
-func accelerator(name string) string {
-	if name == kvm.TCG {
-		return fmt.Sprintf("%s,tb-size=%d", name, vmm.Translations>>20)
-	}
-	return name
-}
-
 func machineOption(s vmm.Spec) string {
-	option := machineType()
+	option := machineType() + ",accel=" + s.Accel
 	if s.MemoryUse != vmm.NoFile {
 		option += ",memory-backend=memory"
 	}

@@ -87,7 +87,7 @@ func TestASuspendedMachineOfAnEarlierVersionHasTheDevicesThatItHad(t *testing.T)
 	var spec vmm.Spec
 	require.NoError(t, json.Unmarshal(text, &spec))
 	require.Equal(t, []string{
-		"-machine q35,memory-backend=memory", "-cpu host", "-smp 2", "-m 2048",
+		"-machine q35,accel=kvm,memory-backend=memory", "-cpu host", "-smp 2", "-m 2048",
 		"-device virtio-rng-pci", "-device virtio-blk-pci,drive=root,werror=report,rerror=report",
 		"-device virtio-serial-pci", "-device virtserialport,chardev=agent,name=mayfly.agent.0",
 		"-device virtio-net-pci,netdev=net,mac=02:6d:66:00:00:02,romfile=",

@@ -26,10 +26,6 @@ const (
 	// emulation is for the guest's translated code, and for the tables of addresses that
 	// each of its processors fills, which have no bound of their own.
 	emulation = 1 << 30
-	// Translations is how large the buffer may get, in bytes, that a program has for
-	// the guest's translated code, by emulation. It is the program's own, and what is
-	// in it is not saved, so each machine fills one of its own.
-	Translations = 128 << 20
 	// pageTables is the part of the guest's memory that its pages are found by: 8
 	// bytes for each of 4 KiB, for the program and for the guest.
 	pageTables = 256
