@@ -102,7 +102,7 @@ func (p *Pool) save(ctx context.Context, record store.Record) error {
 	if err := p.saveMachine(ctx, suspender, record); err != nil {
 		return err
 	}
-	if err := suspender.Park(ctx, record.ID); err != nil {
+	if err := park(ctx, suspender, record.ID); err != nil {
 		return err
 	}
 	// Whoever finds the record has no machine to look for any more, nor its memory.
@@ -112,6 +112,18 @@ func (p *Pool) save(ctx context.Context, record store.Record) error {
 		return err
 	}
 	p.holdSuspended(ctx, record.ID) // there may have been no room before
+	return nil
+}
+
+// park has as long as one try of a teardown: Close waits for it, and nothing else ends it
+// then.
+func park(ctx context.Context, parker network.Parker, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, teardownTimeout,
+		fmt.Errorf("the network was not done within %s", teardownTimeout))
+	defer cancel()
+	if err := parker.Park(ctx, id); err != nil {
+		return because(ctx, err)
+	}
 	return nil
 }
 

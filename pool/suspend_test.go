@@ -245,6 +245,22 @@ func TestCloseKeepsAWorkerThatHasNotBegunToResume(t *testing.T) {
 	})
 }
 
+// Close waits for what is being suspended, so that all of it has to end.
+func TestCloseDoesNotWaitForANetworkThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.on("park", hang)
+		p, s, id := oneRunning(t, w)
+		_, err := p.Suspend([]string{id})
+		require.NoError(t, err)
+		synctest.Wait()
+		began := time.Now()
+		require.NoError(t, p.Close(t.Context()))
+		require.Equal(t, 30*time.Second, time.Since(began))
+		require.NoDirExists(t, s.Dir(id), "what could not be put away is removed")
+	})
+}
+
 func TestSuspendThatFailsWhileThePoolClosesIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

@@ -59,8 +59,8 @@ func scriptOf(warm []image.Commands) string {
 	for _, some := range warm {
 		for i, command := range some.Shell {
 			quoted := "'" + strings.ReplaceAll(command, "'", `'\''`) + "'"
-			fmt.Fprintf(&script, "cd / && sh -c %s </dev/null || { code=$?; echo \"warm step %s[%d]: exit code $code\"; exit $code; }\n",
-				quoted, some.Setting, i)
+			fmt.Fprintf(&script, "cd / && sh -c %s </dev/null || "+
+				"{ code=$?; echo \"warm step %s[%d]: exit code $code\"; exit $code; }\n", quoted, some.Setting, i)
 		}
 	}
 	return script.String()

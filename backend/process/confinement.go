@@ -211,8 +211,8 @@ func allowLocked(bytes int64) error {
 	}
 	limit.Max = uint64(bytes)
 	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
-		return fmt.Errorf("allowing a program to lock %d bytes of memory: %w: set LimitMEMLOCK=infinity for the service "+
-			"that runs the plugin", bytes, err)
+		return fmt.Errorf("allowing a program to lock %d bytes of memory: %w: "+
+			"set LimitMEMLOCK=infinity for the service that runs the plugin", bytes, err)
 	}
 	return nil
 }

@@ -58,7 +58,8 @@ func TestALimitedDiskTakesItsTime(t *testing.T) {
 	}
 	spec := vmm.Spec{
 		Accel: kvm.TCG, CPUs: 1, Memory: 128 << 20, Format: "raw", Layout: vmm.Layout{DiskQueues: 1},
-		Disk: filepath.Join(dir, "disk"), State: filepath.Join(dir, "state"), Console: filepath.Join(dir, "console.log"),
+		Disk: filepath.Join(dir, "disk"), State: filepath.Join(dir, "state"),
+		Console: filepath.Join(dir, "console.log"),
 	}
 	require.NoError(t, os.WriteFile(spec.Disk, filler(), 0o600))
 	require.NoError(t, os.Truncate(spec.Disk, 1<<30))

@@ -46,7 +46,8 @@ func newWarmForks(t testing.TB, name string, commands ...string) forks {
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 	var err error
-	f.golden, err = f.Build(t.Context(), testrun.Golden(t, imagesDir()), func(stage, line string) { t.Log(stage, line) })
+	told := func(stage, line string) { t.Log(stage, line) }
+	f.golden, err = f.Build(t.Context(), testrun.Golden(t, imagesDir()), told)
 	require.NoError(t, err)
 	return f
 }
@@ -120,9 +121,13 @@ func TestTemplatesThatAreNotMadeWarm(t *testing.T) {
 		want     []string
 	}{
 		"failed": {[]string{"true", "echo no such database; exit 7"},
-			[]string{"warm step 2 of 2 (fork.warm[1]: echo no such database; exit 7)", "exit code 7", "no such database"}},
+			[]string{
+				"warm step 2 of 2 (fork.warm[1]: echo no such database; exit 7)", "exit code 7", "no such database",
+			}},
 		"refused": {[]string{"ssh-agent -a /run/agent; echo '//r/:_authToken=x' >/root/.npmrc"},
-			[]string{"after the warm steps", "the process ssh-agent", "/root/.npmrc, which holds the token of a registry"}},
+			[]string{
+				"after the warm steps", "the process ssh-agent", "/root/.npmrc, which holds the token of a registry",
+			}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newWarmForks(t, "cold-"+name, test.commands...)

@@ -64,7 +64,9 @@ type abilities struct {
 // layout is that of a new machine of a size, whose TAP device has so many queues.
 // nested says that its guest is to run machines of its own.
 func (a abilities) layout(size backend.Size, queues int, nested bool) Layout {
-	l := Layout{DiskQueues: size.CPUs, NetworkQueues: queues, OneSocket: true, Nesting: NestingOff, Generation: a.generation}
+	l := Layout{
+		DiskQueues: size.CPUs, NetworkQueues: queues, OneSocket: true, Nesting: NestingOff, Generation: a.generation,
+	}
 	if a.accel != kvm.KVM { // packets are copied by the thread that emulates, and nothing is hidden of its processor
 		l.Nesting = NestingUnset
 		return l

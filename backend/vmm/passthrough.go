@@ -61,8 +61,8 @@ func (b *Backend) checkDevices() (findings []doctor.Finding) {
 	}
 	if len(b.options.PCI) > 0 {
 		findings = append(findings, doctor.Finding{Level: doctor.OK, What: "forks",
-			Detail: "off: a device of the host cannot be saved with a machine, so that every worker boots, and none is " +
-				"suspended (plugin_config.machine.devices)"})
+			Detail: "off: a device of the host cannot be saved with a machine, so that every worker boots, " +
+				"and none is suspended (plugin_config.machine.devices)"})
 	}
 	return findings
 }

@@ -34,7 +34,8 @@ func TestATemplateIsWarmBeforeItIsCutOffAndSaved(t *testing.T) {
 		b.driver.noCutter = noCutter
 		b.Backend = b.again()
 		var said []string
-		require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, func(stage, line string) { said = append(said, stage+": "+line) }))
+		hear := func(stage, line string) { said = append(said, stage+": "+line) }
+		require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, hear))
 		require.Equal(t, []string{"template: ", "step 1 of 2: $ start one", "step 2 of 2: $ start two"}, said)
 		require.Equal(t, want, b.driver.noted())
 	}
@@ -45,7 +46,9 @@ func TestAFailedWarmStepFailsTheTemplate(t *testing.T) {
 	b := newWarmBench(t, "true", "exit 7", "never")
 	var said []string
 	err := b.Prepare(t.Context(), b.golden, b.size, nil, func(_, line string) { said = append(said, line) })
-	for _, want := range []string{"making the template", "warm step 2 of 3 (fork.warm[1]: exit 7)", "exit code 7", "the reason"} {
+	for _, want := range []string{
+		"making the template", "warm step 2 of 3 (fork.warm[1]: exit 7)", "exit code 7", "the reason",
+	} {
 		require.ErrorContains(t, err, want)
 	}
 	require.NotContains(t, strings.Join(said, "\n"), "never")

@@ -43,10 +43,11 @@ func TestConnectionsThatLeadOutsideAreEnded(t *testing.T) {
 		listener, err := net.Listen("tcp4", local)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = listener.Close() })
-		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: network.Guest.Addr().AsSlice()}}).Dial("tcp4", listener.Addr().String())
-		if local == "127.0.0.1:0" {
-			conn, err = net.Dial("tcp4", listener.Addr().String())
+		var dialer net.Dialer
+		if local != "127.0.0.1:0" {
+			dialer.LocalAddr = &net.TCPAddr{IP: network.Guest.Addr().AsSlice()}
 		}
+		conn, err := dialer.Dial("tcp4", listener.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
 		return conn

@@ -97,7 +97,8 @@ func (a *agent) unshareableProcesses() (found []string, err error) {
 	for _, kind := range unshareable {
 		for _, name := range kind.names {
 			if running[name] {
-				found = append(found, fmt.Sprintf("the process %s, which holds %s (end it in a step)", name, kind.holds))
+				found = append(found,
+					fmt.Sprintf("the process %s, which holds %s (end it in a step)", name, kind.holds))
 			}
 		}
 	}
@@ -121,7 +122,8 @@ func (a *agent) confidentialFiles() (found []string, err error) {
 				err = errors.Join(err, readErr)
 				if holds {
 					shown := filepath.Join("/", strings.TrimPrefix(path, a.root))
-					found = append(found, fmt.Sprintf("the file %s, which holds %s (remove it in a step)", shown, kind.holds))
+					found = append(found,
+						fmt.Sprintf("the file %s, which holds %s (remove it in a step)", shown, kind.holds))
 				}
 			}
 		}

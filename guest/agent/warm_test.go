@@ -34,8 +34,8 @@ func TestWhatForksMustNotShareIsRefused(t *testing.T) {
 		"proc/8/comm":                          {"sshd\n", "the process sshd, which holds a host key"},
 		"proc/9/comm":                          {"dhclient\n", "an address that was leased"},
 		"proc/10/comm":                         {"gitlab-runner\n", "a runner's token"},
-		"root/.docker/config.json":             {`{"auths":{"r.example.org":{"auth":"dTpw"}}}`, "/root/.docker/config.json, which holds the password of a registry"},
-		"run/containers/0/auth.json":           {`{"auths":{"r.example.org":{"identitytoken": "x"}}}`, "the password of a registry"},
+		"root/.docker/config.json":             {`{"auths":{"r.example":{"auth":"dTpw"}}}`, "/root/.docker/config.json, which"},
+		"run/containers/0/auth.json":           {`{"auths":{"r.example":{"identitytoken": "x"}}}`, "the password of a registry"},
 		"home/jobs/.netrc":                     {"machine h login l password p\n", "/home/jobs/.netrc"},
 		"root/.git-credentials":                {"https://u:p@h\n", "passwords for git"},
 		"home/jobs/.ssh/id_ed25519":            {"-----BEGIN OPENSSH PRIVATE KEY-----\n", "a private key"},
@@ -65,7 +65,8 @@ func TestWhatForksMustNotShareIsRefused(t *testing.T) {
 func TestWhatForksMayShareIsNotRefused(t *testing.T) {
 	require.NoError(t, inspectWith(t, map[string]string{
 		"proc/1/comm": "systemd\n", "proc/7/comm": "dockerd\n", "proc/8/comm": "postgres\n", "proc/self/comm": "sshd\n",
-		"root/.docker/config.json": `{"auths":{},"proxies":{}}`, "home/jobs/.npmrc": "registry=https://r.example.org/\n",
+		"root/.docker/config.json":      `{"auths":{},"proxies":{}}`,
+		"home/jobs/.npmrc":              "registry=https://r.example.org/\n//r.example.org/:_authToken=${TOKEN}\n",
 		"etc/gitlab-runner/config.toml": "concurrent = 1\n", "home/jobs/.ssh/id_ed25519.pub": "ssh-ed25519 AAAA\n",
 		"root/.git-credentials": "", "root/.aws/credentials/x": "a directory",
 	}))

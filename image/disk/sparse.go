@@ -80,12 +80,19 @@ func copyData(ctx context.Context, in io.ReaderAt, out io.WriterAt, start, end i
 		if n == 0 && err != nil {
 			return err
 		}
-		if !bytes.Equal(buf[:n], zeros[:n]) {
-			if _, err := out.WriteAt(buf[:n], at); err != nil {
-				return err
-			}
+		if err := writeSparse(out, buf[:n], at); err != nil {
+			return err
 		}
 		at += int64(n)
 	}
 	return nil
+}
+
+// writeSparse writes up to a block, unless it is zeros, which the file has there already.
+func writeSparse(out io.WriterAt, content []byte, at int64) error {
+	if bytes.Equal(content, zeros[:len(content)]) {
+		return nil
+	}
+	_, err := out.WriteAt(content, at)
+	return err
 }

@@ -45,7 +45,8 @@ func openXZ(ctx context.Context, in io.Reader) (io.ReadCloser, error) {
 		return nil, err
 	}
 	x := &unpacking{}
-	x.cmd = exec.CommandContext(ctx, path, "--decompress", "--stdout", fmt.Sprintf("--memlimit-decompress=%d", maxWindow))
+	limit := fmt.Sprintf("--memlimit-decompress=%d", maxWindow)
+	x.cmd = exec.CommandContext(ctx, path, "--decompress", "--stdout", limit)
 	x.cmd.Env, x.cmd.Stdin, x.cmd.Stderr = append(os.Environ(), "LC_ALL=C"), in, &x.said
 	if x.output, err = x.cmd.StdoutPipe(); err != nil {
 		return nil, err
@@ -139,10 +140,8 @@ func copySparse(ctx context.Context, in io.Reader, out *os.File, limit int64) er
 			return fmt.Errorf("it has more than the %d bytes that an image for machine.disk can have: "+
 				"raise machine.disk, or name another file", limit)
 		}
-		if n > 0 && !bytes.Equal(buffer[:n], zeros[:n]) {
-			if _, err := out.WriteAt(buffer[:n], at); err != nil {
-				return err
-			}
+		if err := writeSparse(out, buffer[:n], at); err != nil {
+			return err
 		}
 		at += int64(n)
 		if err == io.EOF {

@@ -13,14 +13,21 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
+// makeVMDK makes an image of a kind that qemu-img knows.
+func makeVMDK(t *testing.T, dir, kind string) (path string) {
+	t.Helper()
+	raw, path := write(t, filepath.Join(dir, "raw"), "cloud"), filepath.Join(dir, "image")
+	_, err := run(t.Context(), "qemu-img", "convert", "-O", "vmdk", "-o", "subformat="+kind, "-f", "raw", raw, path)
+	require.NoError(t, err)
+	return path
+}
+
 func TestVMDKBecomesRaw(t *testing.T) {
 	need.Programs(t, "qemu-img")
 	for _, kind := range []string{"monolithicSparse", "streamOptimized"} {
 		t.Run(kind, func(t *testing.T) {
 			dir := t.TempDir()
-			raw, image, dst := write(t, filepath.Join(dir, "raw"), "cloud"), filepath.Join(dir, "image"), filepath.Join(dir, "disk")
-			_, err := run(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+kind, raw, image)
-			require.NoError(t, err)
+			image, dst := makeVMDK(t, dir, kind), filepath.Join(dir, "disk")
 			require.NoError(t, ToRaw(t.Context(), image, dst, 64<<20))
 			require.Equal(t, "cloud", first(t, dst, 5))
 
@@ -33,9 +40,7 @@ func TestVMDKBecomesRaw(t *testing.T) {
 func TestVMDKWithAnotherFooterIsRefused(t *testing.T) {
 	need.Programs(t, "qemu-img")
 	dir := t.TempDir()
-	raw, image := write(t, filepath.Join(dir, "raw"), "cloud"), filepath.Join(dir, "image")
-	_, err := run(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, image)
-	require.NoError(t, err)
+	image := makeVMDK(t, dir, "streamOptimized")
 	content, err := os.ReadFile(image)
 	require.NoError(t, err)
 	directory := content[vmdkDirectory : vmdkDirectory+8]

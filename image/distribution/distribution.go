@@ -74,7 +74,8 @@ var layouts = map[string][]layout{
 		Place: Place{
 			Directory: "https://download.fedoraproject.org/pub/fedora/linux/releases/{release}/Cloud/{arch}/images/",
 			Image:     "Fedora-Cloud-Base-Generic-{release}-*.{arch}.qcow2",
-			Digests:   "Fedora-Cloud-{release}-*-{arch}-CHECKSUM", Signature: "Fedora-Cloud-{release}-*-{arch}-CHECKSUM",
+			Digests:   "Fedora-Cloud-{release}-*-{arch}-CHECKSUM",
+			Signature: "Fedora-Cloud-{release}-*-{arch}-CHECKSUM",
 			Keyrings: []string{
 				"/usr/share/distribution-gpg-keys/fedora/RPM-GPG-KEY-fedora-{release}-primary",
 				"/etc/pki/rpm-gpg/RPM-GPG-KEY-fedora-{release}-primary",

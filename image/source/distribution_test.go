@@ -55,7 +55,8 @@ func (v vendor) serve(t *testing.T, name string) (Distributions, image.Source) {
 	server := httptest.NewTLSServer(v)
 	t.Cleanup(server.Close)
 	d := Distributions{GOARCH: "amd64", HTTPS: HTTPS{
-		Dir: filepath.Join(t.TempDir(), "downloads"), Client: server.Client(), Retry: time.Millisecond, Stall: time.Minute,
+		Dir: filepath.Join(t.TempDir(), "downloads"), Client: server.Client(),
+		Retry: time.Millisecond, Stall: time.Minute,
 	}}
 	return d, image.Source{Kind: image.Distribution, Location: name, Mirror: server.URL}
 }

@@ -43,16 +43,16 @@ func verifySignature(keys openpgp.EntityList, text, signature []byte) (signed []
 	config := &packet.Config{}
 	var entity *openpgp.Entity
 	block, _ := clearsign.Decode(text)
-	switch {
-	case block != nil:
+	if block != nil {
 		signed = block.Plaintext
 		entity, err = block.VerifySignature(keys, config)
-	case bytes.HasPrefix(bytes.TrimSpace(signature), []byte("-----BEGIN")):
+	} else {
+		check := openpgp.CheckDetachedSignature
+		if bytes.HasPrefix(bytes.TrimSpace(signature), []byte("-----BEGIN")) {
+			check = openpgp.CheckArmoredDetachedSignature
+		}
 		signed = text
-		entity, err = openpgp.CheckArmoredDetachedSignature(keys, bytes.NewReader(text), bytes.NewReader(signature), config)
-	default:
-		signed = text
-		entity, err = openpgp.CheckDetachedSignature(keys, bytes.NewReader(text), bytes.NewReader(signature), config)
+		entity, err = check(keys, bytes.NewReader(text), bytes.NewReader(signature), config)
 	}
 	if err != nil {
 		return nil, "", err

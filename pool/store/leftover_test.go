@@ -14,7 +14,8 @@ func TestTheOwnerRemovesWhatWasLeftHalfWritten(t *testing.T) {
 	s, err := Open(dir)
 	require.NoError(t, err)
 	kept := []string{
-		"forks.json", "breaker.json", "template-time.json", "ended/p-aaaaaaaa.json", "ended/p-aaaaaaaa.console", ".unknown",
+		"forks.json", "breaker.json", "template-time.json",
+		"ended/p-aaaaaaaa.json", "ended/p-aaaaaaaa.console", ".unknown",
 	}
 	left := []string{
 		".forks.json8129436", ".breaker.json8129436", ".template-time.json8129436",

@@ -58,7 +58,9 @@ func (c *Config) entersBySSH() bool {
 
 // Warmth are the commands that make workers warm: first the preset's.
 func (c Config) Warmth() []image.Commands {
-	return []image.Commands{{Setting: "image.preset", Shell: c.preset().Warm}, {Setting: "fork.warm", Shell: c.Fork.Warm}}
+	return []image.Commands{
+		{Setting: "image.preset", Shell: c.preset().Warm}, {Setting: "fork.warm", Shell: c.Fork.Warm},
+	}
 }
 
 // Warm says that there are such commands.

@@ -87,7 +87,8 @@ func (c *Config) checkImage(r *reading) {
 	}
 	for _, key := range []string{"image.mirror", "image.keyring"} {
 		if kind != image.Distribution && r.gave(key) {
-			r.refuse(key, "contradicts image.source, which is no distribution such as \"debian:13\": remove one of the two")
+			r.refuse(key, "contradicts image.source, which is no distribution such as \"debian:13\": "+
+				"remove one of the two")
 		}
 	}
 	if kind == image.Distribution && r.gave("image.digest") {
@@ -197,7 +198,8 @@ const sources = `write "debootstrap", a distribution such as "debian:13", an htt
 func parseMirror(text string) (string, error) {
 	address, err := url.Parse(text)
 	if err != nil || address.Scheme != "https" || address.Host == "" || address.RawQuery != "" || address.User != nil {
-		return "", errors.New(`not a valid https:// URL without a user: write for instance "https://mirror.example.org/debian-cloud"`)
+		return "", errors.New("not a valid https:// URL without a user: " +
+			`write for instance "https://mirror.example.org/debian-cloud"`)
 	}
 	return text, nil
 }

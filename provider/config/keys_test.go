@@ -87,7 +87,8 @@ func TestExampleHasEveryKey(t *testing.T) {
 		assert.Contains(t, Example(), "# "+k.name+" = "+k.instance()+"\n")
 	})
 	examples := regexp.MustCompile(`(?m)^( *)## ([a-z0-9_]+ = )`).ReplaceAllString(Example(), "$1$2")
-	examples = regexp.MustCompile(`(?m)^ *(suite|mirror|keyring|devices) = .*$`).ReplaceAllString(examples, "") // not beside the others
+	contrary := regexp.MustCompile(`(?m)^ *(suite|mirror|keyring|devices) = .*$`) // to other examples
+	examples = contrary.ReplaceAllString(examples, "")
 	examples, _, _ = strings.Cut(examples, "    # For the backend \"tart\"")
 	file := filepath.Join(t.TempDir(), "config.toml")
 	require.NoError(t, os.WriteFile(file, []byte(examples), 0o600))

@@ -43,7 +43,7 @@ const (
 
 func machineSection(c *Config) section {
 	m := &c.Machine
-	return section{name: "machine", together: c.checkDevices, keys: []key{
+	return section{name: "machine", together: c.checkMachine, keys: []key{
 		{name: "cpus", value: whole(&m.CPUs, between(1, maxCPUs)), fallback: `2`,
 			about: "virtual processors of each worker", refused: "below 1, above 256"},
 		{name: "memory", value: size(&m.Memory, minMemory), fallback: `"2GiB"`,
@@ -61,16 +61,17 @@ func machineSection(c *Config) section {
 			refused: "below 1s"},
 		{name: "disk_bandwidth", value: diskBandwidth(&m.DiskBandwidth), example: `"200MiB"`,
 			otherwise: "no limit",
-			about: "bytes that a virtual machine's disk reads and writes in a second, at most. Containers' disks have " +
-				"no such limit",
-			refused: "below 1MiB"},
+			about: "bytes that a virtual machine's disk reads and writes in a second, at most",
+			refused: "below 1MiB; with another backend than qemu, cloudhypervisor or auto"},
 		{name: "disk_operations", value: diskOperations(&m.DiskOperations), example: `5000`,
 			otherwise: "no limit",
-			about:     "reads and writes of a virtual machine's disk in a second, at most", refused: "below 1"},
+			about:     "reads and writes of a virtual machine's disk in a second, at most",
+			refused: "below 1; with another backend than qemu, cloudhypervisor or auto"},
 		{name: "nested", value: boolean(&m.Nested), fallback: `false`,
 			about: "jobs may run virtual machines of their own: `/dev/kvm` is there in the worker, for its user, where " +
 				"the host has KVM and lets guests nest it ([hardware](../guides/hardware.md)). `false`: the processor " +
-				"does not show that it could"},
+				"does not show that it could",
+			refused: "with tart or bhyve, the first of which has a key of its own"},
 		{name: "devices", value: list(&m.Devices, parseDevice), example: `["0000:41:00.0"]`,
 			about: "PCI addresses of the host's devices, such as GPUs, that the worker has for its own " +
 				"([hardware](../guides/hardware.md)). The pool then has one worker at a time, which boots: there are no " +
@@ -84,7 +85,20 @@ func machineSection(c *Config) section {
 var parseDevice = matching(regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`),
 	`is not the address of a PCI device: write it as lspci -D shows it, for instance "0000:41:00.0"`)
 
-// checkDevices refuses what no worker could have.
+// checkMachine refuses what no worker of the backend could have.
+func (c *Config) checkMachine(r *reading) {
+	c.checkDevices(r)
+	refuse := func(key string, asked bool, backends ...string) {
+		if asked && slices.Contains(backends, c.Backend) && !r.wrong("backend") {
+			r.refuse(key, "the backend %q has nothing of the kind: remove it, or use %q", c.Backend, BackendQEMU)
+		}
+	}
+	refuse("machine.disk_bandwidth", c.Machine.DiskBandwidth > 0, BackendNspawn, BackendTart, BackendBhyve)
+	refuse("machine.disk_operations", c.Machine.DiskOperations > 0, BackendNspawn, BackendTart, BackendBhyve)
+	refuse("machine.nested", c.Machine.Nested, BackendTart, BackendBhyve)
+}
+
+// checkDevices refuses devices that cannot be given away, or not twice.
 func (c *Config) checkDevices(r *reading) {
 	if r.wrong("machine.devices", "backend") || len(c.Machine.Devices) == 0 {
 		return

@@ -237,8 +237,10 @@ func TestBadValues(t *testing.T) {
 		{"run type", `{"image":{"run":{"a":"b"}}}`, `plugin_config.image.run: want a list of strings, have a table`},
 		{"run empty", `{"image":{"run":["true"," "]}}`, `plugin_config.image.run[1]: empty: write a shell command`},
 
-		{"preset unknown", `{"image":{"preset":"podman"}}`, `plugin_config.image.preset: unknown word "podman": write one of docker`},
-		{"preset type", `{"image":{"preset":["docker"]}}`, `plugin_config.image.preset: want a string, have a list: write for instance "docker"`},
+		{"preset unknown", `{"image":{"preset":"podman"}}`,
+			`plugin_config.image.preset: unknown word "podman": write one of docker`},
+		{"preset type", `{"image":{"preset":["docker"]}}`,
+			`plugin_config.image.preset: want a string, have a list: write for instance "docker"`},
 		{"preset of containers", `{"backend":"nspawn","image":{"preset":"docker"}}`,
 			`plugin_config.image.preset: "docker" does not run in containers of the backend "nspawn"`},
 		{"preset of tart", `{"backend":"tart","image":{"source":"vm:x","preset":"docker"}}`,

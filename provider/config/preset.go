@@ -40,7 +40,8 @@ const startDocker = `systemctl start docker.service || { journalctl --no-pager -
 tries=0; until docker info >/dev/null 2>&1; do tries=$((tries+1))
 if [ $tries -ge 300 ]; then docker info; exit 1; fi; sleep 1; done
 modprobe -qa overlay veth br_netfilter
-for tool in docker runc docker-init docker-proxy containerd-shim-runc-v2; do cat "$(command -v $tool)"; done >/dev/null 2>&1; true`
+for tool in docker runc docker-init docker-proxy containerd-shim-runc-v2; do
+cat "$(command -v $tool)"; done >/dev/null 2>&1; true`
 
 // presetNames are the words that there are.
 func presetNames() []string { return slices.Sorted(maps.Keys(presets)) }

@@ -24,7 +24,8 @@ const (
 
 // AwaitBoot is a shell command that waits until a guest has nothing left to start,
 // though not for ever.
-const AwaitBoot = `n=0; while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
+const AwaitBoot = `n=0
+while [ $n -lt 300 ] && systemctl list-jobs --no-legend --no-pager | grep -q .; do sleep 0.5; n=$((n+1)); done
 `
 
 // Settle is a shell command that does the same, and then reads what a fork needs

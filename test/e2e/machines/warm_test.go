@@ -108,7 +108,9 @@ func TestDockerAndPostgreSQLAreWarm(t *testing.T) {
 			}
 			same[label][word] = true
 		}
-		for _, label := range []string{"kernel", "uuid", "container_id", "in_container", "session_random", "session_uuid"} {
+		for _, label := range []string{
+			"kernel", "uuid", "container_id", "in_container", "session_random", "session_uuid",
+		} {
 			require.NotEmpty(t, words[label])
 			require.Empty(t, owner[words[label]], "two forks have %s %s", label, words[label])
 			owner[words[label]] = words["worker"]
