@@ -61,12 +61,12 @@ func machineSection(c *Config) section {
 			refused: "below 1s"},
 		{name: "disk_bandwidth", value: diskBandwidth(&m.DiskBandwidth), example: `"200MiB"`,
 			otherwise: "no limit",
-			about: "bytes that a virtual machine's disk reads and writes in a second, at most",
-			refused: "below 1MiB; with another backend than qemu, cloudhypervisor or auto"},
+			about:     "bytes that a virtual machine's disk reads and writes in a second, at most",
+			refused:   "below 1MiB; with another backend than qemu, cloudhypervisor or auto"},
 		{name: "disk_operations", value: diskOperations(&m.DiskOperations), example: `5000`,
 			otherwise: "no limit",
 			about:     "reads and writes of a virtual machine's disk in a second, at most",
-			refused: "below 1; with another backend than qemu, cloudhypervisor or auto"},
+			refused:   "below 1; with another backend than qemu, cloudhypervisor or auto"},
 		{name: "nested", value: boolean(&m.Nested), fallback: `false`,
 			about: "jobs may run virtual machines of their own: `/dev/kvm` is there in the worker, for its user, where " +
 				"the host has KVM and lets guests nest it ([hardware](../guides/hardware.md)). `false`: the processor " +
