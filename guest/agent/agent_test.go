@@ -51,6 +51,9 @@ func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
 func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
 func (r *recorder) SetUpNetwork() error         { return r.call("network") }
 func (r *recorder) LeaveNetwork() error         { return r.call("leave") }
+func (r *recorder) Freeze() (func() error, error) {
+	return func() error { return r.call("thaw") }, r.call("freeze")
+}
 
 // usualLink is what the recorder writes down of the zero link.
 const usualLink = "link of 0 bytes, IPv6 false"
