@@ -104,7 +104,7 @@ func TestRoomIsMadeOfWhatNobodyUsesInOrder(t *testing.T) {
 	require.ErrorAs(t, guard.Check(t.Context()), new(*diskguard.Short))
 	require.InDelta(t, 6*4<<20, h.Free()-before, 1<<20)
 	after := log.String()
-	for _, what := range []string{"unfinished image ", "unfinished template ", "unfinished download sha256-a.part",
+	for _, what := range []string{"unfinished golden image ", "unfinished template ", "unfinished download sha256-a.part",
 		"golden image " + older.Digest, "golden image " + old.Digest, "download sha256-b"} {
 		i := strings.Index(after, what)
 		require.NotEqual(t, -1, i, "%s in its turn: %s", what, log.String())
