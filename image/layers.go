@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Step is one part of what an image was made in.
@@ -59,6 +60,12 @@ func (r Recipe) Layers(ingredients string) []string {
 		}{keys[len(keys)-1], part.Command}))
 	}
 	return keys
+}
+
+// Found says, for people, which state a layer is, and how old its base may be.
+func (m Manifest) Found() string {
+	return fmt.Sprintf("going on from what was built on %s, with %d of the commands done",
+		m.BuiltAt.Local().Format(time.DateTime), max(len(m.Steps)-1, 0))
 }
 
 // UpTo is the recipe with the first commands only, which makes the state after them.
