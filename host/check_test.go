@@ -187,7 +187,7 @@ func TestDoctorLooksAtTheBackendThatWouldBeTaken(t *testing.T) {
 func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 	w := newWorld(t)
 	for _, user := range []string{"Builder", "-rf", "a b", strings.Repeat("a", 33)} {
-		_, _, err := w.BuildImage(t.Context(), w.config(), user, func(string, string) {}, silent)
+		_, _, err := w.BuildImage(t.Context(), w.config(), user, Building{}, func(string, string) {}, silent)
 		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is not a valid name", user))
 	}
 }
@@ -243,7 +243,7 @@ func TestBackendThatNeedsRootSaysSo(t *testing.T) {
 
 func TestBuiltImageIsThatOfTheRecipe(t *testing.T) {
 	w := newWorld(t)
-	golden, name, err := w.BuildImage(t.Context(), w.config(), "root", func(string, string) {}, silent)
+	golden, name, err := w.BuildImage(t.Context(), w.config(), "root", Building{}, func(string, string) {}, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	recipe, err := recipeOf(w.config(), "root")
@@ -268,7 +268,7 @@ func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	require.NoError(t, err)
 
 	var waited []string
-	_, _, err = w.BuildImage(ctx, w.config(), "root", func(stage, line string) {
+	_, _, err = w.BuildImage(ctx, w.config(), "root", Building{}, func(stage, line string) {
 		waited = append(waited, stage+" "+line)
 		require.NoError(t, unlock())
 	}, silent)
@@ -288,7 +288,7 @@ func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	require.NoError(t, err)
 	defer unlock()
 	unwanted := func(stage, _ string) { t.Error("it should not", stage) }
-	golden, name, err := w.BuildImage(ctx, w.config(), "root", unwanted, silent)
+	golden, name, err := w.BuildImage(ctx, w.config(), "root", Building{}, unwanted, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	require.InDelta(t, 7, golden.BuiltSeconds, 0)
