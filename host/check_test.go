@@ -20,6 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -292,6 +293,28 @@ func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	require.InDelta(t, 7, golden.BuiltSeconds, 0)
+}
+
+func TestAnImageThatIsUsedIsNotReplaced(t *testing.T) {
+	w := newWorld(t)
+	recipe, err := recipeOf(w.config(), "root")
+	require.NoError(t, err)
+	golden, err := cache.New(w.config().ImagesDir()).Build(t.Context(), recipe,
+		func(_ context.Context, work string) (root string, err error) {
+			return "", os.WriteFile(filepath.Join(work, image.DiskFile), nil, 0o600)
+		})
+	require.NoError(t, err)
+	used := map[string]bool{golden.Digest: true}
+	w.UsedImages = func(config.Config) (map[string]bool, error) { return used, nil }
+	scratch := Building{FromScratch: true}
+	_, _, err = w.BuildImage(t.Context(), w.config(), "root", scratch, func(string, string) {}, silent)
+	require.ErrorContains(t, err, "replacing image "+golden.Digest)
+	require.ErrorContains(t, err, "change the recipe")
+	require.DirExists(t, golden.Dir)
+	used = nil
+	_, _, err = w.BuildImage(t.Context(), w.config(), "root", scratch, func(string, string) {}, silent)
+	require.NoError(t, err)
+	require.NoDirExists(t, golden.Dir, "the synthetic backend leaves no files")
 }
 
 func TestDamagedImagesAreFound(t *testing.T) {
