@@ -82,13 +82,14 @@ func (linux) Freeze() (thaw func() error, err error) {
 		}
 		return err
 	}
-	points := onDisks(table)
-	for _, point := range slices.Backward(points) {
+	rootToo := false
+	for _, point := range slices.Backward(onDisks(table)) {
 		dir, err := os.Open(point)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("freezing %s: %w", point, err), thaw())
 		}
-		switch err := ioctl(dir.Fd(), fiFreeze, nil); {
+		err = ioctl(dir.Fd(), fiFreeze, nil)
+		switch {
 		case err == nil:
 			all = append(all, dir)
 		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EBUSY):
@@ -96,6 +97,10 @@ func (linux) Freeze() (thaw func() error, err error) {
 		default:
 			return nil, errors.Join(fmt.Errorf("freezing %s: %w", point, err), dir.Close(), thaw())
 		}
+		rootToo = rootToo || point == "/" && (err == nil || errors.Is(err, unix.EBUSY))
+	}
+	if !rootToo {
+		return nil, errors.Join(errors.New("the root file system cannot be frozen"), thaw())
 	}
 	return thaw, nil
 }
