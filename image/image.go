@@ -161,10 +161,12 @@ type Manifest struct {
 	BuiltAt      time.Time        `json:"built_at"`
 	BuiltSeconds float64          `json:"built_seconds"`
 	// Steps are what it was made in, and Layer is the key of the layer that its build
-	// went on from, if it did. Manifests of older builds, and of images that are not
-	// made in layers, have neither.
-	Steps []Step `json:"steps,omitempty"`
-	Layer string `json:"layer,omitempty"`
+	// went on from, if it did. BaseAt is when its base was begun: its packages are as
+	// old. Manifests of older builds, and of images that are not made in layers, have
+	// none of these.
+	Steps  []Step    `json:"steps,omitempty"`
+	Layer  string    `json:"layer,omitempty"`
+	BaseAt time.Time `json:"base_at,omitzero"`
 }
 
 // Golden is a golden image: sealed, read-only, found again by its digest.

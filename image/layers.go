@@ -62,10 +62,26 @@ func (r Recipe) Layers(ingredients string) []string {
 	return keys
 }
 
-// Found says, for people, which state a layer is, and how old its base may be.
+// Begin notes that the base of an image is made now, which is called when it is there.
+func (m *Manifest) Begin(began time.Time) {
+	m.Steps = m.Recipe.Parts()[:1]
+	m.Steps[0].Seconds = time.Since(began).Seconds()
+	m.BaseAt = began.UTC().Truncate(time.Second)
+}
+
+// GoOn takes over what is known of a layer's state.
+func (m *Manifest) GoOn(layer Manifest) {
+	m.Root, m.BaseAt, m.Layer = layer.Root, layer.BaseAt, layer.Digest
+	m.Steps = slices.Clone(layer.Steps)
+	for i := range m.Steps {
+		m.Steps[i].Cached = true
+	}
+}
+
+// Found says, for people, which state a layer is, and how old its packages are.
 func (m Manifest) Found() string {
-	return fmt.Sprintf("going on from what was built on %s, with %d of the commands done",
-		m.BuiltAt.Local().Format(time.DateTime), max(len(m.Steps)-1, 0))
+	return fmt.Sprintf("going on from %d of the commands, on a base of %s",
+		len(m.Steps)-1, m.BaseAt.Local().Format(time.DateTime))
 }
 
 // UpTo is the recipe with the first commands only, which makes the state after them.

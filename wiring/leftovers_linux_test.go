@@ -61,16 +61,12 @@ func (h *house) image(name string, age time.Duration) image.Golden {
 }
 
 // layer makes a layer of 4 MiB, in a build that fails, and returns its key.
-func (h *house) layer() (key string) {
+func (h *house) layer() string {
 	h.t.Helper()
 	recipe := image.Recipe{User: "layered"}
-	_, err := cache.New(h.ImagesDir()).BuildInLayers(h.t.Context(), recipe,
-		func(ctx context.Context, _ string, layers *cache.Layers) (made image.Manifest, err error) {
-			keys := recipe.Layers("")
-			key = keys[0]
-			stack, err := layers.Open(ctx, recipe, keys)
-			require.NoError(h.t, err)
-			defer stack.Close()
+	nothing := func(context.Context, image.Recipe) (string, error) { return "", nil }
+	_, err := cache.New(h.ImagesDir()).BuildInLayers(h.t.Context(), recipe, nothing,
+		func(ctx context.Context, _ string, stack *cache.Stack) (made image.Manifest, err error) {
 			made.Steps = recipe.Parts()
 			require.NoError(h.t, stack.Keep(ctx, made, func(_ context.Context, dir string) error {
 				return os.WriteFile(filepath.Join(dir, image.DiskFile), make([]byte, 4<<20), 0o600)
@@ -78,7 +74,7 @@ func (h *house) layer() (key string) {
 			return made, errors.New("the build fails")
 		})
 	require.ErrorContains(h.t, err, "the build fails")
-	return key
+	return recipe.Layers("")[0]
 }
 
 func (h *house) worker(pool, id, digest, state string) {

@@ -34,24 +34,21 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if recipe.Form != image.Tree && recipe.Form != image.ShiftedTree {
 		return image.Golden{}, fmt.Errorf("containers are made from a tree, not from an image of form %q", recipe.Form)
 	}
-	builder := func(ctx context.Context, work string, layers *cache.Layers) (image.Manifest, error) {
-		return b.build(ctx, recipe, work, layers, progress)
+	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
+		return b.build(ctx, recipe, work, stack, progress)
 	}
-	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, builder)
+	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, ingredients, builder)
+}
+
+// ingredients are what the base of a tree is made of.
+func ingredients(ctx context.Context, recipe image.Recipe) (string, error) {
+	packages, err := draft.TreeIngredients(ctx, recipe)
+	return packages + serviceTexts(), err
 }
 
 func (b *Backend) build(
-	ctx context.Context, recipe image.Recipe, dir string, layers *cache.Layers, progress image.Progress,
-) (made image.Manifest, err error) {
-	ingredients, err := draft.TreeIngredients(ctx, recipe)
-	if err != nil {
-		return image.Manifest{}, err
-	}
-	stack, err := layers.Open(ctx, recipe, recipe.Layers(ingredients+serviceTexts()))
-	if err != nil {
-		return image.Manifest{}, err
-	}
-	defer func() { err = errors.Join(err, stack.Close()) }()
+	ctx context.Context, recipe image.Recipe, dir string, stack *cache.Stack, progress image.Progress,
+) (image.Manifest, error) {
 	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
 	w.Keep = func(ctx context.Context) error { return keepTree(ctx, stack, w.Golden) }
 	if err := begin(ctx, stack, w, progress); err != nil {
@@ -60,7 +57,7 @@ func (b *Backend) build(
 	if err := draft.Install(ctx, recipe, w.Golden); err != nil {
 		return image.Manifest{}, err
 	}
-	err = b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
+	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
 		return b.prebuild(ctx, at, w, func(ctx context.Context, agent *guest.Client) error {
 			return keepFrozen(ctx, stack, w.Golden, agent)
 		}, progress)
@@ -79,7 +76,8 @@ func (b *Backend) build(
 func begin(ctx context.Context, stack *cache.Stack, w *prebuild.Work, progress image.Progress) error {
 	if layer, found := stack.Top(); found {
 		progress("layer", layer.Found())
-		w.Steps, w.Layer, w.Prepared = layer.Steps, layer.Layer, len(layer.Steps) > 1
+		w.GoOn(layer.Manifest)
+		w.Prepared = len(w.Steps) > 1
 		return disk.CopyTree(ctx, layer.Tree(), w.Tree())
 	}
 	began := time.Now()
@@ -95,8 +93,7 @@ func begin(ctx context.Context, stack *cache.Stack, w *prebuild.Work, progress i
 	if err := installServices(w.Golden); err != nil {
 		return err
 	}
-	w.Steps = w.Recipe.Parts()[:1]
-	w.Steps[0].Seconds = time.Since(began).Seconds()
+	w.Begin(began)
 	return w.KeepState(ctx, progress)
 }
 

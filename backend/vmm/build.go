@@ -32,25 +32,16 @@ const (
 
 // Build makes the golden image unless it is there, whichever driver made it.
 func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
-	builder := func(ctx context.Context, work string, layers *cache.Layers) (image.Manifest, error) {
-		return b.build(ctx, recipe, work, layers, progress)
+	maker := draft.Maker{Downloads: filepath.Join(b.options.StateDir, "downloads")}
+	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
+		return b.build(ctx, maker, recipe, work, stack, progress)
 	}
-	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, builder)
+	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, maker.Ingredients, builder)
 }
 
 func (b *Backend) build(
-	ctx context.Context, recipe image.Recipe, dir string, layers *cache.Layers, progress image.Progress,
-) (made image.Manifest, err error) {
-	maker := draft.Maker{Downloads: filepath.Join(b.options.StateDir, "downloads")}
-	ingredients, err := maker.Ingredients(ctx, recipe)
-	if err != nil {
-		return image.Manifest{}, err
-	}
-	stack, err := layers.Open(ctx, recipe, recipe.Layers(ingredients))
-	if err != nil {
-		return image.Manifest{}, err
-	}
-	defer func() { err = errors.Join(err, stack.Close()) }()
+	ctx context.Context, maker draft.Maker, recipe image.Recipe, dir string, stack *cache.Stack, progress image.Progress,
+) (image.Manifest, error) {
 	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
 	if err := begin(ctx, maker, stack, w, progress); err != nil {
 		return image.Manifest{}, err
@@ -75,7 +66,7 @@ func begin(
 	fromPackages := w.Recipe.Source.Kind == image.Debootstrap
 	if layer, found := stack.Top(); found {
 		progress("layer", layer.Found())
-		w.Root, w.Steps, w.Layer = layer.Root, layer.Steps, layer.Layer
+		w.GoOn(layer.Manifest)
 		w.Prepared = len(w.Steps) > 1 || !fromPackages
 		return copyDisk(ctx, layer, w.Golden)
 	}
@@ -83,8 +74,7 @@ func begin(
 	if w.Root, err = maker.Make(ctx, w.Recipe, w.Golden, progress); err != nil {
 		return err
 	}
-	w.Steps = w.Recipe.Parts()[:1]
-	w.Steps[0].Seconds = time.Since(began).Seconds()
+	w.Begin(began)
 	if !fromPackages {
 		return nil
 	}

@@ -23,8 +23,12 @@ import (
 type Builder func(ctx context.Context, workdir string) (root string, err error)
 
 // LayeredBuilder is a Builder of an image that is made in layers. Of the manifest that
-// it returns, the cache takes Root, Steps and Layer.
-type LayeredBuilder func(ctx context.Context, workdir string, layers *Layers) (image.Manifest, error)
+// it returns, the cache takes Root, Steps, Layer and BaseAt.
+type LayeredBuilder func(ctx context.Context, workdir string, stack *Stack) (image.Manifest, error)
+
+// Ingredients are those of image.Recipe.Layers. They are asked for only when there is
+// something to build.
+type Ingredients func(ctx context.Context, recipe image.Recipe) (string, error)
 
 // Build returns the golden image of the recipe, and has it built when there is
 // none. Of all who ask for one image at the same time, in this process or
@@ -40,9 +44,20 @@ func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (
 }
 
 // BuildInLayers is Build for images that are made in layers.
-func (c *Cache) BuildInLayers(ctx context.Context, recipe image.Recipe, build LayeredBuilder) (image.Golden, error) {
-	return c.build(ctx, recipe, func(ctx context.Context, work string) (image.Manifest, error) {
-		return build(ctx, work, c.Layers())
+func (c *Cache) BuildInLayers(
+	ctx context.Context, recipe image.Recipe, ingredients Ingredients, build LayeredBuilder,
+) (image.Golden, error) {
+	return c.build(ctx, recipe, func(ctx context.Context, work string) (made image.Manifest, err error) {
+		of, err := ingredients(ctx, recipe)
+		if err != nil {
+			return image.Manifest{}, err
+		}
+		stack, err := c.Layers().open(ctx, recipe, recipe.Layers(of))
+		if err != nil {
+			return image.Manifest{}, err
+		}
+		defer func() { err = errors.Join(err, stack.close()) }()
+		return build(ctx, work, stack)
 	})
 }
 
@@ -168,7 +183,7 @@ func (c *Cache) make(ctx context.Context, digest string, recipe image.Recipe, fi
 	err = writeManifest(filepath.Join(work, image.ManifestFile), image.Manifest{
 		Version: image.ManifestVersion, Digest: digest, Recipe: recipe, Root: made.Root, Files: files,
 		BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
-		Steps: made.Steps, Layer: made.Layer,
+		Steps: made.Steps, Layer: made.Layer, BaseAt: made.BaseAt,
 	})
 	if err != nil {
 		return err

@@ -62,15 +62,15 @@ type Stack struct {
 	release func() error
 }
 
-// Open finds the layers of a build with those keys; see image.Recipe.Layers. Of the
+// open finds the layers of a build with those keys; see image.Recipe.Layers. Of the
 // layers that it is to keep, those that another build makes are waited for, and no other
-// build makes the rest until Close. A build from scratch finds none, since they are
+// build makes the rest until close. A build from scratch finds none, since they are
 // removed.
-func (l *Layers) Open(ctx context.Context, recipe image.Recipe, keys []string) (_ *Stack, err error) {
+func (l *Layers) open(ctx context.Context, recipe image.Recipe, keys []string) (_ *Stack, err error) {
 	s := &Stack{layers: l, recipe: recipe, keys: keys, locks: map[int]*filelock.Lock{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = errors.Join(err, s.close())
 		}
 	}()
 	if _, err := l.cache.orphans("", true); err != nil {
@@ -147,29 +147,19 @@ func (s *Stack) findTop(ctx context.Context) error {
 	return nil
 }
 
-// Top is the layer that the build goes on from, if there is one, with the steps that
-// are behind it marked as found there.
+// Top is the layer that the build goes on from, if there is one.
 func (s *Stack) Top() (layer image.Golden, found bool) {
 	if s.top == nil {
 		return image.Golden{}, false
 	}
-	layer = *s.top
-	layer.Steps = slices.Clone(layer.Steps)
-	for i := range layer.Steps {
-		layer.Steps[i].Cached = true
-	}
-	layer.Layer = layer.Digest
-	return layer, true
+	return *s.top, true
 }
-
-// Wants says whether the layer of a state, with so many steps done, is to be kept.
-func (s *Stack) Wants(done int) bool { return s.locks[done] != nil }
 
 // Keep makes the layer of a state: fill puts its files into a directory. The manifest
 // is that of the image so far. Where nobody wants the layer, nothing is done.
 func (s *Stack) Keep(ctx context.Context, so image.Manifest, fill func(ctx context.Context, dir string) error) error {
 	done := len(so.Steps) - 1
-	if !s.Wants(done) {
+	if s.locks[done] == nil {
 		return nil
 	}
 	recipe := s.recipe.UpTo(done)
@@ -183,15 +173,14 @@ func (s *Stack) Keep(ctx context.Context, so image.Manifest, fill func(ctx conte
 	return errors.Join(err, s.unlock(done))
 }
 
-// Close lets others make what this build has not made, and have room made of what it
-// has used. It may be called again.
-func (s *Stack) Close() (err error) {
+// close lets others make what this build has not made, and have room made of what it
+// has used.
+func (s *Stack) close() (err error) {
 	for _, done := range slices.Collect(maps.Keys(s.locks)) {
 		err = errors.Join(err, s.unlock(done))
 	}
 	if s.release != nil {
 		err = errors.Join(err, s.release())
-		s.release = nil
 	}
 	return err
 }

@@ -31,6 +31,9 @@ func withStep(r image.Recipe, command string) image.Recipe {
 	return r
 }
 
+// ingredients are those of all bases.
+func ingredients(context.Context, image.Recipe) (string, error) { return "ingredients", nil }
+
 // layerBuild builds in layers as a backend does, and writes down what it did: what it
 // began from, and each step that it ran.
 type layerBuild struct {
@@ -42,22 +45,18 @@ type layerBuild struct {
 }
 
 func (b *layerBuild) run(ctx context.Context, c *Cache, recipe image.Recipe) (image.Golden, error) {
-	return c.BuildInLayers(ctx, recipe, func(ctx context.Context, work string, layers *Layers) (image.Manifest, error) {
-		stack, err := layers.Open(ctx, recipe, recipe.Layers("ingredients"))
-		if err != nil {
-			return image.Manifest{}, err
-		}
-		defer stack.Close()
+	return c.BuildInLayers(ctx, recipe, ingredients, func(ctx context.Context, work string, stack *Stack) (image.Manifest, error) {
 		so := image.Golden{Dir: work}
 		if layer, found := stack.Top(); found {
 			b.did = append(b.did, fmt.Sprintf("from %d", len(layer.Steps)-1))
-			so.Manifest = layer.Manifest
+			so.GoOn(layer.Manifest)
 			if err := os.Link(layer.Disk(), so.Disk()); err != nil {
 				return image.Manifest{}, err
 			}
 		} else {
 			b.did = append(b.did, "base")
-			so.Steps = recipe.Parts()[:1]
+			so.Recipe = recipe
+			so.Begin(time.Now())
 			if err := os.WriteFile(so.Disk(), []byte("base"), 0o600); err != nil {
 				return image.Manifest{}, err
 			}
@@ -97,7 +96,7 @@ func build(t *testing.T, c *Cache, recipe image.Recipe) (image.Golden, string) {
 
 func TestABuildGoesOnFromTheHighestLayer(t *testing.T) {
 	c := New(filepath.Join(t.TempDir(), "images"))
-	five := layered(5, "last")
+	five, began := layered(5, "last"), time.Now().Add(-time.Second)
 	golden, did := build(t, c, five)
 	require.Equal(t, "base, step 1, step 2, step 3, step 4, last", did)
 	require.Empty(t, golden.Layer)
@@ -113,6 +112,8 @@ func TestABuildGoesOnFromTheHighestLayer(t *testing.T) {
 	changed, did := build(t, c, layered(5, "another"))
 	require.Equal(t, "from 4, another", did)
 	require.Equal(t, keys[4], changed.Layer)
+	require.Equal(t, golden.BaseAt, changed.BaseAt)
+	require.WithinRange(t, golden.BaseAt, began, golden.BuiltAt)
 	for i, step := range changed.Steps {
 		require.Equal(t, i < 5, step.Cached, step.Name)
 	}
@@ -312,11 +313,7 @@ const layersOfChild = "MAYFLY_TEST_LAYERS"
 
 func keepAsChild(dir string) int {
 	recipe := layered(2, "killed")
-	_, err := New(dir).BuildInLayers(context.Background(), recipe, func(ctx context.Context, _ string, layers *Layers) (image.Manifest, error) {
-		stack, err := layers.Open(ctx, recipe, recipe.Layers("ingredients"))
-		if err != nil {
-			return image.Manifest{}, err
-		}
+	_, err := New(dir).BuildInLayers(context.Background(), recipe, ingredients, func(ctx context.Context, _ string, stack *Stack) (image.Manifest, error) {
 		return image.Manifest{}, stack.Keep(ctx, image.Manifest{Steps: recipe.Parts()[:1]}, func(_ context.Context, dir string) error {
 			if err := os.WriteFile(filepath.Join(dir, image.DiskFile), []byte("half"), 0o600); err != nil {
 				return err

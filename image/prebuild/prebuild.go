@@ -102,7 +102,9 @@ func firstBoot(ctx context.Context, g Guest, w *Work, progress image.Progress) e
 	if err != nil {
 		return err
 	}
-	w.Steps[0].Seconds += time.Since(began).Seconds()
+	if !w.Steps[0].Cached { // the first boot is a part of a base that is new
+		w.Steps[0].Seconds += time.Since(began).Seconds()
+	}
 	return w.KeepState(ctx, progress)
 }
 
