@@ -64,8 +64,8 @@ type Stack struct {
 
 // open finds the layers of a build with those keys; see image.Recipe.Layers. Of the
 // layers that it is to keep, those that another build makes are waited for, and no other
-// build makes the rest until close. A build from scratch finds none, since they are
-// removed.
+// build makes the rest until close. A build from scratch finds none: they are removed,
+// and it goes on from none that another build has made by then.
 func (l *Layers) open(ctx context.Context, recipe image.Recipe, keys []string) (_ *Stack, err error) {
 	s := &Stack{layers: l, recipe: recipe, keys: keys, locks: map[int]*filelock.Lock{}}
 	defer func() {
@@ -86,8 +86,10 @@ func (l *Layers) open(ctx context.Context, recipe image.Recipe, keys []string) (
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.findTop(ctx); err != nil {
-		return nil, err
+	if !recipe.FromScratch {
+		if err := s.findTop(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return s, l.trim()
 }
