@@ -28,6 +28,9 @@ type kernel interface {
 	// FitNetwork changes that network to this worker's link. It may be called
 	// again, also with another link.
 	FitNetwork(link guest.Link) error
+	// Freeze keeps everything but the agent from writing to the disk, until thaw is
+	// called, once.
+	Freeze() (thaw func() error, err error)
 }
 
 // linux is the kernel that the agent runs on.
