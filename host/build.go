@@ -89,7 +89,7 @@ func (h *Host) PrepareTemplate(
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
 	wanted := make(chan struct{}) // by the command that this is for
 	close(wanted)
-	prepare := func() error { return forker.Prepare(ctx, golden, size, wanted, progress) }
+	prepare := func() error { return forker.Prepare(ctx, golden, size, nil, wanted, progress) }
 	if err := h.withPool(ctx, c, a, quietWait, prepare); !isTaken(ctx, err) {
 		return err
 	}

@@ -89,7 +89,7 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 		id: at.ID, namespace: at.Lease.Namespace, form: recipe.Form,
 		size:   backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
 		mounts: []mount{bind(golden.Tree(), root)}, console: filepath.Join(golden.Dir, buildLog),
-		command: []string{guest.AgentPath, "guest"}, input: theirs,
+		command: []string{guest.AgentPath, "guest"}, input: theirs, givesWay: recipe.GivesWay,
 	})
 	err = errors.Join(err, theirs.Close()) // the container has its own
 	if err != nil {

@@ -65,6 +65,9 @@ func (b *Backend) prebuild(
 		if err != nil {
 			return err
 		}
+		if recipe.GivesWay {
+			b.share(m, process.LowShare)
+		}
 		err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) (err error) {
 			root, err = prebuild.Run(ctx, agent, recipe, golden, progress)
 			return err
