@@ -40,7 +40,7 @@ func (h *Host) BuildImage(
 	if err != nil {
 		return image.Golden{}, "", err
 	}
-	recipe.Form = a.Form
+	recipe.Form, recipe.Edition = a.Form, c.Image.Refresh.Edition(time.Now())
 	disk := h.diskOf(c, log)
 	build := func() error {
 		if !disk.HasImage(recipe.Digest()) {

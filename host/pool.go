@@ -72,9 +72,10 @@ func (h *Host) OpenPool(
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
+		Refresh: c.Image.Refresh, Check: c.Image.Check, Keep: c.Image.Keep,
 	}, pool.Parts{
 		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Budget: share, Disk: disk,
-		Orphans: othersOrphans(ctx, all, a.Name, log),
+		Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
 	})}
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)

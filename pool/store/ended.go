@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
