@@ -527,6 +527,25 @@ func TestAnImageThatWasNotTriedYetIsNotServedAfterARestart(t *testing.T) {
 	})
 }
 
+func TestWhatWasServedMayBeForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRenewing(t)
+		dir := t.TempDir()
+		records, err := store.Open(dir)
+		require.NoError(t, err)
+		for _, edition := range []string{first, second} {
+			r.make(of(edition), 0)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, store.ServedFile), []byte("{"), 0o600))
+		p, log := r.open(t, fresh(), records)
+		grow(t, p, 1)
+		settle()
+		require.Equal(t, map[string]int{second: 1}, r.editions(p))
+		require.Contains(t, log.String(), "the pool begins with the newest image")
+		require.Equal(t, of(second).Digest(), served(t, records).ImageDigest)
+	})
+}
+
 func TestImagesStayForAsLongAsTheyAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, records := newRenewing(t), newStore(t)

@@ -63,6 +63,10 @@ func TestImagesInUseAreNoneToRemove(t *testing.T) {
 	found, err := c.Unused(usedBy(made[1].Digest), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{made[3].Digest, made[2].Digest}, digests(t, found), "the one used longest ago first")
+	long := func(_ image.Golden, lastUse time.Time) bool { return time.Since(lastUse) > time.Minute }
+	found, err = c.Unused(usedBy(made[1].Digest), long)
+	require.NoError(t, err)
+	require.Equal(t, []string{made[3].Digest}, digests(t, found), "as far as they are chosen")
 	_, err = c.Unused(func() (map[string]bool, error) { return nil, errors.New("a record is newer") }, nil)
 	require.ErrorContains(t, err, "a record is newer")
 

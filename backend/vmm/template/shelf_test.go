@@ -130,3 +130,40 @@ func TestSavedMemoryFitsWhereItWasSaved(t *testing.T) {
 		require.ErrorContains(t, other.FitsHere("/bin/sh"), "another processor")
 	}
 }
+
+// TestATemplateIsMadeBesideTheOneThatIsForked has a pool go over from one golden image to
+// another, also when the first try fails.
+func TestATemplateIsMadeBesideTheOneThatIsForked(t *testing.T) {
+	s := &Shelf{Dir: filepath.Join(t.TempDir(), "templates")}
+	former, newer, stale := basis(t, "former"), basis(t, "newer"), basis(t, "former")
+	stale.Host = "another kernel"
+	require.NoError(t, s.Prepare(t.Context(), stale, nil, save))
+	require.NoError(t, s.Prepare(t.Context(), former, []string{"former"}, save))
+	_, there := s.Load(stale)
+	require.False(t, there, "it is of the same image, and valid no more")
+	reason := errors.New("the machine hangs")
+	beside := func(t *testing.T) {
+		t.Helper()
+		_, there := s.Load(former)
+		require.True(t, there)
+	}
+	err := s.Prepare(t.Context(), newer, []string{"former", "newer"}, func(context.Context, *Template) error {
+		beside(t)
+		return reason
+	})
+	require.ErrorIs(t, err, reason)
+	beside(t)
+	entries, err := os.ReadDir(s.Dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "the lock and the former template")
+
+	require.NoError(t, s.Prepare(t.Context(), newer, []string{"former", "newer"}, save))
+	beside(t)
+	goldens, err := s.Goldens()
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"former", "newer"}, goldens)
+	require.NoError(t, s.Prepare(t.Context(), newer, []string{"newer"}, nil))
+	goldens, err = s.Goldens()
+	require.NoError(t, err)
+	require.Equal(t, []string{"newer"}, goldens)
+}
