@@ -63,6 +63,11 @@ func (h *Host) OpenPool(
 	if err != nil {
 		return nil, err
 	}
+	if c.Pool == config.PoolTry { // it is to have the image that was built for it a moment ago
+		if err := records.ClearServed(); err != nil {
+			return nil, errors.Join(err, unlock())
+		}
+	}
 	all, err := h.everyone(c, log)
 	if err != nil {
 		return nil, errors.Join(err, unlock())

@@ -3,7 +3,6 @@ package pool_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -120,11 +119,25 @@ func (r *renewing) there() (images, templates []string) {
 func (r *renewing) editions(p *pool.Pool) map[string]int {
 	counts := map[string]int{}
 	for _, id := range idsIn(p, pool.Running) {
-		r.mu.Lock()
-		counts[r.of[id]]++
-		r.mu.Unlock()
+		counts[r.editionOf(id)]++
 	}
 	return counts
+}
+
+// look is what the host has noted: who gave way, what was checked, whose machines there are.
+func (r *renewing) look() (patient map[string]bool, checked, machines []string) {
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.patient), slices.Clone(r.checked), slices.Collect(maps.Keys(r.machines))
+}
+
+// editionOf is that of the image that a worker was made from.
+func (r *renewing) editionOf(worker string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of[worker]
 }
 
 type renewingBackend struct {
@@ -296,8 +309,9 @@ func TestAnImageIsRenewedBesideTheWorkersThatRun(t *testing.T) {
 		pass(time.Hour)
 		require.Equal(t, map[string]int{first: 2}, r.editions(p))
 		require.Equal(t, of(first).Digest(), served(t, records).ImageDigest)
-		require.False(t, r.patient[first], "somebody waits for it")
-		require.Empty(t, r.checked, "there is nothing else to serve")
+		patient, checked, _ := r.look()
+		require.False(t, patient[first], "somebody waits for it")
+		require.Empty(t, checked, "there is nothing else to serve")
 
 		pass(23*time.Hour + 5*time.Minute) // while it is built
 		grow(t, p, 1)
@@ -314,8 +328,9 @@ func TestAnImageIsRenewedBesideTheWorkersThatRun(t *testing.T) {
 		pass(time.Minute)
 		require.Equal(t, map[string]int{first: 5}, r.editions(p))
 		require.Contains(t, log.String(), "golden image is renewed")
-		require.True(t, r.patient[second])
-		require.Equal(t, c.Check, r.checked)
+		patient, checked, _ = r.look()
+		require.True(t, patient[second])
+		require.Equal(t, c.Check, checked)
 		require.Len(t, p.Workers(), 5, "the runner never sees the canary")
 
 		_, templates = r.there()
@@ -323,11 +338,12 @@ func TestAnImageIsRenewedBesideTheWorkersThatRun(t *testing.T) {
 		grow(t, p, 2)
 		pass(time.Minute)
 		require.Equal(t, map[string]int{first: 5, second: 2}, r.editions(p), "old ones live on")
+		patient, _, _ = r.look()
 		for _, id := range idsIn(p, pool.Running) {
-			require.False(t, r.patient[id])
+			require.False(t, patient[id])
 			record, err := records.Load(id)
 			require.NoError(t, err)
-			require.Equal(t, of(r.of[id]).Digest(), record.ImageDigest)
+			require.Equal(t, of(r.editionOf(id)).Digest(), record.ImageDigest)
 		}
 
 		p.Shrink(idsIn(p, pool.Running)[:5])
@@ -436,7 +452,8 @@ func TestARenewalThatFailsLeavesTheOldImage(t *testing.T) {
 				grow(t, p, 1)
 				settle()
 				require.Equal(t, map[string]int{first: 2}, r.editions(p))
-				require.Len(t, r.machines, 2, "nothing of the canary is left")
+				_, _, machines := r.look()
+				require.Len(t, machines, 2, "nothing of the canary is left")
 
 				pass(5 * time.Minute)
 				require.Equal(t, 2, strings.Count(log.String(), "renewing the golden image failed"))
@@ -468,14 +485,15 @@ func TestACanaryThatNeverGetsReadyIsGivenUp(t *testing.T) {
 		settle()
 		r.on("ready", hang)
 		pass(day + 30*time.Second)
-		canary := slices.DeleteFunc(slices.Collect(maps.Keys(r.machines)), func(id string) bool {
+		patient, _, machines := r.look()
+		canary := slices.DeleteFunc(machines, func(id string) bool {
 			return slices.Contains(idsIn(p, pool.Running), id)
 		})
 		require.Len(t, canary, 1)
 		record, err := records.Load(canary[0])
 		require.NoError(t, err)
 		require.Equal(t, string(pool.Canary), record.State)
-		require.True(t, r.patient[canary[0]])
+		require.True(t, patient[canary[0]])
 		pass(time.Minute)
 		require.Contains(t, served(t, records).Failed.Reason, "was not ready within the start timeout of 1m0s")
 		require.Contains(t, log.String(), "removed golden image "+of(second).Digest(), "another one is made")
@@ -584,7 +602,7 @@ func TestSparesAreOfTheImageThatIsServed(t *testing.T) {
 		stock := r.inStock()
 		require.Len(t, stock, 2)
 		for _, id := range stock {
-			require.Equal(t, renewed, r.of[id])
+			require.Equal(t, renewed, r.editionOf(id))
 		}
 		images, _ := r.there()
 		require.Equal(t, []string{renewed}, images)
@@ -611,7 +629,7 @@ func TestAWorkerThatWaitsIsMadeFromTheRenewedImage(t *testing.T) {
 		pass(day - 2*time.Minute - 5*time.Second)
 		grow(t, p, 4) // one after the other, the last two after the renewal
 		pass(5 * time.Minute)
-		require.Equal(t, map[string]int{first: 2, second: 2, third: 2}, r.editions(p), fmt.Sprint(r.of))
+		require.Equal(t, map[string]int{first: 2, second: 2, third: 2}, r.editions(p))
 	})
 }
 

@@ -261,6 +261,8 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.image.refresh: "36h at 04:00" has a time of the day, and not whole days`},
 		{"refresh of tart", `{"backend":"tart","image":{"source":"vm:x","refresh":"24h"}}`,
 			`plugin_config.image.refresh: images of the backend "tart" are its tool's`},
+		{"refresh with devices", `{"image":{"refresh":"24h"},"machine":{"devices":["0000:41:00.0"]}}`,
+			`plugin_config.image.refresh: contradicts machine.devices`},
 		{"refresh without room", `{"image":{"refresh":"24h"},"host":{"max_workers":4},"network":{"subnet":"10.1.2.0/29"}}`,
 			`plugin_config.host.max_workers: 4 is more than the 3 workers`},
 		{"check without refresh", `{"image":{"check":["true"]}}`,

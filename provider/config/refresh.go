@@ -23,7 +23,7 @@ func refreshKeys(i *Image) []key {
 				"time of the day in UTC (\"04:00\"), or both ([guide](../guides/image.md#renewing)). Durations are counted " +
 				"from the first of January 1970, in UTC",
 			refused: "below 1m, above 366 days; a time of the day with a duration that is not of whole days; with the " +
-				"backends \"tart\" and \"bhyve\""},
+				"backends \"tart\" and \"bhyve\"; with `machine.devices`"},
 		{name: "check", value: list(&i.Check, parseCommand), example: `["git --version"]`,
 			about: "shell commands, run in order, as the user that jobs log in as, in the first worker of a renewed image: " +
 				"if one fails, the image that is there is served on. Each may take `machine.start_timeout`",
@@ -39,6 +39,10 @@ func refreshKeys(i *Image) []key {
 func (c *Config) checkRefresh(r *reading) {
 	if c.entersBySSH() && r.gave("image.refresh") {
 		r.refuse("image.refresh", "images of the backend %q are its tool's, and are not renewed: remove it", c.foreign())
+	}
+	if r.gave("image.refresh") && len(c.Machine.Devices) > 0 {
+		r.refuse("image.refresh", "contradicts machine.devices: the first worker of a renewed image would need a device "+
+			"that the pool's worker has: remove one of the two")
 	}
 	if r.gave("image.check") && c.Image.Refresh == (image.Refresh{}) && !r.wrong("image.refresh") {
 		r.refuse("image.check", "nothing is checked, since nothing is renewed: "+
