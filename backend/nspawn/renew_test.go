@@ -69,6 +69,17 @@ func (o old) imageOf(worker string) string {
 	return record.ImageDigest
 }
 
+// requireServed has a worker be made, which is to be of the image that was there first.
+func (o old) requireServed(plugin *runner.Plugin) {
+	o.t.Helper()
+	ctx, cancel := context.WithTimeout(o.t.Context(), openLimit)
+	defer cancel()
+	require.NoError(o.t, plugin.Grow(ctx, 1))
+	ids, err := plugin.AwaitRunning(ctx)
+	require.NoError(o.t, err)
+	require.Equal(o.t, filepath.Base(o.golden), o.imageOf(ids[0]))
+}
+
 // says is what a command of the program prints.
 func (o old) says(arguments ...string) string {
 	o.t.Helper()
@@ -128,12 +139,7 @@ func TestContainersWhoseCheckFailsAreNotServed(t *testing.T) {
 	failed := func() bool { return strings.Contains(o.log.String(), "renewing the golden image failed") }
 	require.Eventually(t, failed, patience, 20*time.Millisecond, o.log)
 	require.NotContains(t, o.images(), planted, "the next try makes another one")
-	require.NoError(t, plugin.Grow(t.Context(), 1))
-	ctx, cancel := context.WithTimeout(t.Context(), openLimit)
-	defer cancel()
-	ids, err := plugin.AwaitRunning(ctx)
-	require.NoError(t, err)
-	require.Equal(t, filepath.Base(o.golden), o.imageOf(ids[0]))
+	o.requireServed(plugin)
 	for _, command := range []string{"ps", "image list"} {
 		said := o.says(strings.Fields(command)...)
 		require.Contains(t, said, "image "+filepath.Base(o.golden), command)
@@ -171,11 +177,6 @@ func TestAKilledRenewalLeavesNothing(t *testing.T) {
 	// What was not tried to its end is not served.
 	plugin := o.start("sleep 600")
 	require.NoError(t, plugin.Initialise(t.Context()))
-	require.NoError(t, plugin.Grow(t.Context(), 1))
-	ctx, cancel := context.WithTimeout(t.Context(), openLimit)
-	defer cancel()
-	ids, err := plugin.AwaitRunning(ctx)
-	require.NoError(t, err)
-	require.Equal(t, filepath.Base(o.golden), o.imageOf(ids[0]))
+	o.requireServed(plugin)
 	require.NoError(t, plugin.Stop(t.Context()))
 }
