@@ -123,7 +123,7 @@ func (p *Pool) makeTemplate(forker backend.Forker, golden image.Golden, failed b
 	there := p.hasTemplate(p.growing, golden)
 	m := newMaking(p.templateTook)
 	defer m.end()
-	if failed {
+	if failed || there { // then it may only wait for another one's turn to be made
 		m.end()
 	} else {
 		late := time.AfterFunc(m.limit, func() {
