@@ -362,13 +362,13 @@ func TestNoWorkerIsMissedWhileImagesAreRenewed(t *testing.T) {
 		const idle, busy = 3, 4
 		r, records := newRenewing(t), newStore(t)
 		c := fresh()
-		c.Refresh.Every, c.Spares = 30*time.Minute, 2
+		c.Refresh.Every, c.Spares = 20*time.Minute, 2
 		r.on("build", takes(5*time.Minute))
 		r.on("ready", takes(2*time.Second))
 		r.on("prepare", takes(time.Minute))
 		p, log := r.open(t, c, records)
 		jobs, done, least := map[string]time.Time{}, 0, idle
-		for began := time.Now(); time.Since(began) < 100*time.Minute; pass(time.Second) {
+		for began := time.Now(); time.Since(began) < 65*time.Minute; pass(2 * time.Second) {
 			var ready []string
 			there := 0
 			for _, w := range p.Workers() {
@@ -404,12 +404,12 @@ func TestNoWorkerIsMissedWhileImagesAreRenewed(t *testing.T) {
 			}
 		}
 		require.Equal(t, idle, least)
-		require.Greater(t, done, 300)
+		require.Greater(t, done, 200)
 		require.Equal(t, 3, strings.Count(log.String(), "golden image is renewed"))
 		require.NotContains(t, log.String(), "level=ERROR")
 		require.NotContains(t, log.String(), "level=WARN")
 		images, templates := r.there()
-		require.Equal(t, []string{"2000-01-01T01:30:00Z"}, images)
+		require.Equal(t, []string{"2000-01-01T01:00:00Z"}, images)
 		require.Equal(t, images, templates)
 		require.Equal(t, []string{images[0]}, slices.Collect(maps.Keys(r.editions(p))))
 	})
