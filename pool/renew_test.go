@@ -368,7 +368,7 @@ func TestNoWorkerIsMissedWhileImagesAreRenewed(t *testing.T) {
 		r.on("prepare", takes(time.Minute))
 		p, log := r.open(t, c, records)
 		jobs, done, least := map[string]time.Time{}, 0, idle
-		for began := time.Now(); time.Since(began) < 65*time.Minute; pass(2 * time.Second) {
+		for began := time.Now(); time.Since(began) < 70*time.Minute; pass(2 * time.Second) {
 			var ready []string
 			there := 0
 			for _, w := range p.Workers() {
