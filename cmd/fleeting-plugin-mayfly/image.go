@@ -53,6 +53,11 @@ type listedImage struct {
 	BuiltSeconds float64      `json:"built_seconds"`
 	Source       image.Source `json:"source"`
 	Bytes        int64        `json:"bytes"`
+	// Edition tells images of one recipe from each other that were made at different
+	// times.
+	Edition string `json:"edition,omitempty"`
+	// FailedRenewals say why pools serve it on that were to renew it.
+	FailedRenewals []string `json:"failed_renewals,omitempty"`
 }
 
 // Run lists all images, and then says which could not be read.
@@ -62,13 +67,23 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 		return err
 	}
 	images, damaged := h.Images(settings.ImagesDir()).List()
+	failed, unread := h.FailedRenewals(settings)
+	damaged = errors.Join(damaged, unread)
 	listed := make([]listedImage, len(images))
 	for i, golden := range images {
 		bytes, err := bytesOnDisk(golden.Dir)
 		if err != nil {
 			return fmt.Errorf("measuring image %s: %w", golden.Digest, err)
 		}
-		listed[i] = listedImage{golden.Digest, golden.BuiltAt, golden.BuiltSeconds, golden.Recipe.Source, bytes}
+		listed[i] = listedImage{
+			Digest: golden.Digest, BuiltAt: golden.BuiltAt, BuiltSeconds: golden.BuiltSeconds,
+			Source: golden.Recipe.Source, Bytes: bytes, Edition: golden.Recipe.Edition,
+		}
+		for _, f := range failed {
+			if f.ImageDigest == golden.Digest {
+				listed[i].FailedRenewals = append(listed[i].FailedRenewals, fmt.Sprintf("pool %s: %s", f.Pool, f.Failed))
+			}
+		}
 	}
 	if c.JSON {
 		return errors.Join(s.document(listed), damaged)
@@ -87,7 +102,15 @@ func printImages(s *streams, images []listedImage) error {
 		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\n",
 			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20, source)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, i := range images {
+		for _, why := range i.FailedRenewals {
+			fmt.Fprintf(s.out, "image %s, %s\n", i.Digest, why)
+		}
+	}
+	return nil
 }
 
 // bytesOnDisk is what a directory really takes, which for sparse disks is much

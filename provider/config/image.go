@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/distribution"
@@ -26,11 +27,16 @@ type Image struct {
 	Run      []string
 	// Preset is one of the presets, or empty.
 	Preset string
+	// Refresh says when the image is made anew, Check what its first worker must pass
+	// then, and Keep how long images stay that nobody uses.
+	Refresh image.Refresh
+	Check   []string
+	Keep    time.Duration
 }
 
 func imageSection(c *Config) section {
 	i := &c.Image
-	return section{name: "image", together: c.checkImage, keys: []key{
+	return section{name: "image", together: c.checkImage, keys: append([]key{
 		// First, as it sets all of the source.
 		{name: "source", value: as(aString, &i.Source, parseSource, writeSource),
 			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
@@ -70,13 +76,14 @@ func imageSection(c *Config) section {
 				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
 				"ready ([guide](../guides/docker.md))",
 			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
-	}}
+	}, refreshKeys(i)...)}
 }
 
 // checkImage refuses keys that say something about another source, and a source
 // that the backend cannot use.
 func (c *Config) checkImage(r *reading) {
 	c.checkPreset(r)
+	c.checkRefresh(r)
 	if r.wrong("image.source") {
 		return
 	}
