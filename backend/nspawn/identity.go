@@ -5,6 +5,7 @@ package nspawn
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -39,7 +40,11 @@ func writeIdentity(dir string, golden image.Golden, id guest.Identity, more []tr
 	if err != nil {
 		return err
 	}
-	for _, file := range append(identityFiles(id, user), more...) {
+	hosts, err := w.Read(guest.HostsPath)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the image's hosts file: %w", err)
+	}
+	for _, file := range append(identityFiles(id, user, string(hosts)), more...) {
 		if file.Name == resolver && w.IsLink(resolver) {
 			continue // the image has a resolver of its own
 		}
@@ -52,11 +57,12 @@ func writeIdentity(dir string, golden image.Golden, id guest.Identity, more []tr
 
 const resolver = "etc/resolv.conf"
 
-func identityFiles(id guest.Identity, user account) []tree.File {
+// identityFiles are made for an image with this hosts file.
+func identityFiles(id guest.Identity, user account, hosts string) []tree.File {
 	files := []tree.File{
 		{Name: "etc/machine-id", Content: id.MachineID + "\n", Mode: 0o444},
 		{Name: "etc/hostname", Content: id.Hostname + "\n", Mode: 0o644},
-		{Name: "etc/hosts", Content: guest.HostsFile(id.Hostname), Mode: 0o644},
+		{Name: guest.HostsPath, Content: guest.HostsFile(hosts, id.Hostname), Mode: 0o644},
 		{Name: resolver, Content: guest.ResolverFile(), Mode: 0o644},
 		{Name: guest.HostKeyPath, Content: id.HostKey, Mode: 0o600},
 		{Name: guest.HostKeyPath + ".pub", Content: id.HostKeyPublic + "\n", Mode: 0o644},

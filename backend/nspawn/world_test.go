@@ -4,6 +4,7 @@ package nspawn
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -68,7 +69,7 @@ type shared struct {
 // the same root file system from packages twice would take a minute.
 var share = sync.OnceValues(func() (s shared, err error) {
 	s.binary, s.config = filepath.Join(stateDir, program), filepath.Join(stateDir, "config.toml")
-	if err := os.WriteFile(s.config, []byte(runnerConfig), 0o600); err != nil {
+	if err := os.WriteFile(s.config, []byte(runnerConfig()), 0o600); err != nil {
 		return s, err
 	}
 	if err := run("sh", "-ec", fmt.Sprintf(`
@@ -96,10 +97,10 @@ var share = sync.OnceValues(func() (s shared, err error) {
 	return s, run("sh", "-ec", fmt.Sprintf("mkdir %[1]s/images && cp -a %[2]s %[1]s/images/", ext4Dir(), golden.Dir))
 })
 
-// steps are those of the image that the tests share.
-var steps = []string{"echo 'a: b' > /etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"}
-
-const runnerConfig = `
+// runnerConfig asks for the image that the tests share, with the steps of testrun.
+func runnerConfig() string {
+	steps, _ := json.Marshal(testrun.Steps) // strings cannot fail, and TOML reads JSON's
+	return fmt.Sprintf(`
 [[runners]]
   name = "containers"
   executor = "instance"
@@ -108,13 +109,14 @@ const runnerConfig = `
     [runners.autoscaler.plugin_config]
       backend = "nspawn"
       [runners.autoscaler.plugin_config.image]
-        run = ["echo 'a: b' > /etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"]
+        run = %s
       [runners.autoscaler.plugin_config.machine]
         cpus = 1
         memory = "512MiB"
       [runners.autoscaler.plugin_config.network]
         ipv6 = "nat"
-`
+`, steps)
+}
 
 func run(name string, args ...string) error {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {

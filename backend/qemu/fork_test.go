@@ -455,3 +455,10 @@ func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, leases)
 }
+
+func TestForksHaveWhatUsersExpect(t *testing.T) {
+	w, err := newForks(t, "expected").start(t, 0)
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, w.How())
+	backendtest.Expected(t, w)
+}

@@ -121,13 +121,16 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 		kernel := &recorder{}
 		client, root, _ := serve(t, kernel)
 		id := identity(t)
+		require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/hosts"), []byte(registry), 0o600))
 		require.NoError(t, client.Rekey(t.Context(), id))
 
 		require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready"}, kernel.calls,
 			"entropy comes first, readiness last")
 		require.Equal(t, id.MachineID+"\n", read(t, filepath.Join(root, "etc/machine-id")))
 		require.Equal(t, id.Hostname+"\n", read(t, filepath.Join(root, "etc/hostname")))
-		require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+"\n")
+		require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+" # mayfly\n")
+		require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), registry, "the image's own stay")
 		require.Equal(t, "nameserver 198.18.0.1\n", read(t, filepath.Join(root, "etc/resolv.conf")))
 		require.Equal(t, id.HostKey, read(t, filepath.Join(root, guest.HostKeyPath)))
 		info, err := os.Stat(filepath.Join(root, guest.HostKeyPath))
@@ -139,6 +142,9 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	})
 }
 
+// registry is a line that an image has in its hosts file.
+const registry = "192.0.2.7 registry\n"
+
 func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kernel := &recorder{}
@@ -147,12 +153,13 @@ func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 		me, err := user.Current()
 		require.NoError(t, err)
 		files := map[string]string{
-			"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(id.Hostname),
+			"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(registry, id.Hostname),
 			guest.HostKeyPath: id.HostKey, guest.HostKeyPath + ".pub": id.HostKeyPublic + "\n",
 			filepath.Join(me.HomeDir, ".ssh/authorized_keys"): id.AuthorizedKey + "\n",
 		}
 		require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte("of the template"), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.1.1 prebuild # mayfly\n"+registry), 0o600))
 
 		require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User}))
 		require.Equal(t, []string{"network", usualLink}, kernel.calls)

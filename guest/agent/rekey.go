@@ -3,7 +3,9 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -61,8 +63,22 @@ func (a *agent) setHostname(name string) error {
 	return a.kernel.SetHostname(name)
 }
 
+// writeHosts leaves what the image has in its hosts file.
 func (a *agent) writeHosts(name string) error {
-	return a.write("etc/hosts", guest.HostsFile(name), 0o644)
+	now, err := a.hosts()
+	if err != nil {
+		return err
+	}
+	return a.write(guest.HostsPath, guest.HostsFile(now, name), 0o644)
+}
+
+// hosts is the text of the hosts file; an image may have none.
+func (a *agent) hosts() (string, error) {
+	text, err := os.ReadFile(a.place(guest.HostsPath))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading the hosts file: %w", err)
+	}
+	return string(text), nil
 }
 
 // prepare gives a prebuild the network without an identity.

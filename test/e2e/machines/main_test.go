@@ -179,6 +179,7 @@ func configFile() string { return filepath.Join(home, "config.toml") }
 // runnerConfig is a config.toml for the same machines, in the words of the
 // fleetingd plugin.
 func runnerConfig() string {
+	steps, _ := json.Marshal(testrun.Steps) // strings cannot fail, and TOML reads JSON's
 	return fmt.Sprintf(`
 [[runners]]
   name = "machines"
@@ -194,9 +195,9 @@ func runnerConfig() string {
       vm_num_cpu_cores = 1
       vm_memory_mb = 512
       vm_disk_size_gb = 4
-      vm_prebuild_cloudinit_extra_cmds = [%q, %q]
+      vm_prebuild_cloudinit_extra_cmds = %s
       vm_enable_virtio_console = true
-`, testrun.ProgramName, stateDir(), testrun.Steps[0], testrun.Steps[1])
+`, testrun.ProgramName, stateDir(), steps)
 }
 
 // start starts a plugin that is not initialised, and ends it as a runner does

@@ -20,7 +20,10 @@ import (
 // Steps are the steps of the golden image. A configuration that asks for them
 // as image.run, with a disk of DiskSize and all else as by default, asks for
 // that image.
-var Steps = []string{"echo 'a: b' >/etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"}
+var Steps = []string{
+	"echo 'a: b' >/etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'",
+	"echo '192.0.2.7 registry.test' >>/etc/hosts",
+}
 
 // DiskSize is the size of the golden image's disk, as machine.disk says it.
 const DiskSize = "4GiB"

@@ -1,0 +1,16 @@
+package backendtest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// Expected looks at a worker that is ready for what users expect of any machine. Its
+// image is made from packages, with the steps of testrun.
+func Expected(t *testing.T, w Worker) {
+	t.Helper()
+	hosts := w.Output(t, "getent ahostsv4 registry.test localhost; getent hosts $(hostname)")
+	assert.Contains(t, hosts, "192.0.2.7", "the image's own lines in the hosts file")
+	assert.Contains(t, hosts, w.ID(), "the worker's own name")
+}
