@@ -13,4 +13,5 @@ func Expected(t *testing.T, w Worker) {
 	hosts := w.Output(t, "getent ahostsv4 registry.test localhost; getent hosts $(hostname)")
 	assert.Contains(t, hosts, "192.0.2.7", "the image's own lines in the hosts file")
 	assert.Contains(t, hosts, w.ID(), "the worker's own name")
+	assert.Equal(t, "C.UTF-8\n", w.Output(t, "printenv LANG"), "nothing in the image says otherwise")
 }

@@ -330,6 +330,28 @@ func TestSealedLoginsRunNoScripts(t *testing.T) {
 		"session    required     pam_limits.so\nsession    required     pam_env.so # [1]\n", read(t, logins))
 }
 
+func TestSealedImagesHaveALanguageUnlessTheyHadOne(t *testing.T) {
+	for name, test := range map[string]struct{ file, text, environment string }{
+		"none":             {"etc/environment", "", "LANG=C.UTF-8\n"},
+		"another variable": {"etc/environment", "EDITOR=vi", "EDITOR=vi\nLANG=C.UTF-8\n"},
+		"in a comment":     {"etc/default/locale", "# LANG=de_DE.UTF-8\n", "LANG=C.UTF-8\n"},
+		"Debian's":         {"etc/default/locale", "LANGUAGE=de\nLANG=de_DE.UTF-8\n", ""},
+		"systemd's":        {"etc/locale.conf", "LANG=en_US.UTF-8\n", ""},
+		"everybody's":      {"etc/environment", "LANG=C\n", "LANG=C\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, root, _ := serve(t, &recorder{})
+			require.NoError(t, os.MkdirAll(filepath.Join(root, "etc/default"), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(root, test.file), []byte(test.text), 0o644))
+			require.NoError(t, client.Seal(t.Context()))
+			require.NoError(t, client.Seal(t.Context()), "sealing twice changes nothing")
+			got, err := os.ReadFile(filepath.Join(root, "etc/environment"))
+			require.True(t, err == nil || os.IsNotExist(err))
+			require.Equal(t, test.environment, string(got))
+		})
+	}
+}
+
 func regularFiles(t *testing.T, root, content string) (found []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {

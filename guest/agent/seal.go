@@ -78,7 +78,7 @@ func (a *agent) seal() error {
 	if err := a.write("etc/cloud/cloud-init.disabled", "sealed by mayfly\n", 0o644); err != nil {
 		return err
 	}
-	if err := a.silenceLogins(); err != nil {
+	if err := errors.Join(a.silenceLogins(), a.speakUTF8()); err != nil {
 		return err
 	}
 	var failed []error
