@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,5 +14,6 @@ func Expected(t *testing.T, w Worker) {
 	hosts := w.Output(t, "getent ahostsv4 registry.test localhost; getent hosts $(hostname)")
 	assert.Contains(t, hosts, "192.0.2.7", "the image's own lines in the hosts file")
 	assert.Contains(t, hosts, w.ID(), "the worker's own name")
+	assert.Contains(t, strings.Fields(w.Output(t, "id -nG")), "docker", "a step has made the group")
 	assert.Equal(t, "C.UTF-8\n", w.Output(t, "printenv LANG"), "nothing in the image says otherwise")
 }

@@ -23,7 +23,7 @@ func TestBuildShowsItsStepsAndSealsTheTree(t *testing.T) {
 	p, recipe := newPool(t, btrfsDir, "shared")
 	s, err := share()
 	require.NoError(t, err)
-	for _, want := range []string{"packages", "step 1 of 3", "$ echo 'a: b' >/etc/mayfly-step", "step 3 of 3", "check", "seal"} {
+	for _, want := range []string{"packages", "step 1 of 4", "$ echo 'a: b' >/etc/mayfly-step", "step 4 of 4", "check", "seal"} {
 		require.Contains(t, s.progress, want)
 	}
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})

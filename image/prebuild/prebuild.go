@@ -63,9 +63,16 @@ func Run(
 }
 
 // runSteps runs the user's steps, and then checks that jobs will find what they
-// need.
+// need. The user joins groups that packages have made before the steps, which may need
+// that, and those that steps have made after them.
 func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
+	if err := join(ctx, g, recipe, progress); err != nil {
+		return err
+	}
 	if err := Steps(ctx, g, "prebuild", recipe.Steps(), progress); err != nil {
+		return err
+	}
+	if err := join(ctx, g, recipe, progress); err != nil {
 		return err
 	}
 	progress("check", "")
@@ -230,12 +237,4 @@ func Tree(ctx context.Context, g Guest, recipe image.Recipe, progress image.Prog
 	}
 	progress("seal", "")
 	return within(ctx, choreLimit, "sealing the image", g.Seal)
-}
-
-// makeUser is a command that makes an account with passwordless sudo, as
-// cloud-init does elsewhere. A package may have made the account already.
-func makeUser(user string) string {
-	const sudoers = "/etc/sudoers.d/90-mayfly"
-	return "id " + user + " >/dev/null 2>&1 || useradd --create-home --shell /bin/bash " + user +
-		" && echo '" + user + " ALL=(ALL) NOPASSWD:ALL' >" + sudoers + " && chmod 0440 " + sudoers
 }

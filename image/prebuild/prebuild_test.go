@@ -80,7 +80,7 @@ func TestStepsRunInOrderAndTheDiskIsSealedLast(t *testing.T) {
 	golden, shown, err := build(t, g, "echo one", "echo two")
 	require.NoError(t, err)
 	require.Equal(t, "root=UUID=1 rootflags=subvol=root", golden.Root)
-	require.Equal(t, []string{"echo one", "echo two"}, g.asked[2:4])
+	require.Equal(t, []string{joinGroups("mayfly"), "echo one", "echo two", joinGroups("mayfly")}, g.asked[2:6])
 	require.Equal(t, []string{"seal", "poweroff"}, g.asked[len(g.asked)-2:])
 	require.Contains(t, shown, "step 1 of 2: $ echo one")
 	require.Contains(t, shown, "step 1 of 2: one")
@@ -165,7 +165,7 @@ func TestTreeIsMadeWithoutBootAndSealedLast(t *testing.T) {
 	require.NoError(t, Tree(t.Context(), g, recipe, func(stage, line string) { shown = append(shown, stage+": "+line) }))
 	require.Equal(t, "network", g.asked[0])
 	require.Contains(t, g.asked[1], "useradd --create-home --shell /bin/bash mayfly")
-	require.Equal(t, "echo one", g.asked[2])
+	require.Equal(t, []string{joinGroups("mayfly"), "echo one", joinGroups("mayfly")}, g.asked[2:5])
 	require.Equal(t, "seal", g.asked[len(g.asked)-1], "its host ends it")
 	require.Contains(t, shown, "step 1 of 1: $ echo one")
 

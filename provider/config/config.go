@@ -125,7 +125,7 @@ func (c Config) Recipe(user string) image.Recipe {
 	return image.Recipe{
 		Source:    c.Image.Source,
 		Packages:  c.packages(),
-		PresetRun: c.preset().run(user),
+		PresetRun: c.preset().Run,
 		Run:       c.Image.Run,
 		User:      user,
 		Disk:      c.Machine.Disk,

@@ -22,7 +22,7 @@ import (
 // that image.
 var Steps = []string{
 	"echo 'a: b' >/etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'",
-	"echo '192.0.2.7 registry.test' >>/etc/hosts",
+	"echo '192.0.2.7 registry.test' >>/etc/hosts", "groupadd docker",
 }
 
 // DiskSize is the size of the golden image's disk, as machine.disk says it.
