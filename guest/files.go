@@ -50,5 +50,23 @@ func HostsFile(now, name string) string {
 	return needed.String() + kept.String()
 }
 
-// ResolverFile is the text of a guest's resolv.conf.
-func ResolverFile() string { return "nameserver " + network.Gateway.String() + "\n" }
+// ResolverPath is where a guest is told who answers its questions for names, relative to
+// its root. Where it is a link, the guest has a resolver of its own, which is told by
+// ResolvedPath.
+const (
+	ResolverPath = "etc/resolv.conf"
+	ResolvedPath = "etc/systemd/resolved.conf.d/mayfly.conf"
+)
+
+// ResolverFile is the text of a guest's resolv.conf, with the domains of its link.
+func ResolverFile(search string) string {
+	text := "nameserver " + network.Gateway.String() + "\n"
+	if search != "" {
+		text += "search " + search + "\n"
+	}
+	return text
+}
+
+// ResolvedFile is the same for systemd-resolved, which was told the server when the
+// image was made.
+func ResolvedFile(search string) string { return "[Resolve]\nDomains=" + search + "\n" }

@@ -142,7 +142,7 @@ func (r Request) Validate() error {
 		return errors.New("wake without the time")
 	case r.Op == OpWake:
 		return r.Wake.validate(OpWake)
-	case r.Op == OpAwait && (r.Await == nil || !ValidUser(r.Await.User) || !r.Await.Link.valid()):
+	case r.Op == OpAwait && (r.Await == nil || !ValidUser(r.Await.User) || r.Await.Link.validate() != nil):
 		return errors.New("await without an account, or with a malformed account or link")
 	case r.Op == OpRun && r.Command == "":
 		return errors.New("run without a command")

@@ -8,12 +8,14 @@ import (
 )
 
 // Expected looks at a worker that is ready for what users expect of any machine. Its
-// image is made from packages, with the steps of testrun.
+// image is made from packages, with the steps of testrun, and its lease has corp.test as
+// search domain.
 func Expected(t *testing.T, w Worker) {
 	t.Helper()
 	hosts := w.Output(t, "getent ahostsv4 registry.test localhost; getent hosts $(hostname)")
 	assert.Contains(t, hosts, "192.0.2.7", "the image's own lines in the hosts file")
 	assert.Contains(t, hosts, w.ID(), "the worker's own name")
+	assert.Contains(t, w.Output(t, "cat /etc/resolv.conf"), "search corp.test\n", "the domains of its lease")
 	assert.Contains(t, strings.Fields(w.Output(t, "id -nG")), "docker", "a step has made the group")
 	assert.Equal(t, "C.UTF-8\n", w.Output(t, "printenv LANG"), "nothing in the image says otherwise")
 }

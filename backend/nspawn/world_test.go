@@ -21,6 +21,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
@@ -139,7 +140,8 @@ func world(state, name string) (*pool, error) {
 	}
 	net, err := island.New(island.Options{
 		PoolDir: dir, Pool: name, AddressDir: filepath.Join(state, "addresses"),
-		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Containers: true, Log: slog.New(slog.DiscardHandler),
+		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Containers: true,
+		Policy: network.Policy{Search: []string{"corp.test"}}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err

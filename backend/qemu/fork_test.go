@@ -184,6 +184,7 @@ func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
 	require.NoError(t, err)
 	identity, key, err := access.SSH{}.New(id, "mayfly")
 	require.NoError(t, err)
+	identity.Link = guest.LinkOf(lease)
 	return backend.Spec{ID: id, Dir: dir, Size: f.size, Lease: lease, Identity: identity}, key
 }
 

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -51,6 +52,7 @@ func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
 func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
 func (r *recorder) SetUpNetwork() error         { return r.call("network") }
 func (r *recorder) LeaveNetwork() error         { return r.call("leave") }
+func (r *recorder) RestartResolver() error      { return r.call("resolver") }
 
 // usualLink is what the recorder writes down of the zero link.
 const usualLink = "link of 0 bytes, IPv6 false"
@@ -176,6 +178,30 @@ func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	})
+}
+
+func TestGuestsLookNamesUpInTheDomainsOfTheirLink(t *testing.T) {
+	for name, ownResolver := range map[string]bool{"by glibc": false, "by a resolver of their own": true} {
+		t.Run(name, func(t *testing.T) {
+			kernel := &recorder{}
+			client, root, _ := serve(t, kernel)
+			file := guest.ResolverPath
+			if ownResolver {
+				file = guest.ResolvedPath
+				require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+				require.NoError(t, os.Symlink("../run/systemd/resolve/stub-resolv.conf", filepath.Join(root, guest.ResolverPath)))
+			}
+			id := identity(t)
+			id.Link.Search = "corp.example.com lan"
+			require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User, Link: id.Link}))
+			require.Regexp(t, `(?m)^(search |Domains=)corp\.example\.com lan$`, read(t, filepath.Join(root, file)))
+			require.Equal(t, ownResolver, slices.Contains(kernel.calls, "resolver"))
+
+			require.NoError(t, os.Remove(filepath.Join(root, file)))
+			require.NoError(t, client.Rekey(t.Context(), id))
+			require.NoFileExists(t, filepath.Join(root, file), "a fork has what its template was told")
+		})
+	}
 }
 
 func TestForksMendALinkThatIsNotTheTemplates(t *testing.T) {

@@ -110,7 +110,12 @@ func (a *agent) haveNetwork(link guest.Link) error {
 		return nil
 	}
 	if !a.networked {
-		if err := a.setUpNetwork(); err != nil {
+		if err := a.kernel.SetUpNetwork(); err != nil {
+			return err
+		}
+	}
+	if !a.networked || link.Search != a.fitted.Search {
+		if err := a.writeResolver(link.Search); err != nil {
 			return err
 		}
 	}

@@ -90,21 +90,27 @@ func (a *agent) prepare() error {
 	if err := a.writeHosts(name); err != nil {
 		return err
 	}
-	return a.setUpNetwork()
-}
-
-// setUpNetwork sets up the network and makes the gateway the name server. Where
-// resolv.conf is a link, the guest has a resolver of its own, which was told the
-// same at prebuild.
-func (a *agent) setUpNetwork() error {
 	if err := a.kernel.SetUpNetwork(); err != nil {
 		return err
 	}
-	const resolver = "etc/resolv.conf"
-	if info, err := os.Lstat(a.path(resolver)); err == nil && info.Mode()&os.ModeSymlink != 0 {
+	return a.writeResolver("")
+}
+
+// writeResolver makes the gateway the name server, and tells the guest its search
+// domains. Where resolv.conf is a link, the guest has a resolver of its own, which was
+// told the server at prebuild.
+func (a *agent) writeResolver(search string) error {
+	info, err := os.Lstat(a.path(guest.ResolverPath))
+	if err != nil || info.Mode()&os.ModeSymlink == 0 {
+		return a.write(guest.ResolverPath, guest.ResolverFile(search), 0o644)
+	}
+	if search == "" {
 		return nil
 	}
-	return a.write(resolver, guest.ResolverFile(), 0o644)
+	if err := a.write(guest.ResolvedPath, guest.ResolvedFile(search), 0o644); err != nil {
+		return err
+	}
+	return a.kernel.RestartResolver()
 }
 
 func (a *agent) writeHostKey(id guest.Identity) error {
