@@ -59,6 +59,10 @@ const (
 	OpOffline = "offline"
 	// OpRun runs a shell command as root; its output comes as events.
 	OpRun = "run"
+	// OpSetenv sets a variable for the commands that run after it; see Variable.
+	OpSetenv = "setenv"
+	// OpPut writes a piece of a file; see Put.
+	OpPut = "put"
 	// OpFetch sends the bytes of a file as events.
 	OpFetch = "fetch"
 	// OpSeal prepares the disk for being a golden image.
@@ -89,6 +93,9 @@ type Request struct {
 	Rekey   *Rekey `json:"rekey,omitempty"`
 	Wake    *Fresh `json:"wake,omitempty"`
 	Await   *Await `json:"await,omitempty"`
+	// Put belongs to OpPut, Variable to OpSetenv.
+	Put      *Put      `json:"put,omitempty"`
+	Variable *Variable `json:"variable,omitempty"`
 }
 
 // Rekey is what a guest needs to get its own identity.
@@ -148,6 +155,12 @@ func (r Request) Validate() error {
 		return errors.New("run without a command")
 	case r.Op == OpFetch && r.Path == "":
 		return errors.New("fetch without a path")
+	case r.Op == OpPut && r.Put != nil:
+		return r.Put.validate()
+	case r.Op == OpSetenv && r.Variable != nil:
+		return r.Variable.validate()
+	case r.Op == OpPut || r.Op == OpSetenv:
+		return fmt.Errorf("%s without what belongs to it", r.Op)
 	case slices.Contains([]string{
 		OpNetwork, OpAwait, OpInspect, OpOffline, OpRun, OpFetch, OpSeal, OpPowerOff,
 	}, r.Op):

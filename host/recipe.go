@@ -28,6 +28,9 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 		return image.Recipe{}, fmt.Errorf("connector_config.username: %q is not a valid name of an account: "+
 			"write a-z or _, then up to 31 of a-z, 0-9, _, . and -", recipe.User)
 	}
+	if err := readFiles(recipe.Files); err != nil {
+		return image.Recipe{}, err
+	}
 	agent, err := os.Executable()
 	if err != nil {
 		return image.Recipe{}, fmt.Errorf("finding our own program, the guest agent: %w", err)
@@ -45,6 +48,19 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 		return image.Recipe{}, fmt.Errorf("reading %s: %w", runnerBinary, err)
 	}
 	return recipe, nil
+}
+
+// readFiles notes what the files of this host hold that go into an image.
+func readFiles(files []image.File) (err error) {
+	for i, file := range files {
+		if file.From == "" {
+			continue
+		}
+		if files[i].SHA256, err = sum(file.From); err != nil {
+			return fmt.Errorf("image.files.%q: %w", file.Path, err)
+		}
+	}
+	return nil
 }
 
 // sum is the SHA-256 of a file, in hexadecimal.

@@ -99,6 +99,11 @@ type Recipe struct {
 	// PresetRun. Each may take StepLimit.
 	PresetRun []string `json:"preset_run,omitempty"`
 	Run       []string `json:"run,omitempty"`
+	// Files are written before the commands, ordered by their paths. Env is the
+	// environment of the commands, beside Secrets.
+	Files   []File            `json:"files,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+	Secrets []Secret          `json:"secrets,omitempty"`
 	// User is the account that jobs log in to, with passwordless sudo.
 	User string `json:"user"`
 	// Disk is the size of a worker's disk in bytes.

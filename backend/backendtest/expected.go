@@ -17,5 +17,6 @@ func Expected(t *testing.T, w Worker) {
 	assert.Contains(t, hosts, w.ID(), "the worker's own name")
 	assert.Contains(t, w.Output(t, "cat /etc/resolv.conf"), "search corp.test\n", "the domains of its lease")
 	assert.Contains(t, strings.Fields(w.Output(t, "id -nG")), "docker", "a step has made the group")
+	assert.Equal(t, "mayfly 640 ours", w.Output(t, "stat --printf '%U %a ' /etc/mayfly/file; cat /etc/mayfly/file"))
 	assert.Equal(t, "C.UTF-8\n", w.Output(t, "printenv LANG"), "nothing in the image says otherwise")
 }

@@ -17,17 +17,22 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 func TestBuildShowsItsStepsAndSealsTheTree(t *testing.T) {
 	p, recipe := newPool(t, btrfsDir, "shared")
 	s, err := share()
 	require.NoError(t, err)
-	for _, want := range []string{"packages", "step 1 of 4", "$ echo 'a: b' >/etc/mayfly-step", "step 4 of 4", "check", "seal"} {
+	for _, want := range []string{"packages", "step 1 of 5", "$ echo 'a: b' >/etc/mayfly-step", "step 5 of 5", "check", "seal"} {
 		require.Contains(t, s.progress, want)
 	}
+	require.Contains(t, s.progress, "secret: [hidden]")
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
+	found, _ := exec.Command("grep", "-rlF", testrun.Secret, golden.Dir).CombinedOutput() // it fails when it finds nothing
+	require.Empty(t, string(found))
+	require.NotContains(t, s.progress, testrun.Secret)
 	for name, want := range map[string]string{"etc/mayfly-step": "a: b\n", "etc/machine-id": ""} {
 		text, err := os.ReadFile(filepath.Join(golden.Tree(), name))
 		require.NoError(t, err)
@@ -51,7 +56,7 @@ func prebuildAgain(t *testing.T, p *pool, recipe image.Recipe, steps ...string) 
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
 	draft := image.Golden{Dir: t.TempDir(), Manifest: image.Manifest{Recipe: recipe}}
-	draft.Recipe.Run = steps
+	draft.Recipe.Run, draft.Recipe.Secrets = steps, nil
 	upper, work := filepath.Join(draft.Dir, "upper"), filepath.Join(draft.Dir, "work")
 	m := overlay([]string{golden.Tree()}, upper, work, draft.Tree())
 	require.NoError(t, errors.Join(

@@ -29,7 +29,7 @@ func startPlugin(t *testing.T, p *pool, program string, n int, log *bytes.Buffer
 	t.Helper()
 	plugin, err := runner.Start(program, map[string]any{
 		"backend": "nspawn", "state_dir": p.state, "pool": p.name,
-		"image":   map[string]any{"run": testrun.Steps},
+		"image":   testrun.InputsJSON(),
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB"},
 	}, hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: log}))
 	require.NoError(t, err)

@@ -84,7 +84,7 @@ var share = sync.OnceValues(func() (s shared, err error) {
 	}
 	var stderr bytes.Buffer
 	build := exec.Command(s.binary, "image", "build", "--config", s.config, "--state-dir", btrfsDir())
-	build.Stderr = &stderr
+	build.Stderr, build.Env = &stderr, testrun.Environment()
 	digest, err := build.Output()
 	if s.progress = stderr.String(); err != nil {
 		return s, fmt.Errorf("building the golden image: %w\n%s", err, s.progress)
@@ -110,13 +110,13 @@ func runnerConfig() string {
     [runners.autoscaler.plugin_config]
       backend = "nspawn"
       [runners.autoscaler.plugin_config.image]
-        run = %s
+        run = %s%s
       [runners.autoscaler.plugin_config.machine]
         cpus = 1
         memory = "512MiB"
       [runners.autoscaler.plugin_config.network]
         ipv6 = "nat"
-`, steps)
+`, steps, testrun.Inputs)
 }
 
 func run(name string, args ...string) error {

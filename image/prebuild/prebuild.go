@@ -25,6 +25,8 @@ import (
 type Guest interface {
 	runner
 	Network(ctx context.Context) error
+	Put(ctx context.Context, file guest.File, content io.Reader) error
+	Setenv(ctx context.Context, name, value string) error
 	Fetch(ctx context.Context, path string, output io.Writer) error
 	Seal(ctx context.Context) error
 	PowerOff(ctx context.Context) error
@@ -62,10 +64,21 @@ func Run(
 	return root, within(ctx, choreLimit, "powering the guest off", g.PowerOff)
 }
 
-// runSteps runs the user's steps, and then checks that jobs will find what they
-// need. The user joins groups that packages have made before the steps, which may need
+// runSteps writes the user's files, runs the user's steps, and then checks that jobs
+// will find what they need. The user joins groups that packages have made before the steps, which may need
 // that, and those that steps have made after them.
 func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
+	secrets, err := readSecrets(recipe.Secrets)
+	if err != nil {
+		return err
+	}
+	g = hide(g, secrets)
+	if err := putFiles(ctx, g, recipe.Files, progress); err != nil {
+		return err
+	}
+	if err := setEnvironment(ctx, g, recipe, secrets); err != nil {
+		return err
+	}
 	if err := join(ctx, g, recipe, progress); err != nil {
 		return err
 	}

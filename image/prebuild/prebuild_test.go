@@ -3,6 +3,7 @@ package prebuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -48,6 +49,18 @@ func (g *fakeGuest) Run(ctx context.Context, command string, output io.Writer) e
 
 func (g *fakeGuest) Fetch(ctx context.Context, path string, output io.Writer) error {
 	return g.ask(ctx, "fetch "+path, output)
+}
+
+func (g *fakeGuest) Put(ctx context.Context, file guest.File, content io.Reader) error {
+	text, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	return g.ask(ctx, fmt.Sprintf("put %s %o %s: %s", file.Path, file.Mode, file.Owner, text), io.Discard)
+}
+
+func (g *fakeGuest) Setenv(ctx context.Context, name, value string) error {
+	return g.ask(ctx, "set "+name+"="+value, io.Discard)
 }
 
 func (g *fakeGuest) Network(ctx context.Context) error  { return g.ask(ctx, "network", io.Discard) }

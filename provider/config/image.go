@@ -24,13 +24,18 @@ type Image struct {
 	// run as root, in order.
 	Packages []string
 	Run      []string
+	// Files, by their paths in the image, are written before the commands. Env is the
+	// environment of these, beside Secrets, by the names of the variables.
+	Files   map[string]File
+	Env     map[string]string
+	Secrets map[string]Secret
 	// Preset is one of the presets, or empty.
 	Preset string
 }
 
 func imageSection(c *Config) section {
 	i := &c.Image
-	return section{name: "image", together: c.checkImage, keys: []key{
+	return section{name: "image", together: c.checkImage, keys: append([]key{
 		// First, as it sets all of the source.
 		{name: "source", value: as(aString, &i.Source, parseSource, writeSource),
 			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
@@ -70,13 +75,14 @@ func imageSection(c *Config) section {
 				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
 				"ready ([guide](../guides/docker.md))",
 			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
-	}}
+	}, i.inputs()...)}
 }
 
 // checkImage refuses keys that say something about another source, and a source
 // that the backend cannot use.
 func (c *Config) checkImage(r *reading) {
 	c.checkPreset(r)
+	c.checkInputs(r)
 	if r.wrong("image.source") {
 		return
 	}
@@ -240,7 +246,7 @@ func checkReadable(path string) error {
 		return fmt.Errorf("cannot read %q, %w: check the path", path, errors.Unwrap(err))
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%q is not a regular file: write the path of an image", path)
+		return fmt.Errorf("%q is not a regular file: write the path of a file", path)
 	}
 	file, err := os.Open(path)
 	if err != nil {

@@ -167,7 +167,7 @@ func begin(t *testing.T) shared {
 func pluginConfig() map[string]any {
 	return map[string]any{
 		"backend": "qemu", "state_dir": stateDir(), "pool": poolName(),
-		"image":   map[string]any{"run": testrun.Steps},
+		"image":   testrun.InputsJSON(),
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": testrun.DiskSize},
 		// A resolver that refuses at once: a login looks names up, and would wait.
 		"network": map[string]any{"ipv6": "nat", "dns": []string{sandbox.Internet}},
@@ -197,7 +197,8 @@ func runnerConfig() string {
       vm_disk_size_gb = 4
       vm_prebuild_cloudinit_extra_cmds = %s
       vm_enable_virtio_console = true
-`, testrun.ProgramName, stateDir(), steps)
+      [runners.autoscaler.plugin_config.image]%s
+`, testrun.ProgramName, stateDir(), steps, testrun.Inputs)
 }
 
 // start starts a plugin that is not initialised, and ends it as a runner does

@@ -1,0 +1,90 @@
+package config_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+)
+
+func TestWhatGoesIntoABuild(t *testing.T) {
+	from := filepath.Join(t.TempDir(), "daemon.json")
+	require.NoError(t, os.WriteFile(from, []byte("{}"), 0o600))
+	c, err := config.Parse([]byte(`{"image": {
+		"files": {"/etc/motd": {"content": ""}, "/etc/docker/daemon.json": {"from": "` + from + `", "mode": "4750", "owner": "1000:adm"}},
+		"env": {"VERSION": "1.2"}, "secrets": {"A": "file:/etc/token", "B": "env:CI_TOKEN"}}}`))
+	require.NoError(t, err)
+	recipe := c.Recipe("")
+	assert.Equal(t, []image.File{
+		{Path: "/etc/docker/daemon.json", From: from, Mode: 0o4750, Owner: "1000:adm"}, {Path: "/etc/motd", Mode: 0o644},
+	}, recipe.Files)
+	assert.Equal(t, map[string]string{"VERSION": "1.2"}, recipe.Env)
+	assert.Equal(t, []image.Secret{{Name: "A", File: "/etc/token"}, {Name: "B", Variable: "CI_TOKEN"}}, recipe.Secrets)
+
+	written, err := json.Marshal(c)
+	require.NoError(t, err)
+	again, err := config.Parse(written)
+	require.NoError(t, err, string(written))
+	assert.Equal(t, c, again)
+}
+
+func TestWhatDoesNotGoIntoABuild(t *testing.T) {
+	for text, want := range map[string]string{
+		`"files": {"motd": {"content": ""}}`:                            `image.files.motd: not the absolute path of a file`,
+		`"files": {"/a/../b": {"content": ""}}`:                         `image.files."/a/../b": not the absolute path`,
+		`"files": {"/tmp/x": {"content": ""}}`:                          `image.files."/tmp/x": is where an image keeps nothing`,
+		`"files": {"/etc/x": {}}`:                                       `image.files."/etc/x": has neither content nor from`,
+		`"files": {"/etc/x": {"content": "", "from": "/etc/passwd"}}`:   `image.files."/etc/x": has content and from`,
+		`"files": {"/etc/x": {"from": "passwd"}}`:                       `image.files."/etc/x".from: "passwd" is not an absolute path`,
+		`"files": {"/etc/x": {"from": "/nonexistent"}}`:                 `image.files."/etc/x".from: cannot read`,
+		`"files": {"/etc/x": {"content": "", "mode": "0888"}}`:          `image.files."/etc/x".mode: "0888" is not a mode`,
+		`"files": {"/etc/x": {"content": "", "mode": 644}}`:             `image.files."/etc/x".mode: want a string`,
+		`"files": {"/etc/x": {"content": "", "owner": "a:b:c"}}`:        `image.files."/etc/x".owner: "a:b:c" is not a user`,
+		`"files": {"/etc/x": {"content": "", "group": "adm"}}`:          `image.files."/etc/x".group: unknown key`,
+		`"files": {"/etc/x": "hello"}`:                                  `image.files."/etc/x": want a table`,
+		`"files": ["/etc/x"]`:                                           `image.files: want a table`,
+		`"env": {"A-B": "1"}`:                                           `image.env.A-B: not the name of a variable`,
+		`"env": {"A": 1}`:                                               `image.env.A: want a string, have the number 1`,
+		`"env": {"A": "1"}, "secrets": {"A": "env:A"}`:                  `image.secrets.A: is in env too`,
+		`"secrets": {"A": "hunter2hunter2"}`:                            `image.secrets.A: does not say where the secret is`,
+		`"secrets": {"A": "file:hunter2hunter2"}`:                       `image.secrets.A: does not say where the secret is`,
+		`"secrets": {"A": 1234567890}`:                                  `image.secrets.A: does not say where the secret is`,
+		`"secrets": {"A": "env:A"}, "source": "oci:registry.example/x"`: `image.secrets: the backend "tart" does not know it`,
+	} {
+		backend := "qemu"
+		if strings.Contains(want, "tart") {
+			backend = "tart"
+		}
+		_, err := config.Parse([]byte(`{"backend": "` + backend + `", "image": {` + text + `}}`))
+		require.ErrorContains(t, err, want, text)
+		require.NotContains(t, err.Error(), "hunter2", "what is wrong may be the secret")
+	}
+}
+
+// TestOneImageOrAnother holds what makes another image. A recipe without any of this has
+// the digest that it had before there was any of it.
+func TestOneImageOrAnother(t *testing.T) {
+	digest := func(text string) string {
+		c, err := config.Parse([]byte(`{"image": {` + text + `}}`))
+		require.NoError(t, err)
+		return c.Recipe("").Digest()
+	}
+	require.Equal(t, digest(``), digest(`"files": {}, "env": {}, "secrets": {}`))
+	for _, pair := range [][2]string{
+		{`"env": {"A": "1"}`, `"env": {"A": "2"}`},
+		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "2"}}`},
+		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "1", "mode": "0600"}}`},
+		{`"secrets": {"A": "env:A"}`, `"secrets": {"B": "env:A"}`},
+	} {
+		require.NotEqual(t, digest(pair[0]), digest(pair[1]), pair)
+	}
+	require.Equal(t, digest(`"secrets": {"A": "env:A"}`), digest(`"secrets": {"A": "file:/etc/token"}`),
+		"neither a secret nor where it is from")
+}
