@@ -30,7 +30,7 @@ func TestBuildShowsItsStepsAndSealsTheTree(t *testing.T) {
 	require.Contains(t, s.progress, "secret: [hidden]")
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
-	found, _ := exec.Command("grep", "-rlF", testrun.Secret, golden.Dir).CombinedOutput() // it fails when it finds nothing
+	found, _ := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, testrun.Secret, golden.Dir).CombinedOutput() // it fails when it finds nothing
 	require.Empty(t, string(found))
 	require.NotContains(t, s.progress, testrun.Secret)
 	for name, want := range map[string]string{"etc/mayfly-step": "a: b\n", "etc/machine-id": ""} {
