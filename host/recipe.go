@@ -3,6 +3,7 @@ package host
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,9 +29,11 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 		return image.Recipe{}, fmt.Errorf("connector_config.username: %q is not a valid name of an account: "+
 			"write a-z or _, then up to 31 of a-z, 0-9, _, . and -", recipe.User)
 	}
-	if err := readFiles(recipe.Files); err != nil {
+	certificates, err := readCertificates(recipe.CertificateFiles)
+	if err = errors.Join(err, readFiles(recipe.Files)); err != nil {
 		return image.Recipe{}, err
 	}
+	recipe.Certificates = certificates
 	agent, err := os.Executable()
 	if err != nil {
 		return image.Recipe{}, fmt.Errorf("finding our own program, the guest agent: %w", err)
@@ -61,6 +64,21 @@ func readFiles(files []image.File) (err error) {
 		}
 	}
 	return nil
+}
+
+func readCertificates(files []string) (all []string, err error) {
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("image.ca_certificates: %w", err)
+		}
+		found, err := image.ParseCertificates(text)
+		if err != nil {
+			return nil, fmt.Errorf("image.ca_certificates: %s %w", file, err)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 // sum is the SHA-256 of a file, in hexadecimal.

@@ -104,6 +104,14 @@ type Recipe struct {
 	Files   []File            `json:"files,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 	Secrets []Secret          `json:"secrets,omitempty"`
+	// Proxy is the URL of the proxy by which workers, and the steps, reach the world but
+	// for NoProxy; empty is none. Certificates, in the PEM form, are trusted besides those
+	// that the distribution has.
+	Proxy        string   `json:"proxy,omitempty"`
+	NoProxy      []string `json:"no_proxy,omitempty"`
+	Certificates []string `json:"certificates,omitempty"`
+	// CertificateFiles are the files of this host that Certificates are read from.
+	CertificateFiles []string `json:"-"`
 	// User is the account that jobs log in to, with passwordless sudo.
 	User string `json:"user"`
 	// Disk is the size of a worker's disk in bytes.

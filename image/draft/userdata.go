@@ -49,6 +49,12 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 		data.FinalModules = []string{"scripts-user"}
 		return data
 	}
+	if recipe.Proxy != "" {
+		data.BootCmd = [][]string{{"sh", "-c", image.UseProxy, "sh", recipe.Proxy, recipe.WithoutProxy()}}
+	}
+	if len(recipe.Certificates) > 0 {
+		data.CACerts = &cloudinit.CACerts{Trusted: recipe.Certificates}
+	}
 	data.PackageUpdate, data.PackageUpgrade = true, true
 	data.Packages = append(append([]string{}, needed...), recipe.Packages...)
 	return data

@@ -48,10 +48,11 @@ func put(ctx context.Context, g Guest, file image.File) error {
 	return nil
 }
 
-// setEnvironment sets the variables of the recipe's steps, and then the secrets.
+// setEnvironment sets the variables of the recipe's steps, and then the secrets. The
+// user's own come after the proxy's, and so before them in effect.
 func setEnvironment(ctx context.Context, g Guest, recipe image.Recipe, secrets map[string]string) error {
 	return within(ctx, choreLimit, "setting the environment of the steps", func(ctx context.Context) error {
-		for _, all := range []map[string]string{recipe.Env, secrets} {
+		for _, all := range []map[string]string{recipe.ProxyEnvironment(), recipe.Env, secrets} {
 			for _, name := range slices.Sorted(maps.Keys(all)) {
 				if err := g.Setenv(ctx, name, all[name]); err != nil {
 					return fmt.Errorf("%s: %w", name, err)

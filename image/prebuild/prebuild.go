@@ -73,6 +73,9 @@ func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.
 		return err
 	}
 	g = hide(g, secrets)
+	if err := reach(ctx, g, recipe, progress); err != nil {
+		return err
+	}
 	if err := putFiles(ctx, g, recipe.Files, progress); err != nil {
 		return err
 	}

@@ -130,10 +130,14 @@ func (c Config) Recipe(user string) image.Recipe {
 		Files:     c.Image.files(),
 		Env:       c.Image.Env,
 		Secrets:   c.Image.secrets(),
-		User:      user,
-		Disk:      c.Machine.Disk,
-		CPUs:      c.Machine.CPUs,
-		Memory:    c.Machine.Memory,
+		Proxy:     c.Image.Proxy,
+		NoProxy:   c.Image.NoProxy,
+
+		CertificateFiles: c.Image.CACertificates,
+		User:             user,
+		Disk:             c.Machine.Disk,
+		CPUs:             c.Machine.CPUs,
+		Memory:           c.Machine.Memory,
 	}
 }
 

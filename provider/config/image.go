@@ -29,6 +29,10 @@ type Image struct {
 	Files   map[string]File
 	Env     map[string]string
 	Secrets map[string]Secret
+	// Proxy is a URL, and NoProxy what is reached without it. CACertificates are paths.
+	Proxy          string
+	NoProxy        []string
+	CACertificates []string
 	// Preset is one of the presets, or empty.
 	Preset string
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
+	"net/url"
+	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -52,6 +55,21 @@ func (i *Image) inputs() []key {
 				"image",
 			refused: "another form; what is no name of a variable; with the backends \"tart\" and \"bhyve\". When the " +
 				"image is built: a value that is not there, or of fewer than 8 bytes"},
+		{name: "proxy", value: text(&i.Proxy, parseProxy), example: `"http://proxy.example.org:3128"`,
+			about: "the proxy by which the image's packages and commands, and workers, reach the world: in the " +
+				"environment of every login, and in the settings of apt and dnf. Workers must be able to reach it " +
+				"(`network.allow`)",
+			refused: "anything but http:// or https:// with a host and no path; an address of this host's loopback, " +
+				"which no worker reaches; with the backends \"tart\" and \"bhyve\""},
+		{name: "no_proxy", value: list(&i.NoProxy, parseNoProxy), example: `["gitlab.example.com", ".corp.example.com"]`,
+			about:   "names and networks that are reached without `proxy`, beside the worker itself",
+			refused: "commas, blanks and quotes; without `proxy`"},
+		{name: "ca_certificates", value: list(&i.CACertificates, parseCertificatePath), kind: "list of absolute paths",
+			example: `["/etc/ssl/certs/corp-ca.pem"]`,
+			about: "files of this host with certificates in the PEM form that the image's packages and commands, and " +
+				"workers, trust. Another content makes another image",
+			refused: "a relative path; what cannot be read, or has no certificate, or a private key; with the " +
+				"backends \"tart\" and \"bhyve\""},
 	}
 }
 
@@ -62,11 +80,68 @@ func (c *Config) checkInputs(r *reading) {
 			r.add(join(r.path("image.secrets"), name), "is in env too: remove it from one of the two")
 		}
 	}
-	for _, key := range []string{"image.files", "image.env", "image.secrets"} {
+	for n, path := range c.Image.CACertificates {
+		if path == "" { // wrong already
+			continue
+		}
+		if err := checkCertificates(path); err != nil {
+			r.add(at(r.path("image.ca_certificates"), n), "%v", err)
+		}
+	}
+	if r.gave("image.no_proxy") && c.Image.Proxy == "" {
+		r.refuse("image.no_proxy", "there is no proxy: write image.proxy, or remove it")
+	}
+	for _, key := range []string{"image.files", "image.env", "image.secrets", "image.proxy", "image.ca_certificates"} {
 		if c.entersBySSH() && r.gave(key) {
 			r.refuse(key, "the backend %q does not know it: remove it, and have commands of image.run do it", c.foreign())
 		}
 	}
+}
+
+func parseProxy(text string) (string, error) {
+	address, err := url.Parse(text)
+	if err != nil || (address.Scheme != "http" && address.Scheme != "https") || address.Hostname() == "" ||
+		strings.Trim(address.Path, "/") != "" || address.RawQuery != "" || address.Fragment != "" || !plain(text) {
+		return "", errors.New("not the URL of a proxy, and not shown, for it may hold a password: " +
+			"write for instance \"http://proxy.example.org:3128\"")
+	}
+	host := address.Hostname()
+	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+		return "", fmt.Errorf("%q is this host's own loopback, which no worker reaches: "+
+			"have the proxy listen on another address too, and write that", host)
+	}
+	return text, nil
+}
+
+// plain says that a text can be written into a shell's, apt's and PAM's files.
+func plain(text string) bool { return !strings.ContainsAny(text, "\"'`$\\;#, \t\r\n\x00") }
+
+func parseNoProxy(text string) (string, error) {
+	if text == "" || !plain(text) {
+		return "", fmt.Errorf("%q is not one name or network: write for instance \".corp.example.com\"", text)
+	}
+	return text, nil
+}
+
+func parseCertificatePath(path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		return "", fmt.Errorf("%q is not an absolute path: write for instance \"/etc/ssl/certs/corp-ca.pem\"", path)
+	}
+	return filepath.Clean(path), nil
+}
+
+func checkCertificates(path string) error {
+	if err := checkReadable(path); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if _, err := image.ParseCertificates(text); err != nil {
+		return fmt.Errorf("%q %w: write the path of a file with certificates alone", path, err)
+	}
+	return nil
 }
 
 func (i Image) files() (all []image.File) {

@@ -56,6 +56,16 @@ func TestWhatDoesNotGoIntoABuild(t *testing.T) {
 		`"secrets": {"A": "hunter2hunter2"}`:                            `image.secrets.A: does not say where the secret is`,
 		`"secrets": {"A": "file:hunter2hunter2"}`:                       `image.secrets.A: does not say where the secret is`,
 		`"secrets": {"A": 1234567890}`:                                  `image.secrets.A: does not say where the secret is`,
+		`"proxy": "proxy:3128"`:                                         `image.proxy: not the URL of a proxy`,
+		`"proxy": "http://u:hunter2@p:1/x"`:                             `image.proxy: not the URL of a proxy`,
+		`"proxy": "http://u:hunter2$(x)@p:1"`:                           `image.proxy: not the URL of a proxy`,
+		`"proxy": "http://localhost:3142"`:                              `image.proxy: "localhost" is this host's own loopback`,
+		`"proxy": "http://[::1]:3142"`:                                  `image.proxy: "::1" is this host's own loopback`,
+		`"no_proxy": ["a"]`:                                             `image.no_proxy: there is no proxy`,
+		`"proxy": "http://p:1", "no_proxy": ["a,b"]`:                    `image.no_proxy[0]: "a,b" is not one name`,
+		`"ca_certificates": ["ca.pem"]`:                                 `image.ca_certificates[0]: "ca.pem" is not an absolute path`,
+		`"ca_certificates": ["/nonexistent"]`:                           `image.ca_certificates[0]: cannot read`,
+		`"ca_certificates": ["/etc/hostname"]`:                          `image.ca_certificates[0]: "/etc/hostname" has no certificate`,
 		`"secrets": {"A": "env:A"}, "source": "oci:registry.example/x"`: `image.secrets: the backend "tart" does not know it`,
 	} {
 		backend := "qemu"
@@ -81,6 +91,8 @@ func TestOneImageOrAnother(t *testing.T) {
 		{`"env": {"A": "1"}`, `"env": {"A": "2"}`},
 		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "2"}}`},
 		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "1", "mode": "0600"}}`},
+		{`"proxy": "http://p:1"`, `"proxy": "http://q:1"`},
+		{`"proxy": "http://p:1"`, `"proxy": "http://p:1", "no_proxy": ["x"]`},
 		{`"secrets": {"A": "env:A"}`, `"secrets": {"B": "env:A"}`},
 	} {
 		require.NotEqual(t, digest(pair[0]), digest(pair[1]), pair)

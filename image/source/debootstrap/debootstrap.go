@@ -45,10 +45,17 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, dir string, output
 	// The settings go through files: a proxy's password does not belong on a
 	// command line that everyone on the host may read.
 	sources, transport := filepath.Join(dir, "apt.sources"), filepath.Join(dir, "apt.conf")
-	defer func() { err = errors.Join(err, os.RemoveAll(sources), os.RemoveAll(transport)) }()
+	trusted := filepath.Join(dir, "apt.pem")
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(sources), os.RemoveAll(transport), os.RemoveAll(trusted))
+	}()
+	reach, err := reach(recipe, trusted)
+	if err != nil {
+		return fmt.Errorf("preparing mmdebstrap: %w", err)
+	}
 	err = errors.Join(
 		os.WriteFile(sources, []byte(plan.sources), 0o600),
-		os.WriteFile(transport, []byte(plan.transport), 0o600),
+		os.WriteFile(transport, []byte(plan.transport+reach), 0o600),
 	)
 	if err != nil {
 		return fmt.Errorf("preparing mmdebstrap: %w", err)
