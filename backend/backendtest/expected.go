@@ -18,5 +18,19 @@ func Expected(t *testing.T, w Worker) {
 	assert.Contains(t, w.Output(t, "cat /etc/resolv.conf"), "search corp.test\n", "the domains of its lease")
 	assert.Contains(t, strings.Fields(w.Output(t, "id -nG")), "docker", "a step has made the group")
 	assert.Equal(t, "mayfly 640 ours", w.Output(t, "stat --printf '%U %a ' /etc/mayfly/file; cat /etc/mayfly/file"))
+	assert.Contains(t, w.Output(t, "git lfs version"), "git-lfs/")
+	services(t, w)
 	assert.Equal(t, "C.UTF-8\n", w.Output(t, "printenv LANG"), "nothing in the image says otherwise")
+}
+
+// services has the user's own manager run something, also what is moved to it as podman
+// moves its containers. In a worker that has booted it may come up after SSH does.
+func services(t *testing.T, w Worker) {
+	t.Helper()
+	w.Output(t, "timeout 60 sh -c 'until systemctl --user is-system-running --wait; do sleep 0.2; done'")
+	assert.Equal(t, "mayfly from a service\n", w.Output(t, "systemd-run --user --quiet --wait --pipe sh -c 'echo $(id -un) from a service'"))
+	scope := w.Output(t, "systemd-run --user --quiet --scope cat /proc/self/cgroup")
+	assert.Contains(t, scope, "/user@1000.service/")
+	assert.Equal(t, "/run/user/1000\n", w.Output(t, `test -w "$XDG_RUNTIME_DIR" && echo "$XDG_RUNTIME_DIR"`))
+	assert.Equal(t, "\n", w.Output(t, `sudo sh -c 'echo "$XDG_RUNTIME_DIR"'`), "root must not write there")
 }

@@ -356,6 +356,22 @@ func TestSealedLoginsRunNoScripts(t *testing.T) {
 		"session    required     pam_limits.so\nsession    required     pam_env.so # [1]\n", read(t, logins))
 }
 
+// TestSealedLoginsAskForNoSession has what Debian has.
+func TestSealedLoginsAskForNoSession(t *testing.T) {
+	client, root, _ := serve(t, &recorder{})
+	logins := filepath.Join(root, "etc/pam.d/sshd")
+	require.NoError(t, os.MkdirAll(filepath.Dir(logins), 0o755))
+	require.NoError(t, os.WriteFile(logins, []byte("@include common-auth\n# Standard:\n@include common-session\nsession required pam_limits.so\n"), 0o644))
+	common := "session [default=1] pam_permit.so\nsession required pam_unix.so \nsession optional pam_systemd.so \n# end\n"
+	require.NoError(t, os.WriteFile(filepath.Join(root, "etc/pam.d/common-session"), []byte(common), 0o644))
+	for range 2 {
+		require.NoError(t, client.Seal(t.Context()))
+		require.Equal(t, "@include common-auth\n# Standard:\nsession [default=1] pam_permit.so\nsession required pam_unix.so \n# end\n"+
+			"\nsession required pam_limits.so\n", read(t, logins))
+	}
+	require.Equal(t, common, read(t, filepath.Join(root, "etc/pam.d/common-session")), "others, such as su, have one")
+}
+
 func TestSealedImagesHaveALanguageUnlessTheyHadOne(t *testing.T) {
 	for name, test := range map[string]struct{ file, text, environment string }{
 		"none":             {"etc/environment", "", "LANG=C.UTF-8\n"},

@@ -91,6 +91,9 @@ func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.
 	if err := join(ctx, g, recipe, progress); err != nil {
 		return err
 	}
+	if err := session(ctx, g, recipe, progress); err != nil {
+		return err
+	}
 	progress("check", "")
 	check := shown(g, requirements(recipe.User), "check", progress)
 	return within(ctx, choreLimit, "checking for what jobs need", check)

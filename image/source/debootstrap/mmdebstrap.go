@@ -8,10 +8,11 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/debootstrap/apt"
 )
 
-// basePackages are what the instance executor needs in a guest.
+// basePackages are what the instance executor needs in a guest, and what jobs expect of
+// any machine: files that git keeps elsewhere, and services of their user.
 var basePackages = []string{
-	"bash", "ca-certificates", "curl", "git",
-	"iproute2", "openssh-server", "procps", "sudo", "systemd-sysv",
+	"bash", "ca-certificates", "curl", "dbus-user-session", "git", "git-lfs",
+	"iproute2", "libpam-systemd", "openssh-server", "procps", "sudo", "systemd-sysv",
 }
 
 // bootPackages are what a virtual machine boots with beside its kernel:
