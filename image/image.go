@@ -95,6 +95,9 @@ const StepLimit = 2 * time.Hour
 type Recipe struct {
 	Source   Source   `json:"source"`
 	Packages []string `json:"packages,omitempty"`
+	// Kernel is the package of the kernel that workers boot. Without it, that is one that
+	// Packages or the commands install, or else the distribution's for virtual machines.
+	Kernel string `json:"kernel,omitempty"`
 	// Run are shell commands, run as root, in order, at prebuild, after those of
 	// PresetRun. Each may take StepLimit.
 	PresetRun []string `json:"preset_run,omitempty"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type listedImage struct {
 	BuiltSeconds float64      `json:"built_seconds"`
 	Source       image.Source `json:"source"`
 	Bytes        int64        `json:"bytes"`
+	Kernel       string       `json:"kernel,omitempty"`
 }
 
 // Run lists all images, and then says which could not be read.
@@ -63,7 +65,11 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 		if err != nil {
 			return fmt.Errorf("measuring image %s: %w", golden.Digest, err)
 		}
-		listed[i] = listedImage{golden.Digest, golden.BuiltAt, golden.BuiltSeconds, golden.Recipe.Source, bytes}
+		kernel, err := golden.KernelVersion()
+		if err != nil {
+			return err
+		}
+		listed[i] = listedImage{golden.Digest, golden.BuiltAt, golden.BuiltSeconds, golden.Recipe.Source, bytes, kernel}
 	}
 	if c.JSON {
 		return errors.Join(s.document(listed), damaged)
@@ -73,14 +79,14 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 
 func printImages(s *streams, images []listedImage) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "DIGEST\tBUILT\tTOOK\tON DISK\tSOURCE")
+	fmt.Fprintln(table, "DIGEST\tBUILT\tTOOK\tON DISK\tKERNEL\tSOURCE")
 	for _, i := range images {
 		source := i.Source.Public()
 		if source == "" {
 			source = strings.TrimSpace(i.Source.Kind + " " + i.Source.Suite)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\n",
-			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20, source)
+		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\t%s\n",
+			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20, cmp.Or(i.Kernel, "-"), source)
 	}
 	return table.Flush()
 }

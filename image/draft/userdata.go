@@ -57,5 +57,8 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 	}
 	data.PackageUpdate, data.PackageUpgrade = true, true
 	data.Packages = append(append([]string{}, needed...), recipe.Packages...)
+	if recipe.Kernel != "" {
+		data.Packages = append(data.Packages, recipe.Kernel)
+	}
 	return data
 }

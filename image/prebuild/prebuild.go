@@ -54,7 +54,7 @@ func Run(
 	if err := runSteps(ctx, g, recipe, progress); err != nil {
 		return "", err
 	}
-	if root, err = fetchKernel(ctx, g, golden); err != nil {
+	if root, err = fetchKernel(ctx, g, recipe, golden); err != nil {
 		return "", err
 	}
 	progress("seal", "")
@@ -195,36 +195,6 @@ done
 id ` + user + ` >/dev/null 2>&1 || missing="$missing user:` + user + `"
 if [ -n "$missing" ]; then echo "missing:$missing (image.packages can add them)"; exit 1; fi
 [ ` + user + ` = root ] || su ` + user + ` -c 'sudo -n true'`
-}
-
-// boot prints the path of the newest kernel, that of its initial RAM disk, and
-// the arguments that told the running kernel where its root file system is.
-const boot = `cd /boot && k=$(ls -v vmlinuz-* | tail -n 1) && [ -n "$k" ] && v=${k#vmlinuz-} &&
-for i in initrd.img-$v initramfs-$v.img initramfs-$v initrd-$v; do
-  if [ -e $i ]; then echo /boot/$k; echo /boot/$i; tr ' ' '\n' </proc/cmdline | grep '^root' | tr '\n' ' '; exit 0; fi
-done; echo "no kernel with its initial RAM disk in /boot"; exit 1`
-
-// fetchKernel takes the kernel out of an image that came as a whole disk:
-// workers boot it directly, without firmware and boot loader.
-func fetchKernel(ctx context.Context, g Guest, golden image.Golden) (root string, err error) {
-	if _, err := os.Stat(golden.Kernel()); err == nil {
-		return golden.Root, nil
-	}
-	var found bytes.Buffer
-	err = within(ctx, choreLimit, "finding the image's kernel", func(ctx context.Context) error {
-		return g.Run(ctx, boot, newBounded(&found, answerLimit))
-	})
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, bytes.TrimSpace(found.Bytes()))
-	}
-	answer := strings.Split(strings.TrimSpace(found.String()), "\n")
-	if len(answer) != 3 {
-		return "", fmt.Errorf("finding the image's kernel: odd answer %q", answer)
-	}
-	if err := fetch(ctx, g, answer[0], golden.Kernel()); err != nil {
-		return "", err
-	}
-	return answer[2], fetch(ctx, g, answer[1], golden.Initrd())
 }
 
 func fetch(ctx context.Context, g Guest, path, to string) error {

@@ -105,16 +105,6 @@ func TestStepsRunInOrderAndTheDiskIsSealedLast(t *testing.T) {
 	}
 }
 
-func TestKernelThatIsThereIsNotFetched(t *testing.T) {
-	g, dir := newGuest(), t.TempDir()
-	golden := image.Golden{Dir: dir, Manifest: image.Manifest{Root: "root=/dev/vda"}}
-	require.NoError(t, os.WriteFile(golden.Kernel(), []byte("ours"), 0o600))
-	root, err := Run(t.Context(), g, image.Recipe{User: "root"}, golden, func(string, string) {})
-	require.NoError(t, err)
-	require.Equal(t, "root=/dev/vda", root)
-	require.NotContains(t, strings.Join(g.asked, "\n"), "fetch")
-}
-
 func TestFailingStepIsNamedWithItsLastLines(t *testing.T) {
 	g := newGuest()
 	g.answers["apt-get"] = answer{"reading\nno such package", &guest.ExitError{Code: 100}}

@@ -125,6 +125,7 @@ func (c Config) Recipe(user string) image.Recipe {
 	return image.Recipe{
 		Source:    c.Image.Source,
 		Packages:  c.packages(),
+		Kernel:    c.Image.Kernel,
 		PresetRun: c.preset().Run,
 		Run:       c.Image.Run,
 		Files:     c.Image.files(),

@@ -24,6 +24,8 @@ type Image struct {
 	// run as root, in order.
 	Packages []string
 	Run      []string
+	// Kernel is a package, or empty.
+	Kernel string
 	// Files, by their paths in the image, are written before the commands. Env is the
 	// environment of these, beside Secrets, by the names of the variables.
 	Files   map[string]File
@@ -71,6 +73,12 @@ func imageSection(c *Config) section {
 		{name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
 			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
 			refused: "what is not a valid name of a package"},
+		{name: "kernel", value: text(&i.Kernel, parsePackage), example: `"linux-image-amd64"`,
+			otherwise: "one that `packages` or `run` install, else the distribution's for virtual machines",
+			about: "the package of the kernel that virtual machines boot, on Debian and Ubuntu. `image list` says which " +
+				"it is ([guide](../guides/image.md#the-kernel))",
+			refused: "what is not a valid name of a package; beside a kernel in `packages` (linux-image-…); for " +
+				"another distribution; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
 			about:   "shell commands, run as root, in order, once, when the image is built",
 			refused: "an empty command; one with a NUL in it, or of more than 60 KiB"},
@@ -87,6 +95,7 @@ func imageSection(c *Config) section {
 func (c *Config) checkImage(r *reading) {
 	c.checkPreset(r)
 	c.checkInputs(r)
+	c.checkKernel(r)
 	if r.wrong("image.source") {
 		return
 	}
@@ -112,6 +121,27 @@ func (c *Config) checkImage(r *reading) {
 	if kind == image.Debootstrap && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source %q, which is not a file: "+
 			"remove it, or name a file or a URL as image.source", kind)
+	}
+}
+
+// checkKernel refuses a kernel that nobody would boot.
+func (c *Config) checkKernel(r *reading) {
+	if !r.gave("image.kernel") {
+		return
+	}
+	distribution, _, _ := strings.Cut(c.Image.Source.Location, ":")
+	switch {
+	case c.entersBySSH() || c.Backend == BackendNspawn:
+		r.refuse("image.kernel", "workers of the backend %q boot no kernel of the image's packages: remove it", c.foreign())
+	case c.Image.Source.Kind == image.Distribution && distribution != "debian" && distribution != "ubuntu":
+		r.refuse("image.kernel", "is for Debian and Ubuntu, and not for image.source %q: remove one of the two",
+			c.Image.Source.Location)
+	}
+	for n, name := range c.Image.Packages {
+		if strings.HasPrefix(name, "linux-image-") {
+			r.add(at(r.path("image.packages"), n), "%q is a kernel, and image.kernel is another: remove one of the two",
+				name)
+		}
 	}
 }
 

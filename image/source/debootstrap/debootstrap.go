@@ -100,7 +100,7 @@ func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
 	if err != nil {
 		return plan{}, fmt.Errorf("asking apt-config for its proxy: %w", err)
 	}
-	packages, err := m.packages(host.ID)
+	packages, err := m.packages(host.ID, recipe)
 	if err != nil {
 		return plan{}, err
 	}
@@ -114,13 +114,23 @@ func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
 	}, nil
 }
 
-func (m Maker) packages(distribution string) ([]string, error) {
+func (m Maker) packages(distribution string, recipe image.Recipe) ([]string, error) {
 	if m.Container {
 		return basePackages, nil
 	}
+	packages := slices.Concat(basePackages, bootPackages)
+	if recipe.Kernel != "" {
+		return append(packages, recipe.Kernel), nil
+	}
+	if slices.ContainsFunc(recipe.Packages, isKernel) {
+		return packages, nil
+	}
 	kernel, err := kernelPackage(distribution, runtime.GOARCH)
-	return slices.Concat(basePackages, bootPackages, []string{kernel}), err
+	return append(packages, kernel), err
 }
+
+// isKernel says that a package is one of a kernel, as Debian and Ubuntu name them.
+func isKernel(name string) bool { return strings.HasPrefix(name, "linux-image-") }
 
 // runMmdebstrap runs mmdebstrap by runAlone: a run that is killed leaves
 // nothing mounted below the root, where a later removal would find it, and

@@ -71,6 +71,20 @@ func TestPlanTakesTheHostsSuiteOrTheRecipes(t *testing.T) {
 	require.Contains(t, p.sources, "Suites: trixie\n")
 }
 
+func TestAKernelThatIsAskedForTakesThePlaceOfTheDefault(t *testing.T) {
+	m := host(t, "deb http://deb.example/debian bookworm main\n")
+	kernels := func(m Maker, recipe image.Recipe) []string {
+		p, err := m.plan(t.Context(), recipe)
+		require.NoError(t, err)
+		return slices.DeleteFunc(p.packages, func(name string) bool { return !isKernel(name) })
+	}
+	require.Equal(t, []string{"linux-image-rt-amd64"}, kernels(m, image.Recipe{Kernel: "linux-image-rt-amd64"}))
+	require.Equal(t, []string{"linux-image-6.1.0-1-amd64"}, kernels(m, image.Recipe{Packages: []string{"linux-image-6.1.0-1-amd64"}}))
+	require.Equal(t, []string{"linux-image-cloud-" + runtime.GOARCH}, kernels(m, image.Recipe{Packages: []string{"make"}}))
+	m.Container = true
+	require.Empty(t, kernels(m, image.Recipe{Kernel: "linux-image-rt-amd64"}), "a container has its host's")
+}
+
 func TestHostWithoutAnArchiveIsRefused(t *testing.T) {
 	m := host(t, "deb https://docker.example/debian bookworm stable\n")
 	dir := t.TempDir()
