@@ -107,6 +107,8 @@ type Recipe struct {
 	Files   []File            `json:"files,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 	Secrets []Secret          `json:"secrets,omitempty"`
+	// UserData is given to cloud-init at the first boot, besides our own; empty is none.
+	UserData string `json:"user_data,omitempty"`
 	// Proxy is the URL of the proxy by which workers, and the steps, reach the world but
 	// for NoProxy; empty is none. Certificates, in the PEM form, are trusted besides those
 	// that the distribution has.

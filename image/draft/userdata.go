@@ -39,7 +39,7 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 			Name: recipe.User, Sudo: "ALL=(ALL) NOPASSWD:ALL", Shell: "/bin/bash", LockPasswd: true,
 		}}
 	}
-	if recipe.Source.Kind == image.Debootstrap {
+	if recipe.Source.Kind == image.Debootstrap && recipe.UserData == "" {
 		// Of cloud-init's modules only those run that this prebuild needs. A root
 		// file system made from packages has its package sources and its disk at
 		// full size already, and host keys are made for each worker by the host.
@@ -47,6 +47,10 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 		data.InitModules = []string{"users-groups"}
 		data.ConfigModules = []string{"runcmd"}
 		data.FinalModules = []string{"scripts-user"}
+		return data
+	}
+	if recipe.Source.Kind == image.Debootstrap { // with user-data of the user's own, all modules may have something to do
+		data.Apt = &cloudinit.Apt{PreserveSourcesList: true}
 		return data
 	}
 	if recipe.Proxy != "" {

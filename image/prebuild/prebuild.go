@@ -151,7 +151,10 @@ func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) err
 }
 
 // essential are the modules of cloud-init that do what the recipe asks for.
-var essential = []string{"users-groups", "package-update-upgrade-install", "runcmd", "scripts-user"}
+var essential = []string{
+	"users-groups", "package-update-upgrade-install", "runcmd", "scripts-user", "bootcmd", "write-files", "ca-certs",
+	"apt-configure", "yum-add-repo",
+}
 
 // sortErrors returns the errors of cloud-init's essential modules, and shows the
 // others, which do no harm: a distribution's own settings may fail, such as a

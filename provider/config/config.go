@@ -126,6 +126,7 @@ func (c Config) Recipe(user string) image.Recipe {
 		Source:    c.Image.Source,
 		Packages:  c.packages(),
 		Kernel:    c.Image.Kernel,
+		UserData:  c.Image.UserData,
 		PresetRun: c.preset().Run,
 		Run:       c.Image.Run,
 		Files:     c.Image.files(),

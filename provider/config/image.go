@@ -26,6 +26,8 @@ type Image struct {
 	Run      []string
 	// Kernel is a package, or empty.
 	Kernel string
+	// UserData is somebody's for cloud-init, or empty.
+	UserData string
 	// Files, by their paths in the image, are written before the commands. Env is the
 	// environment of these, beside Secrets, by the names of the variables.
 	Files   map[string]File

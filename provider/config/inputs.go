@@ -15,6 +15,9 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
@@ -55,6 +58,12 @@ func (i *Image) inputs() []key {
 				"image",
 			refused: "another form; what is no name of a variable; with the backends \"tart\" and \"bhyve\". When the " +
 				"image is built: a value that is not there, or of fewer than 8 bytes"},
+		{name: "user_data", value: text(&i.UserData, parseUserData), example: `"#cloud-config\ntimezone: Europe/Berlin\n"`,
+			about: "user-data for cloud-init at the first boot of a virtual machine's image, besides that of this " +
+				"program: its lists are added, and what both say stays ours. It begins with `#cloud-config`, or with " +
+				"`#!` as a script does",
+			refused: "another beginning; what is no YAML after `#cloud-config`; more than 60 KiB; with the backends " +
+				"\"nspawn\", \"tart\" and \"bhyve\", whose guests have no cloud-init of ours"},
 		{name: "proxy", value: text(&i.Proxy, parseProxy), example: `"http://proxy.example.org:3128"`,
 			about: "the proxy by which the image's packages and commands, and workers, reach the world: in the " +
 				"environment of every login, and in the settings of apt and dnf. Workers must be able to reach it " +
@@ -80,6 +89,10 @@ func (c *Config) checkInputs(r *reading) {
 			r.add(join(r.path("image.secrets"), name), "is in env too: remove it from one of the two")
 		}
 	}
+	if r.gave("image.user_data") && (c.entersBySSH() || c.Backend == BackendNspawn) {
+		r.refuse("image.user_data", "the backend %q runs no cloud-init: remove it, and write image.run and image.files",
+			c.foreign())
+	}
 	for n, path := range c.Image.CACertificates {
 		if path == "" { // wrong already
 			continue
@@ -96,6 +109,23 @@ func (c *Config) checkInputs(r *reading) {
 			r.refuse(key, "the backend %q does not know it: remove it, and have commands of image.run do it", c.foreign())
 		}
 	}
+}
+
+func parseUserData(text string) (string, error) {
+	kind, err := cloudinit.KindOf(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: write what is wanted as cloud-init's documentation has it", err)
+	}
+	if len(text) > maxCommand {
+		return "", fmt.Errorf("has more than %d bytes: write files by image.files", maxCommand)
+	}
+	if kind == cloudinit.Config {
+		var any map[string]any
+		if err := yaml.Unmarshal([]byte(text), &any); err != nil {
+			return "", fmt.Errorf("is no YAML: %w: mend it", err)
+		}
+	}
+	return text, nil
 }
 
 func parseProxy(text string) (string, error) {

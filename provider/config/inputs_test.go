@@ -59,6 +59,9 @@ func TestWhatDoesNotGoIntoABuild(t *testing.T) {
 		`"kernel": "-x"`:                                                             `image.kernel: "-x" is not a valid name of a package`,
 		`"kernel": "linux-image-amd64", "packages": ["git", "linux-image-rt-amd64"]`: `image.packages[1]: "linux-image-rt-amd64" is a kernel`,
 		`"kernel": "linux-image-amd64", "source": "fedora:43"`:                       `image.kernel: is for Debian and Ubuntu`,
+		`"user_data": "packages: [git]"`:                                             `image.user_data: begins neither with the line "#cloud-config" nor with "#!"`,
+		`"user_data": "#cloud-config\npackages: [git"`:                               `image.user_data: is no YAML`,
+		`"user_data": "#cloud-config\n- a"`:                                          `image.user_data: is no YAML`,
 		`"proxy": "proxy:3128"`:                                                      `image.proxy: not the URL of a proxy`,
 		`"proxy": "http://u:hunter2@p:1/x"`:                                          `image.proxy: not the URL of a proxy`,
 		`"proxy": "http://u:hunter2$(x)@p:1"`:                                        `image.proxy: not the URL of a proxy`,
@@ -81,6 +84,17 @@ func TestWhatDoesNotGoIntoABuild(t *testing.T) {
 	}
 }
 
+func TestContainersHaveNoCloudInit(t *testing.T) {
+	for backend, fails := range map[string]bool{"nspawn": true, "qemu": false, "cloudhypervisor": false} {
+		_, err := config.Parse([]byte(`{"backend": "` + backend + `", "image": {"user_data": "#cloud-config\n"}}`))
+		if fails {
+			require.ErrorContains(t, err, `plugin_config.image.user_data: the backend "nspawn" runs no cloud-init`)
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}
+
 // TestOneImageOrAnother holds what makes another image. A recipe without any of this has
 // the digest that it had before there was any of it.
 func TestOneImageOrAnother(t *testing.T) {
@@ -95,6 +109,7 @@ func TestOneImageOrAnother(t *testing.T) {
 		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "2"}}`},
 		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "1", "mode": "0600"}}`},
 		{``, `"kernel": "linux-image-amd64"`},
+		{``, `"user_data": "#!/bin/sh\ntrue\n"`},
 		{`"proxy": "http://p:1"`, `"proxy": "http://q:1"`},
 		{`"proxy": "http://p:1"`, `"proxy": "http://p:1", "no_proxy": ["x"]`},
 		{`"secrets": {"A": "env:A"}`, `"secrets": {"B": "env:A"}`},
