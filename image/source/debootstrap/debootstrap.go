@@ -65,6 +65,9 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, dir string, output
 	if err := runMmdebstrap(ctx, args, output); err != nil {
 		return fmt.Errorf("making a root file system of %s %s: %w", plan.distribution, plan.suite, err)
 	}
+	if err := passCaches(filepath.Join(dir, image.TreeDir), plan.mirrors); err != nil {
+		return fmt.Errorf("naming the mirrors behind this host's package cache: %w", err)
+	}
 	return nil
 }
 
@@ -75,26 +78,15 @@ type plan struct {
 	packages     []string
 	sources      string // a file in the deb822 style
 	transport    string // a file of apt.conf(5)
+	// mirrors stand behind caches that only this host reaches, by the URIs of these.
+	mirrors map[string]string
 }
 
 // plan reads the host's settings; nothing is changed yet.
 func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
-	release, err := os.ReadFile(cmp.Or(m.OSRelease, "/etc/os-release"))
+	host, own, err := m.own()
 	if err != nil {
 		return plan{}, err
-	}
-	host, err := apt.ParseOSRelease(string(release))
-	if err != nil {
-		return plan{}, err
-	}
-	entries, err := apt.Read(cmp.Or(m.AptDir, "/etc/apt"))
-	if err != nil {
-		return plan{}, err
-	}
-	own := host.Own(entries)
-	if len(own) == 0 {
-		return plan{}, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach",
-			host.ID, host.Codename)
 	}
 	dump, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
 	if err != nil {
@@ -105,13 +97,35 @@ func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
 		return plan{}, err
 	}
 	suite := cmp.Or(recipe.Source.Suite, host.Codename)
+	mirrors, _ := apt.BehindCaches(own)
 	return plan{
+		mirrors:      mirrors,
 		distribution: host.ID,
 		suite:        suite,
 		packages:     slices.Concat(packages, recipe.Packages),
 		sources:      apt.Render(host.For(suite, own)),
 		transport:    apt.TransportSettings(string(dump)),
 	}, nil
+}
+
+// own are the host's distribution, and the sources of its archive.
+func (m Maker) own() (host apt.Distribution, own []apt.Entry, err error) {
+	release, err := os.ReadFile(cmp.Or(m.OSRelease, "/etc/os-release"))
+	if err != nil {
+		return host, nil, err
+	}
+	if host, err = apt.ParseOSRelease(string(release)); err != nil {
+		return host, nil, err
+	}
+	entries, err := apt.Read(cmp.Or(m.AptDir, "/etc/apt"))
+	if err != nil {
+		return host, nil, err
+	}
+	if own = host.Own(entries); len(own) == 0 {
+		return host, nil, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach",
+			host.ID, host.Codename)
+	}
+	return host, own, nil
 }
 
 func (m Maker) packages(distribution string, recipe image.Recipe) ([]string, error) {
