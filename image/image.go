@@ -47,13 +47,19 @@ type Source struct {
 	// SHA512 is the same in another algorithm, in place of SHA256.
 	SHA512 string `json:"sha512,omitempty"`
 	// Mirror is the URL that stands for the root of the distribution's server, and
-	// Keyring the path of a file with the keys that sign, for Distribution. Neither
-	// changes what the image is.
+	// Keyring the path of a file with the keys that sign, for Distribution and
+	// Debootstrap. Neither changes what the image is.
 	Mirror  string `json:"-"`
 	Keyring string `json:"-"`
 	// Suite is the distribution's release for Debootstrap; empty means the
 	// host's own.
 	Suite string `json:"suite,omitempty"`
+	// Variant is which packages Debootstrap begins with, as mmdebstrap has it; empty is
+	// minbase. Components are the parts of the archive; none are the host's. ExtraSources
+	// are lines of sources.list(5) for other archives.
+	Variant      string   `json:"variant,omitempty"`
+	Components   []string `json:"components,omitempty"`
+	ExtraSources []string `json:"extra_sources,omitempty"`
 }
 
 // Public is Location for messages and logs: a URL without its user, password and

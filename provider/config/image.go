@@ -66,12 +66,25 @@ func imageSection(c *Config) section {
 			refused: "anything but https; beside any other source"},
 		{name: "keyring", value: text(&i.Source.Keyring, parseKeyring), otherwise: "the host's, where it has one",
 			example: `"/usr/share/keyrings/ubuntu-cloudimage-keyring.gpg"`,
-			about: "for a distribution's image: the absolute path of a file with the public keys (OpenPGP) that sign the " +
-				"digests of its images; nothing else is taken then",
+			about: "the absolute path of a file with public keys (OpenPGP): for a distribution's image those that sign the " +
+				"digests of its images, and nothing else is taken then; for `debootstrap` those that sign the archive, " +
+				"besides what the host's sources name",
 			refused: "a relative path; beside any other source"},
 		{name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
 			about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
 			refused: "another form; beside any other source"},
+		{name: "variant", value: text(&i.Source.Variant, parseVariant), otherwise: `"minbase"`, example: `"buildd"`,
+			about: "the packages that `debootstrap` begins with, as mmdebstrap calls them: \"apt\", \"minbase\", " +
+				"\"buildd\", \"important\" or \"standard\"",
+			refused: "other words; beside any other source"},
+		{name: "components", value: list(&i.Source.Components, parseComponent), otherwise: "the host's",
+			example: `["main", "contrib", "non-free-firmware"]`,
+			about:   "the parts of the distribution's archive for `debootstrap`", refused: "another form; beside any other source"},
+		{name: "extra_sources", value: list(&i.Source.ExtraSources, parseExtraSource),
+			example: `["deb [signed-by=/usr/share/keyrings/tools.gpg] https://apt.example.org stable main"]`,
+			about: "other archives for `debootstrap`, as lines of sources.list. Files of keys that they name are read on " +
+				"this host, and are in the image too",
+			refused: "what does not begin with `deb `; beside any other source"},
 		{name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
 			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
 			refused: "what is not a valid name of a package"},
@@ -103,14 +116,18 @@ func (c *Config) checkImage(r *reading) {
 	}
 	c.checkSource(r)
 	kind := c.Image.Source.Kind
-	if kind != image.Debootstrap && r.gave("image.suite") {
-		r.refuse("image.suite", "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
-	}
-	for _, key := range []string{"image.mirror", "image.keyring"} {
-		if kind != image.Distribution && r.gave(key) {
-			r.refuse(key, "contradicts image.source, which is no distribution such as \"debian:13\": "+
-				"remove one of the two")
+	for _, key := range []string{"image.suite", "image.variant", "image.components", "image.extra_sources"} {
+		if kind != image.Debootstrap && r.gave(key) {
+			r.refuse(key, "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
 		}
+	}
+	if kind != image.Distribution && r.gave("image.mirror") {
+		r.refuse("image.mirror", "contradicts image.source, which is no distribution such as \"debian:13\": "+
+			"remove one of the two")
+	}
+	if kind != image.Distribution && kind != image.Debootstrap && r.gave("image.keyring") {
+		r.refuse("image.keyring", "contradicts image.source, which is neither %q nor a distribution such as "+
+			"\"debian:13\": remove one of the two", image.Debootstrap)
 	}
 	if kind == image.Distribution && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source, which is the newest image of a distribution: "+
@@ -254,6 +271,14 @@ func parseKeyring(path string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
+// parseVariant makes nothing of the default: an image that names it is the same.
+func parseVariant(text string) (string, error) {
+	if text == "minbase" {
+		return "", nil
+	}
+	return oneOf("apt", "buildd", "important", "minbase", "standard")(text)
+}
+
 func parseURL(text string) (image.Source, error) {
 	source := image.Source{Kind: image.HTTPS, Location: text}
 	address, err := url.Parse(text)
@@ -330,11 +355,15 @@ func writeSource(source image.Source) any {
 	return source.Location
 }
 
-// Both patterns keep a name from being taken for an option or for two names
+// The patterns keep a name from being taken for an option or for two names
 // by the package manager.
 var (
 	parseSuite = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`),
 		`is not a valid name of a release: write for instance "trixie"`)
+	parseComponent = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9/-]*$`),
+		`is not a valid name of a component: write for instance "main"`)
+	parseExtraSource = matching(regexp.MustCompile(`^deb (\[[^\]\r\n]*\] )?[^\s]+( [^\s]+)+$`),
+		`is no source of packages: write for instance "deb https://apt.example.org stable main"`)
 	parsePackage = matching(regexp.MustCompile(`^[A-Za-z0-9@][A-Za-z0-9@+._:=~/-]*$`),
 		`is not a valid name of a package: write one name in each string, for instance "git"`)
 )

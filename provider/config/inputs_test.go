@@ -62,6 +62,12 @@ func TestWhatDoesNotGoIntoABuild(t *testing.T) {
 		`"user_data": "packages: [git]"`:                                             `image.user_data: begins neither with the line "#cloud-config" nor with "#!"`,
 		`"user_data": "#cloud-config\npackages: [git"`:                               `image.user_data: is no YAML`,
 		`"user_data": "#cloud-config\n- a"`:                                          `image.user_data: is no YAML`,
+		`"variant": "extract"`:                                                       `image.variant: `,
+		`"variant": "apt", "source": "debian:13"`:                                    `image.variant: contradicts image.source`,
+		`"components": ["main contrib"]`:                                             `image.components[0]: "main contrib" is not a valid name`,
+		`"extra_sources": ["https://x stable main"]`:                                 `image.extra_sources[0]: "https://x stable main" is no source of packages`,
+		`"extra_sources": ["deb http://x/"]`:                                         `image.extra_sources[0]: "deb http://x/" is no source of packages`,
+		`"keyring": "/k", "source": "https://x/y"`:                                   `image.keyring: contradicts image.source, which is neither`,
 		`"proxy": "proxy:3128"`:                                                      `image.proxy: not the URL of a proxy`,
 		`"proxy": "http://u:hunter2@p:1/x"`:                                          `image.proxy: not the URL of a proxy`,
 		`"proxy": "http://u:hunter2$(x)@p:1"`:                                        `image.proxy: not the URL of a proxy`,
@@ -103,12 +109,14 @@ func TestOneImageOrAnother(t *testing.T) {
 		require.NoError(t, err)
 		return c.Recipe("").Digest()
 	}
+	require.Equal(t, digest(``), digest(`"variant": "minbase", "keyring": "/etc/keys.gpg"`))
 	require.Equal(t, digest(``), digest(`"files": {}, "env": {}, "secrets": {}`))
 	for _, pair := range [][2]string{
 		{`"env": {"A": "1"}`, `"env": {"A": "2"}`},
 		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "2"}}`},
 		{`"files": {"/etc/x": {"content": "1"}}`, `"files": {"/etc/x": {"content": "1", "mode": "0600"}}`},
 		{``, `"kernel": "linux-image-amd64"`},
+		{``, `"variant": "buildd"`}, {``, `"components": ["main"]`}, {``, `"extra_sources": ["deb http://x stable main"]`},
 		{``, `"user_data": "#!/bin/sh\ntrue\n"`},
 		{`"proxy": "http://p:1"`, `"proxy": "http://q:1"`},
 		{`"proxy": "http://p:1"`, `"proxy": "http://p:1", "no_proxy": ["x"]`},

@@ -60,13 +60,16 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, dir string, output
 	if err != nil {
 		return fmt.Errorf("preparing mmdebstrap: %w", err)
 	}
-	packages := strings.Join(plan.packages, ",")
-	args := mmdebstrap(plan.suite, filepath.Join(dir, image.TreeDir), packages, sources, transport)
+	root, packages := filepath.Join(dir, image.TreeDir), strings.Join(plan.packages, ",")
+	args := mmdebstrap(recipe.Source, plan.suite, root, packages, sources, transport)
 	if err := runMmdebstrap(ctx, args, output); err != nil {
 		return fmt.Errorf("making a root file system of %s %s: %w", plan.distribution, plan.suite, err)
 	}
-	if err := passCaches(filepath.Join(dir, image.TreeDir), plan.mirrors); err != nil {
+	if err := passCaches(root, plan.mirrors); err != nil {
 		return fmt.Errorf("naming the mirrors behind this host's package cache: %w", err)
+	}
+	if err := copyKeys(root, plan.keys); err != nil {
+		return fmt.Errorf("copying the keys of image.extra_sources: %w", err)
 	}
 	return nil
 }
@@ -80,6 +83,8 @@ type plan struct {
 	transport    string // a file of apt.conf(5)
 	// mirrors stand behind caches that only this host reaches, by the URIs of these.
 	mirrors map[string]string
+	// keys are files of this host by which other archives are checked.
+	keys []string
 }
 
 // plan reads the host's settings; nothing is changed yet.
@@ -97,13 +102,18 @@ func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
 		return plan{}, err
 	}
 	suite := cmp.Or(recipe.Source.Suite, host.Codename)
-	mirrors, _ := apt.BehindCaches(own)
+	sources, err := sourcesOf(recipe.Source, host.For(suite, own))
+	if err != nil {
+		return plan{}, err
+	}
+	mirrors, _ := apt.BehindCaches(sources)
 	return plan{
 		mirrors:      mirrors,
+		keys:         keysOf(sources[len(sources)-len(recipe.Source.ExtraSources):]),
 		distribution: host.ID,
 		suite:        suite,
 		packages:     slices.Concat(packages, recipe.Packages),
-		sources:      apt.Render(host.For(suite, own)),
+		sources:      apt.Render(sources),
 		transport:    apt.TransportSettings(string(dump)),
 	}, nil
 }

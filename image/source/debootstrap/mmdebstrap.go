@@ -3,8 +3,10 @@
 package debootstrap
 
 import (
+	"cmp"
 	"fmt"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/debootstrap/apt"
 )
 
@@ -57,14 +59,17 @@ var customizeHooks = []string{
 }
 
 // mmdebstrap returns the arguments that make the root file system.
-func mmdebstrap(suite, root, packages, sourcesFile, transportFile string) []string {
+func mmdebstrap(source image.Source, suite, root, packages, sourcesFile, transportFile string) []string {
 	args := []string{
-		"--mode=root", "--variant=minbase", "--format=directory",
+		"--mode=root", "--variant=" + cmp.Or(source.Variant, "minbase"), "--format=directory",
 		"--skip=cleanup/apt/lists", // a step installs packages without an update
 		"--include=" + packages,
 	}
 	for _, option := range dpkgOptions {
 		args = append(args, "--dpkgopt="+option)
+	}
+	if source.Keyring != "" {
+		args = append(args, "--keyring="+source.Keyring)
 	}
 	args = append(args, "--aptopt="+transportFile)
 	// Below a directory that only root may enter apt downloads as root anyway,
