@@ -39,10 +39,14 @@ func HostsFile(now, name string) string {
 		}
 	}
 	var needed strings.Builder
-	for _, entry := range []string{"127.0.0.1 localhost", "127.0.1.1 " + name, "::1 localhost ip6-localhost ip6-loopback"} {
+	for _, entry := range []string{
+		"127.0.0.1 localhost", "127.0.1.1 " + name, "::1 localhost ip6-localhost ip6-loopback",
+	} {
 		fields := strings.Fields(entry)
 		// A name that is there twice would have some servers listen on it twice.
-		missing := slices.DeleteFunc(fields[1:], func(name string) bool { return slices.Contains(has[fields[0]], name) })
+		missing := slices.DeleteFunc(fields[1:], func(name string) bool {
+			return slices.Contains(has[fields[0]], name)
+		})
 		if len(missing) > 0 {
 			needed.WriteString(fields[0] + " " + strings.Join(missing, " ") + ours + "\n")
 		}

@@ -28,7 +28,8 @@ func Expected(t *testing.T, w Worker) {
 func services(t *testing.T, w Worker) {
 	t.Helper()
 	w.Output(t, "timeout 60 sh -c 'until systemctl --user is-system-running --wait; do sleep 0.2; done'")
-	assert.Equal(t, "mayfly from a service\n", w.Output(t, "systemd-run --user --quiet --wait --pipe sh -c 'echo $(id -un) from a service'"))
+	const service = "systemd-run --user --quiet --wait --pipe sh -c 'echo $(id -un) from a service'"
+	assert.Equal(t, "mayfly from a service\n", w.Output(t, service))
 	scope := w.Output(t, "systemd-run --user --quiet --scope cat /proc/self/cgroup")
 	assert.Contains(t, scope, "/user@1000.service/")
 	assert.Equal(t, "/run/user/1000\n", w.Output(t, `test -w "$XDG_RUNTIME_DIR" && echo "$XDG_RUNTIME_DIR"`))

@@ -86,7 +86,8 @@ func printImages(s *streams, images []listedImage) error {
 			source = strings.TrimSpace(i.Source.Kind + " " + i.Source.Suite)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\t%s\n",
-			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20, cmp.Or(i.Kernel, "-"), source)
+			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20,
+			cmp.Or(i.Kernel, "-"), source)
 	}
 	return table.Flush()
 }

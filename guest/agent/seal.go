@@ -120,7 +120,7 @@ func (a *agent) silenceLogins() error {
 	without := chatter
 	common, err := os.ReadFile(a.path("etc/pam.d/common-session"))
 	if err == nil {
-		text = bytes.Replace(text, []byte("\n"+commonSession+"\n"), slices.Concat([]byte("\n"), common, []byte("\n")), 1)
+		text = bytes.Replace(text, []byte(commonSession+"\n"), append(common, '\n'), 1)
 		without = append([]string{"pam_systemd.so"}, chatter...)
 	}
 	var kept strings.Builder

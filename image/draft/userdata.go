@@ -49,7 +49,7 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 		data.FinalModules = []string{"scripts-user"}
 		return data
 	}
-	if recipe.Source.Kind == image.Debootstrap { // with user-data of the user's own, all modules may have something to do
+	if recipe.Source.Kind == image.Debootstrap { // with user-data of the user's own, any module may be needed
 		data.Apt = &cloudinit.Apt{PreserveSourcesList: true}
 		return data
 	}

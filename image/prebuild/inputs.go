@@ -21,7 +21,8 @@ func putFiles(ctx context.Context, g Guest, files []image.File, progress image.P
 	for _, file := range files {
 		progress("files", file.Path)
 		what := fmt.Sprintf("writing image.files.%q", file.Path)
-		if err := within(ctx, choreLimit, what, func(ctx context.Context) error { return put(ctx, g, file) }); err != nil {
+		err := within(ctx, choreLimit, what, func(ctx context.Context) error { return put(ctx, g, file) })
+		if err != nil {
 			return err
 		}
 	}
@@ -86,7 +87,8 @@ func readSecret(secret image.Secret) (string, error) {
 		var found bool
 		from = "the variable " + secret.Variable
 		if value, found = os.LookupEnv(secret.Variable); !found {
-			return "", fmt.Errorf("this process has no variable %s: set it where the runner is started", secret.Variable)
+			return "", fmt.Errorf("this process has no variable %s: set it where the runner is started",
+				secret.Variable)
 		}
 	} else {
 		text, err := readBounded(secret.File, guest.MaxValue)

@@ -23,10 +23,11 @@ const findKernel = `cd /boot || exit 1
 kind() { printf '%s\n' "$1" | sed 's/^[0-9.-]*//'; }
 running=$(uname -r)
 if [ -n "$1" ]; then
-  command -v dpkg-query >/dev/null || { echo "image.kernel is for Debian and Ubuntu, and there is no dpkg-query"; exit 1; }
-  depends=$(dpkg-query --show --showformat '${Depends}' "$1" | tr ',|' '\n\n' | sed 's/^ *//; s/[ (:].*//' | grep '^linux-')
-  k=$(for p in "$1" $depends; do dpkg-query --listfiles "$p" 2>/dev/null; done | sed -n 's,^/boot/\(vmlinuz-[^/]*\)$,\1,p' |
-    sort -V | tail -n 1)
+  command -v dpkg-query >/dev/null || { echo "image.kernel is for Debian and Ubuntu: no dpkg-query"; exit 1; }
+  depends=$(dpkg-query --show --showformat '${Depends}' "$1" | tr ',|' '\n\n' |
+    sed 's/^ *//; s/[ (:].*//' | grep '^linux-')
+  k=$(for p in "$1" $depends; do dpkg-query --listfiles "$p" 2>/dev/null; done |
+    sed -n 's,^/boot/\(vmlinuz-[^/]*\)$,\1,p' | sort -V | tail -n 1)
   [ -n "$k" ] || { echo "the package $1 of image.kernel has no kernel in /boot"; exit 1; }
 else
   k=$(for k in $(ls -v vmlinuz-*); do

@@ -13,7 +13,7 @@ import (
 // logins are made another way than Debian's and Ubuntu's.
 func keepManager(user string) string {
 	return `set -e
-grep -qs '^@include common-session$' /etc/pam.d/sshd && [ -e /etc/pam.d/systemd-user ] || exit 0
+[ -e /etc/pam.d/common-session ] && [ -e /etc/pam.d/systemd-user ] || exit 0
 mkdir -p /var/lib/systemd/linger /etc/ssh/sshd_config.d
 : >/var/lib/systemd/linger/` + user + `
 at=/run/user/$(id -u ` + user + `)

@@ -79,7 +79,8 @@ func imageSection(c *Config) section {
 			refused: "other words; beside any other source"},
 		{name: "components", value: list(&i.Source.Components, parseComponent), otherwise: "the host's",
 			example: `["main", "contrib", "non-free-firmware"]`,
-			about:   "the parts of the distribution's archive for `debootstrap`", refused: "another form; beside any other source"},
+			about:   "the parts of the distribution's archive for `debootstrap`",
+			refused: "another form; beside any other source"},
 		{name: "extra_sources", value: list(&i.Source.ExtraSources, parseExtraSource),
 			example: `["deb [signed-by=/usr/share/keyrings/tools.gpg] https://apt.example.org stable main"]`,
 			about: "other archives for `debootstrap`, as lines of sources.list. Files of keys that they name are read on " +
@@ -151,7 +152,8 @@ func (c *Config) checkKernel(r *reading) {
 	distribution, _, _ := strings.Cut(c.Image.Source.Location, ":")
 	switch {
 	case c.entersBySSH() || c.Backend == BackendNspawn:
-		r.refuse("image.kernel", "workers of the backend %q boot no kernel of the image's packages: remove it", c.foreign())
+		r.refuse("image.kernel", "workers of the backend %q boot no kernel of the image's packages: remove it",
+			c.foreign())
 	case c.Image.Source.Kind == image.Distribution && distribution != "debian" && distribution != "ubuntu":
 		r.refuse("image.kernel", "is for Debian and Ubuntu, and not for image.source %q: remove one of the two",
 			c.Image.Source.Location)

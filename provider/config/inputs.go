@@ -106,7 +106,8 @@ func (c *Config) checkInputs(r *reading) {
 	}
 	for _, key := range []string{"image.files", "image.env", "image.secrets", "image.proxy", "image.ca_certificates"} {
 		if c.entersBySSH() && r.gave(key) {
-			r.refuse(key, "the backend %q does not know it: remove it, and have commands of image.run do it", c.foreign())
+			r.refuse(key, "the backend %q does not know it: remove it, and have commands of image.run do it",
+				c.foreign())
 		}
 	}
 }
@@ -177,7 +178,9 @@ func checkCertificates(path string) error {
 func (i Image) files() (all []image.File) {
 	for _, path := range slices.Sorted(maps.Keys(i.Files)) {
 		f := i.Files[path]
-		all = append(all, image.File{Path: path, Content: f.Content, From: f.From, Mode: uint32(f.Mode), Owner: f.Owner})
+		all = append(all, image.File{
+			Path: path, Content: f.Content, From: f.From, Mode: uint32(f.Mode), Owner: f.Owner,
+		})
 	}
 	return all
 }

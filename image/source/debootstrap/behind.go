@@ -92,12 +92,14 @@ func (m Maker) Check(ctx context.Context) []doctor.Finding {
 	mirrors, unknown := apt.BehindCaches(own)
 	var said []string
 	for _, cache := range slices.Sorted(maps.Keys(mirrors)) {
-		said = append(said, fmt.Sprintf("%s is this host's own: workers use %s, which is behind it", cache, mirrors[cache]))
+		said = append(said, fmt.Sprintf("%s is this host's own: workers use %s, which is behind it",
+			cache, mirrors[cache]))
 	}
 	dump, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
 	if err == nil {
 		for _, proxy := range apt.LoopbackProxies(string(dump)) {
-			said = append(said, fmt.Sprintf("apt's proxy %s is this host's own: workers reach the mirrors without it", proxy))
+			said = append(said, fmt.Sprintf("apt's proxy %s is this host's own: workers reach the mirrors without it",
+				proxy))
 		}
 	}
 	for _, uri := range unknown {

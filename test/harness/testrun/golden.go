@@ -38,8 +38,10 @@ const Inputs = `
 // InputsJSON is what Inputs says, with the steps.
 func InputsJSON() map[string]any {
 	return map[string]any{
-		"run":     Steps,
-		"files":   map[string]any{"/etc/mayfly/file": map[string]any{"content": "ours", "mode": "0640", "owner": "mayfly"}},
+		"run": Steps,
+		"files": map[string]any{
+			"/etc/mayfly/file": map[string]any{"content": "ours", "mode": "0640", "owner": "mayfly"},
+		},
 		"env":     map[string]any{"STEP_VALUE": "given"},
 		"secrets": map[string]any{"STEP_SECRET": "env:" + secretVariable},
 	}
