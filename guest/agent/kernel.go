@@ -28,8 +28,7 @@ type kernel interface {
 	// FitNetwork changes that network to this worker's link. It may be called
 	// again, also with another link.
 	FitNetwork(link guest.Link) error
-	// RestartResolver has the guest's own resolver read its settings again, if it
-	// runs by now.
+	// RestartResolver has systemd's resolver read its settings again, if it runs by now.
 	RestartResolver() error
 }
 

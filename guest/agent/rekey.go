@@ -110,7 +110,10 @@ func (a *agent) writeResolver(search string) error {
 	if err := a.write(guest.ResolvedPath, guest.ResolvedFile(search), 0o644); err != nil {
 		return err
 	}
-	return a.kernel.RestartResolver()
+	if err := a.kernel.RestartResolver(); err != nil {
+		a.log.Warn("a resolver of the image's own may not know the search domains", "error", err)
+	}
+	return nil
 }
 
 func (a *agent) writeHostKey(id guest.Identity) error {

@@ -65,8 +65,8 @@ func Run(
 }
 
 // runSteps writes the user's files, runs the user's steps, and then checks that jobs
-// will find what they need. The user joins groups that packages have made before the steps, which may need
-// that, and those that steps have made after them.
+// will find what they need. The user joins groups that packages have made before the
+// steps, which may need that, and those that steps have made after them.
 func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
 	secrets, err := readSecrets(recipe.Secrets)
 	if err != nil {
