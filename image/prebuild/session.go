@@ -13,7 +13,7 @@ import (
 // logins are made another way than Debian's and Ubuntu's.
 func keepManager(user string) string {
 	return `set -e
-[ -e /etc/pam.d/common-session ] && [ -e /etc/pam.d/systemd-user ] || exit 0
+grep -qs pam_systemd.so /etc/pam.d/common-session || exit 0
 mkdir -p /var/lib/systemd/linger /etc/ssh/sshd_config.d
 : >/var/lib/systemd/linger/` + user + `
 at=/run/user/$(id -u ` + user + `)
