@@ -100,6 +100,22 @@ func (c *Client) Fetch(ctx context.Context, path string, output io.Writer) error
 	return c.do(ctx, Request{Op: OpFetch, Path: path}, output)
 }
 
+// thawLimit bounds the request that ends a freeze, also when the caller's context has
+// ended by then.
+const thawLimit = time.Minute
+
+// WhileFrozen calls do while nothing but the agent writes to the guest's disk. The
+// error says, too, when that did not last until do returned.
+func (c *Client) WhileFrozen(ctx context.Context, do func() error) error {
+	if err := c.do(ctx, Request{Op: OpFreeze}, io.Discard); err != nil {
+		return err
+	}
+	err := do()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), thawLimit)
+	defer cancel()
+	return errors.Join(err, c.do(ctx, Request{Op: OpThaw}, io.Discard))
+}
+
 // Seal prepares the guest's disk for being a golden image.
 func (c *Client) Seal(ctx context.Context) error {
 	return c.do(ctx, Request{Op: OpSeal}, io.Discard)

@@ -10,6 +10,15 @@ import (
 // AgentPath is where an image has the agent, which its systemd unit starts.
 const AgentPath = "/usr/local/lib/mayfly/agent"
 
+// What starts the agent of a build when a disk boots again before it is sealed: a unit
+// and its link, and the script that the unit runs before, which installs the agent.
+// All are relative to the guest's root, and sealing removes them.
+const (
+	BuildUnit       = "etc/systemd/system/mayfly-build.service"
+	BuildUnitLink   = "etc/systemd/system/multi-user.target.wants/mayfly-build.service"
+	BuildScriptPath = "usr/local/lib/mayfly/build"
+)
+
 // HostKeyPath is where a guest keeps its SSH host key, relative to its root; the
 // public half is beside it, with .pub after its name.
 const HostKeyPath = "etc/ssh/ssh_host_ed25519_key"

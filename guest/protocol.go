@@ -41,6 +41,10 @@ const (
 	MaxEntropy = 512
 )
 
+// FreezeLimit is how long a guest stays frozen that is not told to thaw. It leaves time
+// to copy a large disk on a slow host.
+const FreezeLimit = 10 * time.Minute
+
 // Operations that the host asks for.
 const (
 	// OpRekey gives the guest its identity; see Rekey.
@@ -65,6 +69,10 @@ const (
 	OpPut = "put"
 	// OpFetch sends the bytes of a file as events.
 	OpFetch = "fetch"
+	// OpFreeze has nothing but the agent write to the disk, so that the host can copy
+	// it, until OpThaw or for FreezeLimit.
+	OpFreeze = "freeze"
+	OpThaw   = "thaw"
 	// OpSeal prepares the disk for being a golden image.
 	OpSeal = "seal"
 	// OpPowerOff ends the guest.
@@ -162,7 +170,7 @@ func (r Request) Validate() error {
 	case r.Op == OpPut || r.Op == OpSetenv:
 		return fmt.Errorf("%s without what belongs to it", r.Op)
 	case slices.Contains([]string{
-		OpNetwork, OpAwait, OpInspect, OpOffline, OpRun, OpFetch, OpSeal, OpPowerOff,
+		OpNetwork, OpAwait, OpInspect, OpOffline, OpRun, OpFetch, OpFreeze, OpThaw, OpSeal, OpPowerOff,
 	}, r.Op):
 		return nil
 	}

@@ -20,16 +20,21 @@ const (
 	quietWait = time.Second
 )
 
+// Building is how an image is built; see image.Recipe.
+type Building struct{ FromScratch, KeepFailed bool }
+
 // BuildImage makes the golden image that a configuration asks for, for jobs
 // that log in as user, or finds it in the cache. It returns the name of the
-// backend too, which the configuration may have left open.
+// backend too, which the configuration may have left open. Building from scratch
+// replaces an image that is there, unless it is used.
 func (h *Host) BuildImage(
-	ctx context.Context, c config.Config, user string, progress image.Progress, log *slog.Logger,
+	ctx context.Context, c config.Config, user string, how Building, progress image.Progress, log *slog.Logger,
 ) (golden image.Golden, name string, err error) {
 	recipe, err := recipeOf(c, user)
 	if err != nil {
 		return image.Golden{}, "", err
 	}
+	recipe.FromScratch, recipe.KeepFailed = how.FromScratch, how.KeepFailed
 	// A build has a machine and a lease like a worker. In the pool that it is
 	// for, a plugin process would take them for orphans.
 	c, err = c.With(func(c *config.Config) { c.Pool = config.PoolImages })
@@ -43,6 +48,11 @@ func (h *Host) BuildImage(
 	recipe.Form = a.Form
 	disk := h.diskOf(c, log)
 	build := func() error {
+		if how.FromScratch {
+			if err := h.removeImage(c, recipe.Digest()); err != nil {
+				return err
+			}
+		}
 		if !disk.HasImage(recipe.Digest()) {
 			if err := disk.Check(ctx); err != nil {
 				return fmt.Errorf("not building image %s: %w", recipe.Digest(), err)
@@ -56,12 +66,26 @@ func (h *Host) BuildImage(
 		return golden, a.Name, err
 	}
 	// An image that is there need not wait until another one is built.
-	if golden, found, err := h.Images(c.ImagesDir()).Get(recipe.Digest()); found || err != nil {
+	if golden, found, err := h.Images(c.ImagesDir()).Get(recipe.Digest()); !how.FromScratch && (found || err != nil) {
 		return golden, a.Name, err
 	}
 	progress(waiting())
 	err = h.withPool(ctx, c, a, buildWait, build)
 	return golden, a.Name, err
+}
+
+// removeImage removes an image that is to be built again. One that anything uses stays:
+// workers read through it.
+func (h *Host) removeImage(c config.Config, digest string) error {
+	removed, err := h.Images(c.ImagesDir()).Remove(digest, func() (map[string]bool, error) { return h.UsedImages(c) })
+	if err == nil && !removed {
+		err = errors.New("a pool, a worker or a template uses it, or another tool keeps its machine: change the recipe, " +
+			"such as by a comment in image.run, which makes another image")
+	}
+	if err != nil {
+		return fmt.Errorf("replacing image %s: %w", digest, err)
+	}
+	return nil
 }
 
 // PrepareTemplate makes the template that the workers of the pool are forked

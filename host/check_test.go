@@ -20,6 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/synthetic"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -187,7 +188,7 @@ func TestDoctorLooksAtTheBackendThatWouldBeTaken(t *testing.T) {
 func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 	w := newWorld(t)
 	for _, user := range []string{"Builder", "-rf", "a b", strings.Repeat("a", 33)} {
-		_, _, err := w.BuildImage(t.Context(), w.config(), user, func(string, string) {}, silent)
+		_, _, err := w.BuildImage(t.Context(), w.config(), user, Building{}, func(string, string) {}, silent)
 		require.ErrorContains(t, err, fmt.Sprintf("connector_config.username: %q is not a valid name", user))
 	}
 }
@@ -243,7 +244,7 @@ func TestBackendThatNeedsRootSaysSo(t *testing.T) {
 
 func TestBuiltImageIsThatOfTheRecipe(t *testing.T) {
 	w := newWorld(t)
-	golden, name, err := w.BuildImage(t.Context(), w.config(), "root", func(string, string) {}, silent)
+	golden, name, err := w.BuildImage(t.Context(), w.config(), "root", Building{}, func(string, string) {}, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	recipe, err := recipeOf(w.config(), "root")
@@ -268,7 +269,7 @@ func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	require.NoError(t, err)
 
 	var waited []string
-	_, _, err = w.BuildImage(ctx, w.config(), "root", func(stage, line string) {
+	_, _, err = w.BuildImage(ctx, w.config(), "root", Building{}, func(stage, line string) {
 		waited = append(waited, stage+" "+line)
 		require.NoError(t, unlock())
 	}, silent)
@@ -288,10 +289,32 @@ func TestBuildSaysThatItWaitsForAnother(t *testing.T) {
 	require.NoError(t, err)
 	defer unlock()
 	unwanted := func(stage, _ string) { t.Error("it should not", stage) }
-	golden, name, err := w.BuildImage(ctx, w.config(), "root", unwanted, silent)
+	golden, name, err := w.BuildImage(ctx, w.config(), "root", Building{}, unwanted, silent)
 	require.NoError(t, err)
 	require.Equal(t, config.BackendSynthetic, name)
 	require.InDelta(t, 7, golden.BuiltSeconds, 0)
+}
+
+func TestAnImageThatIsUsedIsNotReplaced(t *testing.T) {
+	w := newWorld(t)
+	recipe, err := recipeOf(w.config(), "root")
+	require.NoError(t, err)
+	golden, err := cache.New(w.config().ImagesDir()).Build(t.Context(), recipe,
+		func(_ context.Context, work string) (root string, err error) {
+			return "", os.WriteFile(filepath.Join(work, image.DiskFile), nil, 0o600)
+		})
+	require.NoError(t, err)
+	used := map[string]bool{golden.Digest: true}
+	w.UsedImages = func(config.Config) (map[string]bool, error) { return used, nil }
+	scratch := Building{FromScratch: true}
+	_, _, err = w.BuildImage(t.Context(), w.config(), "root", scratch, func(string, string) {}, silent)
+	require.ErrorContains(t, err, "replacing image "+golden.Digest)
+	require.ErrorContains(t, err, "change the recipe")
+	require.DirExists(t, golden.Dir)
+	used = nil
+	_, _, err = w.BuildImage(t.Context(), w.config(), "root", scratch, func(string, string) {}, silent)
+	require.NoError(t, err)
+	require.NoDirExists(t, golden.Dir, "the synthetic backend leaves no files")
 }
 
 func TestDamagedImagesAreFound(t *testing.T) {

@@ -78,12 +78,12 @@ func TestPoolOpensAndClosesOnAFullDisk(t *testing.T) {
 func TestNothingIsBuiltByHandWithoutRoom(t *testing.T) {
 	w, d, c := onDisk(t)
 	d.Fill(8 * mib)
-	_, _, err := w.BuildImage(t.Context(), c, "mayfly", func(string, string) {}, silent)
+	_, _, err := w.BuildImage(t.Context(), c, "mayfly", Building{}, func(string, string) {}, silent)
 	require.ErrorContains(t, err, "not building image ")
 	require.ErrorContains(t, err, "host.reserve_disk keeps 16.0 MiB")
 	require.Error(t, w.diskOf(c, slog.New(slog.DiscardHandler)).Check(t.Context()))
 	d.Empty()
-	golden, _, err := w.BuildImage(t.Context(), c, "mayfly", func(string, string) {}, silent)
+	golden, _, err := w.BuildImage(t.Context(), c, "mayfly", Building{}, func(string, string) {}, silent)
 	require.NoError(t, err)
 	require.NoError(t, w.PrepareTemplate(t.Context(), c, golden, image.Progress(func(string, string) {}), silent))
 }

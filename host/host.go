@@ -29,6 +29,9 @@ type Host struct {
 	// Leftovers lists what may be removed to make room on the disk, the least
 	// valuable kind first. It is nil where nothing may.
 	Leftovers func(config.Config) []diskguard.List
+	// UsedImages are the images, by their digests, that workers or templates of any pool
+	// were made from.
+	UsedImages func(config.Config) (map[string]bool, error)
 	// AddressOwners lists who has an address below the state directory, each as
 	// "pool/worker".
 	AddressOwners func(config.Config) ([]string, error)
@@ -77,4 +80,6 @@ type Images interface {
 	List() ([]image.Golden, error)
 	// Orphans lists those of killed builds, and removes them if it is told to.
 	Orphans(remove bool) ([]string, error)
+	// Remove removes an image unless a process holds it or used names it.
+	Remove(digest string, used func() (map[string]bool, error)) (removed bool, err error)
 }

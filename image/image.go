@@ -7,9 +7,6 @@
 package image
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"net/url"
 	"path/filepath"
 	"time"
@@ -141,6 +138,10 @@ type Recipe struct {
 	// they do not change what is built.
 	CPUs   int   `json:"-"`
 	Memory int64 `json:"-"`
+	// FromScratch has a build use no layer, and replace those of this recipe.
+	// KeepFailed has one that fails leave what it has made.
+	FromScratch bool `json:"-"`
+	KeepFailed  bool `json:"-"`
 }
 
 // Commands are shell commands of one setting, run as root, in order.
@@ -156,14 +157,7 @@ func (r Recipe) Steps() []Commands {
 }
 
 // Digest names the image that the recipe makes: 32 hexadecimal digits.
-func (r Recipe) Digest() string {
-	text, err := json.Marshal(r)
-	if err != nil {
-		panic(err) // a Recipe holds only strings, numbers and lists of them
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
-}
+func (r Recipe) Digest() string { return digestOf(r) }
 
 // Names of the files in a golden image's directory.
 const (
@@ -190,6 +184,13 @@ type Manifest struct {
 	Files        map[string]int64 `json:"files,omitempty"`
 	BuiltAt      time.Time        `json:"built_at"`
 	BuiltSeconds float64          `json:"built_seconds"`
+	// Steps are what it was made in, and Layer is the key of the layer that its build
+	// went on from, if it did. BaseAt is when its base was begun: its packages are as
+	// old. Manifests of older builds, and of images that are not made in layers, have
+	// none of these.
+	Steps  []Step    `json:"steps,omitempty"`
+	Layer  string    `json:"layer,omitempty"`
+	BaseAt time.Time `json:"base_at,omitzero"`
 }
 
 // Golden is a golden image: sealed, read-only, found again by its digest.

@@ -29,6 +29,7 @@ var Table = []Program{
 	{Name: "mkfs.btrfs", Package: "btrfs-progs", Use: Test},
 	{Name: "btrfs", Package: "btrfs-progs", Use: Test},
 	{Name: "debugfs", Package: "e2fsprogs", Use: Test},
+	{Name: "e2fsck", Package: "e2fsprogs", Use: Test},
 	{Name: "qemu-io", Package: "qemu-utils", Use: Test},
 	{Name: "xorriso", Package: "xorriso", Use: Test},
 	// A boot loader for an image of a whole disk, which is made on amd64 only.

@@ -15,15 +15,18 @@ import (
 )
 
 // leftovers are what may be removed to make room, of all pools of a state directory:
-// first what nobody can use, then golden images that nobody uses, which take a build
-// to have again, and at last downloads that such a build would need.
+// first what nobody can use, then layers, which spare the next build time, then golden
+// images that nobody uses, which take a build to have again, and at last downloads that
+// such a build would need.
 func leftovers(c config.Config) []diskguard.List {
 	images := cache.New(c.ImagesDir())
 	downloads := source.HTTPS{Dir: filepath.Join(c.StateDir, "downloads")}
 	return []diskguard.List{
 		images.Unfinished,
+		images.Layers().Unfinished,
 		func() ([]diskspace.Leftover, error) { return unfinishedTemplates(c) },
 		downloads.Unfinished,
+		images.Layers().Unused,
 		func() ([]diskspace.Leftover, error) {
 			return images.Unused(func() (map[string]bool, error) { return usedImages(c) })
 		},

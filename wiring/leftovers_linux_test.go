@@ -3,6 +3,7 @@ package wiring
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -59,6 +60,23 @@ func (h *house) image(name string, age time.Duration) image.Golden {
 	return golden
 }
 
+// layer makes a layer of 4 MiB, in a build that fails, and returns its key.
+func (h *house) layer() string {
+	h.t.Helper()
+	recipe := image.Recipe{User: "layered"}
+	nothing := func(context.Context, image.Recipe) (string, error) { return "", nil }
+	_, err := cache.New(h.ImagesDir()).BuildInLayers(h.t.Context(), recipe, nothing,
+		func(ctx context.Context, _ string, stack *cache.Stack) (made image.Manifest, err error) {
+			made.Steps = recipe.Parts()
+			require.NoError(h.t, stack.Keep(ctx, made, func(_ context.Context, dir string) error {
+				return os.WriteFile(filepath.Join(dir, image.DiskFile), make([]byte, 4<<20), 0o600)
+			}))
+			return made, errors.New("the build fails")
+		})
+	require.ErrorContains(h.t, err, "the build fails")
+	return recipe.Layers("")[0]
+}
+
 func (h *house) worker(pool, id, digest, state string) {
 	h.t.Helper()
 	s, err := store.Open(filepath.Join(h.StateDir, "pools", pool))
@@ -88,6 +106,7 @@ func TestRoomIsMadeOfWhatNobodyUsesInOrder(t *testing.T) {
 	release, err := served.Hold(t.Context())
 	require.NoError(t, err)
 	defer release()
+	layer := h.layer()
 	h.write(time.Hour, "images", ".building-"+strings.Repeat("a", 32)+"-1-x", "disk.raw")
 	h.write(time.Hour, "pools", "other", "templates", ".making-x", "memory")
 	h.write(2*time.Hour, "downloads", "sha256-a.part")
@@ -99,13 +118,13 @@ func TestRoomIsMadeOfWhatNobodyUsesInOrder(t *testing.T) {
 	})
 	freeable, err := guard.Freeable()
 	require.NoError(t, err)
-	require.InDelta(t, 6*4<<20, freeable, 1<<20)
+	require.InDelta(t, 7*4<<20, freeable, 1<<20)
 	before := h.Free()
 	require.ErrorAs(t, guard.Check(t.Context()), new(*diskguard.Short))
-	require.InDelta(t, 6*4<<20, h.Free()-before, 1<<20)
+	require.InDelta(t, 7*4<<20, h.Free()-before, 1<<20)
 	after := log.String()
-	for _, what := range []string{"unfinished image ", "unfinished template ", "unfinished download sha256-a.part",
-		"golden image " + older.Digest, "golden image " + old.Digest, "download sha256-b"} {
+	for _, what := range []string{"unfinished golden image ", "unfinished template ", "unfinished download sha256-a.part",
+		"layer " + layer, "golden image " + older.Digest, "golden image " + old.Digest, "download sha256-b"} {
 		i := strings.Index(after, what)
 		require.NotEqual(t, -1, i, "%s in its turn: %s", what, log.String())
 		after = after[i:]

@@ -21,6 +21,7 @@ func Host() *host.Host {
 	h.Images = func(dir string) host.Images { return cache.New(dir) }
 	h.AddressOwners = addressOwners
 	h.Leftovers = leftovers
+	h.UsedImages = usedImages
 	return h
 }
 

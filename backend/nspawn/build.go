@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/draft"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/prebuild"
 )
@@ -32,36 +34,88 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	if recipe.Form != image.Tree && recipe.Form != image.ShiftedTree {
 		return image.Golden{}, fmt.Errorf("containers are made from a tree, not from an image of form %q", recipe.Form)
 	}
-	builder := func(ctx context.Context, work string) (root string, err error) {
-		return "", b.build(ctx, recipe, work, progress)
+	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
+		return b.build(ctx, recipe, work, stack, progress)
 	}
-	return cache.New(b.options.ImagesDir).Build(ctx, recipe, builder)
+	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, ingredients, builder)
 }
 
-func (b *Backend) build(ctx context.Context, recipe image.Recipe, work string, progress image.Progress) error {
-	golden := image.Golden{Dir: work, Manifest: image.Manifest{Recipe: recipe}}
-	if err := os.Mkdir(golden.Tree(), 0o755); err != nil {
-		return err
+// ingredients are what the base of a tree is made of.
+func ingredients(ctx context.Context, recipe image.Recipe) (string, error) {
+	packages, err := draft.TreeIngredients(ctx, recipe)
+	return packages + serviceTexts(), err
+}
+
+func (b *Backend) build(
+	ctx context.Context, recipe image.Recipe, dir string, stack *cache.Stack, progress image.Progress,
+) (image.Manifest, error) {
+	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
+	w.Keep = func(ctx context.Context) error { return keepTree(ctx, stack, w.Golden) }
+	if err := begin(ctx, stack, w, progress); err != nil {
+		return image.Manifest{}, err
 	}
-	if err := draft.Tree(ctx, recipe, golden, progress); err != nil {
-		return err
-	}
-	if err := tree.Shift(golden.Tree(), base(recipe.Form)); err != nil {
-		return err
-	}
-	if err := installServices(golden); err != nil {
-		return err
+	if err := draft.Install(ctx, recipe, w.Golden); err != nil {
+		return image.Manifest{}, err
 	}
 	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
-		return b.prebuild(ctx, at, golden, progress)
+		return b.prebuild(ctx, at, w, func(ctx context.Context, agent *guest.Client) error {
+			return keepFrozen(ctx, stack, w.Golden, agent)
+		}, progress)
 	})
 	if err != nil {
-		return bootlog.WithConsole(err, filepath.Join(work, buildLog))
+		return image.Manifest{}, bootlog.WithConsole(err, filepath.Join(dir, buildLog))
 	}
-	if err := makeDisk(ctx, golden); err != nil {
+	if err := makeDisk(ctx, w.Golden); err != nil {
+		return image.Manifest{}, err
+	}
+	return w.Manifest, syncTree(w.Tree())
+}
+
+// begin makes the tree that the steps run in: that of the highest layer, or a new one
+// of packages, which is the base.
+func begin(ctx context.Context, stack *cache.Stack, w *prebuild.Work, progress image.Progress) error {
+	if layer, found := stack.Top(); found {
+		progress("layer", layer.Found())
+		w.GoOn(layer.Manifest)
+		w.Prepared = len(w.Steps) > 1
+		return disk.CopyTree(ctx, layer.Tree(), w.Tree())
+	}
+	began := time.Now()
+	if err := os.Mkdir(w.Tree(), 0o755); err != nil {
 		return err
 	}
-	return syncTree(golden.Tree())
+	if err := draft.Tree(ctx, w.Recipe, w.Golden, progress); err != nil {
+		return err
+	}
+	if err := tree.Shift(w.Tree(), base(w.Recipe.Form)); err != nil {
+		return err
+	}
+	if err := installServices(w.Golden); err != nil {
+		return err
+	}
+	w.Begin(began)
+	return w.KeepState(ctx, progress)
+}
+
+// keepTree copies a tree that nothing writes to.
+func keepTree(ctx context.Context, stack *cache.Stack, golden image.Golden) error {
+	return stack.Keep(ctx, golden.Manifest, func(ctx context.Context, dir string) error {
+		return copyTree(ctx, golden, image.Golden{Dir: dir})
+	})
+}
+
+// keepFrozen is keepTree while a container runs in the tree.
+func keepFrozen(ctx context.Context, stack *cache.Stack, golden image.Golden, agent *guest.Client) error {
+	return stack.Keep(ctx, golden.Manifest, func(ctx context.Context, dir string) error {
+		return agent.WhileFrozen(ctx, func() error { return copyTree(ctx, golden, image.Golden{Dir: dir}) })
+	})
+}
+
+func copyTree(ctx context.Context, from, to image.Golden) error {
+	if err := disk.CopyTree(ctx, from.Tree(), to.Tree()); err != nil {
+		return err
+	}
+	return syncTree(to.Tree())
 }
 
 // stage is where the containers of image builds run.
@@ -73,8 +127,12 @@ func (b *Backend) stage() stage.Stage {
 }
 
 // prebuild runs the agent in a container of the golden tree itself, which is not
-// booted, and sends it requests over the container's standard input.
-func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Golden, progress image.Progress) error {
+// booted, and sends it requests over the container's standard input. Keep is called for
+// each state that the tree is in.
+func (b *Backend) prebuild(
+	ctx context.Context, at stage.Place, w *prebuild.Work, keep func(context.Context, *guest.Client) error,
+	progress image.Progress,
+) error {
 	root := b.directory(at.ID)
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return fmt.Errorf("directory to mount the prebuild's tree at: %w", err)
@@ -84,11 +142,11 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 		return err
 	}
 	defer ours.Close()
-	recipe := golden.Recipe
+	recipe := w.Recipe
 	m, err := b.launch(container{
 		id: at.ID, namespace: at.Lease.Namespace, form: recipe.Form,
 		size:   backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
-		mounts: []mount{bind(golden.Tree(), root)}, console: filepath.Join(golden.Dir, buildLog),
+		mounts: []mount{bind(w.Tree(), root)}, console: filepath.Join(w.Dir, buildLog),
 		command: []string{guest.AgentPath, "guest"}, input: theirs,
 	})
 	err = errors.Join(err, theirs.Close()) // the container has its own
@@ -97,7 +155,9 @@ func (b *Backend) prebuild(ctx context.Context, at stage.Place, golden image.Gol
 	}
 	ctx, cancel := backend.WhileRunning(ctx, m)
 	defer cancel()
-	return m.explain(prebuild.Tree(ctx, guest.NewClient(ours), recipe, progress))
+	agent := guest.NewClient(ours)
+	w.Keep = func(ctx context.Context) error { return keep(ctx, agent) }
+	return m.explain(prebuild.Tree(ctx, agent, w, progress))
 }
 
 // agentLine is a connection: our end, and a file for the standard input of the

@@ -24,7 +24,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/stage"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/prebuild"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
@@ -82,8 +84,10 @@ func prebuildOn(t *testing.T, p *pool, recipe image.Recipe, change func(*image.R
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(draft.Tree(), 0)) })
 	require.NoError(t, p.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, p.network.Close(context.Background())) })
+	draft.Steps = draft.Recipe.Parts()[:1]
 	return draft, p.stage().Run(t.Context(), "prebuild of "+draft.Dir, func(at stage.Place) error {
-		return p.prebuild(t.Context(), at, draft, func(string, string) {})
+		unkept := func(context.Context, *guest.Client) error { return nil }
+		return p.prebuild(t.Context(), at, &prebuild.Work{Golden: draft}, unkept, func(string, string) {})
 	})
 }
 

@@ -60,6 +60,19 @@ Restart=on-failure
 RestartSec=100ms
 `
 
+// services are those of every golden tree.
+func services() []service {
+	return []service{{"mayfly-network.service", networkService()}, {"mayfly-ssh.service", sshService}}
+}
+
+// serviceTexts are what a base holds of services, for the keys of layers.
+func serviceTexts() (texts string) {
+	for _, s := range services() {
+		texts += "\n" + s.name + "\n" + s.text
+	}
+	return texts
+}
+
 // installServices puts the services that a booted container starts first into a
 // golden tree that nothing has run in. The container's identity is in its files
 // before it boots, so no service waits for an agent.
@@ -69,8 +82,7 @@ func installServices(golden image.Golden) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	services := []service{{"mayfly-network.service", networkService()}, {"mayfly-ssh.service", sshService}}
-	for _, s := range services {
+	for _, s := range services() {
 		const units = "etc/systemd/system/"
 		err = errors.Join(err,
 			w.Write(tree.File{Name: units + s.name, Content: s.text, Mode: 0o644}),

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/draft"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/prebuild"
 )
@@ -30,44 +32,92 @@ const (
 
 // Build makes the golden image unless it is there, whichever driver made it.
 func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
-	build := func(ctx context.Context, work string) (root string, err error) {
-		golden := image.Golden{Dir: work}
-		maker := draft.Maker{Downloads: filepath.Join(b.options.StateDir, "downloads")}
-		made, err := maker.Make(ctx, recipe, golden, progress)
-		if err != nil {
-			return "", err
-		}
-		golden.Root = made.Root
-		progress("boot", "")
-		if root, err = b.prebuild(ctx, recipe, golden, made.Seed, progress); err != nil {
-			return "", bootlog.WithConsole(err, filepath.Join(work, buildLog))
-		}
-		return root, os.Remove(made.Seed)
+	maker := draft.Maker{Downloads: filepath.Join(b.options.StateDir, "downloads")}
+	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
+		return b.build(ctx, maker, recipe, work, stack, progress)
 	}
-	return cache.New(b.options.ImagesDir).Build(ctx, recipe, build)
+	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, maker.Ingredients, builder)
+}
+
+func (b *Backend) build(
+	ctx context.Context, maker draft.Maker, recipe image.Recipe, dir string, stack *cache.Stack, progress image.Progress,
+) (image.Manifest, error) {
+	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
+	if err := begin(ctx, maker, stack, w, progress); err != nil {
+		return image.Manifest{}, err
+	}
+	seed, err := draft.Seed(ctx, recipe, w.Golden, progress)
+	if err != nil {
+		return image.Manifest{}, err
+	}
+	progress("boot", "")
+	if err := b.prebuild(ctx, stack, w, seed, progress); err != nil {
+		return image.Manifest{}, bootlog.WithConsole(err, filepath.Join(dir, buildLog))
+	}
+	return w.Manifest, os.Remove(seed)
+}
+
+// begin makes the disk that is booted: that of the highest layer, or a new draft.
+func begin(
+	ctx context.Context, maker draft.Maker, stack *cache.Stack, w *prebuild.Work, progress image.Progress,
+) (err error) {
+	// A draft of packages is a base, and has its first boot before it. A cloud image
+	// becomes a base by its first boot, which installs packages.
+	fromPackages := w.Recipe.Source.Kind == image.Debootstrap
+	if layer, found := stack.Top(); found {
+		progress("layer", layer.Found())
+		w.GoOn(layer.Manifest)
+		w.Prepared = len(w.Steps) > 1 || !fromPackages
+		return copyDisk(ctx, layer, w.Golden)
+	}
+	began := time.Now()
+	if w.Root, err = maker.Make(ctx, w.Recipe, w.Golden, progress); err != nil {
+		return err
+	}
+	w.Begin(began)
+	if !fromPackages {
+		return nil
+	}
+	w.Keep = func(ctx context.Context) error {
+		return stack.Keep(ctx, w.Manifest, func(ctx context.Context, dir string) error {
+			return copyDisk(ctx, w.Golden, image.Golden{Dir: dir})
+		})
+	}
+	return w.KeepState(ctx, progress)
+}
+
+// copyDisk copies a disk with the kernel that is beside it, if there is one.
+func copyDisk(ctx context.Context, from, to image.Golden) error {
+	if err := disk.Copy(ctx, from.Disk(), to.Disk()); err != nil {
+		return err
+	}
+	if _, err := os.Stat(from.Kernel()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(disk.Copy(ctx, from.Kernel(), to.Kernel()), disk.Copy(ctx, from.Initrd(), to.Initrd()))
 }
 
 // prebuild boots the draft, has package prebuild make an image of it, and waits
 // until the guest has powered itself off.
 func (b *Backend) prebuild(
-	ctx context.Context, recipe image.Recipe, golden image.Golden, seed string, progress image.Progress,
-) (root string, err error) {
-	err = b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
-		accel, err := b.acceleration(ctx, probeKernel(golden))
+	ctx context.Context, stack *cache.Stack, w *prebuild.Work, seed string, progress image.Progress,
+) error {
+	return b.stage().Run(ctx, "image "+w.Recipe.Digest(), func(at stage.Place) error {
+		accel, err := b.acceleration(ctx, probeKernel(w.Golden))
 		if err != nil {
 			return err
 		}
-		spec := draftSpec(recipe, golden).in(at.Dir)
+		spec := draftSpec(w.Recipe, w.Golden).in(at.Dir)
 		spec.Accel, spec.Seed = accel, seed
 		spec.Layout = b.layout(backend.Size{CPUs: spec.CPUs, Memory: spec.Memory}, accel, at.Lease.Queues)
-		spec.Disk, spec.Console = golden.Disk(), filepath.Join(golden.Dir, buildLog)
+		spec.Disk, spec.Console = w.Disk(), filepath.Join(w.Dir, buildLog)
 		m, err := b.launch(ctx, at, spec)
 		if err != nil {
 			return err
 		}
-		err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) (err error) {
-			root, err = prebuild.Run(ctx, agent, recipe, golden, progress)
-			return err
+		err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error {
+			w.Keep = func(ctx context.Context) error { return keepFrozen(ctx, stack, w.Golden, agent) }
+			return prebuild.Run(ctx, agent, w, progress)
 		})
 		if err != nil {
 			return err
@@ -77,7 +127,14 @@ func (b *Backend) prebuild(
 		}
 		return b.reclaim(ctx, at.ID, spec.Disk, spec.Console)
 	})
-	return root, err
+}
+
+// keepFrozen copies the disk of a machine that runs. What the machine has written is in
+// the file, or in what the kernel keeps of it.
+func keepFrozen(ctx context.Context, stack *cache.Stack, golden image.Golden, agent *guest.Client) error {
+	return stack.Keep(ctx, golden.Manifest, func(ctx context.Context, dir string) error {
+		return agent.WhileFrozen(ctx, func() error { return copyDisk(ctx, golden, image.Golden{Dir: dir}) })
+	})
 }
 
 // draftSpec boots the draft's own kernel, unless it has none yet: then the

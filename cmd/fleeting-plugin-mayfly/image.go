@@ -21,7 +21,11 @@ type imageCommands struct {
 	List  imageListCommand  `cmd:"" help:"List the images on this host."`
 }
 
-type imageBuildCommand struct{ configuration }
+type imageBuildCommand struct {
+	configuration
+	FromScratch bool `help:"Use no layer of an earlier build, and replace those of this image, and the image if nothing uses it."`
+	KeepFailed  bool `help:"Keep what a build that fails has made, until the next build or gc, and say where."`
+}
 
 // Run builds with visible progress, and prints the digest.
 func (c imageBuildCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
@@ -29,7 +33,8 @@ func (c imageBuildCommand) Run(ctx context.Context, s *streams, h *host.Host) er
 	if err != nil {
 		return err
 	}
-	golden, _, err := h.BuildImage(ctx, settings, runner.Username, newProgress(s.err).report, s.log)
+	golden, _, err := h.BuildImage(ctx, settings, runner.Username,
+		host.Building{FromScratch: c.FromScratch, KeepFailed: c.KeepFailed}, newProgress(s.err).report, s.log)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (c tryCommand) try(
 	ctx context.Context, s *streams, h *host.Host, settings config.Config, user string,
 ) (*outcome, error) {
 	progress := newProgress(s.err).report
-	golden, backend, err := h.BuildImage(ctx, settings, user, progress, s.log)
+	golden, backend, err := h.BuildImage(ctx, settings, user, host.Building{}, progress, s.log)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,9 @@ func Run(ctx context.Context, log *slog.Logger) error {
 	stop := context.AfterFunc(ctx, func() { _ = port.Close() })
 	defer stop()
 	a := &agent{root: "/", log: log, kernel: linux{}, ready: func() error { return openSSH(ctx, log) }}
+	if port == io.ReadWriteCloser(os.Stdin) {
+		a.kernel = container{}
+	}
 	if _, err := os.Stat(identityMark); err == nil { // an earlier agent of this guest has rekeyed it
 		if err := a.ready(); err != nil {
 			return err
@@ -52,6 +55,8 @@ type agent struct {
 	environment []string
 	// inMemory are the files that are links to memory by now; see memoryDir.
 	inMemory map[string]bool
+	// frozen is how the freeze ends that lasts, if one does.
+	frozen *frozen
 }
 
 // How long the agent waits before it looks again whether a host has connected
@@ -120,6 +125,10 @@ func (a *agent) handle(ctx context.Context, request guest.Request, port io.Write
 		return a.put(*request.Put)
 	case guest.OpFetch:
 		return fetch(request.Path, output)
+	case guest.OpFreeze:
+		return a.freeze()
+	case guest.OpThaw:
+		return a.thaw()
 	case guest.OpSeal:
 		return a.seal()
 	case guest.OpPowerOff:

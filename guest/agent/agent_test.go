@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,13 +32,16 @@ import (
 
 // recorder is a kernel that writes down what is done to it, in order.
 type recorder struct {
+	mu    sync.Mutex // what ends by itself is recorded at any time
 	calls []string
 	fail  string
 	slow  string // takes a second
 }
 
 func (r *recorder) call(name string) error {
+	r.mu.Lock()
 	r.calls = append(r.calls, name)
+	r.mu.Unlock()
 	if name == r.slow {
 		time.Sleep(time.Second)
 	}
@@ -47,12 +51,22 @@ func (r *recorder) call(name string) error {
 	return nil
 }
 
+// noted are the calls so far, while there may be more.
+func (r *recorder) noted() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.calls)
+}
+
 func (r *recorder) Reseed(entropy []byte) error { return r.call("reseed") }
 func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
 func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
 func (r *recorder) SetUpNetwork() error         { return r.call("network") }
 func (r *recorder) LeaveNetwork() error         { return r.call("leave") }
 func (r *recorder) RestartResolver() error      { return r.call("resolver") }
+func (r *recorder) Freeze() (func() error, error) {
+	return func() error { return r.call("thaw") }, r.call("freeze")
+}
 
 // usualLink is what the recorder writes down of the zero link.
 const usualLink = "link of 0 bytes, IPv6 false"

@@ -30,6 +30,9 @@ type kernel interface {
 	FitNetwork(link guest.Link) error
 	// RestartResolver has systemd's resolver read its settings again, if it runs by now.
 	RestartResolver() error
+	// Freeze keeps everything but the agent from writing to the disk, until thaw is
+	// called, once.
+	Freeze() (thaw func() error, err error)
 }
 
 // linux is the kernel that the agent runs on.

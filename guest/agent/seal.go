@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 )
 
 // units are the systemd units of a golden image.
@@ -44,10 +46,11 @@ var masked = []string{
 	"unattended-upgrades.service", "snapd.seeded.service", "fwupd-refresh.timer", "update-notifier-download.timer",
 }
 
-// instanceFiles are files of one machine, which an image must not hold: host
-// keys, seeds of random numbers, cloud-init's state, logs, caches. Directories
-// are removed with what is in them, but see empty.
+// instanceFiles are files of one machine, which an image must not hold: what starts the
+// agent of a build, host keys, seeds of random numbers, cloud-init's state, logs,
+// caches. Directories are removed with what is in them, but see empty.
 var instanceFiles = []string{
+	guest.BuildUnit, guest.BuildUnitLink, guest.BuildScriptPath,
 	"etc/ssh/ssh_host_*",
 	"var/lib/systemd/random-seed",
 	"var/lib/systemd/credential.secret",

@@ -22,12 +22,49 @@ import (
 // image. It returns Root of the manifest; the cache fills in the rest.
 type Builder func(ctx context.Context, workdir string) (root string, err error)
 
+// LayeredBuilder is a Builder of an image that is made in layers. Of the manifest that
+// it returns, the cache takes Root, Steps, Layer and BaseAt.
+type LayeredBuilder func(ctx context.Context, workdir string, stack *Stack) (image.Manifest, error)
+
+// Ingredients are those of image.Recipe.Layers. They are asked for only when there is
+// something to build.
+type Ingredients func(ctx context.Context, recipe image.Recipe) (string, error)
+
 // Build returns the golden image of the recipe, and has it built when there is
 // none. Of all who ask for one image at the same time, in this process or
 // another, one builds; the others wait and take what it made, or try for
-// themselves when it failed. A build that fails leaves nothing. Orphans of
-// killed builds, of whatever recipe, are removed before the next build begins.
-func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (golden image.Golden, err error) {
+// themselves when it failed. A build that fails leaves nothing, unless the recipe has
+// it kept: then its directory is left as that of a killed one, and the error names it.
+// Orphans of killed builds, of whatever recipe, are removed before the next build begins.
+func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (image.Golden, error) {
+	return c.build(ctx, recipe, func(ctx context.Context, work string) (image.Manifest, error) {
+		root, err := build(ctx, work)
+		return image.Manifest{Root: root}, err
+	})
+}
+
+// BuildInLayers is Build for images that are made in layers.
+func (c *Cache) BuildInLayers(
+	ctx context.Context, recipe image.Recipe, ingredients Ingredients, build LayeredBuilder,
+) (image.Golden, error) {
+	return c.build(ctx, recipe, func(ctx context.Context, work string) (made image.Manifest, err error) {
+		of, err := ingredients(ctx, recipe)
+		if err != nil {
+			return image.Manifest{}, err
+		}
+		stack, err := c.Layers().open(ctx, recipe, recipe.Layers(of))
+		if err != nil {
+			return image.Manifest{}, err
+		}
+		defer func() { err = errors.Join(err, stack.close()) }()
+		return build(ctx, work, stack)
+	})
+}
+
+// maker fills a directory, and returns what it knows of the manifest.
+type maker func(ctx context.Context, workdir string) (image.Manifest, error)
+
+func (c *Cache) build(ctx context.Context, recipe image.Recipe, build maker) (golden image.Golden, err error) {
 	digest := recipe.Digest()
 	lock, err := c.lock(ctx, digest)
 	if err != nil {
@@ -42,7 +79,7 @@ func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (
 	if _, err := c.orphans(digest, true); err != nil {
 		return image.Golden{}, err
 	}
-	if err := c.buildLocked(ctx, recipe, build); err != nil {
+	if err := c.make(ctx, digest, recipe, build); err != nil {
 		return image.Golden{}, fmt.Errorf("building image %s: %w", digest, diskspace.Explain(c.dir, err))
 	}
 	golden, _, err = c.Get(digest)
@@ -53,11 +90,11 @@ func (c *Cache) Build(ctx context.Context, recipe image.Recipe, build Builder) (
 // each lock a file of that name if it were.
 func (c *Cache) lock(ctx context.Context, digest string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the directory of golden images: %w", diskspace.Explain(c.dir, err))
+		return nil, fmt.Errorf("making the directory of %ss: %w", c.noun, diskspace.Explain(c.dir, err))
 	}
 	lock, err := filelock.Acquire(ctx, c.lockFile(digest))
 	if err != nil {
-		return nil, fmt.Errorf("waiting for image %s: %w", digest, err)
+		return nil, fmt.Errorf("waiting for %s %s: %w", c.noun, digest, err)
 	}
 	return lock, nil
 }
@@ -68,9 +105,13 @@ func (c *Cache) lockFile(digest string) string { return filepath.Join(c.dir, ".l
 // that was being removed.
 var building = regexp.MustCompile(`^\.(?:building|removing)-([0-9a-f]{32})-`)
 
-// Orphans lists the directories of builds that no living process works on, by
-// their names, and removes them if it is told to.
-func (c *Cache) Orphans(remove bool) (names []string, err error) { return c.orphans("", remove) }
+// Orphans lists the directories of builds that no living process works on, those of
+// layers among them, by their names, and removes them if it is told to.
+func (c *Cache) Orphans(remove bool) (names []string, err error) {
+	images, err := c.orphans("", remove)
+	layers, layersErr := c.Layers().cache.orphans("", remove)
+	return slices.Concat(images, layers), errors.Join(err, layersErr)
+}
 
 // orphans is Orphans for a caller that may hold the lock of one digest.
 func (c *Cache) orphans(locked string, remove bool) (names []string, err error) {
@@ -113,16 +154,22 @@ func (c *Cache) checkOrphan(name, digest, locked string, remove bool) (orphan bo
 	return true, err
 }
 
-func (c *Cache) buildLocked(ctx context.Context, recipe image.Recipe, build Builder) (err error) {
-	began, digest := time.Now(), recipe.Digest()
+// make makes what is to have that digest in a directory of its own, which gets its name
+// when all of it is there. The caller holds the digest's lock.
+func (c *Cache) make(ctx context.Context, digest string, recipe image.Recipe, fill maker) (err error) {
+	began := time.Now()
 	work, err := os.MkdirTemp(c.dir, fmt.Sprintf(".building-%s-%d-", digest, os.Getpid()))
 	if err != nil {
 		return err
 	}
 	defer func() { // after success nothing has that name any more
+		if err != nil && recipe.KeepFailed {
+			err = fmt.Errorf("%w\nwhat was made is in %s, until the next build or gc", err, work)
+			return
+		}
 		err = errors.Join(err, os.RemoveAll(work))
 	}()
-	root, err := build(ctx, work)
+	made, err := fill(ctx, work)
 	if err != nil {
 		return diskspace.Suspect(c.dir, err) // while all is there that it wrote
 	}
@@ -134,8 +181,9 @@ func (c *Cache) buildLocked(ctx context.Context, recipe image.Recipe, build Buil
 		return err
 	}
 	err = writeManifest(filepath.Join(work, image.ManifestFile), image.Manifest{
-		Version: image.ManifestVersion, Digest: digest, Recipe: recipe, Root: root, Files: files,
+		Version: image.ManifestVersion, Digest: digest, Recipe: recipe, Root: made.Root, Files: files,
 		BuiltAt: time.Now().UTC().Truncate(time.Second), BuiltSeconds: time.Since(began).Seconds(),
+		Steps: made.Steps, Layer: made.Layer, BaseAt: made.BaseAt,
 	})
 	if err != nil {
 		return err

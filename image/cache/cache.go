@@ -1,8 +1,8 @@
-// Package cache keeps finished golden images, one directory for each digest.
-// It promises that what is found is whole, and that an image is built once,
-// however many processes ask for it. It lists the images that nobody uses, and
-// removes one for whoever wants its room. How an image is built, and when room is
-// wanted, is decided elsewhere.
+// Package cache keeps finished golden images, one directory for each digest, and
+// beside them the layers that builds go on from. It promises that what is found is
+// whole, and that an image or a layer is made once, however many processes ask for it.
+// It lists those that nobody uses, and removes one for whoever wants its room. How an
+// image is built, and when room is wanted, is decided elsewhere.
 package cache
 
 import (
@@ -33,10 +33,14 @@ const maxNote = 4 << 20
 
 // Cache is a directory of golden images. Names in it that begin with a dot are
 // the cache's own.
-type Cache struct{ dir string }
+type Cache struct {
+	dir string
+	// noun is what is kept there, for messages.
+	noun string
+}
 
 // New returns the cache in dir, which is made by the first build.
-func New(dir string) *Cache { return &Cache{dir} }
+func New(dir string) *Cache { return &Cache{dir, "golden image"} }
 
 // Get finds the golden image with the digest; false says that there is none. A
 // damaged one is an error of type Damaged. It is not built again by itself,

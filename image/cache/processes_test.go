@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		os.Exit(buildAsChild(dir))
 	}
+	if dir := os.Getenv(layersOfChild); dir != "" {
+		os.Exit(keepAsChild(dir))
+	}
 	os.Exit(m.Run())
 }
 
@@ -53,8 +56,14 @@ type child struct {
 
 func start(t *testing.T, dir string) child {
 	t.Helper()
+	return startAs(t, childDir, dir)
+}
+
+// startAs starts the process that a variable asks for.
+func startAs(t *testing.T, variable, dir string) child {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Env = append(os.Environ(), variable+"="+dir)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()

@@ -21,13 +21,13 @@ const removing = ".removing-"
 // Unfinished lists the directories that killed builds, and killed removals, have
 // left.
 func (c *Cache) Unfinished() ([]diskspace.Leftover, error) {
-	names, err := c.Orphans(false)
+	names, err := c.orphans("", false)
 	var found []diskspace.Leftover
 	for _, name := range names {
 		bytes, sizeErr := diskspace.Taken(filepath.Join(c.dir, name))
 		err = errors.Join(err, sizeErr)
 		found = append(found, diskspace.Leftover{
-			What: "unfinished image " + name, Bytes: bytes,
+			What: "unfinished " + c.noun + " " + name, Bytes: bytes,
 			Remove: func() (bool, error) { return c.checkOrphan(name, building.FindStringSubmatch(name)[1], "", true) },
 		})
 	}
@@ -38,31 +38,41 @@ func (c *Cache) Unfinished() ([]diskspace.Leftover, error) {
 // digests; the one that was used longest ago first. Images that are damaged, and
 // those whose machine a tool of others keeps, are left to people.
 func (c *Cache) Unused(used func() (map[string]bool, error)) ([]diskspace.Leftover, error) {
+	all, err := c.unused(used)
+	var found []diskspace.Leftover
+	for _, g := range all {
+		bytes, sizeErr := diskspace.Taken(g.Dir)
+		err = errors.Join(err, sizeErr)
+		found = append(found, diskspace.Leftover{
+			What:  fmt.Sprintf("%s %s, last used %s", c.noun, g.Digest, g.lastUse.UTC().Format(time.DateTime)),
+			Bytes: bytes, Remove: func() (bool, error) { return c.removeUnused(g.Golden, used) },
+		})
+	}
+	return found, err
+}
+
+// unusedImage is an image that nobody uses.
+type unusedImage struct {
+	image.Golden
+	lastUse time.Time
+}
+
+// unused are those of Unused.
+func (c *Cache) unused(used func() (map[string]bool, error)) (found []unusedImage, err error) {
 	goldens, _ := c.List() // whatever is damaged
 	inUse, err := used()
 	if err != nil {
 		return nil, err
 	}
-	lastUse := make(map[string]time.Time)
-	goldens = slices.DeleteFunc(goldens, func(g image.Golden) bool {
+	for _, g := range goldens {
 		info, err := os.Stat(g.Dir)
 		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) || c.isHeld(g) {
-			return true
+			continue
 		}
-		lastUse[g.Digest] = info.ModTime()
-		return false
-	})
-	slices.SortStableFunc(goldens, func(a, b image.Golden) int { return lastUse[a.Digest].Compare(lastUse[b.Digest]) })
-	var found []diskspace.Leftover
-	for _, g := range goldens {
-		bytes, sizeErr := diskspace.Taken(g.Dir)
-		err = errors.Join(err, sizeErr)
-		found = append(found, diskspace.Leftover{
-			What:  fmt.Sprintf("golden image %s, last used %s", g.Digest, lastUse[g.Digest].UTC().Format(time.DateTime)),
-			Bytes: bytes, Remove: func() (bool, error) { return c.removeUnused(g, used) },
-		})
+		found = append(found, unusedImage{g, info.ModTime()})
 	}
-	return found, err
+	slices.SortStableFunc(found, func(a, b unusedImage) int { return a.lastUse.Compare(b.lastUse) })
+	return found, nil
 }
 
 // ownsItsFiles tells an image whose disk or tree is in its directory from one that
@@ -113,12 +123,36 @@ func (c *Cache) removeUnused(g image.Golden, used func() (map[string]bool, error
 	if err != nil || inUse[g.Digest] {
 		return false, err
 	}
-	away := filepath.Join(c.dir, removing+g.Digest+"-")
-	if err := os.Rename(g.Dir, away); err != nil {
-		return false, fmt.Errorf("removing golden image %s: %w", g.Digest, err)
-	}
-	if err := os.RemoveAll(away); err != nil {
-		return false, fmt.Errorf("removing golden image %s: %w", g.Digest, err)
+	if err := c.remove(g.Digest); err != nil {
+		return false, err
 	}
 	return true, nil
+}
+
+// remove removes a directory that nobody uses. The caller holds the digest's lock.
+func (c *Cache) remove(digest string) error {
+	away := filepath.Join(c.dir, removing+digest+"-")
+	err := os.Rename(filepath.Join(c.dir, digest), away)
+	if err == nil {
+		err = os.RemoveAll(away)
+	}
+	if err != nil {
+		return fmt.Errorf("removing %s %s: %w", c.noun, digest, err)
+	}
+	return nil
+}
+
+// Remove removes the image with the digest unless somebody uses it; see Unused. One
+// that is not there is removed already.
+func (c *Cache) Remove(digest string, used func() (map[string]bool, error)) (removed bool, err error) {
+	golden, found, err := c.Get(digest)
+	switch {
+	case err != nil:
+		return false, err
+	case !found:
+		return true, nil
+	case !ownsItsFiles(golden):
+		return false, nil
+	}
+	return c.removeUnused(golden, used)
 }

@@ -4,9 +4,11 @@ package draft
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit/seed"
@@ -18,15 +20,6 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
-// Draft is what was made beside the golden image's disk.
-type Draft struct {
-	// Root is the kernel's arguments for the root file system; empty when the
-	// draft has no kernel of its own yet, and boots by its boot loader.
-	Root string
-	// Seed is the path of the seed volume.
-	Seed string
-}
-
 // Maker makes drafts.
 type Maker struct {
 	// Downloads is the directory that keeps downloaded cloud images.
@@ -35,23 +28,44 @@ type Maker struct {
 
 const seedFile = "seed.iso"
 
-// Make makes the disk, the kernel where there is one, and the seed volume in
-// the golden image's directory.
+// revision is to be increased when the code makes another draft of the same
+// ingredients, such as with another initial RAM disk: no layer of before is used then.
+const revision = "1"
+
+// Ingredients are all that decides the draft besides the recipe, and what its source
+// holds at the time: the settings of this host, and what we add. They are for
+// image.Recipe.Layers.
+func (m Maker) Ingredients(ctx context.Context, recipe image.Recipe) (string, error) {
+	added, err := json.Marshal(userData(recipe))
+	if err != nil {
+		return "", fmt.Errorf("what the first boot does: %w", err)
+	}
+	system := ""
+	if recipe.Source.Kind == image.Debootstrap {
+		if system, err = (debootstrap.Maker{}).Ingredients(ctx, recipe); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join([]string{revision, system, string(added)}, "\n"), nil
+}
+
+// Make makes the disk, and the kernel where there is one, in the golden image's
+// directory. Root is the kernel's arguments for the root file system; it is empty when
+// the draft has no kernel of its own yet, and boots by its boot loader.
 func (m Maker) Make(
 	ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress,
-) (Draft, error) {
-	made := Draft{Seed: filepath.Join(golden.Dir, seedFile)}
-	var err error
+) (root string, err error) {
 	if recipe.Source.Kind == image.Debootstrap {
-		made.Root, err = fromPackages(ctx, recipe, golden, progress)
-	} else {
-		err = m.fromCloudImage(ctx, recipe, golden, progress)
+		return fromPackages(ctx, recipe, golden, progress)
 	}
-	if err != nil {
-		return Draft{}, err
-	}
+	return "", m.fromCloudImage(ctx, recipe, golden, progress)
+}
+
+// Seed makes the seed volume in the golden image's directory, and returns its path.
+func Seed(ctx context.Context, recipe image.Recipe, golden image.Golden, progress image.Progress) (string, error) {
 	progress("seed", "")
-	return made, writeSeed(ctx, recipe, made.Seed)
+	path := filepath.Join(golden.Dir, seedFile)
+	return path, writeSeed(ctx, recipe, path)
 }
 
 // fromPackages makes a disk that is one file system, without partitions or boot

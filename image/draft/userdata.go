@@ -14,15 +14,52 @@ const (
 	runnerFile = "gitlab-runner"
 )
 
-// startAgent installs the agent in the image and starts it in a unit of its own:
-// the agent waits for the end of cloud-init, so it must not be a part of it.
-const startAgent = `set -e
+// runnerMark is a file that has the time of gitlab-runner as it was installed: one that
+// a step has put there, or taken away, stays as the step has left it.
+const runnerMark = "/usr/local/lib/mayfly/gitlab-runner.installed"
+
+// installAgent is a script that installs the agent, and gitlab-runner, from the seed
+// volume: at the first boot, and whenever a build goes on from a layer.
+const installAgent = `set -e
 mkdir -p /run/mayfly-seed
 mount -o ro "$(blkid -L cidata || blkid -L CIDATA)" /run/mayfly-seed
 install -D -m 0755 /run/mayfly-seed/` + agentFile + ` ` + guest.AgentPath + `
-if [ -e /run/mayfly-seed/` + runnerFile + ` ]; then install -m 0755 /run/mayfly-seed/` + runnerFile + ` ` + runnerPath + `; fi
-umount /run/mayfly-seed
-systemd-run --unit=mayfly-prebuild --collect ` + guest.AgentPath + ` guest`
+there=` + runnerPath + ` mark=` + runnerMark + `
+if [ -e /run/mayfly-seed/` + runnerFile + ` ] && { [ ! -e $mark ] ||
+  [ -e $there ] && [ ! $there -nt $mark ] && [ ! $there -ot $mark ]; }; then
+  install -m 0755 /run/mayfly-seed/` + runnerFile + ` $there
+  touch -r $there $mark
+fi
+umount /run/mayfly-seed`
+
+// buildUnit has the agent of a build start when the disk boots again, at the same point
+// of the boot as at the first.
+const buildUnit = `[Unit]
+Description=Mayfly: the agent of the image that is being built
+After=multi-user.target
+
+[Service]
+ExecStartPre=/bin/sh /` + guest.BuildScriptPath + `
+ExecStart=` + guest.AgentPath + ` guest`
+
+// startAgent installs the agent in the image and starts it in a unit of its own:
+// the agent waits for the end of cloud-init, so it must not be a part of it. Later
+// boots are without cloud-init, which has done its work.
+const startAgent = `set -e
+mkdir -p /usr/local/lib/mayfly /` + unitLinks + `
+cat >/` + guest.BuildScriptPath + ` <<'END'
+` + installAgent + `
+END
+sh /` + guest.BuildScriptPath + `
+systemd-run --unit=mayfly-build --collect ` + guest.AgentPath + ` guest
+cat >/` + guest.BuildUnit + ` <<'END'
+` + buildUnit + `
+END
+ln -sf ../mayfly-build.service /` + guest.BuildUnitLink + `
+echo 'set up by mayfly' >/etc/cloud/cloud-init.disabled`
+
+// unitLinks is the directory of guest.BuildUnitLink.
+const unitLinks = "etc/systemd/system/multi-user.target.wants"
 
 // needed is what the instance executor calls on a worker; a root file system
 // made from packages has it already.

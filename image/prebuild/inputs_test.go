@@ -26,10 +26,27 @@ func TestFilesAndEnvironmentComeBeforeTheSteps(t *testing.T) {
 		Env:     map[string]string{"VERSION": "1", "ARCH": "amd64"},
 		Secrets: []image.Secret{{Name: "TOKEN", Variable: "OUR_TOKEN"}},
 	}
-	require.NoError(t, Tree(t.Context(), g, recipe, func(string, string) {}))
+	require.NoError(t, Tree(t.Context(), g, work(t, recipe), func(string, string) {}))
 	require.Equal(t, []string{
 		"network", "put /etc/motd 640 www-data: hello", "set ARCH=amd64", "set VERSION=1", "set TOKEN=" + secretValue, "step",
 	}, g.asked[:6])
+}
+
+// TestBuildThatGoesOnHasItsFilesAndNotItsEnvironment is one whose first step is behind it.
+func TestBuildThatGoesOnHasItsFilesAndNotItsEnvironment(t *testing.T) {
+	g := newGuest()
+	w := work(t, image.Recipe{
+		User: "root", Run: []string{"first step", "second step"}, Env: map[string]string{"VERSION": "1"},
+		Files: []image.File{{Path: "/etc/motd", Content: "hello"}}, Proxy: "http://p:1",
+	})
+	w.Steps = w.Recipe.Parts()[:2]
+	require.NoError(t, Tree(t.Context(), g, w, func(string, string) {}))
+	asked := strings.Join(g.asked, "\n")
+	require.Contains(t, asked, "set VERSION=1")
+	require.Contains(t, asked, "set http_proxy=http://p:1")
+	for _, done := range []string{"put /etc/motd", "/etc/environment", "first step"} {
+		require.NotContains(t, asked, done)
+	}
 }
 
 func TestFileThatChangesDuringTheBuildEndsIt(t *testing.T) {
@@ -38,10 +55,10 @@ func TestFileThatChangesDuringTheBuildEndsIt(t *testing.T) {
 	recipe := image.Recipe{User: "root", Files: []image.File{{Path: "/etc/x", From: from,
 		SHA256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}}}
 	g := newGuest()
-	require.NoError(t, Tree(t.Context(), g, recipe, func(string, string) {}))
+	require.NoError(t, Tree(t.Context(), g, work(t, recipe), func(string, string) {}))
 	require.Contains(t, g.asked, "put /etc/x 0 : {}")
 	require.NoError(t, os.WriteFile(from, []byte("{ }"), 0o600))
-	err := Tree(t.Context(), newGuest(), recipe, func(string, string) {})
+	err := Tree(t.Context(), newGuest(), work(t, recipe), func(string, string) {})
 	require.ErrorContains(t, err, `image.files."/etc/x": `+from+" has changed")
 }
 
@@ -51,9 +68,9 @@ func TestSecretsAreHiddenInOutputAndErrors(t *testing.T) {
 	g := newGuest()
 	g.answers["leak"] = answer{"token: " + secretValue + "!\nbye", errors.New("refused")}
 	var shown strings.Builder
-	err := Tree(t.Context(), g, image.Recipe{
+	err := Tree(t.Context(), g, work(t, image.Recipe{
 		User: "root", Run: []string{"leak"}, Secrets: []image.Secret{{Name: "TOKEN", File: file}},
-	}, func(stage, line string) { shown.WriteString(stage + line + "\n") })
+	}), func(stage, line string) { shown.WriteString(stage + line + "\n") })
 	require.ErrorContains(t, err, "token: [hidden]!")
 	require.Contains(t, shown.String(), "token: [hidden]!\n")
 	require.Contains(t, shown.String(), "bye\n")
@@ -77,7 +94,7 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 	} {
 		secret.Name = "TOKEN"
 		g := newGuest()
-		err := Tree(t.Context(), g, image.Recipe{User: "root", Secrets: []image.Secret{secret}}, func(string, string) {})
+		err := Tree(t.Context(), g, work(t, image.Recipe{User: "root", Secrets: []image.Secret{secret}}), func(string, string) {})
 		require.ErrorContains(t, err, "image.secrets.TOKEN: ")
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "1234567")

@@ -45,9 +45,8 @@ done; echo "no initial RAM disk in /boot for the kernel $v"; exit 1`
 // steps have installed another than was made ready for it: workers boot it directly,
 // without firmware and boot loader. Of an image that is made from packages it is there
 // already, with image.kernel for good.
-func fetchKernel(
-	ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden,
-) (root string, err error) {
+func fetchKernel(ctx context.Context, g Guest, golden image.Golden) (root string, err error) {
+	recipe := golden.Recipe
 	_, err = os.Stat(golden.Kernel())
 	ready := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -15,15 +15,15 @@ import (
 // fetched runs a prebuild of an image that is made from packages, and returns its kernel.
 func fetched(t *testing.T, g *fakeGuest, recipe image.Recipe) (kernel, root string) {
 	t.Helper()
-	golden := image.Golden{Dir: t.TempDir(), Manifest: image.Manifest{Root: "root=/dev/vda"}}
-	require.NoError(t, os.WriteFile(golden.Kernel(), []byte("ours"), 0o600))
-	require.NoError(t, os.WriteFile(golden.Initrd(), []byte("ours"), 0o600))
 	recipe.User = "root"
-	root, err := Run(t.Context(), g, recipe, golden, func(string, string) {})
+	w := work(t, recipe)
+	w.Root = "root=/dev/vda"
+	require.NoError(t, os.WriteFile(w.Kernel(), []byte("ours"), 0o600))
+	require.NoError(t, os.WriteFile(w.Initrd(), []byte("ours"), 0o600))
+	require.NoError(t, Run(t.Context(), g, w, func(string, string) {}))
+	text, err := os.ReadFile(w.Kernel())
 	require.NoError(t, err)
-	text, err := os.ReadFile(golden.Kernel())
-	require.NoError(t, err)
-	return string(text), root
+	return string(text), w.Root
 }
 
 func TestKernelThatIsReadyStaysUnlessStepsInstallAnother(t *testing.T) {

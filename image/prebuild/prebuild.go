@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -34,68 +35,128 @@ type Guest interface {
 
 var _ Guest = (*guest.Client)(nil)
 
-// Run takes the guest from its first boot to a sealed disk and powers it off.
-// An image that came as a whole disk has no kernel in the golden image's
-// directory yet: it is fetched from the guest, and its root arguments are
-// returned.
-func Run(
-	ctx context.Context, g Guest, recipe image.Recipe, golden image.Golden, progress image.Progress,
-) (root string, err error) {
+// Work is an image that is being built.
+type Work struct {
+	// Golden has the directory that the image is made in, and what is known of it so
+	// far: the recipe, and in Steps what is behind it. The base is, at least.
+	image.Golden
+	// Prepared says that the first boot, or what stands for it in a tree, is behind it.
+	Prepared bool
+	// Keep keeps a copy of the state that the image is in, where one is wanted. It is
+	// called when the first boot has ended, and after each step.
+	Keep func(ctx context.Context) error
+}
+
+// KeepState calls Keep. A state that cannot be kept costs the next build time, and this
+// one nothing: it is only shown.
+func (w *Work) KeepState(ctx context.Context, progress image.Progress) error {
+	if err := w.Keep(ctx); err != nil && context.Cause(ctx) == nil {
+		progress("layer", "not kept: "+err.Error())
+	}
+	return context.Cause(ctx)
+}
+
+// did adds a step that began then.
+func (w *Work) did(step image.Step, began time.Time) {
+	step.Seconds = time.Since(began).Seconds()
+	w.Steps = append(w.Steps, step)
+}
+
+// Run takes the guest from its boot to a sealed disk and powers it off. An image that
+// came as a whole disk has no kernel in the golden image's directory yet: it is fetched
+// from the guest, with the arguments for its root file system.
+func Run(ctx context.Context, g Guest, w *Work, progress image.Progress) (err error) {
+	if err := firstBoot(ctx, g, w, progress); err != nil {
+		return err
+	}
+	if err := runSteps(ctx, g, w, progress); err != nil {
+		return err
+	}
+	if w.Root, err = fetchKernel(ctx, g, w.Golden); err != nil {
+		return err
+	}
+	progress("seal", "")
+	if err := within(ctx, choreLimit, "sealing the image", g.Seal); err != nil {
+		return err
+	}
+	return within(ctx, choreLimit, "powering the guest off", g.PowerOff)
+}
+
+// firstBoot waits for the end of what cloud-init does, unless the disk has that behind
+// it: then only for the agent.
+func firstBoot(ctx context.Context, g Guest, w *Work, progress image.Progress) error {
+	if w.Prepared {
+		return within(ctx, bootLimit, "boot", func(ctx context.Context) error {
+			if err := g.Network(ctx); err != nil {
+				return fmt.Errorf("waiting for the agent to set up the network: %w", err)
+			}
+			return nil
+		})
+	}
 	progress("cloud-init", "")
-	err = within(ctx, bootLimit, "first boot", func(ctx context.Context) error {
+	began := time.Now()
+	err := within(ctx, bootLimit, "first boot", func(ctx context.Context) error {
 		if err := g.Network(ctx); err != nil {
 			return fmt.Errorf("waiting for the agent, which cloud-init starts, to set up the network: %w", err)
 		}
 		return waitForCloudInit(ctx, g, progress)
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
-	if err := runSteps(ctx, g, recipe, progress); err != nil {
-		return "", err
+	if !w.Steps[0].Cached { // the first boot is a part of a base that is new
+		w.Steps[0].Seconds += time.Since(began).Seconds()
 	}
-	if root, err = fetchKernel(ctx, g, recipe, golden); err != nil {
-		return "", err
-	}
-	progress("seal", "")
-	if err := within(ctx, choreLimit, "sealing the image", g.Seal); err != nil {
-		return "", err
-	}
-	return root, within(ctx, choreLimit, "powering the guest off", g.PowerOff)
+	return w.KeepState(ctx, progress)
 }
 
-// runSteps writes the user's files, runs the user's steps, and then checks that jobs
-// will find what they need. The user joins groups that packages have made before the
-// steps, which may need that, and those that steps have made after them.
-func runSteps(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
-	secrets, err := readSecrets(recipe.Secrets)
+// runSteps writes the user's files, runs those of the user's steps that are not behind
+// the image, and then checks that jobs will find what they need. The user joins groups
+// that packages have made before the steps, which may need that, and those that steps
+// have made after them.
+func runSteps(ctx context.Context, g Guest, w *Work, progress image.Progress) error {
+	secrets, err := readSecrets(w.Recipe.Secrets)
 	if err != nil {
 		return err
 	}
 	g = hide(g, secrets)
-	if err := reach(ctx, g, recipe, progress); err != nil {
+	done := len(w.Steps) - 1
+	if done == 0 { // else they are behind the image as well
+		if err := reach(ctx, g, w.Recipe, progress); err != nil {
+			return err
+		}
+		if err := putFiles(ctx, g, w.Recipe.Files, progress); err != nil {
+			return err
+		}
+	}
+	if err := setEnvironment(ctx, g, w.Recipe, secrets); err != nil {
 		return err
 	}
-	if err := putFiles(ctx, g, recipe.Files, progress); err != nil {
+	if err := join(ctx, g, w.Recipe, progress); err != nil {
 		return err
 	}
-	if err := setEnvironment(ctx, g, recipe, secrets); err != nil {
+	err = eachStep("prebuild", w.Recipe.Steps(), func(s step) error {
+		if s.n <= done {
+			return nil
+		}
+		began := time.Now()
+		if err := s.run(ctx, g, progress); err != nil {
+			return err
+		}
+		w.did(w.Recipe.Parts()[s.n], began)
+		return w.KeepState(ctx, progress)
+	})
+	if err != nil {
 		return err
 	}
-	if err := join(ctx, g, recipe, progress); err != nil {
+	if err := join(ctx, g, w.Recipe, progress); err != nil {
 		return err
 	}
-	if err := Steps(ctx, g, "prebuild", recipe.Steps(), progress); err != nil {
-		return err
-	}
-	if err := join(ctx, g, recipe, progress); err != nil {
-		return err
-	}
-	if err := session(ctx, g, recipe, progress); err != nil {
+	if err := session(ctx, g, w.Recipe, progress); err != nil {
 		return err
 	}
 	progress("check", "")
-	check := shown(g, requirements(recipe.User), "check", progress)
+	check := shown(g, requirements(w.Recipe.User), "check", progress)
 	return within(ctx, choreLimit, "checking for what jobs need", check)
 }
 
@@ -108,6 +169,18 @@ type runner interface {
 // The error says which step of what has failed, the setting that it is from, its exit
 // code and its last lines.
 func Steps(ctx context.Context, g runner, of string, all []image.Commands, progress image.Progress) error {
+	return eachStep(of, all, func(s step) error { return s.run(ctx, g, progress) })
+}
+
+// step is one command.
+type step struct {
+	// n counts from 1. Stage is the step for progress, and what for errors.
+	n                    int
+	command, stage, what string
+}
+
+// eachStep calls do for each command, in order, until one fails.
+func eachStep(of string, all []image.Commands, do func(step) error) error {
 	count := 0
 	for _, some := range all {
 		count += len(some.Shell)
@@ -117,14 +190,18 @@ func Steps(ctx context.Context, g runner, of string, all []image.Commands, progr
 		for i, command := range some.Shell {
 			n++
 			stage := fmt.Sprintf("step %d of %d", n, count)
-			progress(stage, "$ "+command)
 			what := fmt.Sprintf("%s %s (%s[%d]: %s)", of, stage, some.Setting, i, command)
-			if err := within(ctx, image.StepLimit, what, shown(g, command, stage, progress)); err != nil {
+			if err := do(step{n, command, stage, what}); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (s step) run(ctx context.Context, g runner, progress image.Progress) error {
+	progress(s.stage, "$ "+s.command)
+	return within(ctx, image.StepLimit, s.what, shown(g, s.command, s.stage, progress))
 }
 
 // resultFile is what cloud-init writes when its last stage has ended.
@@ -213,18 +290,18 @@ func fetch(ctx context.Context, g Guest, path, to string) error {
 
 // Tree does what Run does for a root file system whose agent runs in a container
 // that is not booted: without cloud-init, a kernel, and powering off.
-func Tree(ctx context.Context, g Guest, recipe image.Recipe, progress image.Progress) error {
+func Tree(ctx context.Context, g Guest, w *Work, progress image.Progress) error {
 	progress("account", "")
 	if err := within(ctx, choreLimit, "setting up the network of the prebuild", g.Network); err != nil {
 		return err
 	}
-	if recipe.User != "root" {
-		account := shown(g, makeUser(recipe.User), "account", progress)
-		if err := within(ctx, choreLimit, "making the account "+recipe.User, account); err != nil {
+	if user := w.Recipe.User; user != "root" && !w.Prepared {
+		account := shown(g, makeUser(user), "account", progress)
+		if err := within(ctx, choreLimit, "making the account "+user, account); err != nil {
 			return err
 		}
 	}
-	if err := runSteps(ctx, g, recipe, progress); err != nil {
+	if err := runSteps(ctx, g, w, progress); err != nil {
 		return err
 	}
 	progress("seal", "")

@@ -78,13 +78,17 @@ func newGuest() *fakeGuest {
 
 func build(t *testing.T, g *fakeGuest, commands ...string) (image.Golden, []string, error) {
 	t.Helper()
-	golden := image.Golden{Dir: t.TempDir()}
+	w := work(t, image.Recipe{User: "mayfly", Run: commands})
 	var shown []string
-	root, err := Run(t.Context(), g, image.Recipe{User: "mayfly", Run: commands}, golden, func(stage, line string) {
-		shown = append(shown, stage+": "+line)
-	})
-	golden.Root = root
-	return golden, shown, err
+	err := Run(t.Context(), g, w, func(stage, line string) { shown = append(shown, stage+": "+line) })
+	return w.Golden, shown, err
+}
+
+// work is an image of which nothing but the base is there.
+func work(t *testing.T, recipe image.Recipe) *Work {
+	t.Helper()
+	golden := image.Golden{Dir: t.TempDir(), Manifest: image.Manifest{Recipe: recipe, Steps: recipe.Parts()[:1]}}
+	return &Work{Golden: golden, Keep: func(context.Context) error { return nil }}
 }
 
 func TestStepsRunInOrderAndTheDiskIsSealedLast(t *testing.T) {
@@ -165,7 +169,7 @@ func TestTreeIsMadeWithoutBootAndSealedLast(t *testing.T) {
 	g := newGuest()
 	var shown []string
 	recipe := image.Recipe{User: "mayfly", Run: []string{"echo one"}}
-	require.NoError(t, Tree(t.Context(), g, recipe, func(stage, line string) { shown = append(shown, stage+": "+line) }))
+	require.NoError(t, Tree(t.Context(), g, work(t, recipe), func(stage, line string) { shown = append(shown, stage+": "+line) }))
 	require.Equal(t, "network", g.asked[0])
 	require.Contains(t, g.asked[1], "useradd --create-home --shell /bin/bash mayfly")
 	require.Equal(t, []string{joinGroups("mayfly"), "echo one", joinGroups("mayfly")}, g.asked[2:5])
@@ -173,7 +177,7 @@ func TestTreeIsMadeWithoutBootAndSealedLast(t *testing.T) {
 	require.Contains(t, shown, "step 1 of 1: $ echo one")
 
 	g = newGuest()
-	require.NoError(t, Tree(t.Context(), g, image.Recipe{User: "root"}, func(string, string) {}))
+	require.NoError(t, Tree(t.Context(), g, work(t, image.Recipe{User: "root"}), func(string, string) {}))
 	for _, asked := range g.asked {
 		require.NotContains(t, asked, "useradd")
 	}
@@ -187,7 +191,55 @@ func TestFailuresThatEndATree(t *testing.T) {
 		g := newGuest()
 		g.answers[word] = answer{"the reason", &guest.ExitError{Code: 1}}
 		recipe := image.Recipe{User: "mayfly", Run: []string{"exit 1"}}
-		err := Tree(t.Context(), g, recipe, func(string, string) {})
+		err := Tree(t.Context(), g, work(t, recipe), func(string, string) {})
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// A build that goes on from a layer does only what is not behind it, and keeps each
+// state on its way.
+func TestWorkGoesOnFromWhereItIs(t *testing.T) {
+	recipe := image.Recipe{User: "mayfly", PresetRun: []string{"echo one"}, Run: []string{"echo two", "echo three"}}
+	for name, run := range map[string]func(context.Context, Guest, *Work, image.Progress) error{"disk": Run, "tree": Tree} {
+		g, w := newGuest(), work(t, recipe)
+		w.Steps, w.Prepared = recipe.Parts()[:3], true
+		for i := range w.Steps {
+			w.Steps[i].Cached = true
+		}
+		var kept []int
+		w.Keep = func(context.Context) error {
+			kept = append(kept, len(w.Steps)-1)
+			return nil
+		}
+		var shown []string
+		require.NoError(t, run(t.Context(), g, w, func(stage, line string) { shown = append(shown, stage+": "+line) }))
+		require.Equal(t, []string{"network", joinGroups("mayfly"), "echo three"}, g.asked[:3], name)
+		require.Contains(t, shown, "step 3 of 3: $ echo three")
+		require.Equal(t, []int{3}, kept)
+		require.Len(t, w.Steps, 4)
+		require.Equal(t, "image.run[1]", w.Steps[3].Name)
+		require.Positive(t, w.Steps[3].Seconds)
+		require.False(t, w.Steps[3].Cached)
+	}
+}
+
+func TestAStateThatCannotBeKeptIsShownOnly(t *testing.T) {
+	g, w := newGuest(), work(t, image.Recipe{User: "mayfly", Run: []string{"echo one"}})
+	states := 0
+	w.Keep = func(context.Context) error {
+		states++
+		return errors.New("no room")
+	}
+	var shown []string
+	require.NoError(t, Run(t.Context(), g, w, func(stage, line string) { shown = append(shown, stage+": "+line) }))
+	require.Equal(t, 2, states, "the first boot's, and the step's")
+	require.Contains(t, shown, "layer: not kept: no room")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	w = work(t, image.Recipe{User: "mayfly", Run: []string{"echo one"}})
+	w.Keep = func(context.Context) error {
+		cancel()
+		return context.Canceled
+	}
+	require.ErrorIs(t, Run(ctx, g, w, func(string, string) {}), context.Canceled)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
@@ -22,7 +23,7 @@ import (
 // Names of accelerations, as QEMU has them.
 const (
 	KVM = "kvm"
-	TCG = "tcg" // emulation
+	TCG = backend.Emulated
 )
 
 // Acceleration is how machines run, and why so.

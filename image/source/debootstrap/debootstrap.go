@@ -74,6 +74,17 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, dir string, output
 	return nil
 }
 
+// Ingredients are all that decides the root file system of the recipe, except for what
+// the mirrors hold: a text that is another when it would be.
+func (m Maker) Ingredients(ctx context.Context, recipe image.Recipe) (string, error) {
+	plan, err := m.plan(ctx, recipe)
+	if err != nil {
+		return "", fmt.Errorf("preparing mmdebstrap: %w", err)
+	}
+	args := mmdebstrap(recipe.Source, plan.suite, "root", strings.Join(plan.packages, ","), "sources", "transport")
+	return strings.Join(append(args, plan.sources), "\n"), nil
+}
+
 // plan is everything that decides what mmdebstrap does.
 type plan struct {
 	distribution string

@@ -326,7 +326,7 @@ Before each effect there is a name that the next process derives, without a reco
 | address | ` + "`addresses/ADDRESS`" + `, which holds pool and worker |
 | part of the budget | ` + "`budget/held/ID,MEMORY,CPUS,DISK`" + ` |
 | user of a machine | ` + "`users/UID`" + `, which holds pool and worker |
-| build of an image | ` + "`images/.building-DIGEST-…`" + `, unlocked; its machine and lease have an id derived from the image |
+| build of an image | ` + "`images/.building-DIGEST-…`" + `, unlocked, and below ` + "`images/layers`" + ` that of a layer; its machine and lease have an id derived from the image |
 | template | ` + "`templates/.making-…`" + `, removed before the next one is made; its machine and lease likewise |
 | download | ` + "`downloads/….part`" + `, unlocked: the next download goes on with it |
 | socket for the runner | ` + "`mayfly-socket-…`" + ` among the temporary files, unlocked |

@@ -359,6 +359,10 @@ var places = []place{
 	{pattern: "images"},
 	{pattern: "images/.lock-*"},
 	{pattern: "images/.*", kind: Unknown, owner: ofNobody, whole: true}, // builds that nobody goes on with
+	{pattern: "images/layers"},
+	{pattern: "images/layers/.lock-*"},
+	{pattern: "images/layers/.*", kind: Unknown, owner: ofNobody, whole: true},
+	{pattern: "images/layers/*", whole: true},
 	{pattern: "images/*", whole: true},
 	{pattern: "pools"},
 	{pattern: "pools/*", kind: PoolFile, owner: ofPool},

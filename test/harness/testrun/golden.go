@@ -77,12 +77,31 @@ func Recipe(t testing.TB) image.Recipe {
 func Golden(t testing.TB, imagesDir string) image.Recipe {
 	t.Helper()
 	from, recipe := built(t), Recipe(t)
-	to := filepath.Join(imagesDir, recipe.Digest())
-	if _, err := os.Stat(to); err == nil {
-		return recipe
+	link(t, from, imagesDir)
+	return recipe
+}
+
+// Layers puts the layers of the golden image there too.
+func Layers(t testing.TB, imagesDir string) {
+	t.Helper()
+	const name = "layers"
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(built(t)), name, "[0-9a-f]*"))
+	require.NoError(t, err)
+	for _, from := range found {
+		link(t, from, filepath.Join(imagesDir, name))
 	}
-	require.NoError(t, os.MkdirAll(imagesDir, 0o700))
-	part, err := os.MkdirTemp(filepath.Dir(imagesDir), "golden-")
+}
+
+// link makes a directory of the same name, with hard links to the files, unless it is
+// there.
+func link(t testing.TB, from, parent string) {
+	t.Helper()
+	to := filepath.Join(parent, filepath.Base(from))
+	if _, err := os.Stat(to); err == nil {
+		return
+	}
+	require.NoError(t, os.MkdirAll(parent, 0o700))
+	part, err := os.MkdirTemp(parent, ".golden-")
 	require.NoError(t, err)
 	entries, err := os.ReadDir(from)
 	require.NoError(t, err)
@@ -90,7 +109,6 @@ func Golden(t testing.TB, imagesDir string) image.Recipe {
 		require.NoError(t, os.Link(filepath.Join(from, entry.Name()), filepath.Join(part, entry.Name())))
 	}
 	require.NoError(t, os.Rename(part, to))
-	return recipe
 }
 
 // checkHidden looks at what a build has shown.
