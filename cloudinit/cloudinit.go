@@ -29,6 +29,12 @@ type UserData struct {
 	PackageUpdate  bool              `yaml:"package_update,omitempty"`
 	PackageUpgrade bool              `yaml:"package_upgrade,omitempty"`
 	Packages       []string          `yaml:"packages,omitempty"`
+	// BootCmd runs early in the first boot, before packages are installed.
+	BootCmd [][]string `yaml:"bootcmd,omitempty"`
+	// Apt is how packages are found; nil leaves it to cloud-init.
+	Apt *Apt `yaml:"apt,omitempty"`
+	// CACerts are trusted before packages are installed.
+	CACerts *CACerts `yaml:"ca_certs,omitempty"`
 	// RunCmd runs at the end of the first boot: a list of commands, each a list of
 	// arguments, which no shell splits.
 	RunCmd [][]string `yaml:"runcmd,omitempty"`
@@ -37,6 +43,16 @@ type UserData struct {
 	InitModules   []string `yaml:"cloud_init_modules,omitempty"`
 	ConfigModules []string `yaml:"cloud_config_modules,omitempty"`
 	FinalModules  []string `yaml:"cloud_final_modules,omitempty"`
+}
+
+// Apt says what becomes of the image's own package sources.
+type Apt struct {
+	PreserveSourcesList bool `yaml:"preserve_sources_list"`
+}
+
+// CACerts are certificates in the PEM form.
+type CACerts struct {
+	Trusted []string `yaml:"trusted"`
 }
 
 // User is an account of the guest.

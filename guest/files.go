@@ -1,6 +1,11 @@
 package guest
 
-import "gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+import (
+	"slices"
+	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+)
 
 // AgentPath is where an image has the agent, which its systemd unit starts.
 const AgentPath = "/usr/local/lib/mayfly/agent"
@@ -18,11 +23,63 @@ const (
 // public half is beside it, with .pub after its name.
 const HostKeyPath = "etc/ssh/ssh_host_ed25519_key"
 
-// HostsFile is the text of a guest's hosts file. The guest's own name is in it:
-// without that every sudo would ask a name server, which does not know the name.
-func HostsFile(name string) string {
-	return "127.0.0.1 localhost\n127.0.1.1 " + name + "\n::1 localhost ip6-localhost ip6-loopback\n"
+// HostsPath is where a guest keeps its hosts file, relative to its root.
+const HostsPath = "etc/hosts"
+
+// ours ends each line of a hosts file that is ours and not the image's, so that the
+// next identity replaces it.
+const ours = " # mayfly"
+
+// HostsFile is the text of the hosts file of a guest with this name: what is there
+// now, and before it what every guest needs and is missing. The guest's own name is
+// in it: without that every sudo would ask a name server, which does not know the name.
+func HostsFile(now, name string) string {
+	var kept strings.Builder
+	has := map[string][]string{}
+	for line := range strings.Lines(now) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasSuffix(line, ours) {
+			continue
+		}
+		kept.WriteString(line + "\n")
+		entry, _, _ := strings.Cut(line, "#")
+		if fields := strings.Fields(entry); len(fields) > 0 {
+			has[fields[0]] = append(has[fields[0]], fields[1:]...)
+		}
+	}
+	var needed strings.Builder
+	for _, entry := range []string{
+		"127.0.0.1 localhost", "127.0.1.1 " + name, "::1 localhost ip6-localhost ip6-loopback",
+	} {
+		fields := strings.Fields(entry)
+		// A name that is there twice would have some servers listen on it twice.
+		missing := slices.DeleteFunc(fields[1:], func(name string) bool {
+			return slices.Contains(has[fields[0]], name)
+		})
+		if len(missing) > 0 {
+			needed.WriteString(fields[0] + " " + strings.Join(missing, " ") + ours + "\n")
+		}
+	}
+	return needed.String() + kept.String()
 }
 
-// ResolverFile is the text of a guest's resolv.conf.
-func ResolverFile() string { return "nameserver " + network.Gateway.String() + "\n" }
+// ResolverPath is where a guest is told who answers its questions for names, relative to
+// its root. Where it is a link, the guest has a resolver of its own, which is told by
+// ResolvedPath.
+const (
+	ResolverPath = "etc/resolv.conf"
+	ResolvedPath = "etc/systemd/resolved.conf.d/mayfly.conf"
+)
+
+// ResolverFile is the text of a guest's resolv.conf, with the domains of its link.
+func ResolverFile(search string) string {
+	text := "nameserver " + network.Gateway.String() + "\n"
+	if search != "" {
+		text += "search " + search + "\n"
+	}
+	return text
+}
+
+// ResolvedFile is the same for systemd-resolved, which was told the server when the
+// image was made.
+func ResolvedFile(search string) string { return "[Resolve]\nDomains=" + search + "\n" }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 // Identity is what a worker does not share with other clones and forks of its
@@ -34,6 +36,14 @@ type Link struct {
 	// IPv6 gives the guest the address and the gateway that all guests with IPv6
 	// have.
 	IPv6 bool `json:"ipv6,omitempty"`
+	// Search are the domains that names without a dot are looked up in, separated by
+	// blanks.
+	Search string `json:"search,omitempty"`
+}
+
+// LinkOf is the link of a guest that has the lease.
+func LinkOf(lease network.Lease) Link {
+	return Link{MTU: lease.MTU, IPv6: lease.IPv6, Search: lease.Search}
 }
 
 // MTUs that a link can have: the least that IPv4 demands of every host, and the
@@ -43,7 +53,17 @@ const (
 	maxMTU = 65535
 )
 
-func (l Link) valid() bool { return l.MTU == 0 || l.MTU >= minMTU && l.MTU <= maxMTU }
+var searchPattern = regexp.MustCompile(`^[a-z0-9_. -]*$`)
+
+func (l Link) validate() error {
+	if l.MTU != 0 && (l.MTU < minMTU || l.MTU > maxMTU) {
+		return errors.New("link.mtu is malformed")
+	}
+	if !searchPattern.MatchString(l.Search) {
+		return errors.New("link.search is malformed")
+	}
+	return nil
+}
 
 var (
 	hostnamePattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -71,8 +91,7 @@ func (i Identity) validate() error {
 	check(isLine(i.HostKeyPublic), "host_key_public")
 	check(ValidUser(i.User), "user")
 	check(isLine(i.AuthorizedKey), "authorized_key")
-	check(i.Link.valid(), "link.mtu")
-	return errors.Join(wrong...)
+	return errors.Join(append(wrong, i.Link.validate())...)
 }
 
 func isLine(s string) bool { return s != "" && !strings.ContainsAny(s, "\n\r\x00") }

@@ -63,6 +63,10 @@ const (
 	OpOffline = "offline"
 	// OpRun runs a shell command as root; its output comes as events.
 	OpRun = "run"
+	// OpSetenv sets a variable for the commands that run after it; see Variable.
+	OpSetenv = "setenv"
+	// OpPut writes a piece of a file; see Put.
+	OpPut = "put"
 	// OpFetch sends the bytes of a file as events.
 	OpFetch = "fetch"
 	// OpFreeze has nothing but the agent write to the disk, so that the host can copy
@@ -97,6 +101,9 @@ type Request struct {
 	Rekey   *Rekey `json:"rekey,omitempty"`
 	Wake    *Fresh `json:"wake,omitempty"`
 	Await   *Await `json:"await,omitempty"`
+	// Put belongs to OpPut, Variable to OpSetenv.
+	Put      *Put      `json:"put,omitempty"`
+	Variable *Variable `json:"variable,omitempty"`
 }
 
 // Rekey is what a guest needs to get its own identity.
@@ -150,12 +157,18 @@ func (r Request) Validate() error {
 		return errors.New("wake without the time")
 	case r.Op == OpWake:
 		return r.Wake.validate(OpWake)
-	case r.Op == OpAwait && (r.Await == nil || !ValidUser(r.Await.User) || !r.Await.Link.valid()):
+	case r.Op == OpAwait && (r.Await == nil || !ValidUser(r.Await.User) || r.Await.Link.validate() != nil):
 		return errors.New("await without an account, or with a malformed account or link")
 	case r.Op == OpRun && r.Command == "":
 		return errors.New("run without a command")
 	case r.Op == OpFetch && r.Path == "":
 		return errors.New("fetch without a path")
+	case r.Op == OpPut && r.Put != nil:
+		return r.Put.validate()
+	case r.Op == OpSetenv && r.Variable != nil:
+		return r.Variable.validate()
+	case r.Op == OpPut || r.Op == OpSetenv:
+		return fmt.Errorf("%s without what belongs to it", r.Op)
 	case slices.Contains([]string{
 		OpNetwork, OpAwait, OpInspect, OpOffline, OpRun, OpFetch, OpFreeze, OpThaw, OpSeal, OpPowerOff,
 	}, r.Op):

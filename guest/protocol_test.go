@@ -28,6 +28,8 @@ func rekeyRequest(change func(*Rekey)) Request {
 	return Request{Version: Version, Op: OpRekey, Rekey: rekey}
 }
 
+func putRequest(p Put) Request { return Request{Version: Version, Op: OpPut, Put: &p} }
+
 func TestRequestsThatAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		request Request
@@ -50,6 +52,15 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"await without an user":   {Request{Version: Version, Op: OpAwait}, "without an account"},
 		"await of a strange link": {Request{Version: Version, Op: OpAwait, Await: &Await{User: "mayfly", Link: Link{MTU: 68}}}, "link"},
 		"await of a strange one":  {Request{Version: Version, Op: OpAwait, Await: &Await{User: "../x"}}, "malformed"},
+		"put of nothing":          {Request{Version: Version, Op: OpPut}, "put without what"},
+		"put of a relative path":  {putRequest(Put{File: File{Path: "etc/motd"}}), "absolute path"},
+		"put of an odd path":      {putRequest(Put{File: File{Path: "/etc/../motd"}}), "absolute path"},
+		"put of the root":         {putRequest(Put{File: File{Path: "/"}}), "absolute path"},
+		"put with an odd mode":    {putRequest(Put{File: File{Path: "/etc/motd", Mode: 0o10000}}), "mode"},
+		"put before its start":    {putRequest(Put{File: File{Path: "/etc/motd"}, Offset: -1}), "offset"},
+		"setenv of nothing":       {Request{Version: Version, Op: OpSetenv}, "setenv without what"},
+		"setenv of an odd name":   {Request{Version: Version, Op: OpSetenv, Variable: &Variable{Name: "A B"}}, "name of a variable"},
+		"setenv of a NUL":         {Request{Version: Version, Op: OpSetenv, Variable: &Variable{"A", "a\x00b"}}, "malformed value"},
 		"two authorized keys":     {rekeyRequest(func(r *Rekey) { r.AuthorizedKey = "a\nb" }), "authorized_key is missing or malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package host
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +29,11 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 		return image.Recipe{}, fmt.Errorf("connector_config.username: %q is not a valid name of an account: "+
 			"write a-z or _, then up to 31 of a-z, 0-9, _, . and -", recipe.User)
 	}
+	certificates, err := readCertificates(recipe.CertificateFiles)
+	if err = errors.Join(err, readFiles(recipe.Files)); err != nil {
+		return image.Recipe{}, err
+	}
+	recipe.Certificates = certificates
 	agent, err := os.Executable()
 	if err != nil {
 		return image.Recipe{}, fmt.Errorf("finding our own program, the guest agent: %w", err)
@@ -45,6 +51,34 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 		return image.Recipe{}, fmt.Errorf("reading %s: %w", runnerBinary, err)
 	}
 	return recipe, nil
+}
+
+// readFiles notes what the files of this host hold that go into an image.
+func readFiles(files []image.File) (err error) {
+	for i, file := range files {
+		if file.From == "" {
+			continue
+		}
+		if files[i].SHA256, err = sum(file.From); err != nil {
+			return fmt.Errorf("image.files.%q: %w", file.Path, err)
+		}
+	}
+	return nil
+}
+
+func readCertificates(files []string) (all []string, err error) {
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("image.ca_certificates: %w", err)
+		}
+		found, err := image.ParseCertificates(text)
+		if err != nil {
+			return nil, fmt.Errorf("image.ca_certificates: %s %w", file, err)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 // sum is the SHA-256 of a file, in hexadecimal.

@@ -44,13 +44,19 @@ type Source struct {
 	// SHA512 is the same in another algorithm, in place of SHA256.
 	SHA512 string `json:"sha512,omitempty"`
 	// Mirror is the URL that stands for the root of the distribution's server, and
-	// Keyring the path of a file with the keys that sign, for Distribution. Neither
-	// changes what the image is.
+	// Keyring the path of a file with the keys that sign, for Distribution and
+	// Debootstrap. Neither changes what the image is.
 	Mirror  string `json:"-"`
 	Keyring string `json:"-"`
 	// Suite is the distribution's release for Debootstrap; empty means the
 	// host's own.
 	Suite string `json:"suite,omitempty"`
+	// Variant is which packages Debootstrap begins with, as mmdebstrap has it; empty is
+	// minbase. Components are the parts of the archive; none are the host's. ExtraSources
+	// are lines of sources.list(5) for other archives.
+	Variant      string   `json:"variant,omitempty"`
+	Components   []string `json:"components,omitempty"`
+	ExtraSources []string `json:"extra_sources,omitempty"`
 }
 
 // Public is Location for messages and logs: a URL without its user, password and
@@ -92,10 +98,28 @@ const StepLimit = 2 * time.Hour
 type Recipe struct {
 	Source   Source   `json:"source"`
 	Packages []string `json:"packages,omitempty"`
+	// Kernel is the package of the kernel that workers boot. Without it, that is one that
+	// Packages or the commands install, or else the distribution's for virtual machines.
+	Kernel string `json:"kernel,omitempty"`
 	// Run are shell commands, run as root, in order, at prebuild, after those of
 	// PresetRun. Each may take StepLimit.
 	PresetRun []string `json:"preset_run,omitempty"`
 	Run       []string `json:"run,omitempty"`
+	// Files are written before the commands, ordered by their paths. Env is the
+	// environment of the commands, beside Secrets.
+	Files   []File            `json:"files,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+	Secrets []Secret          `json:"secrets,omitempty"`
+	// UserData is given to cloud-init at the first boot, besides our own; empty is none.
+	UserData string `json:"user_data,omitempty"`
+	// Proxy is the URL of the proxy by which workers, and the steps, reach the world but
+	// for NoProxy; empty is none. Certificates, in the PEM form, are trusted besides those
+	// that the distribution has.
+	Proxy        string   `json:"proxy,omitempty"`
+	NoProxy      []string `json:"no_proxy,omitempty"`
+	Certificates []string `json:"certificates,omitempty"`
+	// CertificateFiles are the files of this host that Certificates are read from.
+	CertificateFiles []string `json:"-"`
 	// User is the account that jobs log in to, with passwordless sudo.
 	User string `json:"user"`
 	// Disk is the size of a worker's disk in bytes.

@@ -50,6 +50,9 @@ type Lease struct {
 	MTU int `json:"mtu,omitempty"`
 	// IPv6 says that the guest has Guest6, and Gateway6 a way out.
 	IPv6 bool `json:"ipv6,omitempty"`
+	// Search are the domains that the guest looks names up in that have no dot,
+	// separated by blanks.
+	Search string `json:"search,omitempty"`
 	// Queues is how many pairs of queues TAP has, for a machine to attach to with as
 	// many. With one, or 0, it is a device without several queues, which is another
 	// kind to the kernel.

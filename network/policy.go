@@ -17,6 +17,9 @@ type Policy struct {
 	Domains []string
 	// DNS answers the workers' questions; none means the host's own resolvers.
 	DNS []netip.Addr
+	// Search are the domains that workers look names up in that have no dot. A nil
+	// Search stands for the host's own, an empty one for none.
+	Search []string
 	// IPv6 says whether workers have it; the zero value is that they do not.
 	IPv6 IPv6
 	// Bandwidth is bits per second for each worker in each direction; 0 is

@@ -266,7 +266,7 @@ func (p *Pool) prepare(ctx context.Context, w *worker, record *store.Record) (ba
 	if err != nil {
 		return backend.Spec{}, "", fmt.Errorf("making the identity of %s: %w", record.ID, err)
 	}
-	identity.Link = guest.Link{MTU: lease.MTU, IPv6: lease.IPv6}
+	identity.Link = guest.LinkOf(lease)
 	record.PrivateKey, record.HostKeyPublic, record.Queues = string(key), identity.HostKeyPublic, lease.Queues
 	if err := p.store.Save(*record); err != nil {
 		return backend.Spec{}, "", err

@@ -32,6 +32,7 @@ func Start(ctx context.Context, t testing.TB, b backend.Backend, golden image.Go
 	t.Cleanup(func() { assert.NoError(t, b.Destroy(context.Background(), spec.ID)) })
 	spec.Identity, w.Key, err = access.SSH{}.New(spec.ID, golden.Recipe.User)
 	require.NoError(t, err)
+	spec.Identity.Link = guest.LinkOf(spec.Lease)
 	w.Identity = spec.Identity
 	w.Machine, err = b.Start(ctx, golden, spec)
 	return w, err
@@ -96,6 +97,7 @@ func (b *bench) prepare(t *testing.T, id string) (backend.Spec, pool.Key) {
 	require.NoError(t, err)
 	identity, key, err := access.SSH{}.New(id, b.Recipe.User)
 	require.NoError(t, err)
+	identity.Link = guest.LinkOf(lease)
 	return backend.Spec{
 		ID: id, Dir: dir, Size: backend.Size{CPUs: b.CPUs, Memory: b.Memory}, Lease: lease, Identity: identity,
 	}, key

@@ -4,13 +4,21 @@ package nspawn
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -19,17 +27,22 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/prebuild"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 func TestBuildShowsItsStepsAndSealsTheTree(t *testing.T) {
 	p, recipe := newPool(t, btrfsDir, "shared")
 	s, err := share()
 	require.NoError(t, err)
-	for _, want := range []string{"packages", "step 1 of 2", "$ echo 'a: b' > /etc/mayfly-step", "step 2 of 2", "check", "seal"} {
+	for _, want := range []string{"packages", "step 1 of 5", "$ echo 'a: b' >/etc/mayfly-step", "step 5 of 5", "check", "seal"} {
 		require.Contains(t, s.progress, want)
 	}
+	require.Contains(t, s.progress, "secret: [hidden]")
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
+	found, _ := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, testrun.Secret, golden.Dir).CombinedOutput() // it fails when it finds nothing
+	require.Empty(t, string(found))
+	require.NotContains(t, s.progress, testrun.Secret)
 	for name, want := range map[string]string{"etc/mayfly-step": "a: b\n", "etc/machine-id": ""} {
 		text, err := os.ReadFile(filepath.Join(golden.Tree(), name))
 		require.NoError(t, err)
@@ -46,14 +59,22 @@ func TestBuildShowsItsStepsAndSealsTheTree(t *testing.T) {
 	require.NotZero(t, info.Mode()&os.ModeSetuid)
 }
 
-// prebuildAgain runs the prebuild once more, with other steps, on an overlay of the
-// golden tree: making that from packages again would take a minute.
+// prebuildAgain runs the prebuild once more, with other steps.
 func prebuildAgain(t *testing.T, p *pool, recipe image.Recipe, steps ...string) error {
+	t.Helper()
+	_, err := prebuildOn(t, p, recipe, func(r *image.Recipe) { r.Run = steps })
+	return err
+}
+
+// prebuildOn runs the prebuild of a recipe that is changed, on an overlay of the golden
+// tree: making that from packages again would take a minute.
+func prebuildOn(t *testing.T, p *pool, recipe image.Recipe, change func(*image.Recipe)) (image.Golden, error) {
 	t.Helper()
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
 	draft := image.Golden{Dir: t.TempDir(), Manifest: image.Manifest{Recipe: recipe}}
-	draft.Recipe.Run = steps
+	draft.Recipe.Secrets = nil
+	change(&draft.Recipe)
 	upper, work := filepath.Join(draft.Dir, "upper"), filepath.Join(draft.Dir, "work")
 	m := overlay([]string{golden.Tree()}, upper, work, draft.Tree())
 	require.NoError(t, errors.Join(
@@ -64,7 +85,7 @@ func prebuildAgain(t *testing.T, p *pool, recipe image.Recipe, steps ...string) 
 	require.NoError(t, p.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, p.network.Close(context.Background())) })
 	draft.Steps = draft.Recipe.Parts()[:1]
-	return p.stage().Run(t.Context(), "prebuild of "+draft.Dir, func(at stage.Place) error {
+	return draft, p.stage().Run(t.Context(), "prebuild of "+draft.Dir, func(at stage.Place) error {
 		unkept := func(context.Context, *guest.Client) error { return nil }
 		return p.prebuild(t.Context(), at, &prebuild.Work{Golden: draft}, unkept, func(string, string) {})
 	})
@@ -85,6 +106,40 @@ func TestStepsRunAsRootOfAContainerWithANetwork(t *testing.T) {
 		"test $(id -u) = 0", "test $(pwd) = /", "ip route get 192.0.2.1 | grep -q 'via 198.18.0.1'",
 		"test $(cut -d' ' -f1 /proc/self/uid_map | wc -l) = 1", "! grep -q ' 4294967295$' /proc/self/uid_map"))
 	requireNothingLeft(t, p)
+}
+
+// TestWorkersKnowTheProxyAndTrustTheCertificates has a certificate of its own.
+func TestWorkersKnowTheProxyAndTrustTheCertificates(t *testing.T) {
+	const proxy = "http://ci:word@192.0.2.3:3128"
+	const settings = "test \"$http_proxy $https_proxy $no_proxy\" = '" + proxy + " " + proxy + " localhost,127.0.0.1,::1,.lan'"
+	const trusted = "openssl verify -CApath /etc/ssl/certs -no-CAfile /usr/local/share/ca-certificates/mayfly-1.crt"
+	const apt = "apt-config dump Acquire::http::Proxy | grep -qF '" + proxy + "'"
+	p, recipe := newPool(t, ext4Dir, "reach")
+	draft, err := prebuildOn(t, p, recipe, func(r *image.Recipe) {
+		r.Proxy, r.NoProxy, r.Certificates = proxy, []string{".lan"}, []string{certificate(t)}
+		r.Run = []string{settings, trusted, apt}
+	})
+	require.NoError(t, err)
+	require.NoError(t, makeDisk(t.Context(), draft))
+	w := p.startFrom(t, draft, "aaaaaaaa")
+	for _, command := range []string{settings, trusted, apt} {
+		w.Output(t, command)
+	}
+}
+
+// certificate is one of an authority that nobody knows.
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	authority := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Mayfly's tests"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, authority, authority, key.Public(), key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // requireNothingLeft wants no trace of the pool's containers on the host.

@@ -16,6 +16,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/draft"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/scratch"
 )
@@ -27,7 +28,7 @@ const leastVersion = 247
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	findings := []doctor.Finding{b.checkNspawn()}
 	if b.options.Source == image.Debootstrap {
-		findings = append(findings, doctor.FindProgram("mmdebstrap"))
+		findings = append(findings, draft.Check(ctx)...)
 	} else {
 		findings = append(findings, doctor.Finding{
 			Level: doctor.Missing, What: "image.source", Detail: "it names a cloud image, which holds a whole disk",

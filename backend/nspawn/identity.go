@@ -5,6 +5,7 @@ package nspawn
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -39,9 +40,16 @@ func writeIdentity(dir string, golden image.Golden, id guest.Identity, more []tr
 	if err != nil {
 		return err
 	}
-	for _, file := range append(identityFiles(id, user), more...) {
-		if file.Name == resolver && w.IsLink(resolver) {
-			continue // the image has a resolver of its own
+	hosts, err := w.Read(guest.HostsPath)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the image's hosts file: %w", err)
+	}
+	for _, file := range append(identityFiles(id, user, string(hosts)), more...) {
+		if file.Name == guest.ResolverPath && w.IsLink(guest.ResolverPath) { // the image has a resolver of its own
+			if id.Link.Search == "" {
+				continue
+			}
+			file.Name, file.Content = guest.ResolvedPath, guest.ResolvedFile(id.Link.Search)
 		}
 		if err := w.Write(file); err != nil {
 			return err
@@ -50,14 +58,13 @@ func writeIdentity(dir string, golden image.Golden, id guest.Identity, more []tr
 	return nil
 }
 
-const resolver = "etc/resolv.conf"
-
-func identityFiles(id guest.Identity, user account) []tree.File {
+// identityFiles are made for an image with this hosts file.
+func identityFiles(id guest.Identity, user account, hosts string) []tree.File {
 	files := []tree.File{
 		{Name: "etc/machine-id", Content: id.MachineID + "\n", Mode: 0o444},
 		{Name: "etc/hostname", Content: id.Hostname + "\n", Mode: 0o644},
-		{Name: "etc/hosts", Content: guest.HostsFile(id.Hostname), Mode: 0o644},
-		{Name: resolver, Content: guest.ResolverFile(), Mode: 0o644},
+		{Name: guest.HostsPath, Content: guest.HostsFile(hosts, id.Hostname), Mode: 0o644},
+		{Name: guest.ResolverPath, Content: guest.ResolverFile(id.Link.Search), Mode: 0o644},
 		{Name: guest.HostKeyPath, Content: id.HostKey, Mode: 0o600},
 		{Name: guest.HostKeyPath + ".pub", Content: id.HostKeyPublic + "\n", Mode: 0o644},
 		{

@@ -47,3 +47,8 @@ func killSupervisor(t *testing.T, b *Backend, id string) {
 	defer cancel()
 	require.NoError(t, found[0].Kill(ctx))
 }
+
+func TestWorkersHaveWhatUsersExpect(t *testing.T) {
+	p, recipe := newPool(t, ext4Dir, "expected")
+	backendtest.Expected(t, p.start(t, recipe, "aaaaaaaa"))
+}

@@ -17,6 +17,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/secrets"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // openLimit bounds what opening a pool and starting its workers take on a busy host.
@@ -28,7 +29,7 @@ func startPlugin(t *testing.T, p *pool, program string, n int, log *bytes.Buffer
 	t.Helper()
 	plugin, err := runner.Start(program, map[string]any{
 		"backend": "nspawn", "state_dir": p.state, "pool": p.name,
-		"image":   map[string]any{"run": steps},
+		"image":   testrun.InputsJSON(),
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB"},
 	}, hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: log}))
 	require.NoError(t, err)

@@ -51,7 +51,7 @@ func (o old) start(check ...string) *runner.Plugin {
 	o.t.Helper()
 	plugin, err := runner.Start(o.program, map[string]any{
 		"backend": "nspawn", "state_dir": o.state, "pool": o.name,
-		"image":   map[string]any{"run": steps, "refresh": testrun.Seldom, "keep": "0s", "check": check},
+		"image":   testrun.Refreshed(check...),
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB"},
 	}, hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: o.log}))
 	require.NoError(o.t, err)

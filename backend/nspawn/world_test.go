@@ -4,6 +4,7 @@ package nspawn
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/backendtest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/island"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
@@ -68,7 +70,7 @@ type shared struct {
 // the same root file system from packages twice would take a minute.
 var share = sync.OnceValues(func() (s shared, err error) {
 	s.binary, s.config = filepath.Join(stateDir, program), filepath.Join(stateDir, "config.toml")
-	if err := os.WriteFile(s.config, []byte(runnerConfig), 0o600); err != nil {
+	if err := os.WriteFile(s.config, []byte(runnerConfig()), 0o600); err != nil {
 		return s, err
 	}
 	if err := run("sh", "-ec", fmt.Sprintf(`
@@ -82,7 +84,7 @@ var share = sync.OnceValues(func() (s shared, err error) {
 	}
 	var stderr bytes.Buffer
 	build := exec.Command(s.binary, "image", "build", "--config", s.config, "--state-dir", btrfsDir())
-	build.Stderr = &stderr
+	build.Stderr, build.Env = &stderr, testrun.Environment()
 	digest, err := build.Output()
 	if s.progress = stderr.String(); err != nil {
 		return s, fmt.Errorf("building the golden image: %w\n%s", err, s.progress)
@@ -96,10 +98,10 @@ var share = sync.OnceValues(func() (s shared, err error) {
 	return s, run("sh", "-ec", fmt.Sprintf("mkdir %[1]s/images && cp -a %[2]s %[1]s/images/", ext4Dir(), golden.Dir))
 })
 
-// steps are those of the image that the tests share.
-var steps = []string{"echo 'a: b' > /etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"}
-
-const runnerConfig = `
+// runnerConfig asks for the image that the tests share, with the steps of testrun.
+func runnerConfig() string {
+	steps, _ := json.Marshal(testrun.Steps) // strings cannot fail, and TOML reads JSON's
+	return fmt.Sprintf(`
 [[runners]]
   name = "containers"
   executor = "instance"
@@ -108,13 +110,14 @@ const runnerConfig = `
     [runners.autoscaler.plugin_config]
       backend = "nspawn"
       [runners.autoscaler.plugin_config.image]
-        run = ["echo 'a: b' > /etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"]
+        run = %s%s
       [runners.autoscaler.plugin_config.machine]
         cpus = 1
         memory = "512MiB"
       [runners.autoscaler.plugin_config.network]
         ipv6 = "nat"
-`
+`, steps, testrun.Inputs)
+}
 
 func run(name string, args ...string) error {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
@@ -137,7 +140,8 @@ func world(state, name string) (*pool, error) {
 	}
 	net, err := island.New(island.Options{
 		PoolDir: dir, Pool: name, AddressDir: filepath.Join(state, "addresses"),
-		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Containers: true, Log: slog.New(slog.DiscardHandler),
+		Subnet: netip.MustParsePrefix("10.210.0.0/16"), Containers: true,
+		Policy: network.Policy{Search: []string{"corp.test"}}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err

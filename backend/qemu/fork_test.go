@@ -184,6 +184,7 @@ func (f forks) spec(t testing.TB, n int) (backend.Spec, pool.Key) {
 	require.NoError(t, err)
 	identity, key, err := access.SSH{}.New(id, "mayfly")
 	require.NoError(t, err)
+	identity.Link = guest.LinkOf(lease)
 	return backend.Spec{ID: id, Dir: dir, Size: f.size, Lease: lease, Identity: identity}, key
 }
 
@@ -454,4 +455,11 @@ func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	leases, err := f.network.Find(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, leases)
+}
+
+func TestForksHaveWhatUsersExpect(t *testing.T) {
+	w, err := newForks(t, "expected").start(t, 0)
+	require.NoError(t, err)
+	require.Equal(t, backend.Fork, w.How())
+	backendtest.Expected(t, w)
 }

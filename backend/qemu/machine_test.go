@@ -84,6 +84,7 @@ func newWorld(t testing.TB, pool string) world {
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	net, err := island.New(island.Options{
 		PoolDir: dir, Pool: pool, AddressDir: filepath.Join(stateDir, "addresses"),
+		Policy: network.Policy{Search: []string{"corp.test"}},
 		Subnet: subnet, Queues: network.Queues(cpus), Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/kvm"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/draft"
 )
 
 // Check looks for the programs and devices that machines need, and boots a
@@ -18,9 +19,7 @@ import (
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	findings := append(b.driver.Check(ctx, b.options), doctor.FindProgram("qemu-img"))
 	if b.options.Source == image.Debootstrap {
-		findings = append(findings,
-			doctor.FindProgram("mmdebstrap"),
-			doctor.FindProgram("mkfs.ext4"))
+		findings = append(append(findings, draft.Check(ctx)...), doctor.FindProgram("mkfs.ext4"))
 	}
 	if warmLimit(b.options.Warm) > 0 {
 		findings = append(findings, b.checkWarm())

@@ -107,7 +107,7 @@ func (b *Backend) bootAndSave(
 			return err
 		}
 		defer b.giveWay(m, wanted)()
-		common := guest.Await{User: golden.Recipe.User, Link: guest.Link{MTU: at.Lease.MTU, IPv6: at.Lease.IPv6}}
+		common := guest.Await{User: golden.Recipe.User, Link: guest.LinkOf(at.Lease)}
 		err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error {
 			if err := b.warmTemplate(ctx, agent, progress); err != nil {
 				return err

@@ -2,6 +2,11 @@ package seed
 
 import (
 	"bytes"
+	"encoding/base64"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/mail"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -91,4 +96,34 @@ func TestValuesSurvive(t *testing.T) {
 		require.NoError(t, yaml.Unmarshal(text, &got), "%s", text)
 		require.Empty(t, cmp.Diff(data, got), "%s", text)
 	})
+}
+
+func TestUserDataOfTwoParts(t *testing.T) {
+	volume := Volume{UserData: exampleUserData(), More: "#!/bin/sh\necho 'a: b'\n"}
+	texts, err := volume.texts()
+	require.NoError(t, err)
+	message, err := mail.ReadMessage(bytes.NewReader(texts[cloudinit.UserDataFile]))
+	require.NoError(t, err)
+	kind, parameters, err := mime.ParseMediaType(message.Header.Get("Content-Type"))
+	require.NoError(t, err)
+	require.Equal(t, "multipart/mixed", kind)
+	parts := multipart.NewReader(message.Body, parameters["boundary"])
+	ours, err := os.ReadFile("testdata/user-data")
+	require.NoError(t, err)
+	for _, want := range []struct{ kind, text string }{
+		{"text/cloud-config", string(ours)}, {"text/x-shellscript", volume.More},
+	} {
+		part, err := parts.NextPart()
+		require.NoError(t, err)
+		require.Contains(t, part.Header.Get("Content-Type"), want.kind)
+		text, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, part))
+		require.NoError(t, err)
+		require.Equal(t, want.text, string(text))
+	}
+	_, err = parts.NextPart()
+	require.ErrorIs(t, err, io.EOF)
+
+	volume.More = "packages: [git]"
+	_, err = volume.texts()
+	require.ErrorContains(t, err, "#cloud-config")
 }

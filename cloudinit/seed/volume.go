@@ -21,6 +21,8 @@ import (
 // Volume is what a seed volume holds.
 type Volume struct {
 	UserData cloudinit.UserData
+	// More is user-data of somebody else, which is merged with UserData; empty is none.
+	More     string
 	MetaData cloudinit.MetaData
 	// Network is left out when it is nil, and the guest then asks DHCP.
 	Network *cloudinit.NetworkConfig
@@ -77,6 +79,11 @@ func (v Volume) texts() (map[string][]byte, error) {
 	user, err := userData(v.UserData)
 	if err != nil {
 		return nil, err
+	}
+	if v.More != "" {
+		if user, err = combine(user, v.More); err != nil {
+			return nil, err
+		}
 	}
 	meta, err := metaData(v.MetaData)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ type listedImage struct {
 	BuiltSeconds float64      `json:"built_seconds"`
 	Source       image.Source `json:"source"`
 	Bytes        int64        `json:"bytes"`
+	Kernel       string       `json:"kernel,omitempty"`
 	// Edition tells images of one recipe from each other that were made at different
 	// times.
 	Edition string `json:"edition,omitempty"`
@@ -75,9 +77,13 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 		if err != nil {
 			return fmt.Errorf("measuring image %s: %w", golden.Digest, err)
 		}
+		kernel, err := golden.KernelVersion()
+		if err != nil {
+			return err
+		}
 		listed[i] = listedImage{
 			Digest: golden.Digest, BuiltAt: golden.BuiltAt, BuiltSeconds: golden.BuiltSeconds,
-			Source: golden.Recipe.Source, Bytes: bytes, Edition: golden.Recipe.Edition,
+			Source: golden.Recipe.Source, Bytes: bytes, Kernel: kernel, Edition: golden.Recipe.Edition,
 		}
 		for _, f := range failed {
 			if f.ImageDigest == golden.Digest {
@@ -93,14 +99,15 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 
 func printImages(s *streams, images []listedImage) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "DIGEST\tBUILT\tTOOK\tON DISK\tSOURCE")
+	fmt.Fprintln(table, "DIGEST\tBUILT\tTOOK\tON DISK\tKERNEL\tSOURCE")
 	for _, i := range images {
 		source := i.Source.Public()
 		if source == "" {
 			source = strings.TrimSpace(i.Source.Kind + " " + i.Source.Suite)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\n",
-			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20, source)
+		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\t%s\n",
+			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20,
+			cmp.Or(i.Kernel, "-"), source)
 	}
 	if err := table.Flush(); err != nil {
 		return err

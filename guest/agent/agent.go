@@ -51,6 +51,8 @@ type agent struct {
 	// networked says that the network is set up, fitted to the link in fitted.
 	networked bool
 	fitted    guest.Link
+	// environment are the variables that the host has set for commands.
+	environment []string
 	// inMemory are the files that are links to memory by now; see memoryDir.
 	inMemory map[string]bool
 	// frozen is how the freeze ends that lasts, if one does.
@@ -115,7 +117,12 @@ func (a *agent) handle(ctx context.Context, request guest.Request, port io.Write
 	case guest.OpOffline:
 		return a.offline()
 	case guest.OpRun:
-		return run(ctx, request.Command, output)
+		return run(ctx, request.Command, a.environment, output)
+	case guest.OpSetenv:
+		a.environment = append(a.environment, request.Variable.Name+"="+request.Variable.Value)
+		return nil
+	case guest.OpPut:
+		return a.put(*request.Put)
 	case guest.OpFetch:
 		return fetch(request.Path, output)
 	case guest.OpFreeze:

@@ -63,6 +63,7 @@ func (r *recorder) SetTime(time.Time) error     { return r.call("time") }
 func (r *recorder) SetHostname(string) error    { return r.call("hostname") }
 func (r *recorder) SetUpNetwork() error         { return r.call("network") }
 func (r *recorder) LeaveNetwork() error         { return r.call("leave") }
+func (r *recorder) RestartResolver() error      { return r.call("resolver") }
 func (r *recorder) Freeze() (func() error, error) {
 	return func() error { return r.call("thaw") }, r.call("freeze")
 }
@@ -136,13 +137,16 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 		kernel := &recorder{}
 		client, root, _ := serve(t, kernel)
 		id := identity(t)
+		require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/hosts"), []byte(registry), 0o600))
 		require.NoError(t, client.Rekey(t.Context(), id))
 
 		require.Equal(t, []string{"reseed", "time", "hostname", "network", usualLink, "ready"}, kernel.calls,
 			"entropy comes first, readiness last")
 		require.Equal(t, id.MachineID+"\n", read(t, filepath.Join(root, "etc/machine-id")))
 		require.Equal(t, id.Hostname+"\n", read(t, filepath.Join(root, "etc/hostname")))
-		require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+"\n")
+		require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), "127.0.1.1 "+id.Hostname+" # mayfly\n")
+		require.Contains(t, read(t, filepath.Join(root, "etc/hosts")), registry, "the image's own stay")
 		require.Equal(t, "nameserver 198.18.0.1\n", read(t, filepath.Join(root, "etc/resolv.conf")))
 		require.Equal(t, id.HostKey, read(t, filepath.Join(root, guest.HostKeyPath)))
 		info, err := os.Stat(filepath.Join(root, guest.HostKeyPath))
@@ -154,6 +158,9 @@ func TestRekeyWritesTheIdentity(t *testing.T) {
 	})
 }
 
+// registry is a line that an image has in its hosts file.
+const registry = "192.0.2.7 registry\n"
+
 func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kernel := &recorder{}
@@ -162,12 +169,13 @@ func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 		me, err := user.Current()
 		require.NoError(t, err)
 		files := map[string]string{
-			"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(id.Hostname),
+			"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(registry, id.Hostname),
 			guest.HostKeyPath: id.HostKey, guest.HostKeyPath + ".pub": id.HostKeyPublic + "\n",
 			filepath.Join(me.HomeDir, ".ssh/authorized_keys"): id.AuthorizedKey + "\n",
 		}
 		require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte("of the template"), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.1.1 prebuild # mayfly\n"+registry), 0o600))
 
 		require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User}))
 		require.Equal(t, []string{"network", usualLink}, kernel.calls)
@@ -184,6 +192,30 @@ func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	})
+}
+
+func TestGuestsLookNamesUpInTheDomainsOfTheirLink(t *testing.T) {
+	for name, ownResolver := range map[string]bool{"by glibc": false, "by a resolver of their own": true} {
+		t.Run(name, func(t *testing.T) {
+			kernel := &recorder{}
+			client, root, _ := serve(t, kernel)
+			file := guest.ResolverPath
+			if ownResolver {
+				file = guest.ResolvedPath
+				require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+				require.NoError(t, os.Symlink("../run/systemd/resolve/stub-resolv.conf", filepath.Join(root, guest.ResolverPath)))
+			}
+			id := identity(t)
+			id.Link.Search = "corp.example.com lan"
+			require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User, Link: id.Link}))
+			require.Regexp(t, `(?m)^(search |Domains=)corp\.example\.com lan$`, read(t, filepath.Join(root, file)))
+			require.Equal(t, ownResolver, slices.Contains(kernel.calls, "resolver"))
+
+			require.NoError(t, os.Remove(filepath.Join(root, file)))
+			require.NoError(t, client.Rekey(t.Context(), id))
+			require.NoFileExists(t, filepath.Join(root, file), "a fork has what its template was told")
+		})
+	}
 }
 
 func TestForksMendALinkThatIsNotTheTemplates(t *testing.T) {
@@ -336,6 +368,44 @@ func TestSealedLoginsRunNoScripts(t *testing.T) {
 	require.NoError(t, client.Seal(t.Context()))
 	require.Equal(t, "@include common-session\n# pam_motd.so, explained\n"+
 		"session    required     pam_limits.so\nsession    required     pam_env.so # [1]\n", read(t, logins))
+}
+
+// TestSealedLoginsAskForNoSession has what Debian has.
+func TestSealedLoginsAskForNoSession(t *testing.T) {
+	client, root, _ := serve(t, &recorder{})
+	logins := filepath.Join(root, "etc/pam.d/sshd")
+	require.NoError(t, os.MkdirAll(filepath.Dir(logins), 0o755))
+	require.NoError(t, os.WriteFile(logins, []byte("@include common-auth\n# Standard:\n@include common-session\nsession required pam_limits.so\n"), 0o644))
+	common := "session [default=1] pam_permit.so\nsession required pam_unix.so \nsession optional pam_systemd.so \n# end\n"
+	require.NoError(t, os.WriteFile(filepath.Join(root, "etc/pam.d/common-session"), []byte(common), 0o644))
+	for range 2 {
+		require.NoError(t, client.Seal(t.Context()))
+		require.Equal(t, "@include common-auth\n# Standard:\nsession [default=1] pam_permit.so\nsession required pam_unix.so \n# end\n"+
+			"\nsession required pam_limits.so\n", read(t, logins))
+	}
+	require.Equal(t, common, read(t, filepath.Join(root, "etc/pam.d/common-session")), "others, such as su, have one")
+}
+
+func TestSealedImagesHaveALanguageUnlessTheyHadOne(t *testing.T) {
+	for name, test := range map[string]struct{ file, text, environment string }{
+		"none":             {"etc/environment", "", "LANG=C.UTF-8\n"},
+		"another variable": {"etc/environment", "EDITOR=vi", "EDITOR=vi\nLANG=C.UTF-8\n"},
+		"in a comment":     {"etc/default/locale", "# LANG=de_DE.UTF-8\n", "LANG=C.UTF-8\n"},
+		"Debian's":         {"etc/default/locale", "LANGUAGE=de\nLANG=de_DE.UTF-8\n", ""},
+		"systemd's":        {"etc/locale.conf", "LANG=en_US.UTF-8\n", ""},
+		"everybody's":      {"etc/environment", "LANG=C\n", "LANG=C\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, root, _ := serve(t, &recorder{})
+			require.NoError(t, os.MkdirAll(filepath.Join(root, "etc/default"), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(root, test.file), []byte(test.text), 0o644))
+			require.NoError(t, client.Seal(t.Context()))
+			require.NoError(t, client.Seal(t.Context()), "sealing twice changes nothing")
+			got, err := os.ReadFile(filepath.Join(root, "etc/environment"))
+			require.True(t, err == nil || os.IsNotExist(err))
+			require.Equal(t, test.environment, string(got))
+		})
+	}
 }
 
 func regularFiles(t *testing.T, root, content string) (found []string) {

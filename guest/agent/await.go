@@ -53,15 +53,19 @@ func (a *agent) moveIdentityToMemory(user string) error {
 	if err := a.makeSSHDir(jobs); err != nil {
 		return err
 	}
+	hosts, err := a.hosts()
+	if err != nil {
+		return err
+	}
 	for _, name := range []string{
-		"etc/machine-id", "etc/hosts", "etc/hostname",
+		"etc/machine-id", guest.HostsPath, "etc/hostname",
 		guest.HostKeyPath, guest.HostKeyPath + ".pub", jobs.authorizedKeys(),
 	} {
 		if err := a.moveToMemory(name); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.write(guest.HostsPath, hosts, 0o644) // the one file that an identity only adds to
 }
 
 // rehearse listens on a port once, so that Go's net package has found out before
@@ -106,7 +110,12 @@ func (a *agent) haveNetwork(link guest.Link) error {
 		return nil
 	}
 	if !a.networked {
-		if err := a.setUpNetwork(); err != nil {
+		if err := a.kernel.SetUpNetwork(); err != nil {
+			return err
+		}
+	}
+	if !a.networked || link.Search != a.fitted.Search {
+		if err := a.writeResolver(link.Search); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,8 @@ type kernel interface {
 	// FitNetwork changes that network to this worker's link. It may be called
 	// again, also with another link.
 	FitNetwork(link guest.Link) error
+	// RestartResolver has systemd's resolver read its settings again, if it runs by now.
+	RestartResolver() error
 	// Freeze keeps everything but the agent from writing to the disk, until thaw is
 	// called, once.
 	Freeze() (thaw func() error, err error)

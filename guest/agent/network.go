@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -66,6 +67,16 @@ func (linux) FitNetwork(want guest.Link) error {
 	// IPv6 has no such setting.
 	if err := setIPv6(name, "disable_ipv6", "1"); !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	return nil
+}
+
+// RestartResolver does not wait: a resolver that is not started yet reads its settings
+// when it is.
+func (linux) RestartResolver() error {
+	out, err := exec.Command("systemctl", "--no-block", "try-restart", "systemd-resolved.service").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("restarting systemd-resolved: %w: %s", err, out)
 	}
 	return nil
 }

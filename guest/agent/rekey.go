@@ -3,7 +3,9 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -61,8 +63,22 @@ func (a *agent) setHostname(name string) error {
 	return a.kernel.SetHostname(name)
 }
 
+// writeHosts leaves what the image has in its hosts file.
 func (a *agent) writeHosts(name string) error {
-	return a.write("etc/hosts", guest.HostsFile(name), 0o644)
+	now, err := a.hosts()
+	if err != nil {
+		return err
+	}
+	return a.write(guest.HostsPath, guest.HostsFile(now, name), 0o644)
+}
+
+// hosts is the text of the hosts file; an image may have none.
+func (a *agent) hosts() (string, error) {
+	text, err := os.ReadFile(a.place(guest.HostsPath))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading the hosts file: %w", err)
+	}
+	return string(text), nil
 }
 
 // prepare gives a prebuild the network without an identity.
@@ -74,21 +90,30 @@ func (a *agent) prepare() error {
 	if err := a.writeHosts(name); err != nil {
 		return err
 	}
-	return a.setUpNetwork()
-}
-
-// setUpNetwork sets up the network and makes the gateway the name server. Where
-// resolv.conf is a link, the guest has a resolver of its own, which was told the
-// same at prebuild.
-func (a *agent) setUpNetwork() error {
 	if err := a.kernel.SetUpNetwork(); err != nil {
 		return err
 	}
-	const resolver = "etc/resolv.conf"
-	if info, err := os.Lstat(a.path(resolver)); err == nil && info.Mode()&os.ModeSymlink != 0 {
+	return a.writeResolver("")
+}
+
+// writeResolver makes the gateway the name server, and tells the guest its search
+// domains. Where resolv.conf is a link, the guest has a resolver of its own, which was
+// told the server at prebuild.
+func (a *agent) writeResolver(search string) error {
+	info, err := os.Lstat(a.path(guest.ResolverPath))
+	if err != nil || info.Mode()&os.ModeSymlink == 0 {
+		return a.write(guest.ResolverPath, guest.ResolverFile(search), 0o644)
+	}
+	if search == "" {
 		return nil
 	}
-	return a.write(resolver, guest.ResolverFile(), 0o644)
+	if err := a.write(guest.ResolvedPath, guest.ResolvedFile(search), 0o644); err != nil {
+		return err
+	}
+	if err := a.kernel.RestartResolver(); err != nil {
+		a.log.Warn("a resolver of the image's own may not know the search domains", "error", err)
+	}
+	return nil
 }
 
 func (a *agent) writeHostKey(id guest.Identity) error {

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func (a *agent) seal() error {
 	if err := a.write("etc/cloud/cloud-init.disabled", "sealed by mayfly\n", 0o644); err != nil {
 		return err
 	}
-	if err := a.silenceLogins(); err != nil {
+	if err := errors.Join(a.silenceLogins(), a.speakUTF8()); err != nil {
 		return err
 	}
 	var failed []error
@@ -104,8 +105,12 @@ func (a *agent) seal() error {
 // They run scripts for that at each connection, and no job reads it.
 var chatter = []string{"pam_motd.so", "pam_mail.so"}
 
-// silenceLogins takes them out of what sshd does at a login. Limits, environment,
-// accounts and logind's sessions stay as the distribution has them.
+// commonSession is how Debian and Ubuntu include what all logins have in common.
+const commonSession = "@include common-session"
+
+// silenceLogins takes them out of what sshd does at a login, and the session of logind
+// out of what Debian and Ubuntu do: the user's services run from the boot on, and are
+// there without one. Limits, environment and accounts stay as the distribution has them.
 func (a *agent) silenceLogins() error {
 	const name = "etc/pam.d/sshd"
 	text, err := os.ReadFile(a.path(name))
@@ -115,10 +120,16 @@ func (a *agent) silenceLogins() error {
 	if err != nil {
 		return fmt.Errorf("reading how sshd logs in: %w", err)
 	}
+	without := chatter
+	common, err := os.ReadFile(a.path("etc/pam.d/common-session"))
+	if err == nil {
+		text = bytes.Replace(text, []byte(commonSession+"\n"), append(common, '\n'), 1)
+		without = append([]string{"pam_systemd.so"}, chatter...)
+	}
 	var kept strings.Builder
 	for line := range strings.Lines(string(text)) {
 		talks := func(module string) bool { return slices.Contains(strings.Fields(line), module) }
-		if !slices.ContainsFunc(chatter, talks) {
+		if !slices.ContainsFunc(without, talks) {
 			kept.WriteString(line)
 		}
 	}

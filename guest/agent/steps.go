@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,16 +30,17 @@ var stepEnvironment = []string{
 // own end. It is enough for what is in the pipe by then.
 const lingering = time.Second
 
-// run runs a shell command, standard output and error together, until it ends. What
-// it leaves running goes on, and its output is thrown away.
-func run(ctx context.Context, command string, output io.Writer) error {
+// run runs a shell command in stepEnvironment and environment, standard output and
+// error together, until it ends. What it leaves running goes on, and its output is
+// thrown away.
+func run(ctx context.Context, command string, environment []string, output io.Writer) error {
 	said, theirs, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Dir = "/"
-	cmd.Env = stepEnvironment
+	cmd.Env = slices.Concat(stepEnvironment, environment)
 	cmd.Stdout, cmd.Stderr = theirs, theirs
 	err = cmd.Start()
 	_ = theirs.Close() // the command has its own

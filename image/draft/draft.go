@@ -142,6 +142,7 @@ func writeSeed(ctx context.Context, recipe image.Recipe, path string) error {
 	}
 	err := seed.Write(path, seed.Volume{
 		UserData: userData(recipe),
+		More:     recipe.UserData,
 		MetaData: cloudinit.MetaData{InstanceID: "mayfly-" + recipe.Digest(), LocalHostname: "mayfly-prebuild"},
 		Network:  &everyGuest,
 		Files:    files,

@@ -76,7 +76,7 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 			Name: recipe.User, Sudo: "ALL=(ALL) NOPASSWD:ALL", Shell: "/bin/bash", LockPasswd: true,
 		}}
 	}
-	if recipe.Source.Kind == image.Debootstrap {
+	if recipe.Source.Kind == image.Debootstrap && recipe.UserData == "" {
 		// Of cloud-init's modules only those run that this prebuild needs. A root
 		// file system made from packages has its package sources and its disk at
 		// full size already, and host keys are made for each worker by the host.
@@ -86,7 +86,20 @@ func userData(recipe image.Recipe) cloudinit.UserData {
 		data.FinalModules = []string{"scripts-user"}
 		return data
 	}
+	if recipe.Source.Kind == image.Debootstrap { // with user-data of the user's own, any module may be needed
+		data.Apt = &cloudinit.Apt{PreserveSourcesList: true}
+		return data
+	}
+	if recipe.Proxy != "" {
+		data.BootCmd = [][]string{{"sh", "-c", image.UseProxy, "sh", recipe.Proxy, recipe.WithoutProxy()}}
+	}
+	if len(recipe.Certificates) > 0 {
+		data.CACerts = &cloudinit.CACerts{Trusted: recipe.Certificates}
+	}
 	data.PackageUpdate, data.PackageUpgrade = true, true
 	data.Packages = append(append([]string{}, needed...), recipe.Packages...)
+	if recipe.Kernel != "" {
+		data.Packages = append(data.Packages, recipe.Kernel)
+	}
 	return data
 }

@@ -26,6 +26,8 @@ import (
 type Guest interface {
 	runner
 	Network(ctx context.Context) error
+	Put(ctx context.Context, file guest.File, content io.Reader) error
+	Setenv(ctx context.Context, name, value string) error
 	Fetch(ctx context.Context, path string, output io.Writer) error
 	Seal(ctx context.Context) error
 	PowerOff(ctx context.Context) error
@@ -108,11 +110,32 @@ func firstBoot(ctx context.Context, g Guest, w *Work, progress image.Progress) e
 	return w.KeepState(ctx, progress)
 }
 
-// runSteps runs those of the user's steps that are not behind the image, and then checks
-// that jobs will find what they need.
+// runSteps writes the user's files, runs those of the user's steps that are not behind
+// the image, and then checks that jobs will find what they need. The user joins groups
+// that packages have made before the steps, which may need that, and those that steps
+// have made after them.
 func runSteps(ctx context.Context, g Guest, w *Work, progress image.Progress) error {
+	secrets, err := readSecrets(w.Recipe.Secrets)
+	if err != nil {
+		return err
+	}
+	g = hide(g, secrets)
 	done := len(w.Steps) - 1
-	err := eachStep("prebuild", w.Recipe.Steps(), func(s step) error {
+	if done == 0 { // else they are behind the image as well
+		if err := reach(ctx, g, w.Recipe, progress); err != nil {
+			return err
+		}
+		if err := putFiles(ctx, g, w.Recipe.Files, progress); err != nil {
+			return err
+		}
+	}
+	if err := setEnvironment(ctx, g, w.Recipe, secrets); err != nil {
+		return err
+	}
+	if err := join(ctx, g, w.Recipe, progress); err != nil {
+		return err
+	}
+	err = eachStep("prebuild", w.Recipe.Steps(), func(s step) error {
 		if s.n <= done {
 			return nil
 		}
@@ -124,6 +147,12 @@ func runSteps(ctx context.Context, g Guest, w *Work, progress image.Progress) er
 		return w.KeepState(ctx, progress)
 	})
 	if err != nil {
+		return err
+	}
+	if err := join(ctx, g, w.Recipe, progress); err != nil {
+		return err
+	}
+	if err := session(ctx, g, w.Recipe, progress); err != nil {
 		return err
 	}
 	progress("check", "")
@@ -199,7 +228,10 @@ func waitForCloudInit(ctx context.Context, g Guest, progress image.Progress) err
 }
 
 // essential are the modules of cloud-init that do what the recipe asks for.
-var essential = []string{"users-groups", "package-update-upgrade-install", "runcmd", "scripts-user"}
+var essential = []string{
+	"users-groups", "package-update-upgrade-install", "runcmd", "scripts-user", "bootcmd", "write-files", "ca-certs",
+	"apt-configure", "yum-add-repo",
+}
 
 // sortErrors returns the errors of cloud-init's essential modules, and shows the
 // others, which do no harm: a distribution's own settings may fail, such as a
@@ -245,36 +277,6 @@ if [ -n "$missing" ]; then echo "missing:$missing (image.packages can add them)"
 [ ` + user + ` = root ] || su ` + user + ` -c 'sudo -n true'`
 }
 
-// boot prints the path of the newest kernel, that of its initial RAM disk, and
-// the arguments that told the running kernel where its root file system is.
-const boot = `cd /boot && k=$(ls -v vmlinuz-* | tail -n 1) && [ -n "$k" ] && v=${k#vmlinuz-} &&
-for i in initrd.img-$v initramfs-$v.img initramfs-$v initrd-$v; do
-  if [ -e $i ]; then echo /boot/$k; echo /boot/$i; tr ' ' '\n' </proc/cmdline | grep '^root' | tr '\n' ' '; exit 0; fi
-done; echo "no kernel with its initial RAM disk in /boot"; exit 1`
-
-// fetchKernel takes the kernel out of an image that came as a whole disk:
-// workers boot it directly, without firmware and boot loader.
-func fetchKernel(ctx context.Context, g Guest, golden image.Golden) (root string, err error) {
-	if _, err := os.Stat(golden.Kernel()); err == nil {
-		return golden.Root, nil
-	}
-	var found bytes.Buffer
-	err = within(ctx, choreLimit, "finding the image's kernel", func(ctx context.Context) error {
-		return g.Run(ctx, boot, newBounded(&found, answerLimit))
-	})
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, bytes.TrimSpace(found.Bytes()))
-	}
-	answer := strings.Split(strings.TrimSpace(found.String()), "\n")
-	if len(answer) != 3 {
-		return "", fmt.Errorf("finding the image's kernel: odd answer %q", answer)
-	}
-	if err := fetch(ctx, g, answer[0], golden.Kernel()); err != nil {
-		return "", err
-	}
-	return answer[2], fetch(ctx, g, answer[1], golden.Initrd())
-}
-
 func fetch(ctx context.Context, g Guest, path, to string) error {
 	file, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -304,12 +306,4 @@ func Tree(ctx context.Context, g Guest, w *Work, progress image.Progress) error 
 	}
 	progress("seal", "")
 	return within(ctx, choreLimit, "sealing the image", g.Seal)
-}
-
-// makeUser is a command that makes an account with passwordless sudo, as
-// cloud-init does elsewhere. A package may have made the account already.
-func makeUser(user string) string {
-	const sudoers = "/etc/sudoers.d/90-mayfly"
-	return "id " + user + " >/dev/null 2>&1 || useradd --create-home --shell /bin/bash " + user +
-		" && echo '" + user + " ALL=(ALL) NOPASSWD:ALL' >" + sudoers + " && chmod 0440 " + sudoers
 }

@@ -3,6 +3,7 @@ package prebuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -50,6 +51,18 @@ func (g *fakeGuest) Fetch(ctx context.Context, path string, output io.Writer) er
 	return g.ask(ctx, "fetch "+path, output)
 }
 
+func (g *fakeGuest) Put(ctx context.Context, file guest.File, content io.Reader) error {
+	text, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	return g.ask(ctx, fmt.Sprintf("put %s %o %s: %s", file.Path, file.Mode, file.Owner, text), io.Discard)
+}
+
+func (g *fakeGuest) Setenv(ctx context.Context, name, value string) error {
+	return g.ask(ctx, "set "+name+"="+value, io.Discard)
+}
+
 func (g *fakeGuest) Network(ctx context.Context) error  { return g.ask(ctx, "network", io.Discard) }
 func (g *fakeGuest) Seal(ctx context.Context) error     { return g.ask(ctx, "seal", io.Discard) }
 func (g *fakeGuest) PowerOff(ctx context.Context) error { return g.ask(ctx, "poweroff", io.Discard) }
@@ -84,7 +97,7 @@ func TestStepsRunInOrderAndTheDiskIsSealedLast(t *testing.T) {
 	golden, shown, err := build(t, g, "echo one", "echo two")
 	require.NoError(t, err)
 	require.Equal(t, "root=UUID=1 rootflags=subvol=root", golden.Root)
-	require.Equal(t, []string{"echo one", "echo two"}, g.asked[2:4])
+	require.Equal(t, []string{joinGroups("mayfly"), "echo one", "echo two", joinGroups("mayfly")}, g.asked[2:6])
 	require.Equal(t, []string{"seal", "poweroff"}, g.asked[len(g.asked)-2:])
 	require.Contains(t, shown, "step 1 of 2: $ echo one")
 	require.Contains(t, shown, "step 1 of 2: one")
@@ -94,15 +107,6 @@ func TestStepsRunInOrderAndTheDiskIsSealedLast(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(got))
 	}
-}
-
-func TestKernelThatIsThereIsNotFetched(t *testing.T) {
-	g, w := newGuest(), work(t, image.Recipe{User: "root"})
-	w.Root = "root=/dev/vda"
-	require.NoError(t, os.WriteFile(w.Kernel(), []byte("ours"), 0o600))
-	require.NoError(t, Run(t.Context(), g, w, func(string, string) {}))
-	require.Equal(t, "root=/dev/vda", w.Root)
-	require.NotContains(t, strings.Join(g.asked, "\n"), "fetch")
 }
 
 func TestFailingStepIsNamedWithItsLastLines(t *testing.T) {
@@ -168,7 +172,7 @@ func TestTreeIsMadeWithoutBootAndSealedLast(t *testing.T) {
 	require.NoError(t, Tree(t.Context(), g, work(t, recipe), func(stage, line string) { shown = append(shown, stage+": "+line) }))
 	require.Equal(t, "network", g.asked[0])
 	require.Contains(t, g.asked[1], "useradd --create-home --shell /bin/bash mayfly")
-	require.Equal(t, "echo one", g.asked[2])
+	require.Equal(t, []string{joinGroups("mayfly"), "echo one", joinGroups("mayfly")}, g.asked[2:5])
 	require.Equal(t, "seal", g.asked[len(g.asked)-1], "its host ends it")
 	require.Contains(t, shown, "step 1 of 1: $ echo one")
 
@@ -209,7 +213,7 @@ func TestWorkGoesOnFromWhereItIs(t *testing.T) {
 		}
 		var shown []string
 		require.NoError(t, run(t.Context(), g, w, func(stage, line string) { shown = append(shown, stage+": "+line) }))
-		require.Equal(t, []string{"network", "echo three"}, g.asked[:2], name)
+		require.Equal(t, []string{"network", joinGroups("mayfly"), "echo three"}, g.asked[:3], name)
 		require.Contains(t, shown, "step 3 of 3: $ echo three")
 		require.Equal(t, []int{3}, kept)
 		require.Len(t, w.Steps, 4)

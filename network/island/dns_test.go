@@ -6,9 +6,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 func TestHostResolvers(t *testing.T) {
@@ -34,6 +37,34 @@ func TestHostResolvers(t *testing.T) {
 		})
 	}
 	require.Empty(t, hostResolvers([]string{"/nonexistent"}))
+}
+
+func TestSearchDomainsOfAResolvConf(t *testing.T) {
+	for conf, want := range map[string][]string{
+		"nameserver 9.9.9.9\n":                   nil,
+		"search Corp.Example.com. lan\n":         {"corp.example.com", "lan"},
+		"domain lan\nsearch a.test\tb.test\n":    {"a.test", "b.test"},
+		"search a.test\ndomain lan\n":            {"lan"},
+		"search . _x.test $(x) a\u00e9.test\n":   {"_x.test"},
+		"searching a.test\nsearch\n# search b\n": nil,
+	} {
+		require.Equal(t, want, searchDomains(conf), conf)
+	}
+	dir := t.TempDir()
+	files := []string{filepath.Join(dir, "none"), filepath.Join(dir, "empty"), filepath.Join(dir, "systemd")}
+	require.NoError(t, os.WriteFile(files[1], []byte("nameserver 127.0.0.53\nsearch .\n"), 0o600))
+	require.NoError(t, os.WriteFile(files[2], []byte("search corp.test\n"), 0o600))
+	require.Equal(t, []string{"corp.test"}, hostSearch(files))
+}
+
+func TestTheListOfDomainsComesBeforeTheHosts(t *testing.T) {
+	for _, test := range []struct {
+		given []string
+		want  string
+	}{{[]string{"a.test", "b.test"}, "a.test b.test"}, {[]string{}, ""}, {nil, strings.Join(hostSearch(resolvConfs), " ")}} {
+		i := &Island{options: Options{Policy: network.Policy{Search: test.given}}}
+		require.Equal(t, test.want, i.search())
+	}
 }
 
 func addresses(texts ...string) []netip.Addr {

@@ -103,7 +103,7 @@ func (i *Island) build(
 	}
 	return network.Lease{
 		Worker: worker, Namespace: namespacePath(name), Address: addr, MTU: exit.mtu, IPv6: i.options.IPv6.On,
-		Queues: queues,
+		Queues: queues, Search: i.search(),
 	}, i.awaitHost(ctx)
 }
 

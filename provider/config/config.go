@@ -125,12 +125,21 @@ func (c Config) Recipe(user string) image.Recipe {
 	return image.Recipe{
 		Source:    c.Image.Source,
 		Packages:  c.packages(),
-		PresetRun: c.preset().run(user),
+		Kernel:    c.Image.Kernel,
+		UserData:  c.Image.UserData,
+		PresetRun: c.preset().Run,
 		Run:       c.Image.Run,
-		User:      user,
-		Disk:      c.Machine.Disk,
-		CPUs:      c.Machine.CPUs,
-		Memory:    c.Machine.Memory,
+		Files:     c.Image.files(),
+		Env:       c.Image.Env,
+		Secrets:   c.Image.secrets(),
+		Proxy:     c.Image.Proxy,
+		NoProxy:   c.Image.NoProxy,
+
+		CertificateFiles: c.Image.CACertificates,
+		User:             user,
+		Disk:             c.Machine.Disk,
+		CPUs:             c.Machine.CPUs,
+		Memory:           c.Machine.Memory,
 	}
 }
 

@@ -25,6 +25,19 @@ type Image struct {
 	// run as root, in order.
 	Packages []string
 	Run      []string
+	// Kernel is a package, or empty.
+	Kernel string
+	// UserData is somebody's for cloud-init, or empty.
+	UserData string
+	// Files, by their paths in the image, are written before the commands. Env is the
+	// environment of these, beside Secrets, by the names of the variables.
+	Files   map[string]File
+	Env     map[string]string
+	Secrets map[string]Secret
+	// Proxy is a URL, and NoProxy what is reached without it. CACertificates are paths.
+	Proxy          string
+	NoProxy        []string
+	CACertificates []string
 	// Preset is one of the presets, or empty.
 	Preset string
 	// Refresh says when the image is made anew, Check what its first worker must pass
@@ -59,15 +72,35 @@ func imageSection(c *Config) section {
 			refused: "anything but https; beside any other source"},
 		{name: "keyring", value: text(&i.Source.Keyring, parseKeyring), otherwise: "the host's, where it has one",
 			example: `"/usr/share/keyrings/ubuntu-cloudimage-keyring.gpg"`,
-			about: "for a distribution's image: the absolute path of a file with the public keys (OpenPGP) that sign the " +
-				"digests of its images; nothing else is taken then",
+			about: "the absolute path of a file with public keys (OpenPGP): for a distribution's image those that sign the " +
+				"digests of its images, and nothing else is taken then; for `debootstrap` those that sign the archive, " +
+				"besides what the host's sources name",
 			refused: "a relative path; beside any other source"},
 		{name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
 			about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
 			refused: "another form; beside any other source"},
+		{name: "variant", value: text(&i.Source.Variant, parseVariant), otherwise: `"minbase"`, example: `"buildd"`,
+			about: "the packages that `debootstrap` begins with, as mmdebstrap calls them: \"apt\", \"minbase\", " +
+				"\"buildd\", \"important\" or \"standard\"",
+			refused: "other words; beside any other source"},
+		{name: "components", value: list(&i.Source.Components, parseComponent), otherwise: "the host's",
+			example: `["main", "contrib", "non-free-firmware"]`,
+			about:   "the parts of the distribution's archive for `debootstrap`",
+			refused: "another form; beside any other source"},
+		{name: "extra_sources", value: list(&i.Source.ExtraSources, parseExtraSource),
+			example: `["deb [signed-by=/usr/share/keyrings/tools.gpg] https://apt.example.org stable main"]`,
+			about: "other archives for `debootstrap`, as lines of sources.list. Files of keys that they name are read on " +
+				"this host, and are in the image too",
+			refused: "what does not begin with `deb `; beside any other source"},
 		{name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
 			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
 			refused: "what is not a valid name of a package"},
+		{name: "kernel", value: text(&i.Kernel, parsePackage), example: `"linux-image-amd64"`,
+			otherwise: "one that `packages` or `run` install, else the distribution's for virtual machines",
+			about: "the package of the kernel that virtual machines boot, on Debian and Ubuntu. `image list` says which " +
+				"it is ([guide](../guides/image.md#the-kernel))",
+			refused: "what is not a valid name of a package; beside a kernel in `packages` (linux-image-…); for " +
+				"another distribution; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
 			about:   "shell commands, run as root, in order, once, when the image is built",
 			refused: "an empty command; one with a NUL in it, or of more than 60 KiB"},
@@ -76,7 +109,7 @@ func imageSection(c *Config) section {
 				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
 				"ready ([guide](../guides/docker.md))",
 			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
-	}, refreshKeys(i)...)}
+	}, append(i.inputs(), refreshKeys(i)...)...)}
 }
 
 // checkImage refuses keys that say something about another source, and a source
@@ -84,19 +117,25 @@ func imageSection(c *Config) section {
 func (c *Config) checkImage(r *reading) {
 	c.checkPreset(r)
 	c.checkRefresh(r)
+	c.checkInputs(r)
+	c.checkKernel(r)
 	if r.wrong("image.source") {
 		return
 	}
 	c.checkSource(r)
 	kind := c.Image.Source.Kind
-	if kind != image.Debootstrap && r.gave("image.suite") {
-		r.refuse("image.suite", "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
-	}
-	for _, key := range []string{"image.mirror", "image.keyring"} {
-		if kind != image.Distribution && r.gave(key) {
-			r.refuse(key, "contradicts image.source, which is no distribution such as \"debian:13\": "+
-				"remove one of the two")
+	for _, key := range []string{"image.suite", "image.variant", "image.components", "image.extra_sources"} {
+		if kind != image.Debootstrap && r.gave(key) {
+			r.refuse(key, "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
 		}
+	}
+	if kind != image.Distribution && r.gave("image.mirror") {
+		r.refuse("image.mirror", "contradicts image.source, which is no distribution such as \"debian:13\": "+
+			"remove one of the two")
+	}
+	if kind != image.Distribution && kind != image.Debootstrap && r.gave("image.keyring") {
+		r.refuse("image.keyring", "contradicts image.source, which is neither %q nor a distribution such as "+
+			"\"debian:13\": remove one of the two", image.Debootstrap)
 	}
 	if kind == image.Distribution && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source, which is the newest image of a distribution: "+
@@ -109,6 +148,28 @@ func (c *Config) checkImage(r *reading) {
 	if kind == image.Debootstrap && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source %q, which is not a file: "+
 			"remove it, or name a file or a URL as image.source", kind)
+	}
+}
+
+// checkKernel refuses a kernel that nobody would boot.
+func (c *Config) checkKernel(r *reading) {
+	if !r.gave("image.kernel") {
+		return
+	}
+	distribution, _, _ := strings.Cut(c.Image.Source.Location, ":")
+	switch {
+	case c.entersBySSH() || c.Backend == BackendNspawn:
+		r.refuse("image.kernel", "workers of the backend %q boot no kernel of the image's packages: remove it",
+			c.foreign())
+	case c.Image.Source.Kind == image.Distribution && distribution != "debian" && distribution != "ubuntu":
+		r.refuse("image.kernel", "is for Debian and Ubuntu, and not for image.source %q: remove one of the two",
+			c.Image.Source.Location)
+	}
+	for n, name := range c.Image.Packages {
+		if strings.HasPrefix(name, "linux-image-") {
+			r.add(at(r.path("image.packages"), n), "%q is a kernel, and image.kernel is another: remove one of the two",
+				name)
+		}
 	}
 }
 
@@ -219,6 +280,14 @@ func parseKeyring(path string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
+// parseVariant makes nothing of the default: an image that names it is the same.
+func parseVariant(text string) (string, error) {
+	if text == "minbase" {
+		return "", nil
+	}
+	return oneOf("apt", "buildd", "important", "minbase", "standard")(text)
+}
+
 func parseURL(text string) (image.Source, error) {
 	source := image.Source{Kind: image.HTTPS, Location: text}
 	address, err := url.Parse(text)
@@ -247,7 +316,7 @@ func checkReadable(path string) error {
 		return fmt.Errorf("cannot read %q, %w: check the path", path, errors.Unwrap(err))
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%q is not a regular file: write the path of an image", path)
+		return fmt.Errorf("%q is not a regular file: write the path of a file", path)
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -295,11 +364,15 @@ func writeSource(source image.Source) any {
 	return source.Location
 }
 
-// Both patterns keep a name from being taken for an option or for two names
+// The patterns keep a name from being taken for an option or for two names
 // by the package manager.
 var (
 	parseSuite = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`),
 		`is not a valid name of a release: write for instance "trixie"`)
+	parseComponent = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9/-]*$`),
+		`is not a valid name of a component: write for instance "main"`)
+	parseExtraSource = matching(regexp.MustCompile(`^deb (\[[^\]\r\n]*\] )?[^\s]+( [^\s]+)+$`),
+		`is no source of packages: write for instance "deb https://apt.example.org stable main"`)
 	parsePackage = matching(regexp.MustCompile(`^[A-Za-z0-9@][A-Za-z0-9@+._:=~/-]*$`),
 		`is not a valid name of a package: write one name in each string, for instance "git"`)
 )

@@ -66,6 +66,11 @@ func networkSection(c *Config) section {
 					"asked when one does not answer. `[]` means the same as nothing",
 				refused: "names, ports, zones; one twice; more than three; 0.0.0.0, multicast, and what is inside " +
 					"every worker"},
+			{name: "search", value: list(&n.Search, network.ParseSearch), kind: "list of up to 16 domains",
+				otherwise: "the host's search domains", example: `["corp.example.com"]`,
+				about: "the domains in which workers look names up that have no dot. With `domains` the whole names " +
+					"must be in that list",
+				refused: "what is not a valid name; one twice; more than 16"},
 			{name: "ipv6", value: as(ipv6Form, &n.IPv6, network.ParseIPv6, asText[network.IPv6]),
 				fallback: `"off"`, example: `"nat"`,
 				about: `"off", "nat", or a prefix that is routed to this host. "off": none at all around a worker.
@@ -105,6 +110,7 @@ func destinations(to *[]network.Destination) value {
 func (n *Network) check(r *reading) {
 	n.checkDestinations(r)
 	n.checkResolvers(r)
+	n.checkSearch(r)
 }
 
 // checkDestinations refuses lists that say two things, or something that nobody
@@ -144,6 +150,19 @@ func (n *Network) checkResolvers(r *reading) {
 	for i, resolver := range n.DNS {
 		if resolver.IsValid() && slices.Contains(n.DNS[:i], resolver) {
 			r.add(at(path, i), "%s is there twice: remove one of the two", resolver)
+		}
+	}
+}
+
+func (n *Network) checkSearch(r *reading) {
+	path := r.path("network.search")
+	if len(n.Search) > network.MostSearch {
+		r.add(path, "has %d domains, and %d are the most that a guest is told: remove some",
+			len(n.Search), network.MostSearch)
+	}
+	for i, domain := range n.Search {
+		if domain != "" && slices.Contains(n.Search[:i], domain) {
+			r.add(at(path, i), "%q is there twice: remove one of the two", domain)
 		}
 	}
 }

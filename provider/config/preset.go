@@ -10,8 +10,8 @@ import (
 type preset struct {
 	// Packages must be in every supported release of Debian and Ubuntu.
 	Packages []string
-	// Run are commands of the prebuild, for an image whose jobs log in as user.
-	Run func(user string) []string
+	// Run are commands of the prebuild.
+	Run []string
 	// Warm are commands that make workers warm; each of them returns when what it
 	// started can be used.
 	Warm []string
@@ -22,10 +22,8 @@ type preset struct {
 var presets = map[string]preset{
 	"docker": {
 		Packages: []string{"docker.io", "apparmor", "iptables"},
-		Run: func(user string) []string {
-			return []string{installDockerTools, "usermod --append --groups docker " + user}
-		},
-		Warm: []string{startDocker},
+		Run:      []string{installDockerTools},
+		Warm:     []string{startDocker},
 	},
 }
 
@@ -56,12 +54,4 @@ func (c Config) packages() []string {
 		return c.Image.Packages
 	}
 	return slices.Concat(c.preset().Packages, c.Image.Packages)
-}
-
-// run are the commands of the prebuild for an image whose jobs log in as user.
-func (p preset) run(user string) []string {
-	if p.Run == nil {
-		return nil
-	}
-	return p.Run(user)
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"os/exec"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,7 +24,7 @@ func TestPresetsComeBeforeWhatTheUserSays(t *testing.T) {
 	recipe := c.Recipe("ci")
 	assert.Equal(t, []string{"docker.io", "apparmor", "iptables", "make"}, recipe.Packages)
 	assert.Equal(t, []image.Commands{
-		{Setting: "image.preset", Shell: []string{installDockerTools, "usermod --append --groups docker ci"}},
+		{Setting: "image.preset", Shell: []string{installDockerTools}},
 		{Setting: "image.run", Shell: []string{"docker pull debian"}},
 	}, recipe.Steps())
 	assert.NotEqual(t, plain, recipe.Digest())
@@ -39,7 +40,7 @@ func TestPresetsComeBeforeWhatTheUserSays(t *testing.T) {
 
 func TestCommandsOfPresetsAreShell(t *testing.T) {
 	for name, p := range presets {
-		for _, command := range append(p.run("mayfly"), p.Warm...) {
+		for _, command := range slices.Concat(p.Run, p.Warm) {
 			out, err := exec.Command("sh", "-n", "-c", command).CombinedOutput()
 			require.NoError(t, err, "%s: %s", name, out)
 			_, err = parseCommand(command)

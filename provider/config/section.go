@@ -137,6 +137,33 @@ func list[T any](to *[]T, parse func(string) (T, error)) value {
 	})
 }
 
+// entries is a table whose keys are the user's. read checks one of them, by its name, and
+// adds what is wrong to the mistakes.
+func entries[T any](to *map[string]T, read func(m *Errors, g given, name string) T, write func(T) any) value {
+	return value{
+		kind: aTable.kind,
+		zero: func() bool { return *to == nil },
+		write: func() any {
+			all := make(map[string]any, len(*to))
+			for name, entry := range *to {
+				all[name] = write(entry)
+			}
+			return all
+		},
+		read: func(m *Errors, g given, instance string) bool {
+			written, ok := aTable.of(m, g, instance)
+			if !ok {
+				return false
+			}
+			*to = make(map[string]T, len(written))
+			for name, entry := range written {
+				(*to)[name] = read(m, given{join(g.path, name), entry}, name)
+			}
+			return true
+		},
+	}
+}
+
 // lists is a list whose entries may each stand for several.
 func lists[T any](to *[]T, parse func(string) ([]T, error), write func([]T) []string) value {
 	return value{

@@ -35,7 +35,7 @@ set -- /usr/sbin/sshd /usr/lib/openssh/* /usr/lib/*/security/* /bin/bash /bin/sh
 cat "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*') /lib*/*/libnss_* >/dev/null 2>&1
 find /etc -xdev -type f -exec cat {} + >/dev/null 2>&1
 /usr/sbin/sshd -V >/dev/null 2>&1
-su -l nobody -s /bin/bash -c true >/dev/null 2>&1
+runuser -u nobody -- bash -lc true >/dev/null 2>&1
 sync`
 
 // Template is a golden image that was booted once, and saved with its memory.

@@ -45,18 +45,31 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, dir string, output
 	// The settings go through files: a proxy's password does not belong on a
 	// command line that everyone on the host may read.
 	sources, transport := filepath.Join(dir, "apt.sources"), filepath.Join(dir, "apt.conf")
-	defer func() { err = errors.Join(err, os.RemoveAll(sources), os.RemoveAll(transport)) }()
+	trusted := filepath.Join(dir, "apt.pem")
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(sources), os.RemoveAll(transport), os.RemoveAll(trusted))
+	}()
+	reach, err := reach(recipe, trusted)
+	if err != nil {
+		return fmt.Errorf("preparing mmdebstrap: %w", err)
+	}
 	err = errors.Join(
 		os.WriteFile(sources, []byte(plan.sources), 0o600),
-		os.WriteFile(transport, []byte(plan.transport), 0o600),
+		os.WriteFile(transport, []byte(plan.transport+reach), 0o600),
 	)
 	if err != nil {
 		return fmt.Errorf("preparing mmdebstrap: %w", err)
 	}
-	packages := strings.Join(plan.packages, ",")
-	args := mmdebstrap(plan.suite, filepath.Join(dir, image.TreeDir), packages, sources, transport)
+	root, packages := filepath.Join(dir, image.TreeDir), strings.Join(plan.packages, ",")
+	args := mmdebstrap(recipe.Source, plan.suite, root, packages, sources, transport)
 	if err := runMmdebstrap(ctx, args, recipe.GivesWay, output); err != nil {
 		return fmt.Errorf("making a root file system of %s %s: %w", plan.distribution, plan.suite, err)
+	}
+	if err := passCaches(root, plan.mirrors); err != nil {
+		return fmt.Errorf("naming the mirrors behind this host's package cache: %w", err)
+	}
+	if err := copyKeys(root, plan.keys); err != nil {
+		return fmt.Errorf("copying the keys of image.extra_sources: %w", err)
 	}
 	return nil
 }
@@ -68,7 +81,7 @@ func (m Maker) Ingredients(ctx context.Context, recipe image.Recipe) (string, er
 	if err != nil {
 		return "", fmt.Errorf("preparing mmdebstrap: %w", err)
 	}
-	args := mmdebstrap(plan.suite, "root", strings.Join(plan.packages, ","), "sources", "transport")
+	args := mmdebstrap(recipe.Source, plan.suite, "root", strings.Join(plan.packages, ","), "sources", "transport")
 	return strings.Join(append(args, plan.sources), "\n"), nil
 }
 
@@ -79,52 +92,80 @@ type plan struct {
 	packages     []string
 	sources      string // a file in the deb822 style
 	transport    string // a file of apt.conf(5)
+	// mirrors stand behind caches that only this host reaches, by the URIs of these.
+	mirrors map[string]string
+	// keys are files of this host by which other archives are checked.
+	keys []string
 }
 
 // plan reads the host's settings; nothing is changed yet.
 func (m Maker) plan(ctx context.Context, recipe image.Recipe) (plan, error) {
-	release, err := os.ReadFile(cmp.Or(m.OSRelease, "/etc/os-release"))
+	host, own, err := m.own()
 	if err != nil {
 		return plan{}, err
-	}
-	host, err := apt.ParseOSRelease(string(release))
-	if err != nil {
-		return plan{}, err
-	}
-	entries, err := apt.Read(cmp.Or(m.AptDir, "/etc/apt"))
-	if err != nil {
-		return plan{}, err
-	}
-	own := host.Own(entries)
-	if len(own) == 0 {
-		return plan{}, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach",
-			host.ID, host.Codename)
 	}
 	dump, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
 	if err != nil {
 		return plan{}, fmt.Errorf("asking apt-config for its proxy: %w", err)
 	}
-	packages, err := m.packages(host.ID)
+	packages, err := m.packages(host.ID, recipe)
 	if err != nil {
 		return plan{}, err
 	}
 	suite := cmp.Or(recipe.Source.Suite, host.Codename)
+	sources, err := sourcesOf(recipe.Source, host.For(suite, own))
+	if err != nil {
+		return plan{}, err
+	}
+	mirrors, _ := apt.BehindCaches(sources)
 	return plan{
+		mirrors:      mirrors,
+		keys:         keysOf(sources[len(sources)-len(recipe.Source.ExtraSources):]),
 		distribution: host.ID,
 		suite:        suite,
 		packages:     slices.Concat(packages, recipe.Packages),
-		sources:      apt.Render(host.For(suite, own)),
+		sources:      apt.Render(sources),
 		transport:    apt.TransportSettings(string(dump)),
 	}, nil
 }
 
-func (m Maker) packages(distribution string) ([]string, error) {
+// own are the host's distribution, and the sources of its archive.
+func (m Maker) own() (host apt.Distribution, own []apt.Entry, err error) {
+	release, err := os.ReadFile(cmp.Or(m.OSRelease, "/etc/os-release"))
+	if err != nil {
+		return host, nil, err
+	}
+	if host, err = apt.ParseOSRelease(string(release)); err != nil {
+		return host, nil, err
+	}
+	entries, err := apt.Read(cmp.Or(m.AptDir, "/etc/apt"))
+	if err != nil {
+		return host, nil, err
+	}
+	if own = host.Own(entries); len(own) == 0 {
+		return host, nil, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach",
+			host.ID, host.Codename)
+	}
+	return host, own, nil
+}
+
+func (m Maker) packages(distribution string, recipe image.Recipe) ([]string, error) {
 	if m.Container {
 		return basePackages, nil
 	}
+	packages := slices.Concat(basePackages, bootPackages)
+	if recipe.Kernel != "" {
+		return append(packages, recipe.Kernel), nil
+	}
+	if slices.ContainsFunc(recipe.Packages, isKernel) {
+		return packages, nil
+	}
 	kernel, err := kernelPackage(distribution, runtime.GOARCH)
-	return slices.Concat(basePackages, bootPackages, []string{kernel}), err
+	return append(packages, kernel), err
 }
+
+// isKernel says that a package is one of a kernel, as Debian and Ubuntu name them.
+func isKernel(name string) bool { return strings.HasPrefix(name, "linux-image-") }
 
 // runMmdebstrap runs mmdebstrap by runAlone: a run that is killed leaves
 // nothing mounted below the root, where a later removal would find it, and

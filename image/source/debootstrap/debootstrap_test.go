@@ -21,8 +21,13 @@ func TestMmdebstrapArguments(t *testing.T) {
 	want, err := os.ReadFile("testdata/mmdebstrap.txt")
 	require.NoError(t, err)
 	packages := slices.Concat(basePackages, bootPackages, []string{"linux-image-cloud-amd64", "make", "gcc"})
-	got := mmdebstrap("bookworm", "/build/root", strings.Join(packages, ","), "/build/apt.sources", "/build/apt.conf")
+	got := mmdebstrap(image.Source{}, "bookworm", "/build/root", strings.Join(packages, ","), "/build/apt.sources", "/build/apt.conf")
 	require.Empty(t, cmp.Diff(string(want), strings.Join(got, "\n")+"\n"))
+
+	source := image.Source{Variant: "buildd", Keyring: "/srv/keys.gpg"}
+	got = mmdebstrap(source, "bookworm", "/build/root", "git", "/build/apt.sources", "/build/apt.conf")
+	require.Contains(t, got, "--variant=buildd")
+	require.Contains(t, got, "--keyring=/srv/keys.gpg")
 }
 
 func TestKernelPackage(t *testing.T) {
@@ -69,6 +74,41 @@ func TestPlanTakesTheHostsSuiteOrTheRecipes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "trixie", p.suite)
 	require.Contains(t, p.sources, "Suites: trixie\n")
+}
+
+func TestOtherComponentsAndArchives(t *testing.T) {
+	m := host(t, "deb http://deb.example/debian bookworm main\n")
+	key := filepath.Join(t.TempDir(), "tools.gpg")
+	require.NoError(t, os.WriteFile(key, []byte("key"), 0o600))
+	source := image.Source{Components: []string{"main", "contrib"},
+		ExtraSources: []string{"deb [signed-by=" + key + "] https://tools.example/apt stable main"}}
+	p, err := m.plan(t.Context(), image.Recipe{Source: source})
+	require.NoError(t, err)
+	require.Equal(t, "Types: deb\nURIs: http://deb.example/debian\nSuites: bookworm\nComponents: main contrib\n\n"+
+		"Types: deb\nURIs: https://tools.example/apt\nSuites: stable\nComponents: main\nSigned-By: "+key+"\n", p.sources)
+	root := t.TempDir()
+	require.NoError(t, copyKeys(root, p.keys))
+	text, err := os.ReadFile(filepath.Join(root, key))
+	require.NoError(t, err)
+	require.Equal(t, "key", string(text))
+
+	source.ExtraSources = []string{"deb-src https://tools.example/apt stable main"}
+	_, err = m.plan(t.Context(), image.Recipe{Source: source})
+	require.ErrorContains(t, err, "image.extra_sources[0]: ")
+}
+
+func TestAKernelThatIsAskedForTakesThePlaceOfTheDefault(t *testing.T) {
+	m := host(t, "deb http://deb.example/debian bookworm main\n")
+	kernels := func(m Maker, recipe image.Recipe) []string {
+		p, err := m.plan(t.Context(), recipe)
+		require.NoError(t, err)
+		return slices.DeleteFunc(p.packages, func(name string) bool { return !isKernel(name) })
+	}
+	require.Equal(t, []string{"linux-image-rt-amd64"}, kernels(m, image.Recipe{Kernel: "linux-image-rt-amd64"}))
+	require.Equal(t, []string{"linux-image-6.1.0-1-amd64"}, kernels(m, image.Recipe{Packages: []string{"linux-image-6.1.0-1-amd64"}}))
+	require.Equal(t, []string{"linux-image-cloud-" + runtime.GOARCH}, kernels(m, image.Recipe{Packages: []string{"make"}}))
+	m.Container = true
+	require.Empty(t, kernels(m, image.Recipe{Kernel: "linux-image-rt-amd64"}), "a container has its host's")
 }
 
 func TestHostWithoutAnArchiveIsRefused(t *testing.T) {

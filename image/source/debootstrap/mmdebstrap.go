@@ -3,15 +3,18 @@
 package debootstrap
 
 import (
+	"cmp"
 	"fmt"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source/debootstrap/apt"
 )
 
-// basePackages are what the instance executor needs in a guest.
+// basePackages are what the instance executor needs in a guest, and what jobs expect of
+// any machine: files that git keeps elsewhere, and services of their user.
 var basePackages = []string{
-	"bash", "ca-certificates", "curl", "git",
-	"iproute2", "openssh-server", "procps", "sudo", "systemd-sysv",
+	"bash", "ca-certificates", "curl", "dbus-user-session", "git", "git-lfs",
+	"iproute2", "libpam-systemd", "openssh-server", "procps", "sudo", "systemd-sysv",
 }
 
 // bootPackages are what a virtual machine boots with beside its kernel:
@@ -56,14 +59,17 @@ var customizeHooks = []string{
 }
 
 // mmdebstrap returns the arguments that make the root file system.
-func mmdebstrap(suite, root, packages, sourcesFile, transportFile string) []string {
+func mmdebstrap(source image.Source, suite, root, packages, sourcesFile, transportFile string) []string {
 	args := []string{
-		"--mode=root", "--variant=minbase", "--format=directory",
+		"--mode=root", "--variant=" + cmp.Or(source.Variant, "minbase"), "--format=directory",
 		"--skip=cleanup/apt/lists", // a step installs packages without an update
 		"--include=" + packages,
 	}
 	for _, option := range dpkgOptions {
 		args = append(args, "--dpkgopt="+option)
+	}
+	if source.Keyring != "" {
+		args = append(args, "--keyring="+source.Keyring)
 	}
 	args = append(args, "--aptopt="+transportFile)
 	// Below a directory that only root may enter apt downloads as root anyway,

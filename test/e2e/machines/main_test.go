@@ -167,7 +167,7 @@ func begin(t *testing.T) shared {
 func pluginConfig() map[string]any {
 	return map[string]any{
 		"backend": "qemu", "state_dir": stateDir(), "pool": poolName(),
-		"image":   map[string]any{"run": testrun.Steps},
+		"image":   testrun.InputsJSON(),
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB", "disk": testrun.DiskSize},
 		// A resolver that refuses at once: a login looks names up, and would wait.
 		"network": map[string]any{"ipv6": "nat", "dns": []string{sandbox.Internet}},
@@ -179,6 +179,7 @@ func configFile() string { return filepath.Join(home, "config.toml") }
 // runnerConfig is a config.toml for the same machines, in the words of the
 // fleetingd plugin.
 func runnerConfig() string {
+	steps, _ := json.Marshal(testrun.Steps) // strings cannot fail, and TOML reads JSON's
 	return fmt.Sprintf(`
 [[runners]]
   name = "machines"
@@ -194,9 +195,10 @@ func runnerConfig() string {
       vm_num_cpu_cores = 1
       vm_memory_mb = 512
       vm_disk_size_gb = 4
-      vm_prebuild_cloudinit_extra_cmds = [%q, %q]
+      vm_prebuild_cloudinit_extra_cmds = %s
       vm_enable_virtio_console = true
-`, testrun.ProgramName, stateDir(), testrun.Steps[0], testrun.Steps[1])
+      [runners.autoscaler.plugin_config.image]%s
+`, testrun.ProgramName, stateDir(), steps, testrun.Inputs)
 }
 
 // start starts a plugin that is not initialised, and ends it as a runner does

@@ -35,9 +35,7 @@ func TestMachinesAreRenewedUnderLoad(t *testing.T) {
 	log := new(output.Buffer)
 	config := pluginConfig()
 	config["state_dir"] = state
-	config["image"] = map[string]any{
-		"run": testrun.Steps, "refresh": testrun.Seldom, "keep": "0s", "check": []string{"git --version"},
-	}
+	config["image"] = testrun.Refreshed("git --version")
 	plugin, err := runner.Start(s.binary, config, hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: log}))
 	require.NoError(t, err)
 	t.Cleanup(plugin.Kill)

@@ -16,6 +16,14 @@ import (
 // Seldom is an image.refresh whose period does not end while a test runs.
 const Seldom = "8784h"
 
+// Refreshed asks for the golden image as the plugin is asked, and to have it renewed
+// seldom, when its first worker has passed the checks. No image is kept that nobody uses.
+func Refreshed(check ...string) map[string]any {
+	asked := InputsJSON()
+	asked["refresh"], asked["keep"], asked["check"] = Seldom, "0s", check
+	return asked
+}
+
 // Present is the edition that an image has now that is renewed seldom.
 func Present(t testing.TB) string {
 	t.Helper()

@@ -3,6 +3,7 @@ package testrun
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,9 +19,42 @@ import (
 )
 
 // Steps are the steps of the golden image. A configuration that asks for them
-// as image.run, with a disk of DiskSize and all else as by default, asks for
+// as image.run, with Inputs and a disk of DiskSize and all else as by default, asks for
 // that image.
-var Steps = []string{"echo 'a: b' >/etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'"}
+var Steps = []string{
+	"echo 'a: b' >/etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'",
+	"echo '192.0.2.7 registry.test' >>/etc/hosts", "groupadd docker",
+	`echo "secret: $STEP_SECRET"; test "$STEP_VALUE ${#STEP_SECRET}" = "given 21"`,
+}
+
+// Inputs is what the steps find, as the file has it in the table of the image, and
+// InputsJSON is the same as the plugin is given it.
+const Inputs = `
+        files = { "/etc/mayfly/file" = { content = "ours", mode = "0640", owner = "mayfly" } }
+        env = { STEP_VALUE = "given" }
+        secrets = { STEP_SECRET = "env:` + secretVariable + `" }
+`
+
+// InputsJSON is what Inputs says, with the steps.
+func InputsJSON() map[string]any {
+	return map[string]any{
+		"run": Steps,
+		"files": map[string]any{
+			"/etc/mayfly/file": map[string]any{"content": "ours", "mode": "0640", "owner": "mayfly"},
+		},
+		"env":     map[string]any{"STEP_VALUE": "given"},
+		"secrets": map[string]any{"STEP_SECRET": "env:" + secretVariable},
+	}
+}
+
+// Environment is what a build of the golden image has besides our own environment, with
+// Secret in it.
+func Environment() []string { return append(os.Environ(), secretVariable+"="+Secret) }
+
+// Secret is what the steps see, and nobody else.
+const Secret = "correct horse battery"
+
+const secretVariable = "MAYFLY_TEST_SECRET"
 
 // DiskSize is the size of the golden image's disk, as machine.disk says it.
 const DiskSize = "4GiB"
@@ -77,6 +111,14 @@ func link(t testing.TB, from, parent string) {
 	require.NoError(t, os.Rename(part, to))
 }
 
+// checkHidden looks at what a build has shown.
+func checkHidden(progress string) error {
+	if !strings.Contains(progress, "secret: [hidden]\n") || strings.Contains(progress, Secret) {
+		return errors.New("the build shows the secret of its steps, or does not run the step that has it")
+	}
+	return nil
+}
+
 // Built says whether the run has the golden image already, for tests that must not
 // have it built where they are: on the machine's own network.
 func Built() bool {
@@ -103,11 +145,15 @@ func built(t testing.TB) string {
 		}
 		var stdout, stderr bytes.Buffer
 		build := exec.Command(Program(t), "image", "build", "--config", config, "--state-dir", state)
+		build.Env = Environment()
 		build.Stdout, build.Stderr = &stdout, io.MultiWriter(os.Stderr, &stderr)
 		if err := build.Run(); err != nil {
 			return fmt.Errorf("building the golden image: %w\n%s", err, &stderr)
 		}
 		if err := notePace(dir(t), stderr.String()); err != nil {
+			return err
+		}
+		if err := checkHidden(stderr.String()); err != nil {
 			return err
 		}
 		return write(file, strings.TrimSpace(stdout.String()))
@@ -128,10 +174,10 @@ func configuration() string {
     [runners.autoscaler.plugin_config]
       backend = "qemu"
       [runners.autoscaler.plugin_config.image]
-        run = %s
+        run = %s%s
       [runners.autoscaler.plugin_config.machine]
         cpus = 2
         memory = "1GiB"
         disk = %q
-`, steps, DiskSize)
+`, steps, Inputs, DiskSize)
 }

@@ -2,6 +2,7 @@ package testrun_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -33,6 +34,17 @@ func TestGoldenImageIsSharedByHardLinks(t *testing.T) {
 	require.NotEqual(t, first.Dir, second.Dir)
 	require.Positive(t, testrun.Boot(t))
 	require.GreaterOrEqual(t, testrun.Patience(t), 4*testrun.Boot(t))
+}
+
+// TestNothingOfAnImageHasTheSecretOfItsSteps reads the disk byte for byte.
+func TestNothingOfAnImageHasTheSecretOfItsSteps(t *testing.T) {
+	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "go")
+	images := filepath.Join(t.TempDir(), "images")
+	recipe := testrun.Golden(t, images)
+	found, _ := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, testrun.Secret, images).CombinedOutput() // it fails when it finds nothing
+	require.Empty(t, string(found))
+	named, err := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, recipe.Secrets[0].Name, images).CombinedOutput()
+	require.NoError(t, err, "grep finds what is there: %s", named)
 }
 
 func inode(t *testing.T, path string) uint64 {

@@ -1,6 +1,8 @@
 package apt
 
 import (
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,4 +28,18 @@ func TransportSettings(dump string) string {
 		}
 	}
 	return kept.String()
+}
+
+var proxySetting = regexp.MustCompile(`(?mi)^Acquire::(http|https|ftp)::Proxy "([^"]+)";$`)
+
+// LoopbackProxies finds in the output of `apt-config dump` the proxies that this host has
+// on its loopback, without their passwords.
+func LoopbackProxies(dump string) (found []string) {
+	for _, setting := range proxySetting.FindAllStringSubmatch(dump, -1) {
+		address, err := url.Parse(setting[2])
+		if err == nil && IsLoopback(setting[2]) && !slices.Contains(found, address.Redacted()) {
+			found = append(found, address.Redacted())
+		}
+	}
+	return found
 }

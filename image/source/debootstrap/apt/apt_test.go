@@ -119,3 +119,38 @@ func FuzzParse(f *testing.F) {
 		Render(bookworm.Own(parseDeb822(text)))
 	})
 }
+
+func TestTheMirrorBehindACacheIsInItsPath(t *testing.T) {
+	for uri, want := range map[string]string{
+		"http://localhost:3142/deb.debian.org/debian":           "http://deb.debian.org/debian",
+		"http://127.0.0.1:3142/deb.debian.org/debian-security/": "http://deb.debian.org/debian-security",
+		"http://[::1]:3142/ftp.example.org/pub/debian":          "http://ftp.example.org/pub/debian",
+		"http://localhost:3142/HTTPS///deb.example.org/debian":  "https://deb.example.org/debian",
+		"http://localhost:3142/debian":                          "http://deb.debian.org/debian",
+		"http://localhost/ubuntu/":                              "http://archive.ubuntu.com/ubuntu",
+		"http://localhost:3142/mirror/debian":                   "",
+		"http://localhost:3142/":                                "",
+		"http://deb.debian.org/debian":                          "",
+		"http://192.168.1.2:3142/deb.debian.org/debian":         "",
+	} {
+		mirror, known := Behind(uri)
+		require.Equal(t, want, mirror, uri)
+		require.Equal(t, want != "", known, uri)
+	}
+	mirrors, unknown := BehindCaches([]Entry{
+		{URIs: []string{"http://localhost:3142/deb.debian.org/debian", "http://deb.debian.org/debian"}},
+		{URIs: []string{"http://localhost:3142/x"}},
+	})
+	require.Equal(t, map[string]string{"http://localhost:3142/deb.debian.org/debian": "http://deb.debian.org/debian"}, mirrors)
+	require.Equal(t, []string{"http://localhost:3142/x"}, unknown)
+	require.Equal(t, "localhost:3142_deb.debian.org_de%5fb_", ListPrefix("http://localhost:3142/deb.debian.org/de_b/"))
+}
+
+func TestProxiesOnLoopback(t *testing.T) {
+	require.Equal(t, []string{"http://u:xxxxx@localhost:3142"}, LoopbackProxies(`Acquire::http "";
+Acquire::http::Proxy "http://u:word@localhost:3142";
+Acquire::https::Proxy "http://u:word@localhost:3142";
+Acquire::http::Proxy::deb.example "http://127.0.0.1:1";
+Acquire::ftp::Proxy "http://proxy.example:3142";
+`))
+}

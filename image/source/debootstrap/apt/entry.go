@@ -20,11 +20,14 @@ type Entry struct {
 // Option is a field of an entry that changes how it is fetched or checked.
 type Option struct{ Name, Value string }
 
+// SignedBy is the option that names the keys of an entry.
+const SignedBy = "Signed-By"
+
 // options are the ones that are kept: names in one-line style to names in deb822
 // style. All others (languages, targets, ...) matter to the host alone.
 var options = map[string]string{
 	"arch":              "Architectures",
-	"signed-by":         "Signed-By",
+	"signed-by":         SignedBy,
 	"trusted":           "Trusted",
 	"check-valid-until": "Check-Valid-Until",
 	"check-date":        "Check-Date",

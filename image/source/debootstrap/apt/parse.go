@@ -86,6 +86,18 @@ func parseList(text string) ([]Entry, error) {
 	return entries, nil
 }
 
+// ParseLine reads one entry in one-line style, of binary packages.
+func ParseLine(line string) (Entry, error) {
+	entries, err := parseList(line)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(entries) != 1 {
+		return Entry{}, fmt.Errorf("want one line that begins with deb: %q", line)
+	}
+	return entries[0], nil
+}
+
 func parseLine(line string) (Entry, error) {
 	var entry Entry
 	if inside, ok := strings.CutPrefix(line, "["); ok {

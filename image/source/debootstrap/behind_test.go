@@ -1,0 +1,65 @@
+//go:build linux
+
+package debootstrap
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+)
+
+const (
+	cached = "http://localhost:3142/deb.debian.org/debian"
+	mirror = "http://deb.debian.org/debian"
+)
+
+func TestAGuestTakesItsPackagesFromBehindTheCache(t *testing.T) {
+	m := host(t, "deb "+cached+" bookworm main\n")
+	p, err := m.plan(t.Context(), image.Recipe{})
+	require.NoError(t, err)
+	require.Contains(t, p.sources, "URIs: "+cached+"\n", "the host itself takes the cache")
+
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"etc/apt/sources.list.d/0000apt.sources": p.sources,
+		"etc/apt/sources.list":                   "deb " + cached + "-security bookworm-security main\n",
+		"var/lib/apt/lists/localhost:3142_deb.debian.org_debian_dists_bookworm_InRelease": "list",
+		"var/lib/apt/lists/other.example_debian_dists_bookworm_InRelease":                 "list",
+		"var/lib/apt/lists/lock": "",
+	} {
+		path := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	mirrors := map[string]string{cached: mirror, cached + "-security": "http://security.debian.org/debian-security"}
+	require.NoError(t, passCaches(root, mirrors))
+	for name, want := range map[string]string{
+		"etc/apt/sources.list.d/0000apt.sources":                           "URIs: " + mirror + "\n",
+		"etc/apt/sources.list":                                             "deb http://security.debian.org/debian-security bookworm-security main\n",
+		"var/lib/apt/lists/deb.debian.org_debian_dists_bookworm_InRelease": "list",
+		"var/lib/apt/lists/other.example_debian_dists_bookworm_InRelease":  "list",
+	} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		require.NoError(t, err)
+		require.Contains(t, string(text), want)
+	}
+	require.NoFileExists(t, filepath.Join(root, "var/lib/apt/lists/localhost:3142_deb.debian.org_debian_dists_bookworm_InRelease"))
+}
+
+func TestDoctorSaysWhatIsBehindTheCache(t *testing.T) {
+	require.Empty(t, host(t, "deb "+mirror+" bookworm main\n").Check(t.Context()))
+	findings := host(t, "deb "+cached+" bookworm main\n").Check(t.Context())
+	require.Len(t, findings, 1)
+	require.Equal(t, doctor.OK, findings[0].Level)
+	require.Contains(t, findings[0].Detail, cached+" is this host's own: workers use "+mirror)
+
+	findings = host(t, "deb http://localhost:3142/x bookworm main\n").Check(t.Context())
+	require.Len(t, findings, 1)
+	require.Equal(t, doctor.Warning, findings[0].Level)
+	require.NotEmpty(t, findings[0].Mend)
+}
