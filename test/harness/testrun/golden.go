@@ -144,7 +144,8 @@ func built(t testing.TB) string {
 			return err
 		}
 		var stdout, stderr bytes.Buffer
-		build := exec.Command(Program(t), "image", "build", "--config", config, "--state-dir", state)
+		// From scratch, since its boot is measured: a run that was killed may have left layers.
+		build := exec.Command(Program(t), "image", "build", "--from-scratch", "--config", config, "--state-dir", state)
 		build.Env = Environment()
 		build.Stdout, build.Stderr = &stdout, io.MultiWriter(os.Stderr, &stderr)
 		if err := build.Run(); err != nil {
