@@ -35,13 +35,16 @@ type old struct {
 func newOld(t *testing.T, name string) old {
 	t.Helper()
 	state := filepath.Join(ext4Dir(), name)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(state)) }) // after all that looks what is left there
 	p, recipe := newPool(t, func() string { return state }, "renew")
 	s, err := share()
 	require.NoError(t, err)
 	golden := filepath.Join(state, "images", recipe.Digest())
 	require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o700))
 	require.NoError(t, run("cp", "-al", filepath.Join(ext4Dir(), "images", recipe.Digest()), golden))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(state)) })
+	records, err := store.Open(p.dir)
+	require.NoError(t, err)
+	require.NoError(t, records.SaveServed(store.Served{ImageDigest: recipe.Digest()}))
 	return old{pool: p, t: t, program: s.binary, golden: golden, log: new(output.Buffer)}
 }
 
