@@ -92,10 +92,10 @@ func (o old) says(arguments ...string) string {
 	return string(out)
 }
 
-// images are the directories of images, finished or not.
+// images are the directories of images, finished or not; layers are not among them.
 func (o old) images() (names []string) {
 	o.t.Helper()
-	found, err := filepath.Glob(filepath.Join(o.state, "images", "[^.]*"))
+	found, err := filepath.Glob(filepath.Join(o.state, "images", "[0-9a-f]*"))
 	require.NoError(o.t, err)
 	building, err := filepath.Glob(filepath.Join(o.state, "images", ".building-*"))
 	require.NoError(o.t, err)
