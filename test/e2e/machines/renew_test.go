@@ -32,6 +32,9 @@ func TestMachinesAreRenewedUnderLoad(t *testing.T) {
 		"; cp -a --sparse=always pools/"+poolName()+"/templates "+dir)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(state)) })
 
+	records, err := store.Open(dir)
+	require.NoError(t, err)
+	require.NoError(t, records.SaveServed(store.Served{ImageDigest: former}))
 	log := new(output.Buffer)
 	config := pluginConfig()
 	config["state_dir"] = state
@@ -39,8 +42,6 @@ func TestMachinesAreRenewedUnderLoad(t *testing.T) {
 	plugin, err := runner.Start(s.binary, config, hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: log}))
 	require.NoError(t, err)
 	t.Cleanup(plugin.Kill)
-	records, err := store.Look(dir)
-	require.NoError(t, err)
 	jobs := make(map[string]int)
 	load := runner.Load{Idle: 1, Busy: 1, Script: "cat /etc/mayfly-step", Done: func(task runner.Task) bool {
 		record, err := records.Load(task.Worker)
