@@ -26,6 +26,9 @@ type Host struct {
 	Backends []Builder
 	// Images opens the cache of golden images in a directory.
 	Images func(dir string) Images
+	// Registry takes golden images to registries and brings them from there, by what a
+	// transfer asks for. It is nil where the backends' tools have their own way.
+	Registry func(config.Config, Transfer) Registry
 	// Leftovers lists what may be removed to make room on the disk, the least
 	// valuable kind first. It is nil where nothing may.
 	Leftovers func(config.Config) []diskguard.List

@@ -28,8 +28,12 @@ const (
 	powerOffLimit = 3 * time.Minute
 )
 
-// Build makes the golden image unless it is there, whichever driver made it.
+// Build makes the golden image unless it is there, whichever driver made it, or brings
+// the one that another host has pushed.
 func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
+	if recipe.Source.Kind == image.OCI {
+		return b.options.Pull(ctx, recipe, progress)
+	}
 	build := func(ctx context.Context, work string) (root string, err error) {
 		golden := image.Golden{Dir: work}
 		maker := draft.Maker{Downloads: filepath.Join(b.options.StateDir, "downloads")}

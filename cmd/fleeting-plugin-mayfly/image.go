@@ -18,6 +18,8 @@ import (
 type imageCommands struct {
 	Build imageBuildCommand `cmd:"" help:"Build the image that the configuration asks for, and print its digest."`
 	List  imageListCommand  `cmd:"" help:"List the images on this host."`
+	Push  imagePushCommand  `cmd:"" help:"Send an image to a registry, for other hosts, and print its reference."`
+	Pull  imagePullCommand  `cmd:"" help:"Bring an image that another host has pushed, and print its digest."`
 }
 
 type imageBuildCommand struct{ configuration }

@@ -112,6 +112,8 @@ func (r *repository) try(ctx context.Context, request func(context.Context) erro
 			return nil
 		case ctx.Err() != nil:
 			return errors.Join(plain(err), context.Cause(ctx))
+		case isBroken(err):
+			return fmt.Errorf("it was changed in the registry or on its way: %w", err)
 		case isFinal(err):
 			return plain(err)
 		case n == attempts:

@@ -26,20 +26,24 @@ type Image struct {
 	Run      []string
 	// Preset is one of the presets, or empty.
 	Preset string
+	// PlainHTTP has a registry be asked without encryption, and VerifyKey is the path of
+	// the public key that what comes from it is signed with, or empty.
+	PlainHTTP bool
+	VerifyKey string
 }
 
 func imageSection(c *Config) section {
 	i := &c.Image
-	return section{name: "image", together: c.checkImage, keys: []key{
+	return section{name: "image", together: c.checkImage, keys: append([]key{
 		// First, as it sets all of the source.
 		{name: "source", value: as(aString, &i.Source, parseSource, writeSource),
 			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
 			about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), a
 				distribution's newest cloud image ("debian:13", "ubuntu:24.04", "fedora:43", "almalinux:9",
-				"rockylinux:9", "opensuse:15.6"), an https:// URL, or the absolute path of a file (local:/path
-				means the same). For "tart":
-				"oci:REGISTRY/NAME:TAG" or "…@sha256:DIGEST", or "vm:NAME". For "bhyve": a URL, a path, or
-				"vm:NAME@SNAPSHOT"`,
+				"rockylinux:9", "opensuse:15.6"), an https:// URL, the absolute path of a file (local:/path
+				means the same), or a golden image that another host has pushed, "oci:REGISTRY/NAME:TAG" or
+				"…@sha256:DIGEST" ([guide](../guides/registry.md)). For "tart": such a reference of an image of
+				Tart's, or "vm:NAME". For "bhyve": a URL, a path, or "vm:NAME@SNAPSHOT"`,
 			refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable " +
 				"or not regular; what the named backend cannot use"},
 		{name: "digest", value: text(&i.Source.SHA256, parseDigest),
@@ -70,7 +74,7 @@ func imageSection(c *Config) section {
 				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
 				"ready ([guide](../guides/docker.md))",
 			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
-	}}
+	}, registryKeys(i)...)}
 }
 
 // checkImage refuses keys that say something about another source, and a source
@@ -81,6 +85,7 @@ func (c *Config) checkImage(r *reading) {
 		return
 	}
 	c.checkSource(r)
+	c.checkRegistry(r)
 	kind := c.Image.Source.Kind
 	if kind != image.Debootstrap && r.gave("image.suite") {
 		r.refuse("image.suite", "contradicts image.source, which is not %q: remove one of the two", image.Debootstrap)
@@ -140,7 +145,7 @@ func (c *Config) checkSource(r *reading) {
 	}
 	kinds := sourcesOf[c.Backend]
 	if kinds == nil {
-		kinds = []string{image.Debootstrap, image.Distribution, image.HTTPS, image.Local}
+		kinds = []string{image.Debootstrap, image.Distribution, image.HTTPS, image.Local, image.OCI}
 	}
 	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
 		r.refuse("image.source", "%q is not a valid image for backend %q, which takes %s",
@@ -192,8 +197,8 @@ func parseSource(text string) (image.Source, error) {
 }
 
 // sources says how to mend a source.
-const sources = `write "debootstrap", a distribution such as "debian:13", an https:// URL ` +
-	`or the absolute path of a file`
+const sources = `write "debootstrap", a distribution such as "debian:13", an https:// URL, ` +
+	`the absolute path of a file, or "oci:REGISTRY/NAME:TAG"`
 
 func parseMirror(text string) (string, error) {
 	address, err := url.Parse(text)

@@ -87,7 +87,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		assert.Contains(t, Example(), "# "+k.name+" = "+k.instance()+"\n")
 	})
 	examples := regexp.MustCompile(`(?m)^( *)## ([a-z0-9_]+ = )`).ReplaceAllString(Example(), "$1$2")
-	contrary := regexp.MustCompile(`(?m)^ *(suite|mirror|keyring|devices) = .*$`) // to other examples
+	contrary := regexp.MustCompile(`(?m)^ *(suite|mirror|keyring|verify_key|devices) = .*$`) // to other examples
 	examples = contrary.ReplaceAllString(examples, "")
 	examples, _, _ = strings.Cut(examples, "    # For the backend \"tart\"")
 	file := filepath.Join(t.TempDir(), "config.toml")
