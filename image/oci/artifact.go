@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"runtime"
 	"slices"
@@ -147,11 +146,7 @@ func parseDescription(text []byte, layers int) (description, error) {
 	var d description
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&d)
-	if _, trailing := decoder.Token(); err == nil && trailing != io.EOF {
-		err = errors.New("something follows it")
-	}
-	if err != nil {
+	if err := decoder.Decode(&d); err != nil {
 		return description{}, fmt.Errorf("reading its config, which another version of this program has made: %w", err)
 	}
 	if err := d.check(layers); err != nil {

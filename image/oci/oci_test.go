@@ -5,13 +5,8 @@ package oci
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
@@ -49,7 +44,7 @@ func newHost(t *testing.T) *host {
 
 func (h *host) registry() *Registry { return New(h.Options) }
 
-// diskBytes is the size of the disks that are pushed here: 24 MiB in 64, with holes.
+// diskBytes is the size of the disks that are pushed here: 6 MiB in 64, with holes.
 const diskBytes = 64 << 20
 
 // noise is what no compression makes smaller.
@@ -73,13 +68,13 @@ func (h *host) build(t *testing.T, name string, change func(disk *os.File)) imag
 		disk, err := os.Create(golden.Disk())
 		require.NoError(t, err)
 		for i := range 3 {
-			_, err := disk.WriteAt(noise(uint64(i), 8<<20), int64(i)*20<<20)
+			_, err := disk.WriteAt(noise(uint64(i), 2<<20), int64(i)*20<<20)
 			require.NoError(t, err)
 		}
 		change(disk)
 		require.NoError(t, disk.Truncate(diskBytes))
 		require.NoError(t, disk.Close())
-		require.NoError(t, os.WriteFile(golden.Kernel(), noise(100, 3<<20), 0o600))
+		require.NoError(t, os.WriteFile(golden.Kernel(), noise(100, 1<<20), 0o600))
 		require.NoError(t, os.WriteFile(golden.Initrd(), noise(101, 100), 0o600))
 		return "root=/dev/vda", nil
 	})
@@ -121,7 +116,7 @@ func TestPushedImageIsTheSameElsewhere(t *testing.T) {
 	golden := one.build(t, "trixie", unchanged)
 	reference := server.Host + "/mayfly/debian:13"
 	digest := one.push(t, golden, reference)
-	require.Greater(t, server.Counts().Sent, int64(27<<20))
+	require.Greater(t, server.Counts().Sent, int64(7<<20))
 
 	var said []string
 	pulled, err := other.registry().Pull(t.Context(), reference, agent,
@@ -134,7 +129,7 @@ func TestPushedImageIsTheSameElsewhere(t *testing.T) {
 	info, err := os.Stat(pulled.Disk())
 	require.NoError(t, err)
 	require.EqualValues(t, 0o444, info.Mode().Perm(), "sealed")
-	require.Contains(t, strings.Join(said, "\n"), "pull disk.raw: 100 % of 25.")
+	require.Contains(t, strings.Join(said, "\n"), "pull disk.raw: 100 % of 6.3 MB, 6.3 MB fetched")
 	left, err := filepath.Glob(filepath.Join(other.Downloads, "*.part"))
 	require.NoError(t, err)
 	require.Empty(t, left)
@@ -161,14 +156,19 @@ func TestUnchangedChunksAreNotSentAgain(t *testing.T) {
 	server := registry.Start(t)
 	one, other := newHost(t), newHost(t)
 	reference := server.Host + "/mayfly/debian:13"
-	one.push(t, one.build(t, "one", unchanged), reference)
+	grown := func(disk *os.File) {
+		_, err := disk.WriteAt(noise(8, 24<<20), 4<<20)
+		require.NoError(t, err)
+	}
+	one.push(t, one.build(t, "one", grown), reference)
 	first := server.Counts().Sent
 	_, err := other.registry().Pull(t.Context(), reference, agent, silent)
 	require.NoError(t, err)
 	all := server.Counts().Blobs
 
 	changed := one.build(t, "two", func(disk *os.File) {
-		_, err := disk.WriteAt(noise(7, 1<<20), 12<<20) // where there was a hole
+		grown(disk)
+		_, err := disk.WriteAt(noise(7, 1<<20), 32<<20) // where there was a hole
 		require.NoError(t, err)
 	})
 	one.push(t, changed, reference)
@@ -333,29 +333,12 @@ func TestWhatWasChangedIsRefused(t *testing.T) {
 	}
 }
 
-func writeKeys(t *testing.T) (private, public string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	dir := t.TempDir()
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-		return path
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	shown, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	require.NoError(t, err)
-	return write("cosign.key", "PRIVATE KEY", secret), write("cosign.pub", "PUBLIC KEY", shown)
-}
-
 func TestOnlyWhatTheKeyHasSignedIsTaken(t *testing.T) {
 	server := registry.Start(t)
 	one := newHost(t)
 	golden := one.build(t, "one", unchanged)
-	private, public := writeKeys(t)
-	stranger, _ := writeKeys(t)
+	private, public := registry.Keys(t)
+	stranger, _ := registry.Keys(t)
 	reference := server.Host + "/mayfly/debian:13"
 	pull := func(t *testing.T) error {
 		other := newHost(t)
@@ -429,7 +412,7 @@ func do(t *testing.T, request *http.Request, want int) []byte {
 func TestSignatureHasTheFormOfCosign(t *testing.T) {
 	server := registry.Start(t)
 	one := newHost(t)
-	private, public := writeKeys(t)
+	private, public := registry.Keys(t)
 	digest, err := one.registry().Push(t.Context(), one.build(t, "one", unchanged), server.Host+"/mayfly/debian:13", private, silent)
 	require.NoError(t, err)
 	var manifest ocispec.Manifest
@@ -447,7 +430,7 @@ func TestSignatureHasTheFormOfCosign(t *testing.T) {
 }
 
 func TestKeysThatAreNoneAreRefused(t *testing.T) {
-	private, public := writeKeys(t)
+	private, public := registry.Keys(t)
 	_, err := readPublicKey(private)
 	require.ErrorContains(t, err, "no public ECDSA key")
 	_, err = readPrivateKey(public)

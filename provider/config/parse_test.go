@@ -169,8 +169,8 @@ func TestBadValues(t *testing.T) {
 		{"wrong type", `{"machine":{"memory":8}}`,
 			`plugin_config.machine.memory: want a string, have the number 8: write for instance "2GiB"`},
 		{"empty source", `{"image":{"source":""}}`,
-			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an https:// URL or ` +
-				`the absolute path of a file`},
+			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an https:// URL, ` +
+				`the absolute path of a file, or "oci:REGISTRY/NAME:TAG"`},
 		{"unknown backend", `{"backend":"firecracker"}`,
 			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, nspawn, tart, bhyve, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,

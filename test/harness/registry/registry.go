@@ -4,8 +4,13 @@
 package registry
 
 import (
-	"crypto/tls"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -28,10 +33,14 @@ import (
 type Registry struct {
 	// Host is its address, as references have it.
 	Host string
-	t    testing.TB
-	dir  string
-	app  http.Handler
+	// Certificate is the path of the one that clients must trust, if it speaks https.
+	Certificate string
 
+	t   testing.TB
+	dir string
+	app http.Handler
+
+	server   *httptest.Server
 	mu       sync.Mutex
 	counts   Counts
 	meddle   func(http.ResponseWriter, *http.Request) bool
@@ -47,7 +56,7 @@ type Counts struct {
 }
 
 // Start starts a registry that speaks plain http.
-func Start(t testing.TB) *Registry { return start(t, "", "", nil) }
+func Start(t testing.TB) *Registry { return start(t, "", "", (*httptest.Server).Start) }
 
 // StartWithLogin starts one that wants a user's name and password.
 func StartWithLogin(t testing.TB, user, password string) *Registry {
@@ -55,11 +64,15 @@ func StartWithLogin(t testing.TB, user, password string) *Registry {
 }
 
 // StartEncrypted starts one that speaks https.
-func StartEncrypted(t testing.TB, certificate tls.Certificate) *Registry {
-	return start(t, "", "", &tls.Config{Certificates: []tls.Certificate{certificate}})
+func StartEncrypted(t testing.TB) *Registry {
+	r := start(t, "", "", (*httptest.Server).StartTLS)
+	r.Certificate = filepath.Join(t.TempDir(), "certificate.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.server.Certificate().Raw})
+	require.NoError(t, os.WriteFile(r.Certificate, text, 0o600))
+	return r
 }
 
-func start(t testing.TB, user, password string, encrypted *tls.Config) *Registry {
+func start(t testing.TB, user, password string, listen func(*httptest.Server)) *Registry {
 	t.Helper()
 	logrus.SetOutput(io.Discard)
 	r := &Registry{t: t, dir: t.TempDir()}
@@ -77,12 +90,9 @@ func start(t testing.TB, user, password string, encrypted *tls.Config) *Registry
 	app := handlers.NewApp(t.Context(), config)
 	r.app = app
 	server := httptest.NewUnstartedServer(r)
-	if encrypted != nil {
-		server.TLS = encrypted
-		server.StartTLS()
-	} else {
-		server.Start()
-	}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that speak another protocol
+	listen(server)
+	r.server = server
 	r.Host = server.Listener.Addr().String()
 	r.shutdown = sync.OnceFunc(func() { server.CloseClientConnections(); server.Close(); _ = app.Shutdown() })
 	t.Cleanup(r.shutdown)
@@ -141,4 +151,23 @@ func (c *counted) Read(p []byte) (int, error) {
 func (r *Registry) Blob(digest string) string {
 	hex := strings.TrimPrefix(digest, "sha256:")
 	return filepath.Join(r.dir, "docker/registry/v2/blobs/sha256", hex[:2], hex, "data")
+}
+
+// Keys writes a new pair of keys that images are signed with, as cosign has them when
+// there is no password, and returns the paths.
+func Keys(t testing.TB) (private, public string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	shown, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+		return path
+	}
+	return write("cosign.key", "PRIVATE KEY", secret), write("cosign.pub", "PUBLIC KEY", shown)
 }
