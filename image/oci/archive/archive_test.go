@@ -123,7 +123,7 @@ type entry struct {
 	content string
 }
 
-func archived(t *testing.T, entries ...entry) []byte {
+func archived(t testing.TB, entries ...entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -193,7 +193,11 @@ func TestFilesAreNoLargerThanTheirArchive(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add([]byte("x"))
+	f.Add(archived(f,
+		entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755}},
+		entry{tar.Header{Typeflag: tar.TypeReg, Name: "d/f", Mode: 0o644}, "x"},
+		entry{Header: tar.Header{Typeflag: tar.TypeLink, Name: "h", Linkname: "d/f"}},
+		entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "s", Linkname: "/etc"}}))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		sandbox.Need(t)
 		outside := t.TempDir()

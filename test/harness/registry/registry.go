@@ -44,6 +44,7 @@ type Registry struct {
 	mu       sync.Mutex
 	counts   Counts
 	meddle   func(http.ResponseWriter, *http.Request) bool
+	meddling sync.Mutex
 	shutdown func()
 }
 
@@ -60,7 +61,7 @@ func Start(t testing.TB) *Registry { return start(t, "", "", (*httptest.Server).
 
 // StartWithLogin starts one that wants a user's name and password.
 func StartWithLogin(t testing.TB, user, password string) *Registry {
-	return start(t, user, password, nil)
+	return start(t, user, password, (*httptest.Server).Start)
 }
 
 // StartEncrypted starts one that speaks https.
@@ -102,8 +103,8 @@ func start(t testing.TB, user, password string, listen func(*httptest.Server)) *
 // Stop has the registry give no answer any more.
 func (r *Registry) Stop() { r.shutdown() }
 
-// Meddle has a function see each request first; one for which it returns true goes no
-// further. Nil ends that.
+// Meddle has a function see each request first, one after the other; one for which it
+// returns true goes no further. Nil ends that.
 func (r *Registry) Meddle(with func(http.ResponseWriter, *http.Request) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,10 +129,18 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	meddle := r.meddle
 	r.mu.Unlock()
 	request.Body = &counted{request.Body, r}
-	if meddle != nil && meddle(w, request) {
+	if meddle != nil && r.meddled(meddle, w, request) {
 		return
 	}
 	r.app.ServeHTTP(w, request)
+}
+
+func (r *Registry) meddled(
+	meddle func(http.ResponseWriter, *http.Request) bool, w http.ResponseWriter, request *http.Request,
+) bool {
+	r.meddling.Lock()
+	defer r.meddling.Unlock()
+	return meddle(w, request)
 }
 
 type counted struct {
