@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/diskguard"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -32,6 +34,14 @@ type Host struct {
 	// Leftovers lists what may be removed to make room on the disk, the least
 	// valuable kind first. It is nil where nothing may.
 	Leftovers func(config.Config) []diskguard.List
+	// UnusedImages lists the golden images that nothing of any pool uses and that are
+	// chosen, by when each was used last. It is nil where none may be removed.
+	UnusedImages func(
+		c config.Config, which func(golden image.Golden, lastUse time.Time) bool,
+	) ([]diskspace.Leftover, error)
+	// ImageUsers says what was made from each golden image, by digests: workers and
+	// templates, of all pools.
+	ImageUsers func(config.Config) (map[string][]string, error)
 	// AddressOwners lists who has an address below the state directory, each as
 	// "pool/worker".
 	AddressOwners func(config.Config) ([]string, error)

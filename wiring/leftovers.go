@@ -5,9 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/diskguard"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -24,23 +26,40 @@ func leftovers(c config.Config) []diskguard.List {
 		images.Unfinished,
 		func() ([]diskspace.Leftover, error) { return unfinishedTemplates(c) },
 		downloads.Unfinished,
-		func() ([]diskspace.Leftover, error) {
-			return images.Unused(func() (map[string]bool, error) { return usedImages(c) })
-		},
+		func() ([]diskspace.Leftover, error) { return unusedImages(c, nil) },
 		downloads.Finished,
 	}
 }
 
+// unusedImages are the golden images that nobody uses and that are chosen; nil chooses all.
+func unusedImages(c config.Config, which func(image.Golden, time.Time) bool) ([]diskspace.Leftover, error) {
+	return cache.New(c.ImagesDir()).Unused(func() (map[string]bool, error) { return usedImages(c) }, which)
+}
+
 // usedImages are the golden images that anything of any pool was made from, by their
-// digests: workers, suspended ones and orphans among them, which read through the
-// image as long as they are there, and templates. A record that cannot be read is an
-// error: nobody knows what its worker was made from.
+// digests.
 func usedImages(c config.Config) (map[string]bool, error) {
-	pools, err := poolDirs(c)
+	users, err := imageUsers(c)
 	if err != nil {
 		return nil, err
 	}
 	used := make(map[string]bool)
+	for digest := range users {
+		used[digest] = true
+	}
+	return used, nil
+}
+
+// imageUsers are what was made from each golden image: workers, suspended ones and
+// orphans among them, which read through the image as long as they are there, and
+// templates. A record that cannot be read is an error: nobody knows what its worker was
+// made from.
+func imageUsers(c config.Config) (map[string][]string, error) {
+	pools, err := poolDirs(c)
+	if err != nil {
+		return nil, err
+	}
+	users := make(map[string][]string)
 	for _, dir := range pools {
 		records, err := store.Look(dir)
 		if err != nil {
@@ -55,17 +74,17 @@ func usedImages(c config.Config) (map[string]bool, error) {
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
-			used[record.ImageDigest] = true
+			users[record.ImageDigest] = append(users[record.ImageDigest], "worker "+id)
 		}
 		digests, err := templateImages(dir)
 		if err != nil {
 			return nil, err
 		}
 		for _, digest := range digests {
-			used[digest] = true
+			users[digest] = append(users[digest], "the template of pool "+filepath.Base(dir))
 		}
 	}
-	return used, nil
+	return users, nil
 }
 
 // poolDirs are the directories of all pools.

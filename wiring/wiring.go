@@ -21,6 +21,8 @@ func Host() *host.Host {
 	h.Images = func(dir string) host.Images { return cache.New(dir) }
 	h.AddressOwners = addressOwners
 	h.Leftovers = leftovers
+	h.UnusedImages = unusedImages
+	h.ImageUsers = imageUsers
 	return h
 }
 

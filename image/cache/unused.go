@@ -34,10 +34,14 @@ func (c *Cache) Unfinished() ([]diskspace.Leftover, error) {
 	return found, err
 }
 
+// Which chooses among images that nobody uses, by when each was used last.
+type Which func(g image.Golden, lastUse time.Time) bool
+
 // Unused lists the images that nobody holds and that used does not name, by their
-// digests; the one that was used longest ago first. Images that are damaged, and
-// those whose machine a tool of others keeps, are left to people.
-func (c *Cache) Unused(used func() (map[string]bool, error)) ([]diskspace.Leftover, error) {
+// digests, as far as they are chosen; nil chooses all. The one that was used longest ago
+// is the first. Images that are damaged, and those whose machine a tool of others keeps,
+// are left to people.
+func (c *Cache) Unused(used func() (map[string]bool, error), which Which) ([]diskspace.Leftover, error) {
 	goldens, _ := c.List() // whatever is damaged
 	inUse, err := used()
 	if err != nil {
@@ -46,7 +50,7 @@ func (c *Cache) Unused(used func() (map[string]bool, error)) ([]diskspace.Leftov
 	lastUse := make(map[string]time.Time)
 	goldens = slices.DeleteFunc(goldens, func(g image.Golden) bool {
 		info, err := os.Stat(g.Dir)
-		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) || c.isHeld(g) {
+		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) || which != nil && !which(g, info.ModTime()) || c.isHeld(g) {
 			return true
 		}
 		lastUse[g.Digest] = info.ModTime()
