@@ -24,10 +24,11 @@ func (c imagePushCommand) Run(ctx context.Context, s *streams, h *host.Host) err
 	if err != nil {
 		return err
 	}
-	report := newProgress(s.err).report
+	shown := newProgress(s.err)
+	defer shown.endBar()
 	var golden image.Golden
 	if c.Image == "" {
-		golden, _, err = h.BuildImage(ctx, settings, runner.Username, report, s.log)
+		golden, _, err = h.BuildImage(ctx, settings, runner.Username, shown.report, s.log)
 	} else {
 		golden, err = findImage(h.Images(settings.ImagesDir()), c.Image)
 	}
@@ -38,7 +39,7 @@ func (c imagePushCommand) Run(ctx context.Context, s *streams, h *host.Host) err
 		Reference: plainReference(c.Reference), SignKey: string(c.SignKey),
 		PlainHTTP: c.PlainHTTP || settings.Image.PlainHTTP,
 	}
-	digest, err := h.PushImage(ctx, settings, golden, transfer, report)
+	digest, err := h.PushImage(ctx, settings, golden, transfer, shown.report)
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,9 @@ func (c imagePullCommand) Run(ctx context.Context, s *streams, h *host.Host) err
 	if transfer.VerifyKey == "" {
 		transfer.VerifyKey = settings.Image.VerifyKey
 	}
-	golden, err := h.PullImage(ctx, settings, transfer, newProgress(s.err).report, s.log)
+	shown := newProgress(s.err)
+	defer shown.endBar()
+	golden, err := h.PullImage(ctx, settings, transfer, shown.report, s.log)
 	if err != nil {
 		return err
 	}

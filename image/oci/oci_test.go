@@ -495,7 +495,7 @@ func TestImageServesOnWhileTheRegistryIsAway(t *testing.T) {
 	require.NotEqual(t, first.Digest, second.Digest)
 	server.Stop()
 	var said []string
-	again, err := other.registry().Golden(t.Context(), want, func(_, line string) { said = append(said, line) })
+	again, err := other.registry().Golden(t.Context(), want, func(stage, _ string) { said = append(said, stage) })
 	require.NoError(t, err)
 	require.Equal(t, newer.Digest, again.Digest)
 	require.Contains(t, strings.Join(said, "\n"), "is what it meant before")
@@ -512,7 +512,7 @@ func TestOtherBuildOfTheSameRecipeIsNotTakenForIt(t *testing.T) {
 	digest := one.push(t, one.build(t, "one", unchanged), tag)
 	mine := other.build(t, "one", func(disk *os.File) { _, _ = disk.WriteAt([]byte("mine"), 0) })
 	var said []string
-	pulled, err := other.registry().Pull(t.Context(), tag, agent, func(_, line string) { said = append(said, line) })
+	pulled, err := other.registry().Pull(t.Context(), tag, agent, func(stage, _ string) { said = append(said, stage) })
 	require.NoError(t, err)
 	require.Equal(t, mine.Dir, pulled.Dir)
 	require.Contains(t, strings.Join(said, "\n"), "was built here")

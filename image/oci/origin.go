@@ -88,7 +88,7 @@ func checkOrigin(
 	if signed || from.reference.ValidateReferenceAsDigest() == nil {
 		return false, errors.New(other)
 	}
-	progress("registry", other+"; what is here is used")
+	progress(other+"; what is here is used", "") // a stage, which every log shows
 	return false, nil
 }
 

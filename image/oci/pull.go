@@ -46,7 +46,7 @@ func (r *Registry) Golden(ctx context.Context, want image.Recipe, progress image
 	if !found || isFit(former.Recipe) != nil {
 		return golden, err
 	}
-	progress("registry", fmt.Sprintf("%v; %s is what it meant before", err, former.Digest))
+	progress(fmt.Sprintf("%v; %s is what it meant before", err, former.Digest), "") // a stage, which every log shows
 	return former, nil
 }
 
