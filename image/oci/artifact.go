@@ -57,6 +57,14 @@ type chunk struct {
 	Layer  int    `json:"layer"`
 }
 
+// data is how many bytes of the part are no holes.
+func (p part) data() (bytes int64) {
+	for _, c := range p.Chunks {
+		bytes += c.Size
+	}
+	return bytes
+}
+
 // treePart is the part that a tree is in, as a tar file.
 const treePart = image.TreeDir + ".tar"
 
@@ -69,7 +77,8 @@ const (
 	maxDescription = 16 << 20
 	maxLayers      = 20000 // which fit into maxManifest
 	maxChunks      = 1 << 20
-	maxPart        = 16 << 40
+	maxKernel      = 1 << 30
+	maxTree        = 1 << 40
 	// maxPacked is what zstd makes of a chunk at worst.
 	maxPacked = maxChunk + maxChunk/64 + 1024
 	// maxRoot bounds the kernel's arguments for the root file system.
@@ -172,7 +181,7 @@ func (d description) check(layers int) error {
 		if count += len(p.Chunks); count > maxChunks {
 			return fmt.Errorf("it has more than %d chunks", maxChunks)
 		}
-		if err := p.check(layers, contents); err != nil {
+		if err := p.check(layers, d.Image.Recipe.Disk, contents); err != nil {
 			return fmt.Errorf("its %s: %w", p.Name, err)
 		}
 	}
@@ -201,11 +210,15 @@ func (d description) checkForm() error {
 
 var contentDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// check looks at the chunks of one part. The same layer has the same content in all
-// parts.
-func (p part) check(layers int, contents map[int]chunk) error {
-	if p.Size < 0 || p.Size > maxPart {
-		return fmt.Errorf("it says that it has %d bytes", p.Size)
+// check looks at one part of an image for a disk of so many bytes. The same layer has the
+// same content in all parts.
+func (p part) check(layers int, disk int64, contents map[int]chunk) error {
+	most := map[string]int64{image.DiskFile: disk, treePart: maxTree}[p.Name]
+	if most == 0 {
+		most = maxKernel
+	}
+	if p.Size < 0 || p.Size > most || p.Name == image.DiskFile && p.Size != disk {
+		return fmt.Errorf("it says that it has %d bytes, and may have %d", p.Size, most)
 	}
 	end := int64(0)
 	for _, c := range p.Chunks {

@@ -18,7 +18,7 @@ import (
 // described is a description that is right, of an image with a disk and a kernel.
 func described(form string) description {
 	r := recipe("trixie")
-	r.Form = form
+	r.Form, r.Disk = form, 100
 	d := description{
 		Version: descriptionVersion, Architecture: runtime.GOARCH,
 		Image: image.Manifest{Version: 1, Digest: r.Digest(), Recipe: r, Root: "root=/dev/vda"},
@@ -71,7 +71,8 @@ func TestDescriptionIsHeldToItsBounds(t *testing.T) {
 		"part twice":        {func(d *description) { d.Parts[1] = d.Parts[0] }, "is there twice"},
 		"no kernel":         {func(d *description) { d.Parts = d.Parts[:1] }, "it has no kernel"},
 		"tree of a disk":    {func(d *description) { d.Parts = append(d.Parts, part{Name: treePart}) }, "has a root.tar"},
-		"size":              {func(d *description) { d.Parts[0].Size = maxPart + 1 }, "it says that it has"},
+		"disk size":         {func(d *description) { d.Parts[0].Size = 101 }, "it says that it has"},
+		"kernel size":       {func(d *description) { d.Parts[1].Size = maxKernel + 1 }, "it says that it has"},
 		"negative size":     {func(d *description) { d.Parts[1].Size = -1 }, "it says that it has"},
 		"overlap":           {first(func(c *chunk) { c.At = 9 }), "not in its place"},
 		"behind the end":    {first(func(c *chunk) { c.At = 91 }), "not in its place"},

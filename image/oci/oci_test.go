@@ -200,7 +200,8 @@ func TestTreesTravelToo(t *testing.T) {
 			require.NoError(t, os.Chown(filepath.Join(bin, "sudo"), image.ShiftedBase, image.ShiftedBase))
 			require.NoError(t, syscall.Chmod(filepath.Join(bin, "sudo"), 0o4755))
 			require.NoError(t, os.Chtimes(filepath.Join(bin, "b"), time.Unix(1, 0), time.Unix(1, 0)))
-			return "", os.WriteFile(golden.Disk(), noise(2, 5000), 0o600)
+			require.NoError(t, os.WriteFile(golden.Disk(), noise(2, 5000), 0o600))
+			return "", os.Truncate(golden.Disk(), diskBytes)
 		})
 		require.NoError(t, err)
 		return golden
@@ -256,6 +257,45 @@ func TestPullThatWasCutGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, server.Counts().Blobs, all*2/3, "of %d", all)
 	require.True(t, bytes.Equal(contents(t, one.build(t, "one", unchanged)), contents(t, pulled)))
+}
+
+// A registry that begins an answer and does not go on is given up, and asked again.
+func TestRequestThatStallsIsMadeAgain(t *testing.T) {
+	server := registry.Start(t)
+	one, other := newHost(t), newHost(t)
+	tag := server.Host + "/mayfly/debian:13"
+	one.push(t, one.build(t, "one", unchanged), tag)
+	stalled := 0
+	server.Meddle(func(w http.ResponseWriter, r *http.Request) bool {
+		if stalled > 0 || r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		stalled++
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done() // which ends when the client gives up
+		return true
+	})
+	defer server.Meddle(nil)
+	other.Limit = 3 * time.Second
+	_, err := other.registry().Pull(t.Context(), tag, agent, silent)
+	require.NoError(t, err)
+	require.Equal(t, 1, stalled)
+}
+
+func TestImageThatHasNoRoomIsNotFetched(t *testing.T) {
+	server := registry.Start(t)
+	one := newHost(t)
+	tag := server.Host + "/mayfly/debian:13"
+	one.push(t, one.build(t, "one", unchanged), tag)
+	small := sandbox.NewDisk(t, 4<<20)
+	other := newHost(t)
+	other.Images, other.Downloads = filepath.Join(small.Dir, "images"), filepath.Join(small.Dir, "downloads")
+	server.Counts()
+	_, err := other.registry().Pull(t.Context(), tag, agent, silent)
+	require.ErrorContains(t, err, "are free")
+	require.Equal(t, 1, server.Counts().Blobs)
 }
 
 func TestRequestsThatFailOnceAreMadeAgain(t *testing.T) {
@@ -456,6 +496,12 @@ func TestLoginsAreThoseOfDocker(t *testing.T) {
 	login := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, server.Host, base64.StdEncoding.EncodeToString([]byte("ci:secret")))
 	require.NoError(t, os.WriteFile(filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), []byte(login), 0o600))
 	one.push(t, golden, server.Host+"/mayfly/debian:13")
+
+	// A service has no HOME.
+	t.Setenv("HOME", "")
+	path, err := dockerConfig()
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), path)
 
 	// By a helper, as `docker login` sets it up with a store of the system.
 	bin := t.TempDir()

@@ -157,6 +157,9 @@ func (r *Registry) fill(ctx context.Context, p *pull, work, signer string) (err 
 	if err := os.MkdirAll(part, 0o700); err != nil {
 		return err
 	}
+	if err := p.checkRoom(part); err != nil {
+		return err
+	}
 	if err := p.all(ctx, part, work); err != nil {
 		if diskspace.IsFull(err) { // what has come would keep the disk full
 			err = errors.Join(err, os.RemoveAll(part))
@@ -167,6 +170,30 @@ func (r *Registry) fill(ctx context.Context, p *pull, work, signer string) (err 
 		return err
 	}
 	return os.RemoveAll(part)
+}
+
+// checkRoom compares what the image's files will take, beside what of them is there, with
+// what is free. A tree is there twice for a while.
+func (p *pull) checkRoom(dir string) error {
+	wanted := int64(0)
+	for _, one := range p.Parts {
+		wanted += one.data()
+		if one.Name == treePart {
+			wanted += one.data()
+		}
+	}
+	there, err := diskspace.Taken(dir)
+	if err != nil {
+		return err
+	}
+	room, err := diskspace.Of(dir)
+	if err != nil {
+		return err
+	}
+	if missing := wanted - there; missing > room.Free {
+		return finalError{fmt.Errorf("it takes %s more here, and %s are free", megabytes(missing), megabytes(room.Free))}
+	}
+	return nil
 }
 
 func downloadName(d digest.Digest) string { return "oci-" + d.Encoded() }
@@ -227,11 +254,7 @@ func (p *pull) part(ctx context.Context, decoder *zstd.Decoder, want part, path 
 	if err := file.Truncate(want.Size); err != nil {
 		return err
 	}
-	total := int64(0)
-	for _, c := range want.Chunks {
-		total += c.Size
-	}
-	p.report.begin("pull "+want.Name, total)
+	p.report.begin("pull "+want.Name, want.data())
 	group, each := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for _, c := range want.Chunks {

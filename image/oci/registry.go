@@ -4,6 +4,7 @@ package oci
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,8 +23,8 @@ type Options struct {
 	// empty means that none need be.
 	VerifyKey string
 	// Retry is the pause after a request that failed; it doubles with each. Default
-	// one second.
-	Retry time.Duration
+	// one second. Limit is how long a request may take. Default two minutes.
+	Retry, Limit time.Duration
 }
 
 // Registry takes golden images to registries and brings them from there.
@@ -34,7 +35,7 @@ type Registry struct {
 
 // New makes no request.
 func New(options Options) *Registry {
-	options.Retry = cmp.Or(options.Retry, time.Second)
+	options.Retry, options.Limit = cmp.Or(options.Retry, time.Second), cmp.Or(options.Limit, requestLimit)
 	return &Registry{options, cache.New(options.Images)}
 }
 
@@ -52,7 +53,7 @@ func fitsProgram(have image.Recipe, agent string) error {
 func fits(have, want image.Recipe) error {
 	switch {
 	case len(want.Packages)+len(want.PresetRun)+len(want.Run) > 0:
-		return fmt.Errorf("image.packages, image.run and image.preset are for an image that is built here, and this one " +
+		return errors.New("image.packages, image.run and image.preset are for an image that is built here, and this one " +
 			"is finished: remove them, and set them where it is built")
 	case have.Form != want.Form:
 		return fmt.Errorf("it is %s, and this pool's backend needs %s: push one that was built with this backend",

@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"os/user"
+	"path/filepath"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -27,8 +30,8 @@ const (
 	parallel = 8
 	// attempts is how often a request is tried that fails by no fault of its own.
 	attempts = 5
-	// requestLimit bounds each try. What is asked for has a few megabytes, so that a
-	// connection that is slower than this has stalled.
+	// requestLimit bounds each try by default. What is asked for has a few megabytes, so
+	// that a connection that is slower than this has stalled.
 	requestLimit = 2 * time.Minute
 	// defaultTag is what a reference means that ends after the name.
 	defaultTag = "latest"
@@ -39,7 +42,8 @@ type repository struct {
 	reference registry.Reference
 	blobs     registry.BlobStore
 	manifests registry.ManifestStore
-	pause     time.Duration
+	// pause is that after a try that failed, and limit that of a try.
+	pause, limit time.Duration
 }
 
 // open makes no request.
@@ -52,7 +56,11 @@ func (r *Registry) open(reference string) (*repository, error) {
 	if parsed.Reference == "" {
 		parsed.Reference = defaultTag
 	}
-	logins, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	config, err := dockerConfig()
+	if err != nil {
+		return nil, err
+	}
+	logins, err := credentials.NewStore(config, credentials.StoreOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("reading the logins of docker's configuration: %w", err)
 	}
@@ -68,7 +76,28 @@ func (r *Registry) open(reference string) (*repository, error) {
 			Credential: credentials.Credential(logins),
 		},
 	}
-	return &repository{parsed, repo.Blobs(), repo.Manifests(), r.options.Retry}, nil
+	return &repository{
+		reference: parsed, blobs: repo.Blobs(), manifests: repo.Manifests(),
+		pause: r.options.Retry, limit: r.options.Limit,
+	}, nil
+}
+
+// dockerConfig is the path of docker's configuration. Services have no HOME, but their
+// users have one.
+func dockerConfig() (string, error) {
+	dir := os.Getenv("DOCKER_CONFIG")
+	if dir == "" {
+		home := os.Getenv("HOME")
+		if home == "" {
+			us, err := user.Current()
+			if err != nil {
+				return "", fmt.Errorf("looking for docker's configuration: %w", err)
+			}
+			home = us.HomeDir
+		}
+		dir = filepath.Join(home, ".docker")
+	}
+	return filepath.Join(dir, "config.json"), nil
 }
 
 // encrypted refuses whatever a registry leads to that is not https, redirects and
@@ -95,13 +124,13 @@ type unanswered struct{ error }
 
 func (e unanswered) Unwrap() error { return e.error }
 
-// try makes a request until it succeeds, each time within requestLimit, with longer and
+// try makes a request until it succeeds, each time within the limit, with longer and
 // longer pauses.
 func (r *repository) try(ctx context.Context, request func(context.Context) error) error {
 	pause := r.pause
 	for n := 1; ; n++ {
-		once, cancel := context.WithTimeoutCause(ctx, requestLimit,
-			fmt.Errorf("the registry took more than %v for one request", requestLimit))
+		once, cancel := context.WithTimeoutCause(ctx, r.limit,
+			fmt.Errorf("the registry took more than %v for one request", r.limit))
 		err := request(once)
 		if err != nil && ctx.Err() == nil && once.Err() != nil {
 			err = context.Cause(once)
@@ -129,7 +158,7 @@ func (r *repository) try(ctx context.Context, request func(context.Context) erro
 
 // isFinal tells what the registry has decided from what may be better next time.
 func isFinal(err error) bool {
-	if errors.As(err, new(finalError)) || errors.Is(err, errdef.ErrNotFound) || isBroken(err) ||
+	if errors.As(err, new(finalError)) || errors.Is(err, errdef.ErrNotFound) ||
 		errors.Is(err, http.ErrSchemeMismatch) {
 		return true
 	}
