@@ -17,8 +17,8 @@ import (
 
 // ImageFacts are what is known of a golden image beside its manifest.
 type ImageFacts struct {
-	// Bytes are what its directory takes on the disk.
-	Bytes int64
+	// Unique are the bytes on the disk that nothing else has: what its removal frees.
+	Unique int64
 	// LastUse is when anybody held it last.
 	LastUse time.Time
 	// Users are the workers and templates that were made from it.
@@ -32,7 +32,7 @@ const maxOrigin = 1 << 20
 
 // LookAtImage returns what is known of a golden image.
 func (h *Host) LookAtImage(c config.Config, golden image.Golden) (facts ImageFacts, err error) {
-	if facts.Bytes, err = diskspace.Taken(golden.Dir); err != nil {
+	if facts.Unique, err = diskspace.Unique(golden.Dir); err != nil {
 		return facts, fmt.Errorf("measuring image %s: %w", golden.Digest, err)
 	}
 	info, err := os.Stat(golden.Dir)

@@ -24,6 +24,7 @@ type shownImage struct {
 	listedImage
 	Recipe  image.Recipe     `json:"recipe"`
 	Files   map[string]int64 `json:"files"`
+	Unique  int64            `json:"unique_bytes"`
 	LastUse time.Time        `json:"last_use"`
 	Users   []string         `json:"users"`
 	Origin  *image.Origin    `json:"origin,omitempty"`
@@ -43,9 +44,17 @@ func (c imageShowCommand) Run(s *streams, h *host.Host) error {
 	if err != nil {
 		return err
 	}
+	bytes, err := bytesOnDisk(golden.Dir)
+	if err != nil {
+		return fmt.Errorf("measuring image %s: %w", golden.Digest, err)
+	}
 	shown := shownImage{
-		listedImage: listedImage{golden.Digest, golden.BuiltAt, golden.BuiltSeconds, golden.Recipe.Source, facts.Bytes},
-		Recipe:      golden.Recipe, Files: golden.Files, LastUse: facts.LastUse.UTC(), Users: facts.Users,
+		listedImage: listedImage{
+			Digest: golden.Digest, BuiltAt: golden.BuiltAt, BuiltSeconds: golden.BuiltSeconds,
+			Source: golden.Recipe.Source, Bytes: bytes,
+		},
+		Recipe: golden.Recipe, Files: golden.Files,
+		Unique: facts.Unique, LastUse: facts.LastUse.UTC(), Users: facts.Users,
 	}
 	if facts.Origin.Artifact != "" {
 		shown.Origin = &facts.Origin
@@ -80,7 +89,7 @@ func printImage(s *streams, i shownImage) error {
 	for _, name := range slices.Sorted(maps.Keys(i.Files)) {
 		row(name, fmt.Sprintf("%d MiB", i.Files[name]>>20))
 	}
-	row("on disk", fmt.Sprintf("%d MiB", i.Bytes>>20))
+	row("on disk", fmt.Sprintf("%d MiB, of which %d MiB are its own", i.Bytes>>20, i.Unique>>20))
 	row("built", fmt.Sprintf("%s, %s ago, in %.0f s", i.BuiltAt.Local().Format(time.DateTime),
 		time.Since(i.BuiltAt).Round(time.Minute), i.BuiltSeconds))
 	row("last use", i.LastUse.Local().Format(time.DateTime))

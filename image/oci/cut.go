@@ -106,6 +106,18 @@ func nextRun(ctx context.Context, file *os.File, at, size int64) (start, end int
 	return start, size, nil
 }
 
+// dataOf is how many bytes the runs of a disk have.
+func dataOf(ctx context.Context, file *os.File, size int64) (bytes int64, err error) {
+	for at := int64(0); at < size; {
+		start, end, err := nextRun(ctx, file, at, size)
+		if err != nil {
+			return 0, fmt.Errorf("reading %s: %w", file.Name(), err)
+		}
+		bytes, at = bytes+end-start, end
+	}
+	return bytes, nil
+}
+
 // knife is a chunker that is used for one run after the other.
 type knife struct {
 	chunker  *chunker.Chunker

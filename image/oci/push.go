@@ -23,7 +23,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/content"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/oci/archive"
 )
@@ -131,8 +130,7 @@ func (p *push) part(ctx context.Context, golden image.Golden, name string) (part
 	if name == treePart {
 		return p.tree(ctx, golden.Tree())
 	}
-	path := filepath.Join(golden.Dir, name)
-	file, err := os.Open(path)
+	file, err := os.Open(filepath.Join(golden.Dir, name))
 	if err != nil {
 		return part{}, nil, err
 	}
@@ -141,7 +139,7 @@ func (p *push) part(ctx context.Context, golden image.Golden, name string) (part
 	if err != nil {
 		return part{}, nil, err
 	}
-	data, err := diskspace.Taken(path)
+	data, err := dataOf(ctx, file, info.Size())
 	if err != nil {
 		return part{}, nil, err
 	}
@@ -155,7 +153,7 @@ func (p *push) part(ctx context.Context, golden image.Golden, name string) (part
 }
 
 func (p *push) tree(ctx context.Context, dir string) (part, []ocispec.Descriptor, error) {
-	data, err := diskspace.Taken(dir)
+	data, err := archive.Size(dir)
 	if err != nil {
 		return part{}, nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -44,6 +45,21 @@ func Write(ctx context.Context, dir string, to io.Writer) error {
 		return err
 	}
 	return w.to.Close()
+}
+
+// Size is about how many bytes Write writes for a tree; the same for the same tree.
+func Size(dir string) (bytes int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	return bytes, err
 }
 
 type inode struct{ device, number uint64 }
