@@ -42,9 +42,8 @@ func TestWorkersComeFromATreeThatWasPulled(t *testing.T) {
 	config := filepath.Join(other.state, "config.toml")
 	text := strings.Replace(runnerConfig, "run = [", fmt.Sprintf("source = \"oci:%s\"\n# run = [", reference), 1)
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
-	try := exec.CommandContext(t.Context(), s.binary, "try", "--json", "--config", config, "--state-dir", other.state, "--",
-		"sudo -n id -u; cat /etc/mayfly-step; stat -c %a /usr/bin/sudo; getcap /bin/ping >/dev/null 2>&1; "+
-			"dpkg --verify >verified 2>&1; grep -cv '^$' verified; systemctl is-system-running --wait")
+	try := exec.CommandContext(t.Context(), s.binary, "try", "--json",
+		"--config", config, "--state-dir", other.state, "--", "sudo -n id -u; cat /etc/mayfly-step; stat -c %a /usr/bin/sudo")
 	try.Stderr = os.Stderr
 	try.Env = append(trusting, "PATH="+sandbox.PathWithout(t, "mmdebstrap"))
 	out, err = try.Output()
@@ -70,7 +69,7 @@ func TestWorkersComeFromATreeThatWasPulled(t *testing.T) {
 func listing(t *testing.T, golden image.Golden) string {
 	t.Helper()
 	find := exec.CommandContext(t.Context(), "sh", "-ec",
-		`cd "$1"; find . -printf '%p %y %m %U %G %n %T@ %l\n' | sort; getfattr -Rhd -m - . 2>/dev/null | sort`, "sh", golden.Tree())
+		`cd "$1"; find . -printf '%p %y %m %U %G %n %T@ %l\n' | sort; getcap -r . | sort`, "sh", golden.Tree())
 	out, err := find.Output()
 	require.NoError(t, err)
 	return string(out)

@@ -101,7 +101,8 @@ func parseManifest(text []byte) (ocispec.Manifest, error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, fmt.Errorf("reading its manifest: %w", err)
 	}
-	if m.MediaType != ocispec.MediaTypeImageManifest || m.ArtifactType != ArtifactType || m.Config.MediaType != configType {
+	if m.MediaType != ocispec.MediaTypeImageManifest || m.ArtifactType != ArtifactType ||
+		m.Config.MediaType != configType {
 		return m, fmt.Errorf("it is no golden image of ours, but %.100q: push one with `image push`", kindOf(m))
 	}
 	if err := checkDescriptor(m.Config, maxDescription); err != nil {
@@ -241,7 +242,8 @@ func (p part) check(layers int, disk int64, contents map[int]chunk) error {
 func checkImage(m image.Manifest) error {
 	r := m.Recipe
 	if m.Digest != r.Digest() {
-		return errors.New("its digest is not that of its recipe: it was changed, or made by another version of this program")
+		return errors.New("its digest is not that of its recipe: " +
+			"it was changed, or made by another version of this program")
 	}
 	if !slices.Contains([]string{image.Disk, image.Tree, image.ShiftedTree}, r.Form) {
 		return fmt.Errorf("it has the form %.100q, which nobody knows", r.Form)

@@ -61,16 +61,16 @@ func TestDescriptionIsHeldToItsBounds(t *testing.T) {
 	}{
 		"newer":             {func(d *description) { d.Version = 2 }, "has version 2 and this program knows 1"},
 		"architecture":      {func(d *description) { d.Architecture = "riscv64" }, `it is for "riscv64"`},
-		"digest":            {func(d *description) { d.Image.Digest = strings.Repeat("0", 32) }, "not that of its recipe"},
+		"digest":            {func(d *description) { d.Image.Digest = "0" }, "not that of its recipe"},
 		"recipe":            {func(d *description) { d.Image.Recipe.User = "root" }, "not that of its recipe"},
 		"form":              {recipeOf(func(m *image.Manifest) { m.Recipe.Form = "x" }), "which nobody knows"},
 		"user":              {recipeOf(func(m *image.Manifest) { m.Recipe.User = "a b" }), "not a valid name"},
 		"root":              {func(d *description) { d.Image.Root = "root=\n" }, "no arguments for a kernel"},
-		"escape":            {recipeOf(func(m *image.Manifest) { m.Recipe.Source.Suite = "\x1b[2J" }), "nothing that a recipe may have"},
+		"escape":            {recipeOf(func(m *image.Manifest) { m.Recipe.Source.Suite = "\x1b[2J" }), "nothing that"},
 		"part":              {func(d *description) { d.Parts[0].Name = "../x" }, "is no part"},
 		"part twice":        {func(d *description) { d.Parts[1] = d.Parts[0] }, "is there twice"},
 		"no kernel":         {func(d *description) { d.Parts = d.Parts[:1] }, "it has no kernel"},
-		"tree of a disk":    {func(d *description) { d.Parts = append(d.Parts, part{Name: treePart}) }, "has a root.tar"},
+		"tree of a disk":    {func(d *description) { d.Parts = append(d.Parts, part{Name: treePart}) }, "a root.tar"},
 		"disk size":         {func(d *description) { d.Parts[0].Size = 101 }, "it says that it has"},
 		"kernel size":       {func(d *description) { d.Parts[1].Size = maxKernel + 1 }, "it says that it has"},
 		"negative size":     {func(d *description) { d.Parts[1].Size = -1 }, "it says that it has"},
@@ -112,14 +112,14 @@ func TestManifestIsHeldToItsBounds(t *testing.T) {
 		want   string
 	}{
 		"right":       {func(*ocispec.Manifest) {}, ""},
-		"image":       {func(m *ocispec.Manifest) { m.ArtifactType, m.Config.MediaType = "", "application/vnd.tart" }, "no golden image of ours"},
-		"index":       {func(m *ocispec.Manifest) { m.MediaType = ocispec.MediaTypeImageIndex }, "no golden image of ours"},
+		"image":       {func(m *ocispec.Manifest) { m.ArtifactType = "application/vnd.tart" }, "no golden image"},
+		"index":       {func(m *ocispec.Manifest) { m.MediaType = ocispec.MediaTypeImageIndex }, "no golden image"},
 		"config":      {func(m *ocispec.Manifest) { m.Config.Size = maxDescription + 1 }, "its config"},
 		"layer type":  {func(m *ocispec.Manifest) { m.Layers[0].MediaType = "x" }, "and no chunk"},
 		"layer size":  {func(m *ocispec.Manifest) { m.Layers[0].Size = maxPacked + 1 }, "its layer 0"},
 		"layer empty": {func(m *ocispec.Manifest) { m.Layers[0].Size = 0 }, "its layer 0"},
-		"algorithm":   {func(m *ocispec.Manifest) { m.Layers[0].Digest = digest.SHA512.FromString("") }, "is no SHA-256"},
-		"many":        {func(m *ocispec.Manifest) { m.Layers = make([]ocispec.Descriptor, maxLayers+1) }, "more than 20000"},
+		"algorithm":   {func(m *ocispec.Manifest) { m.Layers[0].Digest = digest.SHA512.FromString("") }, "no SHA-256"},
+		"many":        {func(m *ocispec.Manifest) { m.Layers = make([]ocispec.Descriptor, maxLayers+1) }, "than 20000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := right()

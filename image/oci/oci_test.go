@@ -63,7 +63,7 @@ func recipe(name string) image.Recipe {
 // build makes a golden image whose disk is changed by a function.
 func (h *host) build(t *testing.T, name string, change func(disk *os.File)) image.Golden {
 	t.Helper()
-	golden, err := cache.New(h.Images).Build(t.Context(), recipe(name), func(_ context.Context, work string) (string, error) {
+	fill := func(_ context.Context, work string) (string, error) {
 		golden := image.Golden{Dir: work}
 		disk, err := os.Create(golden.Disk())
 		require.NoError(t, err)
@@ -77,7 +77,8 @@ func (h *host) build(t *testing.T, name string, change func(disk *os.File)) imag
 		require.NoError(t, os.WriteFile(golden.Kernel(), noise(100, 1<<20), 0o600))
 		require.NoError(t, os.WriteFile(golden.Initrd(), noise(101, 100), 0o600))
 		return "root=/dev/vda", nil
-	})
+	}
+	golden, err := cache.New(h.Images).Build(t.Context(), recipe(name), fill)
 	require.NoError(t, err)
 	return golden
 }
@@ -190,7 +191,7 @@ func TestTreesTravelToo(t *testing.T) {
 	asked.Form = image.ShiftedTree
 	grow := func(name string, extra []byte) image.Golden {
 		asked.Source.Suite = name
-		golden, err := cache.New(one.Images).Build(t.Context(), asked, func(_ context.Context, work string) (string, error) {
+		fill := func(_ context.Context, work string) (string, error) {
 			golden := image.Golden{Dir: work}
 			bin := filepath.Join(golden.Tree(), "usr/bin")
 			require.NoError(t, os.MkdirAll(bin, 0o755))
@@ -202,7 +203,8 @@ func TestTreesTravelToo(t *testing.T) {
 			require.NoError(t, os.Chtimes(filepath.Join(bin, "b"), time.Unix(1, 0), time.Unix(1, 0)))
 			require.NoError(t, os.WriteFile(golden.Disk(), noise(2, 5000), 0o600))
 			return "", os.Truncate(golden.Disk(), diskBytes)
-		})
+		}
+		golden, err := cache.New(one.Images).Build(t.Context(), asked, fill)
 		require.NoError(t, err)
 		return golden
 	}
@@ -353,7 +355,8 @@ func TestWhatWasChangedIsRefused(t *testing.T) {
 		"config":          {manifest.Config.Digest.String(), flip},
 		"manifest":        {digest, flip},
 		"other manifest": {digest, func(text []byte) []byte {
-			return bytes.Replace(text, []byte(manifest.Layers[0].Digest.Encoded()), []byte(manifest.Layers[1].Digest.Encoded()), 1)
+			one, other := manifest.Layers[0].Digest.Encoded(), manifest.Layers[1].Digest.Encoded()
+			return bytes.Replace(text, []byte(one), []byte(other), 1)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -399,11 +402,11 @@ func TestOnlyWhatTheKeyHasSignedIsTaken(t *testing.T) {
 	require.NoError(t, pull(t))
 
 	// A good signature of another artifact, at this one's place.
-	signature := "/v2/mayfly/debian/manifests/sha256-" + strings.TrimPrefix(digest, "sha256:") + ".sig"
+	signature := signatureOf(digest)
 	second := one.build(t, "two", unchanged)
 	otherDigest, err := one.registry().Push(t.Context(), second, server.Host+"/mayfly/debian:other", private, silent)
 	require.NoError(t, err)
-	copied := get(t, server.Host, "/v2/mayfly/debian/manifests/sha256-"+strings.TrimPrefix(otherDigest, "sha256:")+".sig")
+	copied := get(t, server.Host, signatureOf(otherDigest))
 	put(t, server.Host, signature, copied)
 	require.ErrorContains(t, pull(t), "its signature is of another artifact")
 
@@ -418,6 +421,11 @@ func TestOnlyWhatTheKeyHasSignedIsTaken(t *testing.T) {
 	require.NoError(t, err)
 	put(t, server.Host, signature, changed)
 	require.ErrorContains(t, pull(t), "none of its signatures is by the key")
+}
+
+// signatureOf is where the signature of an artifact is.
+func signatureOf(digest string) string {
+	return "/v2/mayfly/debian/manifests/sha256-" + strings.TrimPrefix(digest, "sha256:") + ".sig"
 }
 
 func get(t *testing.T, host, path string) []byte {
@@ -448,16 +456,16 @@ func do(t *testing.T, request *http.Request, want int) []byte {
 	return text.Bytes()
 }
 
-// TestCosignWouldReadOurSignature holds the form that cosign has for signatures by a key.
+// TestSignatureHasTheFormOfCosign holds the form that cosign has for signatures by a key.
 func TestSignatureHasTheFormOfCosign(t *testing.T) {
 	server := registry.Start(t)
 	one := newHost(t)
 	private, public := registry.Keys(t)
-	digest, err := one.registry().Push(t.Context(), one.build(t, "one", unchanged), server.Host+"/mayfly/debian:13", private, silent)
+	golden := one.build(t, "one", unchanged)
+	digest, err := one.registry().Push(t.Context(), golden, server.Host+"/mayfly/debian:13", private, silent)
 	require.NoError(t, err)
 	var manifest ocispec.Manifest
-	require.NoError(t, json.Unmarshal(
-		get(t, server.Host, "/v2/mayfly/debian/manifests/sha256-"+strings.TrimPrefix(digest, "sha256:")+".sig"), &manifest))
+	require.NoError(t, json.Unmarshal(get(t, server.Host, signatureOf(digest)), &manifest))
 	require.Len(t, manifest.Layers, 1)
 	require.Equal(t, "application/vnd.dev.cosign.simplesigning.v1+json", manifest.Layers[0].MediaType)
 	text := get(t, server.Host, "/v2/mayfly/debian/blobs/"+manifest.Layers[0].Digest.String())
@@ -478,7 +486,8 @@ func TestKeysThatAreNoneAreRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
 	for text, want := range map[string]string{
 		"": "has none in PEM",
-		"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n": "is encrypted",
+		"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n" +
+			"-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n": "is encrypted",
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		_, err = readPrivateKey(path)
@@ -493,22 +502,30 @@ func TestLoginsAreThoseOfDocker(t *testing.T) {
 	golden := one.build(t, "one", unchanged)
 	_, err := one.registry().Push(t.Context(), golden, server.Host+"/mayfly/debian:13", "", silent)
 	require.ErrorContains(t, err, "credential")
-	login := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, server.Host, base64.StdEncoding.EncodeToString([]byte("ci:secret")))
-	require.NoError(t, os.WriteFile(filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), []byte(login), 0o600))
+	config := filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json")
+	secret := base64.StdEncoding.EncodeToString([]byte("ci:secret"))
+	login := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, server.Host, secret)
+	require.NoError(t, os.WriteFile(config, []byte(login), 0o600))
 	one.push(t, golden, server.Host+"/mayfly/debian:13")
 
 	// A service has no HOME.
 	t.Setenv("HOME", "")
 	path, err := dockerConfig()
 	require.NoError(t, err)
-	require.Equal(t, filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), path)
+	require.Equal(t, config, path)
+	docker := os.Getenv("DOCKER_CONFIG")
+	t.Setenv("DOCKER_CONFIG", "")
+	path, err = dockerConfig()
+	require.NoError(t, err)
+	require.Regexp(t, `^/.*/\.docker/config\.json$`, path)
+	t.Setenv("DOCKER_CONFIG", docker)
 
 	// By a helper, as `docker login` sets it up with a store of the system.
 	bin := t.TempDir()
 	helper := "#!/bin/sh\ncat >/dev/null\necho '{\"ServerURL\": \"x\", \"Username\": \"ci\", \"Secret\": \"secret\"}'\n"
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "docker-credential-test"), []byte(helper), 0o755))
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	require.NoError(t, os.WriteFile(filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), []byte(`{"credsStore": "test"}`), 0o600))
+	require.NoError(t, os.WriteFile(config, []byte(`{"credsStore": "test"}`), 0o600))
 	_, err = newHost(t).registry().Pull(t.Context(), server.Host+"/mayfly/debian:13", agent, silent)
 	require.NoError(t, err)
 }
@@ -575,7 +592,7 @@ func TestImageMustBeWhatThePoolAsksFor(t *testing.T) {
 		"user":     {func(r *image.Recipe) { r.User = "ci" }, `set connector_config.username to "mayfly"`},
 		"disk":     {func(r *image.Recipe) { r.Disk = 1 << 30 }, `set machine.disk to "64MiB"`},
 		"form":     {func(r *image.Recipe) { r.Form = image.ShiftedTree }, "it is a disk for virtual machines"},
-		"agent":    {func(r *image.Recipe) { r.AgentSHA256 = strings.Repeat("f", 64) }, "another build of this program"},
+		"agent":    {func(r *image.Recipe) { r.AgentSHA256 = "f" }, "another build of this program"},
 		"packages": {func(r *image.Recipe) { r.Packages = []string{"git"} }, "image.packages"},
 		"run":      {func(r *image.Recipe) { r.Run = []string{"true"} }, "image.run"},
 	} {

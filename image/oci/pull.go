@@ -84,10 +84,11 @@ func (r *Registry) pull(
 	if err := isFit(found.Image.Recipe); err != nil {
 		return image.Golden{}, finalError{err}
 	}
-	golden, err := r.cache.Build(ctx, found.Image.Recipe, func(ctx context.Context, work string) (root string, err error) {
+	fill := func(ctx context.Context, work string) (root string, err error) {
 		p := &pull{from: from, artifact: found, shelf: r.shelf(), report: report{progress: progress, moved: "fetched"}}
 		return found.Image.Root, r.fill(ctx, p, work, signer)
-	})
+	}
+	golden, err := r.cache.Build(ctx, found.Image.Recipe, fill)
 	if err != nil {
 		return image.Golden{}, err
 	}
@@ -191,7 +192,8 @@ func (p *pull) checkRoom(dir string) error {
 		return err
 	}
 	if missing := wanted - there; missing > room.Free {
-		return finalError{fmt.Errorf("it takes %s more here, and %s are free", megabytes(missing), megabytes(room.Free))}
+		return finalError{fmt.Errorf("it takes %s more here, and %s are free",
+			megabytes(missing), megabytes(room.Free))}
 	}
 	return nil
 }

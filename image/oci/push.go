@@ -38,7 +38,8 @@ func (r *Registry) Push(
 		return "", err
 	}
 	if to.reference.ValidateReferenceAsDigest() == nil {
-		return "", fmt.Errorf("%q names an artifact that is there already: write a tag in place of its digest", reference)
+		return "", fmt.Errorf("%q names an artifact that is there already: write a tag in place of the digest",
+			reference)
 	}
 	var key *ecdsa.PrivateKey
 	if signKey != "" {

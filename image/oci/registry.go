@@ -45,7 +45,7 @@ func fitsProgram(have image.Recipe, agent string) error {
 	if have.AgentSHA256 == agent {
 		return nil
 	}
-	return fmt.Errorf("its guest agent is another build of this program (SHA-256 %.12s…, and this one has %.12s…): "+
+	return fmt.Errorf("its guest agent is another build of this program (SHA-256 %.12s…, this one %.12s…): "+
 		"use the same build on all hosts, or build and push the image with this one", have.AgentSHA256, agent)
 }
 
@@ -53,8 +53,8 @@ func fitsProgram(have image.Recipe, agent string) error {
 func fits(have, want image.Recipe) error {
 	switch {
 	case len(want.Packages)+len(want.PresetRun)+len(want.Run) > 0:
-		return errors.New("image.packages, image.run and image.preset are for an image that is built here, and this one " +
-			"is finished: remove them, and set them where it is built")
+		return errors.New("image.packages, image.run and image.preset are for an image that is built here, and this " +
+			"one is finished: remove them, and set them where it is built")
 	case have.Form != want.Form:
 		return fmt.Errorf("it is %s, and this pool's backend needs %s: push one that was built with this backend",
 			describeForm(have.Form), describeForm(want.Form))

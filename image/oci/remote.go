@@ -109,7 +109,8 @@ type encrypted struct {
 
 func (e encrypted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.URL.Scheme != "https" && !e.plain {
-		return nil, finalError{fmt.Errorf("it leads to %s://%s, which is not https", request.URL.Scheme, request.URL.Host)}
+		return nil, finalError{fmt.Errorf("it leads to %s://%s, which is not https",
+			request.URL.Scheme, request.URL.Host)}
 	}
 	return e.next.RoundTrip(request)
 }

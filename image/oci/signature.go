@@ -71,7 +71,8 @@ func (r *repository) sign(ctx context.Context, signed ocispec.Descriptor, key *e
 		return fmt.Errorf("signing: %w", err)
 	}
 	layer := content.NewDescriptorFromBytes(payloadType, text)
-	config, err := json.Marshal(ocispec.Image{RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}}})
+	layers := ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}}
+	config, err := json.Marshal(ocispec.Image{RootFS: layers})
 	if err != nil {
 		return err
 	}

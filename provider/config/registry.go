@@ -16,8 +16,8 @@ func registryKeys(i *Image) []key {
 				"`tart.insecure`"},
 		{name: "verify_key", value: text(&i.VerifyKey, parseVerifyKey), otherwise: "no signature is asked for",
 			example: `"/etc/mayfly/cosign.pub"`,
-			about: "for an `oci:` source: the absolute path of a public key, ECDSA on P-256, that the image must be signed " +
-				"with ([guide](../guides/registry.md#signatures))",
+			about: "for an `oci:` source: the absolute path of a public key, ECDSA on P-256, that the image must be " +
+				"signed with ([guide](../guides/registry.md#signatures))",
 			refused: "a relative path; beside any other source; with the backend \"tart\""},
 	}
 }
@@ -33,7 +33,8 @@ func parseVerifyKey(path string) (string, error) {
 // image that is finished.
 func (c *Config) checkRegistry(r *reading) {
 	pulls := c.Image.Source.Kind == image.OCI && c.foreign() != BackendTart
-	const foreign = "is for an image.source such as \"oci:registry.example.org/mayfly/debian:13\" of a Linux host: remove it"
+	const foreign = "is for an image.source such as \"oci:registry.example.org/mayfly/debian:13\" of a Linux host: " +
+		"remove it"
 	if c.Image.PlainHTTP && !pulls {
 		r.refuse("image.plain_http", foreign)
 	}

@@ -127,7 +127,8 @@ func archived(t testing.TB, entries ...entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, e := range append([]entry{{Header: tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755}}}, entries...) {
+	top := entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755}}
+	for _, e := range append([]entry{top}, entries...) {
 		e.Size = int64(len(e.content))
 		require.NoError(t, w.WriteHeader(&e.Header))
 		_, err := w.Write([]byte(e.content))
@@ -145,28 +146,32 @@ func TestNothingIsMadeOutsideOfTheTree(t *testing.T) {
 	}
 	outside := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(outside, "victim"), []byte("whole"), 0o644))
-	link := entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "out", Linkname: outside}}
+	header := func(kind byte, name, to string) entry {
+		return entry{Header: tar.Header{Typeflag: kind, Name: name, Linkname: to, Mode: 0o755}}
+	}
+	link := header(tar.TypeSymlink, "out", outside)
+	device := func(kind byte, major, minor int64) entry {
+		return entry{Header: tar.Header{Typeflag: kind, Name: "device", Devmajor: major, Devminor: minor}}
+	}
 	for name, c := range map[string]struct {
 		entries []entry
 		want    string
 	}{
-		"up":               {[]entry{file("../evil")}, "not the name of a file"},
-		"up inside":        {[]entry{file("a/../../evil")}, "not the name of a file"},
-		"absolute":         {[]entry{file(filepath.Join(outside, "evil"))}, "not the name of a file"},
-		"through a link":   {[]entry{link, file("out/evil")}, "no directory that it could lie in"},
-		"over a link":      {[]entry{{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "v", Linkname: outside + "/victim"}}, file("v")}, "exists"},
-		"directory = link": {[]entry{link, {Header: tar.Header{Typeflag: tar.TypeDir, Name: "out/", Mode: 0o755}}}, "exists"},
-		"hard link": {[]entry{{Header: tar.Header{Typeflag: tar.TypeLink, Name: "h", Linkname: "../../etc/passwd"}}},
-			"not the name of a file"},
-		"hard link through a link": {[]entry{link, {Header: tar.Header{Typeflag: tar.TypeLink, Name: "h", Linkname: "out/victim"}}},
-			"did not come before"},
-		"hard link to a link": {[]entry{link, {Header: tar.Header{Typeflag: tar.TypeLink, Name: "h", Linkname: "out"}}},
-			"and not to a file"},
-		"block device": {[]entry{{Header: tar.Header{Typeflag: tar.TypeBlock, Name: "sda", Devmajor: 8}}}, "none of a tree"},
-		"memory":       {[]entry{{Header: tar.Header{Typeflag: tar.TypeChar, Name: "mem", Devmajor: 1, Devminor: 1}}}, "device 1:1"},
+		"up":                       {[]entry{file("../evil")}, "not the name of a file"},
+		"up inside":                {[]entry{file("a/../../evil")}, "not the name of a file"},
+		"absolute":                 {[]entry{file(filepath.Join(outside, "evil"))}, "not the name of a file"},
+		"through a link":           {[]entry{link, file("out/evil")}, "no directory that it could lie in"},
+		"over a link":              {[]entry{header(tar.TypeSymlink, "v", outside+"/victim"), file("v")}, "exists"},
+		"directory = link":         {[]entry{link, header(tar.TypeDir, "out/", "")}, "exists"},
+		"hard link":                {[]entry{header(tar.TypeLink, "h", "../../etc/passwd")}, "not the name of a file"},
+		"hard link through a link": {[]entry{link, header(tar.TypeLink, "h", "out/victim")}, "did not come before"},
+		"hard link to a link":      {[]entry{link, header(tar.TypeLink, "h", "out")}, "and not to a file"},
+		"block device":             {[]entry{device(tar.TypeBlock, 8, 0)}, "none of a tree"},
+		"memory":                   {[]entry{device(tar.TypeChar, 1, 1)}, "device 1:1"},
 		"overlay": {[]entry{{Header: tar.Header{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755, Format: tar.FormatPAX,
 			PAXRecords: map[string]string{xattrRecord + "trusted.overlay.redirect": "/"}}}}, "extended attribute"},
-		"owner": {[]entry{{Header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: -2, Format: tar.FormatGNU}}}, "no owners"},
+		"owner": {[]entry{{Header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: -2, Format: tar.FormatGNU}}},
+			"no owners"},
 		"twice": {[]entry{file("a"), file("a")}, "exists"},
 	} {
 		t.Run(name, func(t *testing.T) {
