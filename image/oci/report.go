@@ -18,7 +18,7 @@ type report struct {
 	moved string
 
 	mu    sync.Mutex
-	total int64 // 0 is unknown
+	total int64 // about; 0 is unknown
 	done  int64
 	net   int64
 	said  time.Time
@@ -53,7 +53,7 @@ func (r *report) say() {
 	r.said = time.Now()
 	line := megabytes(r.done)
 	if r.total > 0 {
-		line = fmt.Sprintf("%d %% of %s", r.done*100/r.total, megabytes(r.total))
+		line = fmt.Sprintf("%d %% of %s", min(100, r.done*100/r.total), megabytes(r.total))
 	}
 	r.progress(r.stage, fmt.Sprintf("%s, %s %s", line, megabytes(r.net), r.moved))
 }
