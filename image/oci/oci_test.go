@@ -22,6 +22,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/registry"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
@@ -253,6 +254,11 @@ func TestPullThatWasCutGoesOn(t *testing.T) {
 	goldens, err := cache.New(other.Images).List()
 	require.NoError(t, err)
 	require.Empty(t, goldens, "nothing is half made")
+	leftovers, err := source.HTTPS{Dir: other.Downloads}.Unfinished()
+	require.NoError(t, err)
+	require.Len(t, leftovers, 1, "whoever wants room finds what came")
+	require.Contains(t, leftovers[0].What, "unfinished download oci-")
+	require.Positive(t, leftovers[0].Bytes)
 	server.Meddle(nil)
 	server.Counts()
 	pulled, err := other.registry().Pull(t.Context(), reference, agent, silent)
