@@ -1,6 +1,6 @@
 // Package registry runs a real registry, that of the distribution project, on a loopback
 // address for tests, and counts what goes to it and comes from it. What it holds are
-// files, which a test may change as a thief would.
+// files, which a test may read and change.
 package registry
 
 import (
@@ -36,7 +36,6 @@ type Registry struct {
 	// Certificate is the path of the one that clients must trust, if it speaks https.
 	Certificate string
 
-	t   testing.TB
 	dir string
 	app http.Handler
 
@@ -76,7 +75,7 @@ func StartEncrypted(t testing.TB) *Registry {
 func start(t testing.TB, user, password string, listen func(*httptest.Server)) *Registry {
 	t.Helper()
 	logrus.SetOutput(io.Discard)
-	r := &Registry{t: t, dir: t.TempDir()}
+	r := &Registry{dir: t.TempDir()}
 	config := &configuration.Configuration{Storage: configuration.Storage{
 		"filesystem":  configuration.Parameters{"rootdirectory": r.dir},
 		"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
