@@ -22,13 +22,16 @@ import (
 // Three state directories are three hosts: one builds and pushes, signed; one has its
 // pool's forks from what it pulls by the tag, and cannot build; one pulls by hand.
 func TestForksComeFromAnImageThatWasPulled(t *testing.T) {
-	s := begin(t)
+	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "go", "ip", "nft")
+	dir, err := os.MkdirTemp(home, "p") // short, as paths of sockets are
+	require.NoError(t, err)
+	s := shared{binary: testrun.Program(t)}
+	s.digest = testrun.Golden(t, filepath.Join(dir, "first", "images")).Digest()
 	server := registry.Start(t)
-	dir := t.TempDir()
 	private, public := registry.Keys(t)
 	reference := server.Host + "/mayfly/debian:13"
 	pushed := strings.TrimSpace(string(s.command(t, "image", "push", "--plain-http", "--sign-key", private,
-		"--config", configFile(), reference)))
+		"--image", s.digest, "--state-dir", filepath.Join(dir, "first"), reference)))
 	require.Contains(t, pushed, server.Host+"/mayfly/debian@sha256:")
 
 	config := filepath.Join(dir, "config.toml")
@@ -53,7 +56,7 @@ func TestForksComeFromAnImageThatWasPulled(t *testing.T) {
 	try := exec.CommandContext(patiently(t), s.binary, "try", "--json", "--config", config, "--",
 		"cat /etc/mayfly-step; sudo -n id -u")
 	try.Stderr = os.Stderr
-	try.Env = append(os.Environ(), "PATH="+sandbox.PathWithout(t, "mmdebstrap"))
+	sandbox.Hide(t, "mmdebstrap")
 	out, err := try.Output()
 	require.NoError(t, err, string(out))
 	outcome, err := runner.ParseOutcome(out)
@@ -68,7 +71,7 @@ func TestForksComeFromAnImageThatWasPulled(t *testing.T) {
 		"--state-dir", filepath.Join(dir, "third"), pushed)
 	require.Equal(t, s.digest, strings.TrimSpace(string(pulled)))
 	for _, host := range []string{"second", "third"} {
-		shell(t, fmt.Sprintf("cmp %s %s", filepath.Join(stateDir(), "images", s.digest, "disk.raw"),
+		shell(t, fmt.Sprintf("cmp %s %s", filepath.Join(dir, "first", "images", s.digest, "disk.raw"),
 			filepath.Join(dir, host, "images", s.digest, "disk.raw")))
 	}
 }
