@@ -46,8 +46,9 @@ func TestWorkersComeFromATreeThatWasPulled(t *testing.T) {
 		"--config", config, "--state-dir", other.state, "--", "sudo -n id -u; cat /etc/mayfly-step; stat -c %a /usr/bin/sudo")
 	try.Stderr = os.Stderr
 	try.Env = trusting
-	sandbox.Hide(t, "mmdebstrap")
+	show := sandbox.Hide(t, "mmdebstrap")
 	out, err = try.Output()
+	show()
 	require.NoError(t, err, string(out))
 	outcome, err := runner.ParseOutcome(out)
 	require.NoError(t, err)

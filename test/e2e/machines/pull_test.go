@@ -56,8 +56,9 @@ func TestForksComeFromAnImageThatWasPulled(t *testing.T) {
 	try := exec.CommandContext(patiently(t), s.binary, "try", "--json", "--config", config, "--",
 		"cat /etc/mayfly-step; sudo -n id -u")
 	try.Stderr = os.Stderr
-	sandbox.Hide(t, "mmdebstrap")
+	show := sandbox.Hide(t, "mmdebstrap")
 	out, err := try.Output()
+	show()
 	require.NoError(t, err, string(out))
 	outcome, err := runner.ParseOutcome(out)
 	require.NoError(t, err)
