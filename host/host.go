@@ -28,6 +28,9 @@ type Host struct {
 	Backends []Builder
 	// Images opens the cache of golden images in a directory.
 	Images func(dir string) Images
+	// Registry takes golden images to registries and brings them from there, by what a
+	// transfer asks for. It is nil where the backends' tools have their own way.
+	Registry func(config.Config, Transfer) Registry
 	// Leftovers lists what may be removed to make room on the disk, the least
 	// valuable kind first. It is nil where nothing may.
 	Leftovers func(config.Config) []diskguard.List
@@ -39,6 +42,9 @@ type Host struct {
 	UnusedImages func(
 		c config.Config, which func(golden image.Golden, lastUse time.Time) bool,
 	) ([]diskspace.Leftover, error)
+	// ImageUsers says what was made from each golden image, by digests: workers and
+	// templates, of all pools.
+	ImageUsers func(config.Config) (map[string][]string, error)
 	// AddressOwners lists who has an address below the state directory, each as
 	// "pool/worker".
 	AddressOwners func(config.Config) ([]string, error)

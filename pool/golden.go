@@ -298,7 +298,8 @@ func (p *Pool) make(
 	if err != nil {
 		return image.Golden{}, nil, err
 	}
-	log.Info("golden image is there", "took", time.Since(began).Round(time.Millisecond))
+	// One that was pulled has the digest of the recipe that it was built by elsewhere.
+	p.log.Info("golden image is there", "image", golden.Digest, "took", time.Since(began).Round(time.Millisecond))
 	return golden, done, nil
 }
 

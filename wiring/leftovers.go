@@ -40,15 +40,29 @@ func unusedImages(c config.Config, which func(image.Golden, time.Time) bool) ([]
 }
 
 // usedImages are the golden images that anything of any pool was made from, by their
-// digests: workers, suspended ones and orphans among them, which read through the
-// image as long as they are there, and templates. A record that cannot be read is an
-// error: nobody knows what its worker was made from.
+// digests.
 func usedImages(c config.Config) (map[string]bool, error) {
-	pools, err := poolDirs(c)
+	users, err := imageUsers(c)
 	if err != nil {
 		return nil, err
 	}
 	used := make(map[string]bool)
+	for digest := range users {
+		used[digest] = true
+	}
+	return used, nil
+}
+
+// imageUsers are what was made from each golden image: workers, suspended ones and
+// orphans among them, which read through the image as long as they are there, and
+// templates. A record that cannot be read is an error: nobody knows what its worker was
+// made from.
+func imageUsers(c config.Config) (map[string][]string, error) {
+	pools, err := poolDirs(c)
+	if err != nil {
+		return nil, err
+	}
+	users := make(map[string][]string)
 	for _, dir := range pools {
 		records, err := store.Look(dir)
 		if err != nil {
@@ -63,17 +77,17 @@ func usedImages(c config.Config) (map[string]bool, error) {
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
-			used[record.ImageDigest] = true
+			users[record.ImageDigest] = append(users[record.ImageDigest], "worker "+id)
 		}
 		digests, err := templateImages(dir)
 		if err != nil {
 			return nil, err
 		}
 		for _, digest := range digests {
-			used[digest] = true
+			users[digest] = append(users[digest], "the template of pool "+filepath.Base(dir))
 		}
 	}
-	return used, nil
+	return users, nil
 }
 
 // poolDirs are the directories of all pools.

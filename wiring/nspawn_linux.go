@@ -22,7 +22,7 @@ func buildNspawn(c config.Config, log *slog.Logger) (host.Assembly, error) {
 	return host.Assembly{
 		Backend: nspawn.New(nspawn.Options{
 			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir), ImagesDir: c.ImagesDir(),
-			Source: c.Image.Source.Kind, PrivateUsers: c.Nspawn.PrivateUsers,
+			Source: c.Image.Source.Kind, Pull: pull(c), PrivateUsers: c.Nspawn.PrivateUsers,
 			Warm: c.Warmth(), Nested: c.Machine.Nested, Network: leases,
 		}),
 		Network: leases,

@@ -23,6 +23,7 @@ func Host() *host.Host {
 	h.Leftovers = leftovers
 	h.UsedImages = usedImages
 	h.UnusedImages = unusedImages
+	h.ImageUsers = imageUsers
 	return h
 }
 

@@ -22,7 +22,7 @@ import (
 
 // system is what only some systems have.
 func system() *host.Host {
-	return &host.Host{CanReflink: canReflink, Backends: []host.Builder{
+	return &host.Host{CanReflink: canReflink, Registry: registry, Backends: []host.Builder{
 		{Name: config.BackendQEMU, Automatic: true, Build: buildQEMU},
 		{Name: config.BackendCloudHypervisor, Automatic: true, Build: buildCloudHypervisor},
 		// Never automatic: that jobs share the host's kernel is for people to say.
@@ -62,7 +62,7 @@ func buildMachines(driver vmm.Driver, c config.Config, log *slog.Logger) (host.A
 		// The pool's own: machines of two pools share no memory. A pool has one
 		// template, whoever runs it.
 		TemplatesDir: templatesDir(c.PoolDir()),
-		Source:       c.Image.Source.Kind, Network: leases, Log: log,
+		Source:       c.Image.Source.Kind, Pull: pull(c), Network: leases, Log: log,
 		Queues: options.Queues, Nested: c.Machine.Nested, PCI: c.Machine.Devices,
 	})
 	var workers backend.Backend = machines

@@ -28,11 +28,14 @@ import (
 // buildLog is what the prebuild's container printed, kept with the image.
 const buildLog = "prebuild.log"
 
-// Build makes the golden image unless it is there. Its recipe says which form
-// of tree it is; see Form.
+// Build makes the golden image unless it is there, or brings the one that another host
+// has pushed. Its recipe says which form of tree it is; see Form.
 func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
 	if recipe.Form != image.Tree && recipe.Form != image.ShiftedTree {
 		return image.Golden{}, fmt.Errorf("containers are made from a tree, not from an image of form %q", recipe.Form)
+	}
+	if recipe.Source.Kind == image.OCI {
+		return b.options.Pull(ctx, recipe, progress)
 	}
 	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
 		return b.build(ctx, recipe, work, stack, progress)

@@ -27,9 +27,11 @@ const leastVersion = 247
 // Check looks for the programs, and tries what the kernel lets containers do.
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	findings := []doctor.Finding{b.checkNspawn()}
-	if b.options.Source == image.Debootstrap {
+	switch b.options.Source {
+	case image.OCI: // a finished tree
+	case image.Debootstrap:
 		findings = append(findings, draft.Check(ctx)...)
-	} else {
+	default:
 		findings = append(findings, doctor.Finding{
 			Level: doctor.Missing, What: "image.source", Detail: "it names a cloud image, which holds a whole disk",
 			Mend: fmt.Sprintf("set plugin_config.image.source to %q, or choose a backend of virtual machines",

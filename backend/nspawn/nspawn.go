@@ -27,6 +27,8 @@ type Options struct {
 	ImagesDir string
 	// Source is the kind of source that images are built from.
 	Source string
+	// Pull brings the golden image that a recipe names by a reference to a registry.
+	Pull func(context.Context, image.Recipe, image.Progress) (image.Golden, error)
 	// PrivateUsers asks for user namespaces.
 	PrivateUsers bool
 	// Warm are what a container runs before it is ready.

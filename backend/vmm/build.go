@@ -30,8 +30,12 @@ const (
 	powerOffLimit = 3 * time.Minute
 )
 
-// Build makes the golden image unless it is there, whichever driver made it.
+// Build makes the golden image unless it is there, whichever driver made it, or brings
+// the one that another host has pushed.
 func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image.Progress) (image.Golden, error) {
+	if recipe.Source.Kind == image.OCI {
+		return b.options.Pull(ctx, recipe, progress)
+	}
 	maker := draft.Maker{Downloads: filepath.Join(b.options.StateDir, "downloads")}
 	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
 		return b.build(ctx, maker, recipe, work, stack, progress)

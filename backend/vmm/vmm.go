@@ -39,6 +39,8 @@ type Options struct {
 	// Source is the kind of source that images are built from: it decides
 	// which programs the host must have.
 	Source string
+	// Pull brings the golden image that a recipe names by a reference to a registry.
+	Pull func(context.Context, image.Recipe, image.Progress) (image.Golden, error)
 	// Network gives the image build a lease of its own.
 	Network network.Network
 	// Fork says whether workers are forked from a template. TemplatesDir holds

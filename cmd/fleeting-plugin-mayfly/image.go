@@ -19,6 +19,11 @@ import (
 type imageCommands struct {
 	Build imageBuildCommand `cmd:"" help:"Build the image that the configuration asks for, and print its digest."`
 	List  imageListCommand  `cmd:"" help:"List the images on this host."`
+	Show  imageShowCommand  `cmd:"" help:"Print all that is known of an image."`
+	Rm    imageRmCommand    `cmd:"" help:"Remove images, unless somebody uses them, and print their digests."`
+	Prune imagePruneCommand `cmd:"" help:"Remove the images that nobody uses."`
+	Push  imagePushCommand  `cmd:"" help:"Send an image to a registry, for other hosts, and print its reference."`
+	Pull  imagePullCommand  `cmd:"" help:"Bring an image that another host has pushed, and print its digest."`
 }
 
 type imageBuildCommand struct {
@@ -101,13 +106,9 @@ func printImages(s *streams, images []listedImage) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "DIGEST\tBUILT\tTOOK\tON DISK\tKERNEL\tSOURCE")
 	for _, i := range images {
-		source := i.Source.Public()
-		if source == "" {
-			source = strings.TrimSpace(i.Source.Kind + " " + i.Source.Suite)
-		}
 		fmt.Fprintf(table, "%s\t%s\t%.0fs\t%d MiB\t%s\t%s\n",
 			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20,
-			cmp.Or(i.Kernel, "-"), source)
+			cmp.Or(i.Kernel, "-"), describeSource(i.Source))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -118,6 +119,13 @@ func printImages(s *streams, images []listedImage) error {
 		}
 	}
 	return nil
+}
+
+func describeSource(source image.Source) string {
+	if public := source.Public(); public != "" {
+		return public
+	}
+	return strings.TrimSpace(source.Kind + " " + source.Suite)
 }
 
 // bytesOnDisk is what a directory really takes, which for sparse disks is much

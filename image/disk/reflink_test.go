@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/need"
 )
 
@@ -23,12 +24,21 @@ func TestCloneSharesBlocks(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, Reflink, method)
 			require.Equal(t, "raw", method.Format())
+			taken, err := diskspace.Taken(dst)
+			require.NoError(t, err)
+			require.Positive(t, taken)
+			unique, err := diskspace.Unique(dst)
+			require.NoError(t, err)
+			require.Zero(t, unique, "of %d bytes", taken)
 
 			file, err := os.OpenFile(dst, os.O_RDWR, 0)
 			require.NoError(t, err)
 			_, err = file.WriteAt([]byte("worker"), 0)
 			require.NoError(t, err)
 			require.NoError(t, file.Close())
+			unique, err = diskspace.Unique(dst)
+			require.NoError(t, err)
+			require.Positive(t, unique, "what was written is its own")
 			require.Equal(t, "golden", first(t, src, 6), "a write to the clone shows in its source")
 			require.Equal(t, "worker", first(t, dst, 6))
 		})

@@ -46,7 +46,7 @@ func fill(ctx context.Context, in *os.File, size int64, dst string) error {
 	}
 	for at := int64(0); at < size && err == nil; {
 		var start, end int64
-		if start, end, err = nextData(in, at, size); err == nil {
+		if start, end, err = NextData(in, at, size); err == nil {
 			err = copyData(ctx, in, out, start, end)
 		}
 		at = end
@@ -54,9 +54,9 @@ func fill(ctx context.Context, in *os.File, size int64, dst string) error {
 	return errors.Join(err, out.Close())
 }
 
-// nextData returns the first extent of data at or after at. A file system that
-// does not report holes has one extent, in which copyData then looks for zeros.
-func nextData(file *os.File, at, size int64) (start, end int64, err error) {
+// NextData returns the first extent of data at or after at; it begins at size when there
+// is none. A file system that does not report holes has one extent, zeros included.
+func NextData(file *os.File, at, size int64) (start, end int64, err error) {
 	start, err = file.Seek(at, unix.SEEK_DATA)
 	switch {
 	case errors.Is(err, unix.ENXIO):
@@ -80,7 +80,7 @@ func copyData(ctx context.Context, in io.ReaderAt, out io.WriterAt, start, end i
 		if n == 0 && err != nil {
 			return err
 		}
-		if err := writeSparse(out, buf[:n], at); err != nil {
+		if err := writeBlock(out, buf[:n], at); err != nil {
 			return err
 		}
 		at += int64(n)
@@ -88,9 +88,49 @@ func copyData(ctx context.Context, in io.ReaderAt, out io.WriterAt, start, end i
 	return nil
 }
 
-// writeSparse writes up to a block, unless it is zeros, which the file has there already.
-func writeSparse(out io.WriterAt, content []byte, at int64) error {
-	if bytes.Equal(content, zeros[:len(content)]) {
+// FillSparse writes size bytes of content to the new file, and leaves holes where they
+// are zeros.
+func FillSparse(file *os.File, content io.Reader, size int64) error {
+	buf := make([]byte, block)
+	for at := int64(0); at < size; {
+		n, err := io.ReadFull(content, buf[:min(block, size-at)])
+		if err != nil {
+			return err
+		}
+		if err := WriteSparse(file, buf[:n], at); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return file.Truncate(size)
+}
+
+// finest is the block of most file systems: no hole is smaller.
+const finest = 4 << 10
+
+// WriteSparse writes content to a file that reads as zeros there, and leaves out the
+// blocks of it that are zeros.
+func WriteSparse(out io.WriterAt, content []byte, at int64) error {
+	for start := 0; start < len(content); {
+		end := start
+		for end < len(content) && !isZero(content[end:min(end+finest, len(content))]) {
+			end = min(end+finest, len(content))
+		}
+		if end > start {
+			if _, err := out.WriteAt(content[start:end], at+int64(start)); err != nil {
+				return err
+			}
+		}
+		start = min(end+finest, len(content))
+	}
+	return nil
+}
+
+func isZero(content []byte) bool { return bytes.Equal(content, zeros[:len(content)]) }
+
+// writeBlock writes up to a block, unless it is zeros, which the file has there already.
+func writeBlock(out io.WriterAt, content []byte, at int64) error {
+	if isZero(content) {
 		return nil
 	}
 	_, err := out.WriteAt(content, at)

@@ -140,7 +140,7 @@ func copySparse(ctx context.Context, in io.Reader, out *os.File, limit int64) er
 			return fmt.Errorf("it has more than the %d bytes that an image for machine.disk can have: "+
 				"raise machine.disk, or name another file", limit)
 		}
-		if err := writeSparse(out, buffer[:n], at); err != nil {
+		if err := writeBlock(out, buffer[:n], at); err != nil {
 			return err
 		}
 		at += int64(n)

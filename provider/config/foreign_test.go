@@ -53,7 +53,6 @@ func TestForeignBackendsHaveTheirDefaults(t *testing.T) {
 func TestMistakesOfForeignBackends(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"backend": "tart"}`: `image.source: "debootstrap" is not a valid image for backend "tart", which takes "oci:`,
-		`{"backend": "qemu", "image": {"source": "oci:a.example.org/b"}}`:                                        `image.source: "oci:a.example.org/b" is not a valid image for backend "qemu"`,
 		`{"backend": "bhyve", "image": {"source": "oci:a.example.org/b"}}`:                                       `image.source: "oci:a.example.org/b" is not a valid image for backend "bhyve"`,
 		`{"image": {"source": "oci:"}}`:                                                                          `image.source: "" is not a valid reference`,
 		`{"image": {"source": "oci:-x/y"}}`:                                                                      `image.source: "-x/y" is not a valid reference`,

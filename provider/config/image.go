@@ -45,6 +45,10 @@ type Image struct {
 	Refresh image.Refresh
 	Check   []string
 	Keep    time.Duration
+	// PlainHTTP has a registry be asked without encryption, and VerifyKey is the path of
+	// the public key that what comes from it is signed with, or empty.
+	PlainHTTP bool
+	VerifyKey string
 }
 
 func imageSection(c *Config) section {
@@ -55,10 +59,10 @@ func imageSection(c *Config) section {
 			fallback: `"debootstrap"`, example: `"https://cloud.example.org/debian-13-genericcloud-amd64.qcow2"`,
 			about: `what the image is made from: "debootstrap" (packages of the host's own Debian or Ubuntu), a
 				distribution's newest cloud image ("debian:13", "ubuntu:24.04", "fedora:43", "almalinux:9",
-				"rockylinux:9", "opensuse:15.6"), an https:// URL, or the absolute path of a file (local:/path
-				means the same). For "tart":
-				"oci:REGISTRY/NAME:TAG" or "…@sha256:DIGEST", or "vm:NAME". For "bhyve": a URL, a path, or
-				"vm:NAME@SNAPSHOT"`,
+				"rockylinux:9", "opensuse:15.6"), an https:// URL, the absolute path of a file (local:/path
+				means the same), or a golden image that another host has pushed, "oci:REGISTRY/NAME:TAG" or
+				"…@sha256:DIGEST" ([guide](../guides/registry.md)). For "tart": such a reference of an image of
+				Tart's, or "vm:NAME". For "bhyve": a URL, a path, or "vm:NAME@SNAPSHOT"`,
 			refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable " +
 				"or not regular; what the named backend cannot use"},
 		{name: "digest", value: text(&i.Source.SHA256, parseDigest),
@@ -109,7 +113,7 @@ func imageSection(c *Config) section {
 				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
 				"ready ([guide](../guides/docker.md))",
 			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
-	}, append(i.inputs(), refreshKeys(i)...)...)}
+	}, slices.Concat(i.inputs(), refreshKeys(i), registryKeys(i))...)}
 }
 
 // checkImage refuses keys that say something about another source, and a source
@@ -123,6 +127,7 @@ func (c *Config) checkImage(r *reading) {
 		return
 	}
 	c.checkSource(r)
+	c.checkRegistry(r)
 	kind := c.Image.Source.Kind
 	for _, key := range []string{"image.suite", "image.variant", "image.components", "image.extra_sources"} {
 		if kind != image.Debootstrap && r.gave(key) {
@@ -208,7 +213,7 @@ func (c *Config) checkSource(r *reading) {
 	}
 	kinds := sourcesOf[c.Backend]
 	if kinds == nil {
-		kinds = []string{image.Debootstrap, image.Distribution, image.HTTPS, image.Local}
+		kinds = []string{image.Debootstrap, image.Distribution, image.HTTPS, image.Local, image.OCI}
 	}
 	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
 		r.refuse("image.source", "%q is not a valid image for backend %q, which takes %s",
@@ -260,8 +265,8 @@ func parseSource(text string) (image.Source, error) {
 }
 
 // sources says how to mend a source.
-const sources = `write "debootstrap", a distribution such as "debian:13", an https:// URL ` +
-	`or the absolute path of a file`
+const sources = `write "debootstrap", a distribution such as "debian:13", an https:// URL, ` +
+	`the absolute path of a file, or "oci:REGISTRY/NAME:TAG"`
 
 func parseMirror(text string) (string, error) {
 	address, err := url.Parse(text)

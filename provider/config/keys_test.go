@@ -89,7 +89,8 @@ func TestExampleHasEveryKey(t *testing.T) {
 		assert.Contains(t, Example(), "# "+k.name+" = "+k.instance()+"\n")
 	})
 	examples := regexp.MustCompile(`(?m)^( *)## ([a-z0-9_]+ = )`).ReplaceAllString(Example(), "$1$2")
-	contrary := regexp.MustCompile(`(?m)^ *(suite|variant|components|extra_sources|mirror|keyring|devices|ca_certificates) = .*$`) // to other examples, or to this host
+	contrary := regexp.MustCompile(`(?m)^ *(suite|variant|components|extra_sources|mirror|keyring|verify_key|devices|` +
+		`ca_certificates) = .*$`) // to other examples, or to this host
 	examples = contrary.ReplaceAllString(examples, "")
 	examples, _, _ = strings.Cut(examples, "    # For the backend \"tart\"")
 	file := filepath.Join(t.TempDir(), "config.toml")

@@ -84,6 +84,11 @@ func TestGoodValues(t *testing.T) {
 				Kind: image.Distribution, Location: "debian:13", Mirror: "https://example.org/m", Keyring: "/k",
 			}
 		}},
+		{`{"backend":"nspawn","image":{"source":"oci:registry.example.org:5000/a/b:1","plain_http":true,"verify_key":"/k/"}}`,
+			func(c *config.Config) {
+				c.Backend, c.Image.PlainHTTP, c.Image.VerifyKey = config.BackendNspawn, true, "/k"
+				c.Image.Source = image.Source{Kind: image.OCI, Location: "registry.example.org:5000/a/b:1"}
+			}},
 		{`{"image":{"source":"https://example.org/a.img"}}`, func(c *config.Config) {
 			c.Image.Source = image.Source{Kind: image.HTTPS, Location: "https://example.org/a.img"}
 		}},
@@ -176,8 +181,8 @@ func TestBadValues(t *testing.T) {
 		{"wrong type", `{"machine":{"memory":8}}`,
 			`plugin_config.machine.memory: want a string, have the number 8: write for instance "2GiB"`},
 		{"empty source", `{"image":{"source":""}}`,
-			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an https:// URL or ` +
-				`the absolute path of a file`},
+			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an https:// URL, ` +
+				`the absolute path of a file, or "oci:REGISTRY/NAME:TAG"`},
 		{"unknown backend", `{"backend":"firecracker"}`,
 			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, nspawn, tart, bhyve, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
@@ -230,6 +235,18 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.image.preset: "docker" is for Debian and Ubuntu, and not for image.source "fedora:43"`},
 		{"mirror of no distribution", `{"image":{"mirror":"https://example.org"}}`,
 			`plugin_config.image.mirror: contradicts image.source, which is no distribution`},
+		{"plain HTTP without a registry", `{"image":{"plain_http":true}}`,
+			`plugin_config.image.plain_http: is for an image.source such as "oci:`},
+		{"key without a registry", `{"image":{"verify_key":"/k"}}`,
+			`plugin_config.image.verify_key: is for an image.source such as "oci:`},
+		{"key of Tart", `{"backend":"tart","image":{"source":"oci:example.org/a","verify_key":"/k"}}`,
+			`plugin_config.image.verify_key: is for an image.source such as "oci:`},
+		{"key relative", `{"image":{"source":"oci:example.org/a","verify_key":"cosign.pub"}}`,
+			`plugin_config.image.verify_key: "cosign.pub" is not an absolute path`},
+		{"steps of a finished image", `{"backend":"qemu","image":{"source":"oci:example.org/a","run":["true"]}}`,
+			`plugin_config.image.run: contradicts image.source "oci:example.org/a", which is a finished image`},
+		{"packages of a finished image", `{"backend":"nspawn","image":{"source":"oci:example.org/a","packages":["git"]}}`,
+			`plugin_config.image.packages: contradicts image.source`},
 		{"keyring relative", `{"image":{"source":"debian:13","keyring":"keys"}}`,
 			`plugin_config.image.keyring: "keys" is not an absolute path`},
 		{"source http", `{"image":{"source":"http://example.org/a.img"}}`, `plugin_config.image.source: "http://example.org/a.img" could be changed on its way: use https://`},

@@ -86,6 +86,8 @@ var rooms = []room{
 	{pattern: "image/source", imports: union(contracts, "image/distribution")},
 	// Sources become disks and seeds.
 	{pattern: "image/draft", imports: union(contracts, union(imageParts, "image/source/...", "cloudinit/seed")...)},
+	// What comes from a registry is kept in the cache; a tree is unpacked as sparse files.
+	{pattern: "image/oci/...", imports: union(contracts, "image/cache", "image/disk")},
 	{pattern: "image/...", imports: union(contracts, imageParts...)}, // the cache, the sources and the prebuild
 	{pattern: "backend/cgroup"},
 	{pattern: "backend/user", imports: []string{"image"}}, // whose ids of containers it keeps clear of
