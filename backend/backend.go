@@ -57,6 +57,8 @@ type Spec struct {
 	Lease network.Lease
 	// Identity is given to the guest before anyone may use it.
 	Identity guest.Identity
+	// GivesWay has other machines go before this one, where the backend can do that.
+	GivesWay bool
 }
 
 // Machine is a worker's machine, running or ended.
@@ -81,10 +83,12 @@ type Forker interface {
 	// Prepare makes the pool's template of a golden image, for machines of one
 	// size, unless a valid one is there, and removes templates that are not
 	// valid any more, which all are where the configuration wants no forks: then, and
-	// where forks are impossible, it returns at once. Until wanted is closed, which
+	// where forks are impossible, it returns at once. Templates of the images beside
+	// it, by their digests, stay, and are forked meanwhile. Until wanted is closed, which
 	// says that somebody waits for the template, machines that run go before what it
 	// takes of the host's processors. A failed or cancelled Prepare leaves nothing of it.
-	Prepare(ctx context.Context, golden image.Golden, size Size, wanted <-chan struct{}, progress image.Progress) error
+	Prepare(ctx context.Context, golden image.Golden, size Size, beside []string, wanted <-chan struct{},
+		progress image.Progress) error
 }
 
 // Stocker is a backend that can do a part of a start ahead of time.

@@ -45,7 +45,7 @@ func (h *Host) BuildImage(
 	if err != nil {
 		return image.Golden{}, "", err
 	}
-	recipe.Form = a.Form
+	recipe.Form, recipe.Edition = a.Form, c.Image.Refresh.Edition(time.Now())
 	disk := h.diskOf(c, log)
 	build := func() error {
 		if how.FromScratch {
@@ -113,7 +113,7 @@ func (h *Host) PrepareTemplate(
 	size := backend.Size{CPUs: c.Machine.CPUs, Memory: c.Machine.Memory}
 	wanted := make(chan struct{}) // by the command that this is for
 	close(wanted)
-	prepare := func() error { return forker.Prepare(ctx, golden, size, wanted, progress) }
+	prepare := func() error { return forker.Prepare(ctx, golden, size, nil, wanted, progress) }
 	if err := h.withPool(ctx, c, a, quietWait, prepare); !isTaken(ctx, err) {
 		return err
 	}

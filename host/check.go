@@ -42,7 +42,7 @@ func (h *Host) Check(
 	}
 	a, findings := checkAll(ctx, candidates)
 	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c)}, h.checkDisk(c),
-		checkRoom(c, a.Backend), h.checkImages(c), checkSpared(c))
+		checkRoom(c, a.Backend), h.checkImages(c), checkSpared(c), checkRenewal(c))
 	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
 		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
 		findings = append(findings, checkShared(ctx, c, a)...)

@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/diskguard"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
@@ -32,6 +34,11 @@ type Host struct {
 	// UsedImages are the images, by their digests, that workers or templates of any pool
 	// were made from.
 	UsedImages func(config.Config) (map[string]bool, error)
+	// UnusedImages lists the golden images that nothing of any pool uses and that are
+	// chosen, by when each was used last. It is nil where none may be removed.
+	UnusedImages func(
+		c config.Config, which func(golden image.Golden, lastUse time.Time) bool,
+	) ([]diskspace.Leftover, error)
 	// AddressOwners lists who has an address below the state directory, each as
 	// "pool/worker".
 	AddressOwners func(config.Config) ([]string, error)

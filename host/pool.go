@@ -63,6 +63,11 @@ func (h *Host) OpenPool(
 	if err != nil {
 		return nil, err
 	}
+	if c.Pool == config.PoolTry { // it is to have the image that was built for it a moment ago
+		if err := records.ClearServed(); err != nil {
+			return nil, errors.Join(err, unlock())
+		}
+	}
 	all, err := h.everyone(c, log)
 	if err != nil {
 		return nil, errors.Join(err, unlock())
@@ -72,9 +77,10 @@ func (h *Host) OpenPool(
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
+		Refresh: c.Image.Refresh, Check: c.Image.Check, Keep: c.Image.Keep,
 	}, pool.Parts{
 		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Budget: share, Disk: disk,
-		Orphans: othersOrphans(ctx, all, a.Name, log),
+		Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
 	})}
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)

@@ -25,13 +25,14 @@ func (g Golden) Hold(ctx context.Context) (release func() error, err error) {
 		_ = lock.Release()
 		return nil, fmt.Errorf("holding golden image %s: %w", g.Digest, fs.ErrNotExist)
 	}
-	g.noteUse()
-	return func() error { g.noteUse(); return lock.Release() }, nil
+	g.NoteUse()
+	return func() error { g.NoteUse(); return lock.Release() }, nil
 }
 
-// noteUse keeps the time in the directory's own. One that cannot be noted, such as
-// that of an image that a user has removed, makes it only look older.
-func (g Golden) noteUse() {
+// NoteUse notes that the image is used now, in the directory's own time. One that
+// cannot be noted, such as that of an image that a user has removed, makes it only look
+// older.
+func (g Golden) NoteUse() {
 	now := time.Now()
 	_ = os.Chtimes(g.Dir, now, now)
 }

@@ -134,10 +134,16 @@ type Recipe struct {
 	// or runner makes another image.
 	AgentSHA256        string `json:"agent_sha256,omitempty"`
 	GitLabRunnerSHA256 string `json:"gitlab_runner_sha256,omitempty"`
+	// Edition tells images of one recipe that were made at different times, whose
+	// packages are of different age; see Refresh. Whatever is kept of a build for the
+	// next one must not outlive an edition: its source and its packages are what has
+	// grown old. Empty where nothing is made anew.
+	Edition string `json:"edition,omitempty"`
 	// CPUs and Memory (bytes) are what the machine gets while it is built;
-	// they do not change what is built.
-	CPUs   int   `json:"-"`
-	Memory int64 `json:"-"`
+	// they do not change what is built. GivesWay has other machines go before it.
+	CPUs     int   `json:"-"`
+	Memory   int64 `json:"-"`
+	GivesWay bool  `json:"-"`
 	// FromScratch has a build use no layer, and replace those of this recipe.
 	// KeepFailed has one that fails leave what it has made.
 	FromScratch bool `json:"-"`
@@ -158,6 +164,12 @@ func (r Recipe) Steps() []Commands {
 
 // Digest names the image that the recipe makes: 32 hexadecimal digits.
 func (r Recipe) Digest() string { return digestOf(r) }
+
+// Series names all editions of the recipe, as Digest names one of them.
+func (r Recipe) Series() string {
+	r.Edition = ""
+	return r.Digest()
+}
 
 // Names of the files in a golden image's directory.
 const (

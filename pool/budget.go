@@ -86,7 +86,7 @@ func (p *Pool) costOfStart(ctx context.Context, golden image.Golden) Cost {
 	if !p.hasTemplate(ctx, golden) {
 		return cost
 	}
-	if memory, known := p.forks.expected(golden, p.size()); known {
+	if memory, known := p.forks.expected(p.config.Recipe.Series(), p.size()); known {
 		cost.Memory = min(cost.Memory, memory)
 	}
 	return cost

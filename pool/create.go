@@ -29,25 +29,17 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 			return nil, err
 		}
 	}
-	waits, over := p.telling("worker waits", store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt})
-	golden, err := p.golden.waitTelling(ctx, waits)
-	over()
-	if err != nil {
-		return nil, fmt.Errorf("waiting for the golden image: %w", brief{err})
-	}
-	clock.lap(PhaseWaitImage)
-	record := store.Record{
-		ID: w.id, State: string(Creating), CreatedAt: w.createdAt,
-		ImageDigest: golden.Digest, User: p.config.Recipe.User,
-	}
-	turn, err := p.awaitTurn(ctx, w, golden, record, clock)
+	golden, record, turn, err := p.awaitBeginning(ctx, w, clock)
 	if err != nil {
 		return nil, err
 	}
 	defer p.starts.release(turn)
 	clock.lap(PhaseWaitStart)
 
-	machine, record, err := p.start(ctx, w, golden, record, clock)
+	machine, record, err := p.start(ctx, w, golden, record, clock, Running)
+	if !p.golden.serves(golden.Digest) {
+		turn.by = exempt // it says nothing about the image that was renewed meanwhile
+	}
 	if err != nil {
 		if ctx.Err() == nil { // else it was cancelled, which says nothing about the next one
 			p.starts.failed(turn, golden.Digest, err)
@@ -60,6 +52,48 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
 	p.log.Info("worker runs", append(about, clock.fields()...)...)
 	return machine, nil
+}
+
+// awaitBeginning waits for the golden image, and for all else that a worker waits for
+// before anything is made of it. When another image has taken the place of that one by
+// then, it begins anew, unless the worker is from stock.
+func (p *Pool) awaitBeginning(
+	ctx context.Context, w *worker, clock *stopwatch,
+) (golden image.Golden, record store.Record, turn turn, err error) {
+	for {
+		record = store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt}
+		if golden, err = p.choose(ctx, w, record); err != nil {
+			return golden, record, turn, fmt.Errorf("waiting for the golden image: %w", brief{err})
+		}
+		clock.lap(PhaseWaitImage)
+		record.ImageDigest, record.User = golden.Digest, p.config.Recipe.User
+		turn, err = p.awaitTurn(ctx, w, golden, record, clock)
+		if err != nil || w.spare != nil || p.golden.serves(golden.Digest) {
+			return golden, record, turn, err
+		}
+		p.starts.release(turn)
+		if err := p.giveBack(ctx, w); err != nil {
+			return golden, record, turn, err
+		}
+	}
+}
+
+// choose waits for the golden image that a worker is made from, and keeps it for the
+// worker. One from stock is made from it already.
+func (p *Pool) choose(ctx context.Context, w *worker, record store.Record) (golden image.Golden, err error) {
+	w.done()
+	if w.spare != nil {
+		w.done = w.spare.done
+		return w.spare.golden, nil
+	}
+	w.done = func() {}
+	waits, over := p.telling("worker waits", record)
+	defer over()
+	golden, done, err := p.golden.take(ctx, waits)
+	if err == nil {
+		w.done = done
+	}
+	return golden, err
 }
 
 // reserve makes a worker's directory, which is the intent, before anything is made. On a
@@ -166,9 +200,9 @@ func (p *Pool) note(record store.Record) {
 }
 
 // start takes a worker from its golden image to ready, within the start
-// timeout.
+// timeout, and notes the state that it has then.
 func (p *Pool) start(
-	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
+	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch, ready State,
 ) (backend.Machine, store.Record, error) {
 	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
@@ -177,7 +211,7 @@ func (p *Pool) start(
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
-	record.State, record.ReadyAt, record.Phases = string(Running), time.Now(), clock.phases()
+	record.State, record.ReadyAt, record.Phases = string(ready), time.Now(), clock.phases()
 	if err := p.store.Save(record); err != nil {
 		return nil, record, err
 	}
@@ -240,7 +274,7 @@ func (p *Pool) prepare(ctx context.Context, w *worker, record *store.Record) (ba
 	return backend.Spec{
 		ID: record.ID, Dir: p.store.Dir(record.ID),
 		Size:  p.size(),
-		Lease: lease, Identity: identity,
+		Lease: lease, Identity: identity, GivesWay: State(record.State) == Canary,
 	}, key, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -39,26 +38,26 @@ type pastForks struct {
 }
 
 // expected is what a fork will hardly exceed, in bytes; false says that too little
-// is known of forks of this image and size.
-func (f *pastForks) expected(golden image.Golden, size backend.Size) (int64, bool) {
+// is known of forks of this series of images and this size.
+func (f *pastForks) expected(series string, size backend.Size) (int64, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.about(golden.Digest, size) || len(f.Peaks) < enoughForks {
+	if !f.about(series, size) || len(f.Peaks) < enoughForks {
 		return 0, false
 	}
 	return quantile(f.Peaks, expectedShare), true
 }
 
-func (f *pastForks) about(digest string, size backend.Size) bool {
-	return f.ImageDigest == digest && f.CPUs == size.CPUs && f.Memory == size.Memory
+func (f *pastForks) about(series string, size backend.Size) bool {
+	return f.ImageDigest == series && f.CPUs == size.CPUs && f.Memory == size.Memory
 }
 
 // add notes one more fork, and returns all that is to be remembered.
-func (f *pastForks) add(digest string, size backend.Size, peak int64) store.Forks {
+func (f *pastForks) add(series string, size backend.Size, peak int64) store.Forks {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.about(digest, size) {
-		f.Forks = store.Forks{ImageDigest: digest, CPUs: size.CPUs, Memory: size.Memory}
+	if !f.about(series, size) {
+		f.Forks = store.Forks{ImageDigest: series, CPUs: size.CPUs, Memory: size.Memory}
 	}
 	f.Peaks = append(f.Peaks, peak)
 	f.Peaks = slices.Clone(f.Peaks[max(0, len(f.Peaks)-rememberedForks):])
@@ -147,9 +146,18 @@ func (p *Pool) learn(w *worker) {
 	if peak == 0 {
 		return
 	}
-	if err := p.store.SaveForks(p.forks.add(w.record.ImageDigest, p.size(), peak)); err != nil {
+	if err := p.store.SaveForks(p.forks.add(p.series(w.record.ImageDigest), p.size(), peak)); err != nil {
 		p.log.Warn("what forks take is forgotten with this process", "err", err)
 	}
+}
+
+// series is that of an image of this process's, whose editions have forks that are alike.
+// A worker that was taken over may be of another image, which stands for itself.
+func (p *Pool) series(digest string) string {
+	if slices.Contains(p.golden.inUse(), digest) {
+		return p.config.Recipe.Series()
+	}
+	return digest
 }
 
 func (p *Pool) peak(w *worker) int64 {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,16 +20,34 @@ const (
 	lastBuildPause  = 5 * time.Minute
 )
 
-// golden is the golden image that all workers of the pool wait for. It is
-// built once; as long as that fails it is tried again, and each worker gets the
-// result of the attempt that it waited for.
+// golden is the golden image that workers are made from. It is built once; as long as
+// that fails it is tried again, and each worker gets the result of the attempt that it
+// waited for. A renewed image takes its place at once (renew.go). Images are held, so
+// that nobody removes them, as long as anything is made from them.
 type golden struct {
-	build func(context.Context) (image.Golden, error)
+	// build returns an image that is kept until done is called.
+	build func(context.Context) (golden image.Golden, done func(), err error)
+	// unused is told that an image is held no more.
+	unused func()
 
 	mu      sync.Mutex
 	attempt *attempt
-	// release lets go of the image that was built last.
+	// serving is the digest of the image that workers are made from.
+	serving string
+	held    map[string]*held // by digest
+}
+
+// held is an image that is kept from being removed.
+type held struct {
 	release func() error
+	// users is how many workers, spares and renewals there are of it.
+	users int
+}
+
+func newGolden(
+	build func(context.Context) (image.Golden, func(), error), unused func(),
+) *golden {
+	return &golden{build: build, unused: unused, attempt: newAttempt(), held: make(map[string]*held)}
 }
 
 // attempt is one try at the build. Its result is there once done is closed; reason
@@ -48,9 +68,10 @@ func newAttempt() *attempt { return &attempt{done: make(chan struct{}), waits: m
 func (g *golden) run(ctx context.Context, failed func(err error, pause time.Duration)) {
 	pause := backoff{first: firstBuildPause, limit: lastBuildPause}
 	for {
-		golden, err := g.build(ctx)
+		golden, done, err := g.build(ctx)
 		if err == nil {
-			g.current().finish(golden, nil)
+			g.serve(golden)
+			done()
 			return
 		}
 		if ctx.Err() != nil {
@@ -58,10 +79,25 @@ func (g *golden) run(ctx context.Context, failed func(err error, pause time.Dura
 		}
 		wait := pause.grow()
 		failed(err, wait)
-		g.renew().finish(image.Golden{}, err)
+		g.next().finish(image.Golden{}, err)
 		if sleep(ctx, wait) != nil {
 			return
 		}
+	}
+}
+
+// take waits for the golden image, and keeps it until done is called. It tells waits
+// when the attempt itself waits for something.
+func (g *golden) take(
+	ctx context.Context, waits func(reason string),
+) (golden image.Golden, done func(), err error) {
+	for {
+		if golden, err = g.waitTelling(ctx, waits); err != nil {
+			return image.Golden{}, nil, err
+		}
+		if done, ok := g.use(golden.Digest); ok {
+			return golden, done, nil
+		} // else another has taken its place meanwhile
 	}
 }
 
@@ -87,28 +123,100 @@ func (g *golden) waitTelling(ctx context.Context, waits func(reason string)) (im
 	}
 }
 
-// hold keeps an image from being removed to make room, in place of the one that was
-// held before.
-func (g *golden) hold(ctx context.Context, made image.Golden) error {
+// keep keeps an image from being removed until done is called, also where a directory
+// of the same name was kept before, which is gone.
+func (g *golden) keep(ctx context.Context, made image.Golden) (done func(), err error) {
 	release, err := made.Hold(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return g.exchange(release)
+	g.mu.Lock()
+	h := g.held[made.Digest]
+	if h == nil {
+		h = &held{}
+		g.held[made.Digest] = h
+	}
+	former := h.release
+	h.release = release
+	done = g.add(h)
+	g.mu.Unlock()
+	if former != nil {
+		_ = former() // closes a file that was only locked
+	}
+	return done, nil
 }
 
-// letGo has the image be removed by whoever wants its room.
-func (g *golden) letGo() error { return g.exchange(nil) }
-
-func (g *golden) exchange(release func() error) error {
+// use keeps an image that is held already until done is called; false says that it is not.
+func (g *golden) use(digest string) (done func(), ok bool) {
 	g.mu.Lock()
-	former := g.release
-	g.release = release
-	g.mu.Unlock()
-	if former == nil {
-		return nil
+	defer g.mu.Unlock()
+	h := g.held[digest]
+	if h == nil {
+		return nil, false
 	}
-	return former()
+	return g.add(h), true
+}
+
+// add counts one more user, until done is called. The caller holds the mutex.
+func (g *golden) add(h *held) (done func()) {
+	h.users++
+	return sync.OnceFunc(func() { g.settle(func() { h.users-- }) })
+}
+
+// serve has workers be made from an image from now on. It is one that is kept.
+func (g *golden) serve(made image.Golden) {
+	g.settle(func() {
+		select {
+		case <-g.attempt.done:
+			g.attempt = newAttempt()
+		default:
+		}
+		g.attempt.finish(made, nil)
+		g.serving = made.Digest
+	})
+}
+
+// settle makes a change, and lets go of images that nothing is made from after it.
+func (g *golden) settle(change func()) {
+	g.mu.Lock()
+	change()
+	var gone []*held
+	for digest, h := range g.held {
+		if h.users == 0 && digest != g.serving {
+			gone = append(gone, h)
+			delete(g.held, digest)
+		}
+	}
+	g.mu.Unlock()
+	for _, h := range gone {
+		_ = h.release() // closes a file that was only locked
+		g.unused()
+	}
+}
+
+// inUse lists the images that are held, by their digests.
+func (g *golden) inUse() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Sorted(maps.Keys(g.held))
+}
+
+// serves says whether workers are made from the image now.
+func (g *golden) serves(digest string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.serving == digest
+}
+
+// letGo has the images be removed by whoever wants their room.
+func (g *golden) letGo() (err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, h := range g.held {
+		err = errors.Join(err, h.release())
+	}
+	clear(g.held)
+	return err
 }
 
 func (g *golden) current() *attempt {
@@ -117,9 +225,9 @@ func (g *golden) current() *attempt {
 	return g.attempt
 }
 
-// renew puts a new attempt in the place of the one that failed, so that
+// next puts a new attempt in the place of the one that failed, so that
 // workers that come from now on wait for the new one, and returns the old.
-func (g *golden) renew() *attempt {
+func (g *golden) next() *attempt {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.attempt
@@ -160,30 +268,38 @@ func (a *attempt) wait(reason string) {
 	close(a.waits)
 }
 
-// build asks the backend for the golden image and puts its progress in the log.
-func (p *Pool) build(ctx context.Context) (image.Golden, error) {
-	digest := p.config.Recipe.Digest()
+// build asks the backend for the image that the pool begins with, and puts its progress
+// in the log.
+func (p *Pool) build(ctx context.Context) (image.Golden, func(), error) {
+	return p.make(ctx, p.firstRecipe(), func(log *slog.Logger, reason string) {
+		log.Warn("golden image is not built yet", "reason", reason)
+		p.golden.current().wait("the golden image is not built yet: " + reason)
+	})
+}
+
+// make has an image be made, unless it is there, and keeps it until done is called.
+// It tells waits when it waits for room on the disk.
+func (p *Pool) make(
+	ctx context.Context, recipe image.Recipe, waits func(log *slog.Logger, reason string),
+) (golden image.Golden, done func(), err error) {
+	digest := recipe.Digest()
 	log := p.log.With("image", digest)
 	log.Info("golden image is wanted")
 	if !p.disk.HasImage(digest) {
-		err := p.awaitDisk(ctx, func(reason string) {
-			log.Warn("golden image is not built yet", "reason", reason)
-			p.golden.current().wait("the golden image is not built yet: " + reason)
-		})
-		if err != nil {
-			return image.Golden{}, err
+		if err := p.awaitDisk(ctx, func(reason string) { waits(log, reason) }); err != nil {
+			return image.Golden{}, nil, err
 		}
 	}
 	began := time.Now()
-	golden, err := p.backend.Build(ctx, p.config.Recipe, progress(log, "building the golden image"))
+	golden, err = p.backend.Build(ctx, recipe, progress(log, "building the golden image"))
 	if err == nil {
-		err = p.golden.hold(ctx, golden) // fails when it was removed to make room, an instant ago
+		done, err = p.golden.keep(ctx, golden) // fails when it was removed to make room, an instant ago
 	}
 	if err != nil {
-		return image.Golden{}, err
+		return image.Golden{}, nil, err
 	}
 	log.Info("golden image is there", "took", time.Since(began).Round(time.Millisecond))
-	return golden, nil
+	return golden, done, nil
 }
 
 // progress logs each stage of what is made when it begins, and the lines of its

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
@@ -46,16 +47,17 @@ func (p *Pool) admit(n int) (int, error) {
 	return room, nil
 }
 
-// newWorkerToGrow is the oldest spare, if there is one. While the image is spared a
-// worker is to hold nothing. The caller holds the mutex.
+// newWorkerToGrow is the oldest spare of the image that is served, if there is one.
+// While the image is spared a worker is to hold nothing. The caller holds the mutex.
 func (p *Pool) newWorkerToGrow() (context.Context, *worker) {
-	if len(p.spares) == 0 || p.starts.spares() {
+	oldest := slices.IndexFunc(p.spares, func(s spare) bool { return !p.isStale(s) })
+	if oldest < 0 || p.starts.spares() {
 		return p.newWorker(p.newID(), Creating, time.Now())
 	}
-	oldest := p.spares[0]
-	p.spares = p.spares[1:]
-	ctx, w := p.newWorker(oldest.id, Creating, time.Now())
-	w.spare = &oldest
+	taken := p.spares[oldest]
+	p.spares = slices.Delete(p.spares, oldest, oldest+1)
+	ctx, w := p.newWorker(taken.id, Creating, time.Now())
+	w.spare = &taken
 	return ctx, w
 }
 

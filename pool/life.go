@@ -23,6 +23,8 @@ type worker struct {
 	// toggle asks a worker that runs to be suspended, and a suspended one to be
 	// resumed.
 	toggle chan struct{}
+	// done lets go of the image that it is made from. Only its own goroutine touches it.
+	done func()
 
 	// The rest is guarded by the pool's mutex.
 	state  State
@@ -40,7 +42,7 @@ type worker struct {
 // the worker's goroutine.
 func (p *Pool) newWorker(id string, state State, createdAt time.Time) (context.Context, *worker) {
 	ctx, end := context.WithCancelCause(p.growing)
-	w := &worker{id: id, end: end, toggle: make(chan struct{}, 1), state: state, createdAt: createdAt}
+	w := &worker{id: id, end: end, toggle: make(chan struct{}, 1), done: func() {}, state: state, createdAt: createdAt}
 	p.workers[id] = w
 	return ctx, w
 }
@@ -50,6 +52,7 @@ func (p *Pool) newWorker(id string, state State, createdAt time.Time) (context.C
 // when the pool closes while the worker is suspended, or when Close has given up.
 func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, *worker) (backend.Machine, error)) {
 	defer w.end(nil)
+	defer func() { w.done() }()
 	machine, err := begin(ctx, w)
 	for err == nil {
 		if err = p.run(ctx, w, machine); err == nil {

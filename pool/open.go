@@ -41,8 +41,10 @@ func (p *Pool) Open(ctx context.Context) error {
 	}
 	p.rememberForks()
 	p.expectTemplate()
-	if !p.spawn(p.buildGolden) || !p.spawn(p.keepMeter) || !p.spawn(p.keepTemplate) || !p.spawn(p.keepStock) {
-		return ErrClosing
+	for _, run := range []func(){p.buildGolden, p.keepMeter, p.tend, p.keepStock, p.keepFresh} {
+		if !p.spawn(run) {
+			return ErrClosing
+		}
 	}
 	return nil
 }
@@ -50,7 +52,7 @@ func (p *Pool) Open(ctx context.Context) error {
 func (p *Pool) buildGolden() {
 	p.golden.run(p.growing, func(err error, pause time.Duration) {
 		p.log.Error("building the golden image failed",
-			"image", p.config.Recipe.Digest(), "err", err, "again_in", pause)
+			"image", p.firstRecipe().Digest(), "err", err, "again_in", pause)
 	})
 }
 

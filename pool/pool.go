@@ -50,6 +50,13 @@ type Config struct {
 	// Spares is how many workers are kept almost ready, beside those that were
 	// asked for, where the backend can do that.
 	Spares int
+	// Refresh says when the image is made anew, beside the workers that run. The
+	// recipe's edition follows from it. Check are shell commands that a worker of a
+	// renewed image must pass, as the user of jobs, before others are made from it.
+	Refresh image.Refresh
+	Check   []string
+	// Keep is how long an image stays after its last use by any pool.
+	Keep time.Duration
 }
 
 // Parts are what a pool is put together from.
@@ -64,6 +71,8 @@ type Parts struct {
 	Budget Budget
 	// Disk keeps some of the host's disk free; without one, nothing waits for that.
 	Disk Disk
+	// Images are those of the host; without them, none is found and none removed.
+	Images Images
 	// Orphans are machines of the pool that another backend than Backend has made:
 	// how each is removed, by worker. The directories are the pool's.
 	Orphans map[string]teardown.Steps
@@ -94,11 +103,14 @@ type Pool struct {
 	log     *slog.Logger
 	budget  Budget
 	disk    Disk
+	images  Images
 
 	// othersOrphans are those that the backend does not know.
 	othersOrphans map[string]teardown.Steps
 
 	golden *golden
+	// unused says that an image is held no more.
+	unused chan struct{}
 	// making is that of the template; nil where there are none. templateTook is how long
 	// the last one took, and belongs to the goroutine that makes them.
 	making       atomic.Pointer[making]
@@ -141,11 +153,13 @@ func New(config Config, parts Parts) *Pool {
 		log:     parts.Log,
 		budget:  parts.Budget,
 		disk:    parts.Disk,
+		images:  parts.Images,
 
 		othersOrphans: parts.Orphans,
 
 		demand:  make(chan struct{}, 1),
 		stage:   make(chan struct{}, 1),
+		unused:  make(chan struct{}, 1),
 		growing: growing,
 		stop:    stop,
 		reaping: reaping,
@@ -158,8 +172,11 @@ func New(config Config, parts Parts) *Pool {
 	if p.disk == nil {
 		p.disk = unguarded{}
 	}
+	if p.images == nil {
+		p.images = noImages{}
+	}
 	p.starts = newStarts(config.ConcurrentStarts, newBreaker(p.spare, p.spareNoMore))
 	p.forks.learning = make(chan struct{}, 1)
-	p.golden = &golden{build: p.build, attempt: newAttempt()}
+	p.golden = newGolden(p.build, p.lookForUnused)
 	return p
 }

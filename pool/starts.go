@@ -51,7 +51,7 @@ type entry int
 const (
 	ordinary entry = iota // while the image is not spared
 	trial                 // it is the one by which a spared image is tried
-	exempt                // it is suspended, and so it ran before
+	exempt                // it is not of the image: it is suspended, or was begun before a renewal
 )
 
 // turn is the permission to start one worker.

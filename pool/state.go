@@ -20,6 +20,8 @@ const (
 	Deleted    State = "deleted"
 	// Spare is a worker that nobody has asked for yet; the runner never sees it.
 	Spare State = "spare"
+	// Canary is the first worker of a renewed image; the runner never sees it either.
+	Canary State = "canary"
 )
 
 // What may be wrong with a request.

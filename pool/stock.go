@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -26,7 +27,15 @@ const spareCheck = 200 * time.Millisecond
 type spare struct {
 	id    string
 	lease network.Lease
+	// golden is the image that it was made from, and done lets go of that.
+	golden image.Golden
+	done   func()
 }
+
+// isStale says whether another image is served than that of the spare.
+func (p *Pool) isStale(s spare) bool { return !p.golden.serves(s.golden.Digest) }
+
+func anySpare(spare) bool { return true }
 
 // keepStock keeps as many spares as the configuration says, until the pool
 // closes, if the backend can do that.
@@ -55,14 +64,16 @@ func (p *Pool) keepStock() {
 
 // awaitDemand waits until a spare is wanted; false says that the pool closes. As
 // long as the image is spared, or workers of any pool wait for room on the host, none
-// is wanted, and spares are given up one by one.
+// is wanted, and spares are given up one by one; so are those of an image that was renewed.
 func (p *Pool) awaitDemand() bool {
 	for p.growing.Err() == nil {
 		switch {
 		case p.starts.spares():
-			p.giveUpSpare("its image is spared")
+			p.giveUpSpare("its image is spared", anySpare)
 		case p.budget.Waiting():
-			p.giveUpSpare("a worker waits for the host")
+			p.giveUpSpare("a worker waits for the host", anySpare)
+		case p.giveUpSpare("its image was renewed", p.isStale):
+			continue
 		case p.wantsSpare():
 			return true
 		}
@@ -75,19 +86,25 @@ func (p *Pool) awaitDemand() bool {
 	return false
 }
 
-// giveUpSpare tears down the spare made last, if there is one.
-func (p *Pool) giveUpSpare(reason string) {
+// giveUpSpare tears down the spare made last of those that are meant; false says that
+// there is none.
+func (p *Pool) giveUpSpare(reason string, meant func(spare) bool) bool {
 	p.mu.Lock()
 	last := len(p.spares) - 1
+	for last >= 0 && !meant(p.spares[last]) {
+		last--
+	}
 	if last < 0 {
 		p.mu.Unlock()
-		return
+		return false
 	}
-	id := p.spares[last].id
-	p.spares = p.spares[:last]
+	given := p.spares[last]
+	p.spares = slices.Delete(p.spares, last, last+1)
 	p.mu.Unlock()
-	p.log.Info("spare is given up", "worker", id, "reason", reason)
-	p.teardownAgain(id, p.teardown(id))
+	p.log.Info("spare is given up", "worker", given.id, "reason", reason)
+	p.teardownAgain(given.id, p.teardown(given.id))
+	given.done()
+	return true
 }
 
 // restock has keepStock look again.
@@ -113,10 +130,16 @@ func (p *Pool) hasRoomForSpare() bool { return p.count()+len(p.spares) < p.confi
 // addSpare makes a spare when there is what it takes: an image, a template, and room on
 // the host. Without one of them it makes none, after a pause.
 func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
-	golden, err := p.golden.wait(ctx)
+	golden, done, err := p.golden.take(ctx, func(string) {})
 	if err != nil {
 		return nil // that is in the log already, and the next wait is for the next try
 	}
+	kept := false
+	defer func() {
+		if !kept {
+			done()
+		}
+	}()
 	if !stocker.Stockable(ctx, golden, p.size()) {
 		select {
 		case <-p.demand:
@@ -141,7 +164,7 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 		p.teardownAgain(id, p.teardown(id))
 		return fmt.Errorf("making spare %s: %w", id, err)
 	}
-	if !p.addToStock(spare{id, lease}) {
+	if kept = p.addToStock(spare{id, lease, golden, done}); !kept {
 		p.teardownAgain(id, p.teardown(id))
 	}
 	return nil
@@ -184,7 +207,7 @@ func (p *Pool) clearStock() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.spares {
-		p.running.Go(func() { p.teardownAgain(s.id, p.teardown(s.id)) })
+		p.running.Go(func() { p.teardownAgain(s.id, p.teardown(s.id)); s.done() })
 	}
 	p.spares = nil
 }

@@ -63,13 +63,12 @@ func (p *Pool) expectTemplate() {
 	p.making.Store(newMaking(took))
 }
 
-// keepTemplate keeps what workers are forked from, if the backend can do that.
+// tend looks after what workers are made from, until the pool closes: it keeps what they
+// are forked from, if the backend can do that, and removes what nobody uses any more.
 // Without a template nothing stops: workers are clones then.
-func (p *Pool) keepTemplate() {
-	forker, ok := p.backend.(backend.Forker)
-	if !ok {
-		return
-	}
+func (p *Pool) tend() {
+	forker, forks := p.backend.(backend.Forker)
+	opened := time.Now()
 	for failed := false; ; {
 		golden, err := p.golden.wait(p.growing)
 		if p.growing.Err() != nil {
@@ -78,20 +77,31 @@ func (p *Pool) keepTemplate() {
 		if err != nil {
 			continue // that is in the log already, and the next wait is for the next try
 		}
-		if p.awaitDiskForTemplate(golden) != nil {
-			return
+		if forks {
+			if p.awaitDiskForTemplate(golden) != nil {
+				return
+			}
+			failed = !p.keepTemplate(forker, golden, failed)
 		}
-		err = p.makeTemplate(forker, golden, failed)
-		failed = err != nil
-		if failed && p.growing.Err() == nil {
-			p.log.Warn("no template: workers are clones, which take longer",
-				"image", golden.Digest, "err", err, "again_in", templateCheck)
-		}
-		p.restock()
-		if sleep(p.growing, templateCheck) != nil {
+		p.removeUnused(golden, opened) // after the template that was made from it
+		select {
+		case <-time.After(templateCheck):
+		case <-p.unused:
+		case <-p.growing.Done():
 			return
 		}
 	}
+}
+
+// keepTemplate makes the template, unless it is there; false says that it has failed.
+func (p *Pool) keepTemplate(forker backend.Forker, golden image.Golden, failed bool) (ok bool) {
+	err := p.makeTemplate(forker, golden, failed)
+	if err != nil && p.growing.Err() == nil {
+		p.log.Warn("no template: workers are clones, which take longer",
+			"image", golden.Digest, "err", err, "again_in", templateCheck)
+	}
+	p.restock()
+	return err == nil
 }
 
 // awaitDiskForTemplate waits until there is room on the disk for a template, if there is
@@ -113,7 +123,7 @@ func (p *Pool) makeTemplate(forker backend.Forker, golden image.Golden, failed b
 	there := p.hasTemplate(p.growing, golden)
 	m := newMaking(p.templateTook)
 	defer m.end()
-	if failed {
+	if failed || there { // then it may only wait for another one's turn to be made
 		m.end()
 	} else {
 		late := time.AfterFunc(m.limit, func() {
@@ -124,7 +134,8 @@ func (p *Pool) makeTemplate(forker backend.Forker, golden image.Golden, failed b
 	}
 	p.making.Swap(m).end() // who waited before it began waits on
 	began := time.Now()
-	err := forker.Prepare(p.growing, golden, p.size(), m.wanted.Done(), progress(log, "making the template"))
+	err := forker.Prepare(p.growing, golden, p.size(), p.golden.inUse(), m.wanted.Done(),
+		progress(log, "making the template"))
 	if err == nil && !there && p.hasTemplate(p.growing, golden) { // else there are to be none
 		p.rememberTemplate(time.Since(began))
 	}

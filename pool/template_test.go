@@ -39,7 +39,7 @@ func newForking(w *world) forkingBackend {
 }
 
 func (b forkingBackend) Prepare(
-	ctx context.Context, _ image.Golden, size backend.Size, wanted <-chan struct{}, progress image.Progress,
+	ctx context.Context, _ image.Golden, size backend.Size, _ []string, wanted <-chan struct{}, progress image.Progress,
 ) error {
 	b.mu.Lock()
 	*b.asks = append(*b.asks, ask{size, wanted})

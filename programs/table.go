@@ -47,6 +47,7 @@ var Table = []Program{
 	{Name: "bash", Package: "bash"},
 	{Name: "chroot", Package: "coreutils"},
 	{Name: "cp", Package: "coreutils"},
+	{Name: "nice", Package: "coreutils"},
 	{Name: "rm", Package: "coreutils"},
 	{Name: "sleep", Package: "coreutils"},
 	{Name: "stat", Package: "coreutils"},

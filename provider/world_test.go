@@ -23,10 +23,11 @@ import (
 )
 
 // TestMain finds goroutines that outlive their instance group. The connector's
-// own ends only when it wakes up next.
+// own and the scaling loop's end only when they wake up next.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"))
+		goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/fleeting/connector.(*sshClient).keepalive"),
+		goleak.IgnoreAnyFunction("gitlab.com/gitlab-org/fleeting/taskscaler.(*taskscaler).start.func2"))
 }
 
 // soon is how long a test waits for what should take moments, and may take much

@@ -5,9 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host/diskguard"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -27,11 +29,14 @@ func leftovers(c config.Config) []diskguard.List {
 		func() ([]diskspace.Leftover, error) { return unfinishedTemplates(c) },
 		downloads.Unfinished,
 		images.Layers().Unused,
-		func() ([]diskspace.Leftover, error) {
-			return images.Unused(func() (map[string]bool, error) { return usedImages(c) })
-		},
+		func() ([]diskspace.Leftover, error) { return unusedImages(c, nil) },
 		downloads.Finished,
 	}
+}
+
+// unusedImages are the golden images that nobody uses and that are chosen; nil chooses all.
+func unusedImages(c config.Config, which func(image.Golden, time.Time) bool) ([]diskspace.Leftover, error) {
+	return cache.New(c.ImagesDir()).Unused(func() (map[string]bool, error) { return usedImages(c) }, which)
 }
 
 // usedImages are the golden images that anything of any pool was made from, by their

@@ -22,6 +22,7 @@ func Host() *host.Host {
 	h.AddressOwners = addressOwners
 	h.Leftovers = leftovers
 	h.UsedImages = usedImages
+	h.UnusedImages = unusedImages
 	return h
 }
 

@@ -166,7 +166,7 @@ func TestConformance(t *testing.T) {
 		w := newWorld(t, "conform")
 		if !prepared {
 			behave(t, fake.Requests, "yes")
-			require.NoError(t, w.Prepare(t.Context(), w.opened(t), size(), nil, quiet))
+			require.NoError(t, w.Prepare(t.Context(), w.opened(t), size(), nil, nil, quiet))
 			requireOnlyGoodRequests(t, "vm.create", "vm.boot", "vm.pause", "vm.snapshot")
 			prepared = true
 		}

@@ -24,7 +24,7 @@ import (
 func TestSuspendedForkGoesOn(t *testing.T) {
 	w := newWorld(t, "suspend")
 	golden := w.opened(t)
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, quiet))
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, nil, quiet))
 	s, err := w.start(t, golden, "aaaaaaaa")
 	require.NoError(t, err)
 	require.Equal(t, backend.Fork, s.How())
@@ -64,7 +64,7 @@ func TestSuspendedForkGoesOn(t *testing.T) {
 func TestBrokenTemplatesMeanClones(t *testing.T) {
 	w := newWorld(t, "broken")
 	golden := w.opened(t)
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, quiet))
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, nil, quiet))
 	basis, err := template.NewBasis(golden, size(), kvm.KVM, w.driver.binary())
 	require.NoError(t, err)
 	basis.More = fmt.Sprintf(`{"disk_queues":%d,"one_socket":true,"nesting":"off"}`, size().CPUs)
@@ -92,7 +92,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 
 	w.options.Fork = false
 	w.Backend = w.again()
-	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, quiet))
+	require.NoError(t, w.Prepare(t.Context(), golden, size(), nil, nil, quiet))
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
 

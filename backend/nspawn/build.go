@@ -147,7 +147,7 @@ func (b *Backend) prebuild(
 		id: at.ID, namespace: at.Lease.Namespace, form: recipe.Form,
 		size:   backend.Size{CPUs: recipe.CPUs, Memory: recipe.Memory},
 		mounts: []mount{bind(w.Tree(), root)}, console: filepath.Join(w.Dir, buildLog),
-		command: []string{guest.AgentPath, "guest"}, input: theirs,
+		command: []string{guest.AgentPath, "guest"}, input: theirs, givesWay: recipe.GivesWay,
 	})
 	err = errors.Join(err, theirs.Close()) // the container has its own
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -83,6 +84,8 @@ type container struct {
 	// command and input are for a container that is not booted.
 	command []string
 	input   *os.File
+	// givesWay has other machines go before it.
+	givesWay bool
 }
 
 // launch starts a container in a control group of its own: that of its scope under
@@ -106,10 +109,17 @@ func (b *Backend) launch(c container) (*machine, error) {
 			spec.Join = append(spec.Join, entry.Processes())
 		}
 	}
+	properties := append(limits.Properties(), "Delegate=yes")
+	if c.givesWay {
+		properties = append(properties, "CPUWeight="+strconv.Itoa(process.LowShare))
+		if !process.Systemd() {
+			_ = b.units.Weigh(c.id, limits, process.LowShare) // else it runs as any other
+		}
+	}
 	command := process.Command{
 		Path: "unshare", Arguments: spec.arguments(), Namespace: c.namespace, Input: c.input, Output: c.console,
 	}
-	child, err := process.Start(process.InScope(command, b.units.Name(c.id), append(limits.Properties(), "Delegate=yes")...))
+	child, err := process.Start(process.InScope(command, b.units.Name(c.id), properties...))
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	}
 	m, err := b.launch(container{
 		id: spec.ID, namespace: spec.Lease.Namespace, size: spec.Size, form: golden.Recipe.Form, kvm: kvm,
-		mounts: mounts(golden, spec.Dir), console: b.ConsolePath(spec.Dir),
+		mounts: mounts(golden, spec.Dir), console: b.ConsolePath(spec.Dir), givesWay: spec.GivesWay,
 	})
 	if err != nil {
 		return nil, err

@@ -25,6 +25,11 @@ func (u Units) Name(id string) string {
 	return "mayfly-" + hex.EncodeToString(sum[:4]) + "-" + id
 }
 
+// LowShare is how much processor time a machine has that gives way, in percent of what
+// it would have beside others. With less, one that is made beside busy workers would not
+// be done within the time that it may take.
+const LowShare = 25
+
 const scopeSuffix = ".scope"
 
 // scope is the control group of a unit.

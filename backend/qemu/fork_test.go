@@ -63,7 +63,7 @@ func newForks(t testing.TB, name string) forks {
 	var err error
 	f.golden, err = f.Build(t.Context(), testrun.Golden(t, imagesDir()), func(stage, line string) { t.Log(stage, line) })
 	require.NoError(t, err)
-	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, func(string, string) {}))
+	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, nil, func(string, string) {}))
 	return f
 }
 
@@ -326,7 +326,7 @@ func TestBrokenTemplatesMeanClones(t *testing.T) {
 
 	f.options.Fork = false
 	f.Backend = f.again()
-	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, func(string, string) {}))
+	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, nil, func(string, string) {}))
 	require.NoDirExists(t, good.Dir, "without forks nothing is kept for them")
 }
 
@@ -437,7 +437,7 @@ func TestCancelledPrepareLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- f.Prepare(ctx, f.golden, f.size, nil, func(string, string) {}) }()
+	go func() { ended <- f.Prepare(ctx, f.golden, f.size, nil, nil, func(string, string) {}) }()
 	require.Eventually(t, func() bool {
 		machines, err := f.Find(t.Context())
 		return err == nil && len(machines) == 1

@@ -58,7 +58,7 @@ func newWarmForks(t testing.TB, name string, commands ...string) forks {
 // have; docs/guides/warm.md says so.
 func TestTenWarmForksRepeatNothingOfTheKernels(t *testing.T) {
 	f := newWarmForks(t, "warm", onNetwork, oracle, "grep -m 1 pid /run/oracle")
-	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, func(stage, line string) { t.Log(stage, line) }))
+	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, nil, func(stage, line string) { t.Log(stage, line) }))
 	const count = 10
 	said := make([]map[string]string, count)
 	generations := make([]string, count)
@@ -131,7 +131,7 @@ func TestTemplatesThatAreNotMadeWarm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newWarmForks(t, "cold-"+name, test.commands...)
-			err := f.Prepare(t.Context(), f.golden, f.size, nil, func(string, string) {})
+			err := f.Prepare(t.Context(), f.golden, f.size, nil, nil, func(string, string) {})
 			for _, want := range test.want {
 				require.ErrorContains(t, err, want)
 			}

@@ -115,6 +115,9 @@ func (b *Backend) prebuild(
 		if err != nil {
 			return err
 		}
+		if w.Recipe.GivesWay {
+			b.share(m, process.LowShare)
+		}
 		err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error {
 			w.Keep = func(ctx context.Context) error { return keepFrozen(ctx, stack, w.Golden, agent) }
 			return prebuild.Run(ctx, agent, w, progress)

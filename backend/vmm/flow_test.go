@@ -112,7 +112,7 @@ func TestASuspendedForkIsResumedByAnother(t *testing.T) {
 	b.options.ShareMemory = false
 	b.driver.wholeDisks = true
 	b.traits = b.driver.Traits()
-	require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, func(_, _ string) {}))
+	require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, nil, func(_, _ string) {}))
 	template, ok := b.template(b.golden, b.size, kvm.TCG)
 	require.True(t, ok)
 	require.Equal(t, "raw", template.Format, "its disk is whole")

@@ -98,7 +98,7 @@ func TestMachinesWithDevicesAreNeverSaved(t *testing.T) {
 	_, suspends := fixed.(backend.Suspender)
 	_, stocks := fixed.(backend.Stocker)
 	require.False(t, suspends || stocks)
-	require.NoError(t, fixed.(backend.Forker).Prepare(t.Context(), b.golden, b.size, nil, func(string, string) {}))
+	require.NoError(t, fixed.(backend.Forker).Prepare(t.Context(), b.golden, b.size, nil, nil, func(string, string) {}))
 	_, ok := b.template(b.golden, b.size, kvm.TCG)
 	require.False(t, ok, "the template of before is removed")
 	findings := machines.checkDevices()

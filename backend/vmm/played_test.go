@@ -271,7 +271,7 @@ func (b *bench) again() *Backend {
 // prepare makes the template, and forgets what was asked of the driver for it.
 func (b *bench) prepare(t *testing.T) {
 	t.Helper()
-	require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, func(string, string) {}))
+	require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, nil, func(string, string) {}))
 	require.Equal(t, "launch, boot, cut off, await, save", b.driver.noted())
 }
 

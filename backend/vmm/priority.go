@@ -5,31 +5,19 @@ package vmm
 import (
 	"context"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 )
 
-// lowShare is how much processor time a machine has that gives way, in percent of what
-// it would have beside others. With less, one that is made beside busy workers would not
-// be done within the time that a template may take.
-const lowShare = 25
-
 // giveWay has other machines go before this one until it is wanted. What is returned ends
-// that. A machine of which the share cannot be set runs as any other; one that is to have
-// its share back is not left with less.
+// that.
 func (b *Backend) giveWay(m *machine, wanted <-chan struct{}) (stop func()) {
-	share := func(percent int) (set bool) {
-		err := b.units.Weigh(m.id, m.spec.limits(), percent)
-		if err != nil && m.process.Err() == nil {
-			b.options.Log.Warn("share of the processors is not set", "machine", m.id, "percent", percent, "err", err)
-			return false
-		}
-		return true
-	}
 	select {
 	case <-wanted:
 		return func() {}
 	default:
 	}
-	share(lowShare)
+	b.share(m, process.LowShare)
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
 	go func() {
@@ -39,7 +27,7 @@ func (b *Backend) giveWay(m *machine, wanted <-chan struct{}) (stop func()) {
 		case <-ctx.Done():
 			return
 		}
-		for !share(100) {
+		for !b.share(m, 100) {
 			select {
 			case <-time.After(time.Second):
 			case <-ctx.Done():
@@ -48,4 +36,16 @@ func (b *Backend) giveWay(m *machine, wanted <-chan struct{}) (stop func()) {
 		}
 	}()
 	return func() { cancel(); <-stopped }
+}
+
+// share gives a machine so many percent of the processor time that it would have beside
+// others. A machine of which the share cannot be set runs as any other; one that is to
+// have its share back is not left with less.
+func (b *Backend) share(m *machine, percent int) (set bool) {
+	err := b.units.Weigh(m.id, m.spec.limits(), percent)
+	if err != nil && m.process.Err() == nil {
+		b.options.Log.Warn("share of the processors is not set", "machine", m.id, "percent", percent, "err", err)
+		return false
+	}
+	return true
 }

@@ -67,3 +67,16 @@ func TestAMachineGivesWayUntilItIsWanted(t *testing.T) {
 	b.giveWay(m, nil)() // by nobody
 	require.Equal(t, whole/4, number(t, file))
 }
+
+func TestACloneMayGiveWay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	shares := make(map[bool]int)
+	for givesWay, name := range map[bool]string{false: "othr", true: "cana"} {
+		spec := b.spec(t, name)
+		spec.GivesWay = givesWay
+		b.start(t, spec)
+		shares[givesWay] = number(t, b.weightFile(t, spec.ID))
+	}
+	require.Equal(t, shares[false]/4, shares[true])
+}

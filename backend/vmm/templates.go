@@ -47,7 +47,8 @@ func (b *Backend) basis(golden image.Golden, size backend.Size, accel string) (t
 // Prepare makes the template, unless it is there. Where there are to be no
 // forks, or the program cannot be forked, it only removes what was made before.
 func (b *Backend) Prepare(
-	ctx context.Context, golden image.Golden, size backend.Size, wanted <-chan struct{}, progress image.Progress,
+	ctx context.Context, golden image.Golden, size backend.Size, beside []string, wanted <-chan struct{},
+	progress image.Progress,
 ) error {
 	wantsForks := b.options.Fork
 	if forkable, ok := b.driver.(Forkable); ok && wantsForks {
@@ -67,7 +68,7 @@ func (b *Backend) Prepare(
 	if err != nil {
 		return err
 	}
-	return b.templates.Prepare(ctx, basis, func(ctx context.Context, t *template.Template) error {
+	return b.templates.Prepare(ctx, basis, beside, func(ctx context.Context, t *template.Template) error {
 		progress("template", "")
 		if t.Format, err = b.copyDisk(ctx, golden.Disk(), t.Disk()); err != nil {
 			return err

@@ -175,6 +175,9 @@ func (b *Backend) clone(
 		return nil, err
 	}
 	go func() { <-m.Done(); release() }()
+	if spec.GivesWay {
+		b.share(m, process.LowShare)
+	}
 	phase.Ended(ctx, phase.Process)
 	err = m.boot(ctx, func(ctx context.Context, agent *guest.Client) error {
 		if err := errors.Join(openNested(ctx, clone, agent), agent.Rekey(ctx, spec.Identity)); err != nil {

@@ -35,7 +35,7 @@ func TestATemplateIsWarmBeforeItIsCutOffAndSaved(t *testing.T) {
 		b.Backend = b.again()
 		var said []string
 		hear := func(stage, line string) { said = append(said, stage+": "+line) }
-		require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, hear))
+		require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, nil, hear))
 		require.Equal(t, []string{"template: ", "step 1 of 2: $ start one", "step 2 of 2: $ start two"}, said)
 		require.Equal(t, want, b.driver.noted())
 	}
@@ -45,7 +45,7 @@ func TestAFailedWarmStepFailsTheTemplate(t *testing.T) {
 	t.Parallel()
 	b := newWarmBench(t, "true", "exit 7", "never")
 	var said []string
-	err := b.Prepare(t.Context(), b.golden, b.size, nil, func(_, line string) { said = append(said, line) })
+	err := b.Prepare(t.Context(), b.golden, b.size, nil, nil, func(_, line string) { said = append(said, line) })
 	for _, want := range []string{
 		"making the template", "warm step 2 of 3 (fork.warm[1]: exit 7)", "exit code 7", "the reason",
 	} {
@@ -66,7 +66,7 @@ func TestATemplateThatHoldsWhatForksMustNotShareIsRefused(t *testing.T) {
 	t.Parallel()
 	b := newWarmBench(t, "ssh-agent")
 	b.driver.fail("inspect", nil)
-	err := b.Prepare(t.Context(), b.golden, b.size, nil, func(string, string) {})
+	err := b.Prepare(t.Context(), b.golden, b.size, nil, nil, func(string, string) {})
 	require.ErrorContains(t, err, "after the warm steps: guest agent: inspect: inspect fails")
 	require.Equal(t, "launch, boot, network, inspect", b.driver.noted())
 }
@@ -74,7 +74,7 @@ func TestATemplateThatHoldsWhatForksMustNotShareIsRefused(t *testing.T) {
 func TestOtherWarmStepsWantAnotherTemplate(t *testing.T) {
 	t.Parallel()
 	b := newWarmBench(t, "start one")
-	require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, func(string, string) {}))
+	require.NoError(t, b.Prepare(t.Context(), b.golden, b.size, nil, nil, func(string, string) {}))
 	made, ok := b.template(b.golden, b.size, kvm.TCG)
 	require.True(t, ok)
 	for _, commands := range [][]string{nil, {"start two"}, {"start one", "start two"}} {
@@ -82,7 +82,7 @@ func TestOtherWarmStepsWantAnotherTemplate(t *testing.T) {
 		require.False(t, b.again().Stockable(t.Context(), b.golden, b.size), commands)
 	}
 	b.warm[1].Shell = []string{"start two"}
-	require.NoError(t, b.again().Prepare(t.Context(), b.golden, b.size, nil, func(string, string) {}))
+	require.NoError(t, b.again().Prepare(t.Context(), b.golden, b.size, nil, nil, func(string, string) {}))
 	require.NoDirExists(t, made.Dir)
 }
 

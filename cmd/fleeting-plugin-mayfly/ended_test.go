@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,14 +11,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
 // ps runs the command on a state directory.
 func ps(t *testing.T, state string, flags ...string) string {
 	t.Helper()
+	return says(t, state, append([]string{"ps"}, flags...)...)
+}
+
+func says(t *testing.T, state string, command ...string) string {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
-	args := append([]string{"ps", "--backend", "synthetic", "--state-dir", state}, flags...)
+	args := append(command, "--backend", "synthetic", "--state-dir", state)
 	require.Zero(t, run(t.Context(), args, &stdout, &stderr), stderr.String())
 	return stdout.String()
 }
@@ -75,4 +83,27 @@ func TestPsShowsAnImageThatIsSpared(t *testing.T) {
 	require.Regexp(t, `(?m)^builds-aaaaaaaa +creating `, table, "nothing hides the workers")
 	require.Regexp(t, `(?m)^pool builds: reading which image is spared: version is 99, not `, table)
 	require.Contains(t, ps(t, state, "--json"), "builds-aaaaaaaa")
+}
+
+func TestWhatIsNotRenewedShows(t *testing.T) {
+	state := t.TempDir()
+	golden, err := cache.New(filepath.Join(state, "images")).Build(t.Context(), image.Recipe{User: "mayfly", Edition: "old"},
+		func(context.Context, string) (string, error) { return "", nil })
+	require.NoError(t, err)
+	records, err := store.Open(filepath.Join(state, "pools", "builds"))
+	require.NoError(t, err)
+	require.NoError(t, records.SaveServed(store.Served{ImageDigest: golden.Digest, Failed: &store.FailedRenewal{
+		Edition: "new", Failures: 3, Reason: "no mirror", NextTry: time.Now(),
+	}}))
+	const why = "it is served on, since making its edition of new failed 3 times in a row: no mirror; next try at "
+	require.Regexp(t, `(?m)^pool builds: image `+golden.Digest+": "+why, ps(t, state))
+	require.Regexp(t, `(?m)^image `+golden.Digest+", pool builds: "+why, says(t, state, "image", "list"))
+	var listed []listedImage
+	require.NoError(t, json.Unmarshal([]byte(says(t, state, "image", "list", "--json")), &listed))
+	require.Len(t, listed, 1)
+	require.Equal(t, "old", listed[0].Edition)
+	require.Len(t, listed[0].FailedRenewals, 1)
+
+	require.NoError(t, os.WriteFile(filepath.Join(state, "pools", "builds", store.ServedFile), []byte("{"), 0o600))
+	require.Contains(t, ps(t, state), "pool builds: reading which image is served: ")
 }

@@ -55,6 +55,11 @@ type listedImage struct {
 	Source       image.Source `json:"source"`
 	Bytes        int64        `json:"bytes"`
 	Kernel       string       `json:"kernel,omitempty"`
+	// Edition tells images of one recipe from each other that were made at different
+	// times.
+	Edition string `json:"edition,omitempty"`
+	// FailedRenewals say why pools serve it on that were to renew it.
+	FailedRenewals []string `json:"failed_renewals,omitempty"`
 }
 
 // Run lists all images, and then says which could not be read.
@@ -64,6 +69,8 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 		return err
 	}
 	images, damaged := h.Images(settings.ImagesDir()).List()
+	failed, unread := h.FailedRenewals(settings)
+	damaged = errors.Join(damaged, unread)
 	listed := make([]listedImage, len(images))
 	for i, golden := range images {
 		bytes, err := bytesOnDisk(golden.Dir)
@@ -74,7 +81,16 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 		if err != nil {
 			return err
 		}
-		listed[i] = listedImage{golden.Digest, golden.BuiltAt, golden.BuiltSeconds, golden.Recipe.Source, bytes, kernel}
+		listed[i] = listedImage{
+			Digest: golden.Digest, BuiltAt: golden.BuiltAt, BuiltSeconds: golden.BuiltSeconds,
+			Source: golden.Recipe.Source, Bytes: bytes, Edition: golden.Recipe.Edition,
+			Kernel: kernel,
+		}
+		for _, f := range failed {
+			if f.ImageDigest == golden.Digest {
+				listed[i].FailedRenewals = append(listed[i].FailedRenewals, fmt.Sprintf("pool %s: %s", f.Pool, f.Failed))
+			}
+		}
 	}
 	if c.JSON {
 		return errors.Join(s.document(listed), damaged)
@@ -94,7 +110,15 @@ func printImages(s *streams, images []listedImage) error {
 			i.Digest, i.BuiltAt.Local().Format(time.DateTime), i.BuiltSeconds, i.Bytes>>20,
 			cmp.Or(i.Kernel, "-"), source)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, i := range images {
+		for _, why := range i.FailedRenewals {
+			fmt.Fprintf(s.out, "image %s, %s\n", i.Digest, why)
+		}
+	}
+	return nil
 }
 
 // bytesOnDisk is what a directory really takes, which for sparse disks is much

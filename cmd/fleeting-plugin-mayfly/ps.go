@@ -69,7 +69,7 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 		}
 		return printEnded(s, ended)
 	}
-	workers, spared, err := listWorkers(h, settings)
+	workers, about, err := listWorkers(h, settings)
 	if err != nil {
 		return err
 	}
@@ -93,15 +93,16 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	if err := printWorkers(s, workers); err != nil {
 		return err
 	}
-	for _, line := range spared {
+	for _, line := range about {
 		fmt.Fprintln(s.out, line)
 	}
 	return nil
 }
 
-// listWorkers also has a line for each pool that spares its image; the workers that
-// wait for it have that for a reason.
-func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, spared []string, err error) {
+// listWorkers also has a line for each pool that spares its image, and for each that
+// could not renew it; the workers that wait for an image that is spared have that for a
+// reason.
+func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, about []string, err error) {
 	workers = []listedWorker{}
 	err = eachStore(h, c, func(name string, records *store.Store) error {
 		ids, err := records.List()
@@ -111,10 +112,16 @@ func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, spared 
 		why := ""
 		switch breaker, open, err := records.Breaker(); {
 		case err != nil: // which hides no worker
-			spared = append(spared, fmt.Sprintf("pool %s: %v", name, err))
+			about = append(about, fmt.Sprintf("pool %s: %v", name, err))
 		case open:
 			why = breaker.String()
-			spared = append(spared, fmt.Sprintf("pool %s: %s", name, why))
+			about = append(about, fmt.Sprintf("pool %s: %s", name, why))
+		}
+		switch served, known, err := records.Served(); {
+		case err != nil:
+			about = append(about, fmt.Sprintf("pool %s: %v", name, err))
+		case known && served.Failed != nil:
+			about = append(about, fmt.Sprintf("pool %s: image %s: %s", name, served.ImageDigest, served.Failed))
 		}
 		for _, id := range ids {
 			if worker, ok := describeWorker(records, id); ok {
@@ -127,7 +134,7 @@ func listWorkers(h *host.Host, c config.Config) (workers []listedWorker, spared 
 		}
 		return nil
 	})
-	return workers, spared, err
+	return workers, about, err
 }
 
 // eachPool asks once for every pool of the workers, and returns what is known by

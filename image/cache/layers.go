@@ -37,7 +37,7 @@ func (c *Cache) Layers() *Layers { return &Layers{&Cache{filepath.Join(c.dir, la
 func unusedByAnything() (map[string]bool, error) { return nil, nil }
 
 // Unused lists the layers that no build holds, the one that was used longest ago first.
-func (l *Layers) Unused() ([]diskspace.Leftover, error) { return l.cache.Unused(unusedByAnything) }
+func (l *Layers) Unused() ([]diskspace.Leftover, error) { return l.cache.Unused(unusedByAnything, nil) }
 
 // Unfinished lists what killed builds, and killed removals, have left of layers.
 func (l *Layers) Unfinished() ([]diskspace.Leftover, error) { return l.cache.Unfinished() }
@@ -207,7 +207,7 @@ func (l *Layers) clear(ctx context.Context, key string) (err error) {
 
 // trim removes the layers that nobody is likely to want, and those that are damaged.
 func (l *Layers) trim() error {
-	unused, err := l.cache.unused(unusedByAnything)
+	unused, err := l.cache.unused(unusedByAnything, nil)
 	if err != nil {
 		return err
 	}

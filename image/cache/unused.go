@@ -34,11 +34,15 @@ func (c *Cache) Unfinished() ([]diskspace.Leftover, error) {
 	return found, err
 }
 
+// Which chooses among images that nobody uses, by when each was used last.
+type Which func(g image.Golden, lastUse time.Time) bool
+
 // Unused lists the images that nobody holds and that used does not name, by their
-// digests; the one that was used longest ago first. Images that are damaged, and
-// those whose machine a tool of others keeps, are left to people.
-func (c *Cache) Unused(used func() (map[string]bool, error)) ([]diskspace.Leftover, error) {
-	all, err := c.unused(used)
+// digests, as far as they are chosen; nil chooses all. The one that was used longest ago
+// is the first. Images that are damaged, and those whose machine a tool of others keeps,
+// are left to people.
+func (c *Cache) Unused(used func() (map[string]bool, error), which Which) ([]diskspace.Leftover, error) {
+	all, err := c.unused(used, which)
 	var found []diskspace.Leftover
 	for _, g := range all {
 		bytes, sizeErr := diskspace.Taken(g.Dir)
@@ -58,7 +62,7 @@ type unusedImage struct {
 }
 
 // unused are those of Unused.
-func (c *Cache) unused(used func() (map[string]bool, error)) (found []unusedImage, err error) {
+func (c *Cache) unused(used func() (map[string]bool, error), which Which) (found []unusedImage, err error) {
 	goldens, _ := c.List() // whatever is damaged
 	inUse, err := used()
 	if err != nil {
@@ -66,7 +70,7 @@ func (c *Cache) unused(used func() (map[string]bool, error)) (found []unusedImag
 	}
 	for _, g := range goldens {
 		info, err := os.Stat(g.Dir)
-		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) || c.isHeld(g) {
+		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) || which != nil && !which(g, info.ModTime()) || c.isHeld(g) {
 			continue
 		}
 		found = append(found, unusedImage{g, info.ModTime()})

@@ -60,10 +60,14 @@ func TestImagesInUseAreNoneToRemove(t *testing.T) {
 	ago := time.Now().Add(-time.Hour)
 	require.NoError(t, os.Chtimes(made[3].Dir, ago, ago))
 
-	found, err := c.Unused(usedBy(made[1].Digest))
+	found, err := c.Unused(usedBy(made[1].Digest), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{made[3].Digest, made[2].Digest}, digests(t, found), "the one used longest ago first")
-	_, err = c.Unused(func() (map[string]bool, error) { return nil, errors.New("a record is newer") })
+	long := func(_ image.Golden, lastUse time.Time) bool { return time.Since(lastUse) > time.Minute }
+	found, err = c.Unused(usedBy(made[1].Digest), long)
+	require.NoError(t, err)
+	require.Equal(t, []string{made[3].Digest}, digests(t, found), "as far as they are chosen")
+	_, err = c.Unused(func() (map[string]bool, error) { return nil, errors.New("a record is newer") }, nil)
 	require.ErrorContains(t, err, "a record is newer")
 
 	removed, err := found[0].Remove()
@@ -79,11 +83,11 @@ func TestImagesInUseAreNoneToRemove(t *testing.T) {
 	require.False(t, removed, "another process did")
 
 	require.NoError(t, release())
-	found, err = c.Unused(usedBy(made[1].Digest))
+	found, err = c.Unused(usedBy(made[1].Digest), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{made[2].Digest}, digests(t, found), "one still holds it")
 	require.NoError(t, again())
-	found, err = c.Unused(usedBy(made[1].Digest))
+	found, err = c.Unused(usedBy(made[1].Digest), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{made[2].Digest, made[0].Digest}, digests(t, found), "it was used a moment ago")
 }
@@ -95,7 +99,7 @@ func TestImageThatIsChosenMeanwhileStays(t *testing.T) {
 	golden, err := c.Build(t.Context(), recipe, builder("golden"))
 	require.NoError(t, err)
 	var uses []string
-	found, err := c.Unused(func() (map[string]bool, error) { return usedBy(uses...)() })
+	found, err := c.Unused(func() (map[string]bool, error) { return usedBy(uses...)() }, nil)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	stays := func() {
@@ -159,7 +163,7 @@ func TestNotesAboutMachinesOfOthersStay(t *testing.T) {
 		return "", WriteNote(work, "machine.json", "golden")
 	})
 	require.NoError(t, err)
-	found, err := c.Unused(usedBy())
+	found, err := c.Unused(usedBy(), nil)
 	require.NoError(t, err)
 	require.Empty(t, found)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"strings"
 
@@ -35,11 +34,7 @@ func (s SSH) Answers(ctx context.Context, addr netip.AddrPort) error {
 }
 
 func (s SSH) greeted(ctx context.Context, addr netip.AddrPort) error {
-	dial := s.dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	conn, err := dial(ctx, "tcp", addr.String())
+	conn, err := s.connect(ctx, addr)
 	if err != nil {
 		return because(ctx, err)
 	}

@@ -1,15 +1,9 @@
 package store
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
-
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // BreakerFile is in the pool's directory while the pool spares an image of which
@@ -44,28 +38,16 @@ func (s *Store) SaveBreaker(b Breaker) error {
 
 // ClearBreaker is for when nothing is spared any more. It is idempotent.
 func (s *Store) ClearBreaker() error {
-	err := os.Remove(filepath.Join(s.dir, BreakerFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeDocument(filepath.Join(s.dir, BreakerFile)); err != nil {
 		return fmt.Errorf("removing that an image is spared: %w", err)
 	}
 	return nil
 }
 
 // Breaker is false when the pool spares no image.
-func (s *Store) Breaker() (Breaker, bool, error) {
-	text, err := statefile.Read(filepath.Join(s.dir, BreakerFile), maxRecord)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Breaker{}, false, nil
-	}
-	var b Breaker
-	if err == nil {
-		err = json.Unmarshal(text, &b)
-	}
-	if err == nil && b.Version != RecordVersion {
-		err = fmt.Errorf("version is %d, not %d", b.Version, RecordVersion)
-	}
-	if err != nil {
+func (s *Store) Breaker() (b Breaker, open bool, err error) {
+	if open, err = readDocument(filepath.Join(s.dir, BreakerFile), &b, &b.Version); err != nil {
 		return Breaker{}, false, fmt.Errorf("reading which image is spared: %w", err)
 	}
-	return b, true, nil
+	return b, open, nil
 }

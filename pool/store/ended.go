@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
@@ -156,17 +154,4 @@ func (s *Store) Ended() ([]Ended, error) {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// writeDocument replaces a file by another, or leaves it. Nobody but the owner
-// reads either.
-func writeDocument(path string, document any) error {
-	text, err := json.MarshalIndent(document, "", "  ")
-	if err != nil {
-		return err
-	}
-	dir := filepath.Dir(path)
-	err = renameio.WriteFile(path, append(text, '\n'), 0o600,
-		renameio.WithStaticPermissions(0o600), renameio.WithTempDir(dir))
-	return diskspace.Explain(dir, err)
 }

@@ -21,11 +21,13 @@ func TestWhatIsNoDocumentOfThePoolIsNotRead(t *testing.T) {
 		s, dir := open(t)
 		require.NoError(t, s.KeepEnd(store.Ended{ID: "p-aaaaaaaa"}, ""))
 		for _, file := range []string{
-			store.BreakerFile, store.ForksFile, store.TemplateTimeFile, store.EndedDir + "/p-bbbbbbbb.json",
+			store.BreakerFile, store.ForksFile, store.TemplateTimeFile, store.ServedFile, store.EndedDir + "/p-bbbbbbbb.json",
 		} {
 			require.NoError(t, plant(filepath.Join(dir, file)))
 		}
 		_, _, err := s.Breaker()
+		require.ErrorContains(t, err, name)
+		_, _, err = s.Served()
 		require.ErrorContains(t, err, name)
 		_, err = s.LoadForks()
 		require.ErrorContains(t, err, name)
@@ -35,6 +37,7 @@ func TestWhatIsNoDocumentOfThePoolIsNotRead(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, ended, 1)
 		require.NoError(t, s.SaveBreaker(store.Breaker{}))
+		require.NoError(t, s.SaveServed(store.Served{}))
 		require.NoError(t, s.SaveForks(store.Forks{}), "what is written takes its place")
 		require.NoError(t, s.SaveTemplateTime(time.Second))
 	}

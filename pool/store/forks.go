@@ -13,8 +13,8 @@ import (
 // ForksFile holds what past forks of the pool took, below the pool's directory.
 const ForksFile = "forks.json"
 
-// Forks is what is remembered of the memory that forks took. It is of one image and
-// one size: with another, it says nothing.
+// Forks is what is remembered of the memory that forks took. It is of one image, of
+// whatever edition, and one size: with another, it says nothing.
 type Forks struct {
 	ImageDigest string `json:"image_digest"`
 	CPUs        int    `json:"cpus"`

@@ -184,10 +184,13 @@ func (c Config) MaxWorkers() int {
 
 // Capacity is how many workers the pool can have beside what else of it may
 // have an address at the same time: a machine that an image or a template is
-// made of, and a spare that is being made while its room goes to a worker. A
-// spare that is ready becomes that worker.
+// made of, one of a renewal, and a spare that is being made while its room goes to a
+// worker. A spare that is ready becomes that worker.
 func (c Config) Capacity() int {
 	besides := 1
+	if c.Image.Refresh != (image.Refresh{}) {
+		besides++
+	}
 	if c.Fork.Spares > 0 {
 		besides++
 	}

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/distribution"
@@ -39,6 +40,11 @@ type Image struct {
 	CACertificates []string
 	// Preset is one of the presets, or empty.
 	Preset string
+	// Refresh says when the image is made anew, Check what its first worker must pass
+	// then, and Keep how long images stay that nobody uses.
+	Refresh image.Refresh
+	Check   []string
+	Keep    time.Duration
 }
 
 func imageSection(c *Config) section {
@@ -103,7 +109,7 @@ func imageSection(c *Config) section {
 				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
 				"ready ([guide](../guides/docker.md))",
 			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
-	}, i.inputs()...)}
+	}, slices.Concat(i.inputs(), refreshKeys(i))...)}
 }
 
 // checkImage refuses keys that say something about another source, and a source
@@ -112,6 +118,7 @@ func (c *Config) checkImage(r *reading) {
 	c.checkPreset(r)
 	c.checkInputs(r)
 	c.checkKernel(r)
+	c.checkRefresh(r)
 	if r.wrong("image.source") {
 		return
 	}

@@ -103,6 +103,18 @@ func TestGoodValues(t *testing.T) {
 			c.Image.Run = []string{"echo a: b", "set -e\nmake"}
 		}},
 
+		{`{"image":{"refresh":"24h"}}`, func(c *config.Config) { c.Image.Refresh.Every = 24 * time.Hour }},
+		{`{"image":{"refresh":"1m"}}`, func(c *config.Config) { c.Image.Refresh.Every = time.Minute }},
+		{`{"image":{"refresh":"04:30","check":["true"]}}`, func(c *config.Config) {
+			c.Image.Refresh = image.Refresh{Every: 24 * time.Hour, At: 4*time.Hour + 30*time.Minute}
+			c.Image.Check = []string{"true"}
+		}},
+		{`{"image":{"refresh":"168h at 23:59"}}`, func(c *config.Config) {
+			c.Image.Refresh = image.Refresh{Every: 168 * time.Hour, At: 23*time.Hour + 59*time.Minute}
+		}},
+		{`{"image":{"refresh":"24h at 00:00"}}`, func(c *config.Config) { c.Image.Refresh.Every = 24 * time.Hour }},
+		{`{"image":{"keep":"0s"}}`, func(c *config.Config) { c.Image.Keep = 0 }},
+
 		{`{"image":{"preset":"docker"}}`, func(c *config.Config) { c.Image.Preset = "docker" }},
 
 		{`{"machine":{"cpus":256}}`, func(c *config.Config) { c.Machine.CPUs = 256 }},
@@ -236,6 +248,28 @@ func TestBadValues(t *testing.T) {
 		{"packages option", `{"image":{"packages":["-y"]}}`, `plugin_config.image.packages[0]: "-y" is not a valid name of a package`},
 		{"run type", `{"image":{"run":{"a":"b"}}}`, `plugin_config.image.run: want a list of strings, have a table`},
 		{"run empty", `{"image":{"run":["true"," "]}}`, `plugin_config.image.run[1]: empty: write a shell command`},
+
+		{"refresh unit", `{"image":{"refresh":"24"}}`,
+			`plugin_config.image.refresh: "24" is not a valid time to renew images: write for instance "24h", "04:00"`},
+		{"refresh clock", `{"image":{"refresh":"24:00"}}`, `plugin_config.image.refresh: "24:00" is not a valid time`},
+		{"refresh at nothing", `{"image":{"refresh":"24h at "}}`, `plugin_config.image.refresh: "24h at " is not a valid`},
+		{"refresh at noon", `{"image":{"refresh":"24h at noon"}}`, `plugin_config.image.refresh: "24h at noon" is not a`},
+		{"refresh often", `{"image":{"refresh":"59s"}}`, `plugin_config.image.refresh: "59s" is out of range`},
+		{"refresh never", `{"image":{"refresh":"0s"}}`, `plugin_config.image.refresh: "0s" is out of range`},
+		{"refresh seldom", `{"image":{"refresh":"9000h"}}`, `plugin_config.image.refresh: "9000h" is out of range`},
+		{"refresh of no day", `{"image":{"refresh":"36h at 04:00"}}`,
+			`plugin_config.image.refresh: "36h at 04:00" has a time of the day, and not whole days`},
+		{"refresh of tart", `{"backend":"tart","image":{"source":"vm:x","refresh":"24h"}}`,
+			`plugin_config.image.refresh: images of the backend "tart" are its tool's`},
+		{"refresh with devices", `{"image":{"refresh":"24h"},"machine":{"devices":["0000:41:00.0"]}}`,
+			`plugin_config.image.refresh: contradicts machine.devices`},
+		{"refresh without room", `{"image":{"refresh":"24h"},"host":{"max_workers":4},"network":{"subnet":"10.1.2.0/29"}}`,
+			`plugin_config.host.max_workers: 4 is more than the 3 workers`},
+		{"check without refresh", `{"image":{"check":["true"]}}`,
+			`plugin_config.image.check: nothing is checked, since nothing is renewed: write for instance image.refresh`},
+		{"check empty", `{"image":{"refresh":"24h","check":[""]}}`, `plugin_config.image.check[0]: empty`},
+		{"keep unit", `{"image":{"keep":"3"}}`, `plugin_config.image.keep: "3" is not a valid duration`},
+		{"keep negative", `{"image":{"keep":"-1h"}}`, `plugin_config.image.keep: "-1h" is negative`},
 
 		{"preset unknown", `{"image":{"preset":"podman"}}`,
 			`plugin_config.image.preset: unknown word "podman": write one of docker`},

@@ -61,21 +61,29 @@ func (s *Shelf) Goldens() (digests []string, err error) {
 		if !whole {
 			return nil
 		}
-		var t Template
-		text, err := statefile.Read(filepath.Join(s.Dir, name, templateFile), maxTemplate)
+		digest, err := s.goldenOf(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err == nil {
-			err = json.Unmarshal(text, &t)
+			digests = append(digests, digest)
 		}
-		if err != nil {
-			return fmt.Errorf("reading template %s: %w", filepath.Join(s.Dir, name), err)
-		}
-		digests = append(digests, t.Basis.Golden)
-		return nil
+		return err
 	})
 	return digests, err
+}
+
+// goldenOf is the digest of the golden image that a template was made from.
+func (s *Shelf) goldenOf(name string) (digest string, err error) {
+	var t Template
+	text, err := statefile.Read(filepath.Join(s.Dir, name, templateFile), maxTemplate)
+	if err == nil {
+		err = json.Unmarshal(text, &t)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading template %s: %w", filepath.Join(s.Dir, name), err)
+	}
+	return t.Basis.Golden, nil
 }
 
 // each visits the directories of templates. One that is whole can be forked.

@@ -24,7 +24,7 @@ func TestWhatKilledMakersLeftMayGo(t *testing.T) {
 	require.Empty(t, found)
 	require.NoDirExists(t, s.Dir, "looking makes nothing")
 
-	require.NoError(t, s.Prepare(t.Context(), basis(t, "one"), save))
+	require.NoError(t, s.Prepare(t.Context(), basis(t, "one"), nil, save))
 	left := filepath.Join(s.Dir, making+"left")
 	require.NoError(t, os.MkdirAll(filepath.Join(s.Dir, "discarded"), 0o700))
 	require.NoError(t, os.Mkdir(left, 0o700))
@@ -78,18 +78,18 @@ func TestTemplateOnAFullDisk(t *testing.T) {
 		}
 		return nil
 	}
-	require.NoError(t, s.Prepare(t.Context(), basis(t, "one"), save))
+	require.NoError(t, s.Prepare(t.Context(), basis(t, "one"), nil, save))
 	d.Fill(2 << 20)
 	before := d.Free()
-	require.NoError(t, s.Prepare(t.Context(), basis(t, "one"), large), "the one that is there is not made anew")
+	require.NoError(t, s.Prepare(t.Context(), basis(t, "one"), nil, large), "the one that is there is not made anew")
 	_, ok := s.Load(basis(t, "one"))
 	require.True(t, ok)
 	for _, save := range []func(context.Context, *Template) error{large, killed} {
-		err := s.Prepare(t.Context(), basis(t, "other"), save)
+		err := s.Prepare(t.Context(), basis(t, "other"), nil, save)
 		require.ErrorContains(t, err, "the file system of "+s.Dir)
 		require.True(t, diskspace.IsFull(err))
 		require.GreaterOrEqual(t, d.Free(), before, "the half template is gone")
 	}
 	d.Empty()
-	require.NoError(t, s.Prepare(t.Context(), basis(t, "other"), killed))
+	require.NoError(t, s.Prepare(t.Context(), basis(t, "other"), nil, killed))
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +34,8 @@ const (
 	mostBoots = 3
 )
 
-// Shelf is the directory of a pool's templates, at most one of which is valid.
+// Shelf is the directory of a pool's templates: one of each golden image that workers
+// are made from, or are about to be.
 type Shelf struct {
 	Dir string
 	// WarmLimit bounds the commands that make a template warm, all together.
@@ -56,10 +58,12 @@ func (s *Shelf) Load(wanted Basis) (Template, bool) {
 	return t, t.Basis.Key() == wanted.Key()
 }
 
-// Prepare has the template made, unless it is there, and removes others. save
-// fills the directory of the template that it gets, under a temporary name,
-// and sets the template's Format.
-func (s *Shelf) Prepare(ctx context.Context, wanted Basis, save func(context.Context, *Template) error) (err error) {
+// Prepare has the template made, unless it is there, and removes others, but for
+// those of the golden images beside it, by their digests. save fills the directory of
+// the template that it gets, under a temporary name, and sets the template's Format.
+func (s *Shelf) Prepare(
+	ctx context.Context, wanted Basis, beside []string, save func(context.Context, *Template) error,
+) (err error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return fmt.Errorf("directory of templates: %w", diskspace.Explain(s.Dir, err))
 	}
@@ -68,7 +72,9 @@ func (s *Shelf) Prepare(ctx context.Context, wanted Basis, save func(context.Con
 		return fmt.Errorf("waiting for another template: %w", err)
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	if err := s.remove(wanted.Key()); err != nil {
+	beside = slices.DeleteFunc(slices.Clone(beside), func(digest string) bool { return digest == wanted.Golden })
+	stays := func(name string) bool { return name == wanted.Key() || s.isOf(name, beside) }
+	if err := s.remove(stays); err != nil {
 		return err
 	}
 	if _, ok := s.Load(wanted); ok {
@@ -79,7 +85,7 @@ func (s *Shelf) Prepare(ctx context.Context, wanted Basis, save func(context.Con
 		if err == nil {
 			return nil
 		}
-		err = errors.Join(fmt.Errorf("making the template: %w", err), s.Clear())
+		err = errors.Join(fmt.Errorf("making the template: %w", err), s.remove(stays))
 		if boots == mostBoots || !errors.Is(err, errClock) {
 			return err
 		}
@@ -108,9 +114,15 @@ func (s *Shelf) make(ctx context.Context, wanted Basis, save func(context.Contex
 }
 
 // Clear removes all templates, and the orphans of killed makers.
-func (s *Shelf) Clear() error { return s.remove("") }
+func (s *Shelf) Clear() error { return s.remove(func(string) bool { return false }) }
 
-func (s *Shelf) remove(except string) error {
+// isOf says whether a template is whole, and of one of the golden images.
+func (s *Shelf) isOf(name string, goldens []string) bool {
+	digest, err := s.goldenOf(name)
+	return err == nil && isWhole(filepath.Join(s.Dir, name)) && slices.Contains(goldens, digest)
+}
+
+func (s *Shelf) remove(stays func(name string) bool) error {
 	entries, err := os.ReadDir(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -120,7 +132,7 @@ func (s *Shelf) remove(except string) error {
 	}
 	var failed []error
 	for _, entry := range entries {
-		if entry.IsDir() && entry.Name() != except {
+		if entry.IsDir() && !stays(entry.Name()) {
 			failed = append(failed, os.RemoveAll(filepath.Join(s.Dir, entry.Name())))
 		}
 	}

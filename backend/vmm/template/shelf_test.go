@@ -34,14 +34,14 @@ func TestAnotherBasisMeansAnotherTemplate(t *testing.T) {
 	one, other := basis(t, "one"), basis(t, "other")
 	_, ok := s.Load(one)
 	require.False(t, ok)
-	require.NoError(t, s.Prepare(t.Context(), one, save))
+	require.NoError(t, s.Prepare(t.Context(), one, nil, save))
 	made, ok := s.Load(one)
 	require.True(t, ok)
 	require.Equal(t, "raw", made.Format)
 	require.FileExists(t, made.Memory())
 
-	require.NoError(t, s.Prepare(t.Context(), one, func(context.Context, *Template) error { panic("it is there") }))
-	require.NoError(t, s.Prepare(t.Context(), other, save))
+	require.NoError(t, s.Prepare(t.Context(), one, nil, func(context.Context, *Template) error { panic("it is there") }))
+	require.NoError(t, s.Prepare(t.Context(), other, nil, save))
 	require.NoDirExists(t, made.Dir)
 	_, ok = s.Load(other)
 	require.True(t, ok)
@@ -60,7 +60,7 @@ func TestFailedTemplateLeavesNothing(t *testing.T) {
 	s := &Shelf{Dir: t.TempDir()}
 	reason := errors.New("the machine hangs")
 	require.NoError(t, os.Mkdir(filepath.Join(s.Dir, ".making-killed"), 0o700))
-	err := s.Prepare(t.Context(), basis(t, "one"), func(context.Context, *Template) error { return reason })
+	err := s.Prepare(t.Context(), basis(t, "one"), nil, func(context.Context, *Template) error { return reason })
 	require.ErrorIs(t, err, reason)
 	entries, err := os.ReadDir(s.Dir)
 	require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestFailedTemplateLeavesNothing(t *testing.T) {
 func TestAWrongClockIsMendedByAnotherBoot(t *testing.T) {
 	s := &Shelf{Dir: t.TempDir()}
 	boots := 0
-	err := s.Prepare(t.Context(), basis(t, "one"), func(ctx context.Context, made *Template) error {
+	err := s.Prepare(t.Context(), basis(t, "one"), nil, func(ctx context.Context, made *Template) error {
 		boots++
 		if boots < mostBoots {
 			return fmt.Errorf("waiting: %w", errClock)
@@ -85,7 +85,7 @@ func TestAWrongClockIsMendedByAnotherBoot(t *testing.T) {
 	require.Len(t, entries, 2, "the lock and the template, and nothing of those before")
 
 	boots = 0
-	err = s.Prepare(t.Context(), basis(t, "other"), func(context.Context, *Template) error { boots++; return errClock })
+	err = s.Prepare(t.Context(), basis(t, "other"), nil, func(context.Context, *Template) error { boots++; return errClock })
 	require.ErrorIs(t, err, errClock)
 	require.Equal(t, mostBoots, boots, "and then the pool tries again later")
 }
@@ -93,7 +93,7 @@ func TestAWrongClockIsMendedByAnotherBoot(t *testing.T) {
 func TestTwoFailedForksInARowTakeATemplateOutOfUse(t *testing.T) {
 	s := &Shelf{Dir: t.TempDir()}
 	wanted := basis(t, "one")
-	require.NoError(t, s.Prepare(t.Context(), wanted, save))
+	require.NoError(t, s.Prepare(t.Context(), wanted, nil, save))
 	made, _ := s.Load(wanted)
 	require.NoError(t, s.Failed(made))
 	s.Worked()
@@ -103,7 +103,7 @@ func TestTwoFailedForksInARowTakeATemplateOutOfUse(t *testing.T) {
 	require.NoError(t, s.Failed(made))
 	_, ok = s.Load(wanted)
 	require.False(t, ok)
-	require.NoError(t, s.Prepare(t.Context(), wanted, save), "and it is made anew")
+	require.NoError(t, s.Prepare(t.Context(), wanted, nil, save), "and it is made anew")
 	_, ok = s.Load(wanted)
 	require.True(t, ok)
 	require.NoError(t, s.Clear())
@@ -129,4 +129,41 @@ func TestSavedMemoryFitsWhereItWasSaved(t *testing.T) {
 		change(&other)
 		require.ErrorContains(t, other.FitsHere("/bin/sh"), "another processor")
 	}
+}
+
+// TestATemplateIsMadeBesideTheOneThatIsForked has a pool go over from one golden image to
+// another, also when the first try fails.
+func TestATemplateIsMadeBesideTheOneThatIsForked(t *testing.T) {
+	s := &Shelf{Dir: filepath.Join(t.TempDir(), "templates")}
+	former, newer, stale := basis(t, "former"), basis(t, "newer"), basis(t, "former")
+	stale.Host = "another kernel"
+	require.NoError(t, s.Prepare(t.Context(), stale, nil, save))
+	require.NoError(t, s.Prepare(t.Context(), former, []string{"former"}, save))
+	_, there := s.Load(stale)
+	require.False(t, there, "it is of the same image, and valid no more")
+	reason := errors.New("the machine hangs")
+	beside := func(t *testing.T) {
+		t.Helper()
+		_, there := s.Load(former)
+		require.True(t, there)
+	}
+	err := s.Prepare(t.Context(), newer, []string{"former", "newer"}, func(context.Context, *Template) error {
+		beside(t)
+		return reason
+	})
+	require.ErrorIs(t, err, reason)
+	beside(t)
+	entries, err := os.ReadDir(s.Dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "the lock and the former template")
+
+	require.NoError(t, s.Prepare(t.Context(), newer, []string{"former", "newer"}, save))
+	beside(t)
+	goldens, err := s.Goldens()
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"former", "newer"}, goldens)
+	require.NoError(t, s.Prepare(t.Context(), newer, []string{"newer"}, nil))
+	goldens, err = s.Goldens()
+	require.NoError(t, err)
+	require.Equal(t, []string{"newer"}, goldens)
 }

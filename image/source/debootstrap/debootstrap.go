@@ -62,7 +62,7 @@ func (m Maker) Make(ctx context.Context, recipe image.Recipe, dir string, output
 	}
 	root, packages := filepath.Join(dir, image.TreeDir), strings.Join(plan.packages, ",")
 	args := mmdebstrap(recipe.Source, plan.suite, root, packages, sources, transport)
-	if err := runMmdebstrap(ctx, args, output); err != nil {
+	if err := runMmdebstrap(ctx, args, recipe.GivesWay, output); err != nil {
 		return fmt.Errorf("making a root file system of %s %s: %w", plan.distribution, plan.suite, err)
 	}
 	if err := passCaches(root, plan.mirrors); err != nil {
@@ -169,11 +169,14 @@ func isKernel(name string) bool { return strings.HasPrefix(name, "linux-image-")
 
 // runMmdebstrap runs mmdebstrap by runAlone: a run that is killed leaves
 // nothing mounted below the root, where a later removal would find it, and
-// nothing that goes on writing there.
-func runMmdebstrap(ctx context.Context, args []string, output func(string)) error {
+// nothing that goes on writing there. It may give way to what else the host does.
+func runMmdebstrap(ctx context.Context, args []string, givesWay bool, output func(string)) error {
 	mmdebstrap, err := programs.Find("mmdebstrap")
 	if err != nil {
 		return err
+	}
+	if nice, err := programs.Find("nice"); err == nil && givesWay {
+		args, mmdebstrap = slices.Concat([]string{"-n", "19", mmdebstrap}, args), nice
 	}
 	said := lines.New(output)
 	cmd := exec.CommandContext(ctx, mmdebstrap, args...)

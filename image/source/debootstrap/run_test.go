@@ -33,7 +33,7 @@ func stub(t *testing.T, script string) {
 func TestFailureRepeatsWhatWasSaidLast(t *testing.T) {
 	stub(t, `echo "$INITRD $1"; echo "E: cannot reach the mirror" >&2; exit 7`)
 	var said []string
-	err := runMmdebstrap(t.Context(), []string{"--mode=root"}, func(line string) { said = append(said, line) })
+	err := runMmdebstrap(t.Context(), []string{"--mode=root"}, true, func(line string) { said = append(said, line) })
 	require.ErrorContains(t, err, "exit status 7")
 	require.ErrorContains(t, err, "E: cannot reach the mirror")
 	require.Equal(t, []string{"No --mode=root", "E: cannot reach the mirror"}, said)
@@ -51,7 +51,7 @@ func TestCancelledRunLeavesNoProcessAndNoMount(t *testing.T) {
 	interrupted := errors.New("interrupted")
 	var left int
 	begun := time.Now()
-	err := runMmdebstrap(ctx, []string{dir}, func(line string) {
+	err := runMmdebstrap(ctx, []string{dir}, false, func(line string) {
 		if left == 0 {
 			left, _ = strconv.Atoi(line)
 		}
@@ -69,7 +69,7 @@ const asPlugin = "MAYFLY_TEST_MMDEBSTRAP"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asPlugin) != "" {
-		_ = runMmdebstrap(context.Background(), nil, func(line string) { fmt.Println(line) })
+		_ = runMmdebstrap(context.Background(), nil, false, func(line string) { fmt.Println(line) })
 		os.Exit(1)
 	}
 	os.Exit(m.Run())

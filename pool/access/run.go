@@ -1,0 +1,84 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
+)
+
+var _ pool.Commander = SSH{}
+
+// Run runs a shell command as the worker's user, as jobs do. One that fails is an error
+// that says how, and what it said last.
+func (s SSH) Run(
+	ctx context.Context, addr netip.AddrPort, identity guest.Identity, key pool.Key, command string,
+) error {
+	config, err := clientConfig(identity, key)
+	if err != nil {
+		return err
+	}
+	conn, err := s.connect(ctx, addr)
+	if err != nil {
+		return because(ctx, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	said := lines.New(func(string) {})
+	err = runOn(conn, addr.String(), config, command, &serial{to: said})
+	var exit *ssh.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.As(err, &exit):
+		err = &guest.ExitError{Code: exit.ExitStatus()}
+	}
+	return fmt.Errorf("%w%s", err, said.Quote())
+}
+
+func (s SSH) connect(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	dial := s.dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return dial(ctx, "tcp", addr.String())
+}
+
+func runOn(conn net.Conn, addr string, config *ssh.ClientConfig, command string, output io.Writer) error {
+	c, channels, requests, err := ssh.NewClientConn(conn, addr, config)
+	if err != nil {
+		return err
+	}
+	client := ssh.NewClient(c, channels, requests)
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return fmt.Errorf("opening a session: %w", err)
+	}
+	defer session.Close()
+	session.Stdout, session.Stderr = output, output
+	return session.Run(command)
+}
+
+// serial is a writer for several who write at the same time.
+type serial struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (s *serial) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Write(p)
+}
