@@ -55,7 +55,7 @@ func (o old) start(check ...string) *runner.Plugin {
 	o.t.Helper()
 	plugin, err := runner.Start(o.program, map[string]any{
 		"backend": "nspawn", "state_dir": o.state, "pool": o.name,
-		"image":   testrun.Refreshed(check...),
+		"image":   testrun.Refreshed(o.t, check...),
 		"machine": map[string]any{"cpus": 1, "memory": "512MiB"},
 	}, hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: o.log}))
 	require.NoError(o.t, err)

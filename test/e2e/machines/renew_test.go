@@ -38,7 +38,7 @@ func TestMachinesAreRenewedUnderLoad(t *testing.T) {
 	log := new(output.Buffer)
 	config := pluginConfig()
 	config["state_dir"] = state
-	config["image"] = testrun.Refreshed("git --version")
+	config["image"] = testrun.Refreshed(t, "git --version")
 	plugin, err := runner.Start(s.binary, config, hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: log}))
 	require.NoError(t, err)
 	t.Cleanup(plugin.Kill)

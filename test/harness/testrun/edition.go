@@ -18,7 +18,10 @@ const Seldom = "8784h"
 
 // Refreshed asks for the golden image as the plugin is asked, and to have it renewed
 // seldom, when its first worker has passed the checks. No image is kept that nobody uses.
-func Refreshed(check ...string) map[string]any {
+// The plugin that is started after it has what a build needs in its environment.
+func Refreshed(t testing.TB, check ...string) map[string]any {
+	t.Helper()
+	t.Setenv(SecretVariable, Secret)
 	asked := InputsJSON()
 	asked["refresh"], asked["keep"], asked["check"] = Seldom, "0s", check
 	return asked

@@ -32,7 +32,7 @@ var Steps = []string{
 const Inputs = `
         files = { "/etc/mayfly/file" = { content = "ours", mode = "0640", owner = "mayfly" } }
         env = { STEP_VALUE = "given" }
-        secrets = { STEP_SECRET = "env:` + secretVariable + `" }
+        secrets = { STEP_SECRET = "env:` + SecretVariable + `" }
 `
 
 // InputsJSON is what Inputs says, with the steps.
@@ -43,18 +43,19 @@ func InputsJSON() map[string]any {
 			"/etc/mayfly/file": map[string]any{"content": "ours", "mode": "0640", "owner": "mayfly"},
 		},
 		"env":     map[string]any{"STEP_VALUE": "given"},
-		"secrets": map[string]any{"STEP_SECRET": "env:" + secretVariable},
+		"secrets": map[string]any{"STEP_SECRET": "env:" + SecretVariable},
 	}
 }
 
 // Environment is what a build of the golden image has besides our own environment, with
 // Secret in it.
-func Environment() []string { return append(os.Environ(), secretVariable+"="+Secret) }
+func Environment() []string { return append(os.Environ(), SecretVariable+"="+Secret) }
 
 // Secret is what the steps see, and nobody else.
 const Secret = "correct horse battery"
 
-const secretVariable = "MAYFLY_TEST_SECRET"
+// SecretVariable is where a build finds it.
+const SecretVariable = "MAYFLY_TEST_SECRET"
 
 // DiskSize is the size of the golden image's disk, as machine.disk says it.
 const DiskSize = "4GiB"
