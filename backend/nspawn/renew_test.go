@@ -36,8 +36,8 @@ type old struct {
 func newOld(t *testing.T, name string) old {
 	t.Helper()
 	state := filepath.Join(ext4Dir(), name)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(state)) }) // after all that looks what is left there
-	p, recipe := newPool(t, func() string { return state }, "renew")
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(state)) })      // after all that looks what is left there
+	p, recipe := newPool(t, func() string { return state }, "default") // which is where runner.PluginPID looks
 	s, err := share()
 	require.NoError(t, err)
 	golden := filepath.Join(state, "images", recipe.Digest())
