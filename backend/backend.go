@@ -154,12 +154,9 @@ type Console interface {
 	ConsolePath(dir string) string
 }
 
-// Emulated is the Acceleration of machines whose guests' code is translated.
-const Emulated = "tcg"
-
 // Accelerated is a backend of virtual machines, which are fast or emulated.
 type Accelerated interface {
-	// Acceleration is "kvm", or Emulated, once it is known, and why.
+	// Acceleration is "kvm" or "tcg" (emulation), once it is known, and why.
 	Acceleration() (name, reason string)
 }
 

@@ -88,8 +88,6 @@ func (p *Pool) run(ctx context.Context, w *worker, machine backend.Machine) erro
 	silent := make(chan error, 1)
 	var watching sync.WaitGroup
 	watching.Go(func() { silent <- p.watch(watched, machine) })
-	record := w.record
-	watching.Go(func() { p.rehearse(watched, record) })
 	err := w.run(ctx, machine, silent)
 	stop()
 	watching.Wait()

@@ -119,8 +119,6 @@ type Pool struct {
 	starts       *starts
 	// demand says that spares may be wanted.
 	demand chan struct{}
-	// stage is for the one worker that rehearses.
-	stage chan struct{}
 
 	// growing is the context of all that makes and watches workers; Close ends
 	// it first. reaping is the context of all teardown, which only a Close ends
@@ -158,7 +156,6 @@ func New(config Config, parts Parts) *Pool {
 		othersOrphans: parts.Orphans,
 
 		demand:  make(chan struct{}, 1),
-		stage:   make(chan struct{}, 1),
 		unused:  make(chan struct{}, 1),
 		growing: growing,
 		stop:    stop,

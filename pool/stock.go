@@ -120,7 +120,12 @@ func (p *Pool) restock() {
 func (p *Pool) wantsSpare() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.isGrowing() && len(p.spares) < p.config.Spares && p.hasRoomForSpare()
+	for _, w := range p.workers {
+		if w.state == Creating || w.state == Resuming {
+			return false
+		}
+	}
+	return len(p.spares) < p.config.Spares && p.hasRoomForSpare()
 }
 
 // hasRoomForSpare leaves room for all workers and spares that there are. The

@@ -42,11 +42,10 @@ type world struct {
 	open     bool            // the network
 	images   string          // the directory of the golden image, if it is to have one
 	consoles string          // what each machine says on its console
-	emulated bool            // all machines
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
-// await, rehearse, answers, memory, destroy, release, stock, suspend, park, unpark, resume,
+// await, answers, memory, destroy, release, stock, suspend, park, unpark, resume,
 // prepare or close.
 type hook func(ctx context.Context, id string) error
 
@@ -131,12 +130,7 @@ type worldBackend struct{ *world }
 
 func (w worldBackend) Check(context.Context) []doctor.Finding { return nil }
 
-func (w worldBackend) Acceleration() (name, reason string) {
-	if w.emulated {
-		return backend.Emulated, "the test says so"
-	}
-	return "imagined", "it is all a test"
-}
+func (w worldBackend) Acceleration() (name, reason string) { return "imagined", "it is all a test" }
 
 func (w worldBackend) Build(ctx context.Context, r image.Recipe, progress image.Progress) (image.Golden, error) {
 	for _, stage := range []string{"first", "second"} {
@@ -343,13 +337,6 @@ func (w worldAccess) New(id, user string) (guest.Identity, pool.Key, error) {
 
 func (w worldAccess) Ready(ctx context.Context, _ netip.AddrPort, identity guest.Identity, _ pool.Key) error {
 	return w.meet(ctx, "ready", identity.Hostname)
-}
-
-func (w worldAccess) Rehearse(ctx context.Context, _ netip.AddrPort, identity guest.Identity, key pool.Key) error {
-	if identity.HostKeyPublic != "host key of "+identity.Hostname || key != pool.Key("key of "+identity.Hostname) {
-		panic("it would not be let in")
-	}
-	return w.meet(ctx, "rehearse", identity.Hostname)
 }
 
 func (w worldAccess) Answers(ctx context.Context, _ netip.AddrPort) error {

@@ -102,7 +102,7 @@ var rooms = []room{
 	// The word for a machine's end tells what is quoted already.
 	{pattern: "backend/bootlog", imports: []string{"guest"}},
 	// The one flow of virtual machines knows no driver. Drivers' tests start machines without it.
-	{pattern: "backend/vmm/kvm", imports: []string{"backend", "backend/process"}},
+	{pattern: "backend/vmm/kvm", imports: []string{"backend/process"}},
 	{pattern: "backend/vmm/template", imports: contracts},
 	{pattern: "backend/vmm", imports: union(contracts, union(builders, "backend/user", "image/disk")...)},
 	{pattern: "backend/qemu/...", imports: union(contracts, driver...), tests: []string{"backend/stage", "backend/user"}},

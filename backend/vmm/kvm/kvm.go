@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/programs"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
@@ -23,7 +22,7 @@ import (
 // Names of accelerations, as QEMU has them.
 const (
 	KVM = "kvm"
-	TCG = backend.Emulated
+	TCG = "tcg" // emulation
 )
 
 // Acceleration is how machines run, and why so.
