@@ -93,7 +93,7 @@ var share = sync.OnceValues(func() (s shared, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.recipe = golden.Recipe
+	s.recipe = testrun.WithSecrets(golden.Recipe)
 	s.recipe.Agent, s.recipe.CPUs, s.recipe.Memory = s.binary, 2, 1<<30
 	return s, run("sh", "-ec", fmt.Sprintf("mkdir %[1]s/images && cp -a %[2]s %[1]s/images/", ext4Dir(), golden.Dir))
 })

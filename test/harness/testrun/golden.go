@@ -47,6 +47,14 @@ func InputsJSON() map[string]any {
 	}
 }
 
+// WithSecrets is a recipe of the golden image that was read from its manifest, which does
+// not say where the values of secrets are. A build of it by this process needs
+// SecretVariable in its environment.
+func WithSecrets(recipe image.Recipe) image.Recipe {
+	recipe.Secrets = []image.Secret{{Name: "STEP_SECRET", Variable: SecretVariable}}
+	return recipe
+}
+
 // Environment is what a build of the golden image has besides our own environment, with
 // Secret in it.
 func Environment() []string { return append(os.Environ(), SecretVariable+"="+Secret) }
@@ -68,7 +76,7 @@ func Recipe(t testing.TB) image.Recipe {
 	require.NoError(t, err)
 	var manifest image.Manifest
 	require.NoError(t, json.Unmarshal(text, &manifest))
-	recipe := manifest.Recipe
+	recipe := WithSecrets(manifest.Recipe)
 	recipe.Agent, recipe.CPUs, recipe.Memory = Program(t), 2, 1<<30
 	return recipe
 }
