@@ -44,11 +44,19 @@ type Sweeping struct {
 // Sweep looks for orphans of every pool below the state directory that no plugin
 // process serves. It holds a pool's lock while it works on it, so that no plugin
 // process starts meanwhile. One pool that cannot be swept does not keep it from
-// the others.
+// the others. What killed builds have left of images is swept with the pool of builds from the
+// command line, whoever began them.
 func (h *Host) Sweep(ctx context.Context, c config.Config, do Sweeping, log *slog.Logger) ([]Swept, error) {
 	names, err := h.PoolNames(c)
 	if err != nil {
 		return nil, err
+	}
+	unfinished, err := h.Images(c.ImagesDir()).Orphans(false)
+	if err != nil {
+		return nil, err
+	}
+	if len(unfinished) > 0 && !slices.Contains(names, config.PoolImages) {
+		names = append(names, config.PoolImages)
 	}
 	swept := make([]Swept, 0, len(names))
 	var errs []error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,22 @@ func TestSweepOfNothing(t *testing.T) {
 	swept, err := w.Sweep(t.Context(), w.config(), Sweeping{Remove: true}, silent)
 	require.NoError(t, err)
 	require.Equal(t, []Swept{}, swept)
+}
+
+// A plugin builds images too, also where nobody has used the command line.
+func TestSweepRemovesTheBuildsOfKilledPlugins(t *testing.T) {
+	w := newWorld(t)
+	left := filepath.Join(w.config().ImagesDir(), ".building-"+strings.Repeat("a", 32)+"-1-1")
+	require.NoError(t, os.MkdirAll(left, 0o700))
+	swept, err := w.Sweep(t.Context(), w.config(), Sweeping{}, silent)
+	require.NoError(t, err)
+	require.Len(t, swept, 1)
+	require.Equal(t, []string{"unfinished image " + filepath.Base(left)}, swept[0].LeftOver)
+	require.DirExists(t, left, "a dry run only looks")
+	swept, err = w.Sweep(t.Context(), w.config(), Sweeping{Remove: true}, silent)
+	require.NoError(t, err)
+	require.True(t, swept[0].Removed)
+	require.NoDirExists(t, left)
 }
 
 func TestOrphansNameWhatIsLeft(t *testing.T) {
