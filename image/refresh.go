@@ -25,6 +25,17 @@ func (r Refresh) Edition(now time.Time) string {
 	return r.begin(now).Format("2006-01-02T15:04:05Z")
 }
 
+// Fresh says whether an edition need not be made anew yet. One that begins later than the
+// next period is not: it was named by a clock that was wrong.
+func (r Refresh) Fresh(edition string, now time.Time) bool {
+	return edition >= r.Edition(now) && !r.Ahead(edition, now)
+}
+
+// Ahead says whether an edition begins later than the next period.
+func (r Refresh) Ahead(edition string, now time.Time) bool {
+	return edition > r.Edition(now.Add(r.Every))
+}
+
 // Next is when the period of a moment ends.
 func (r Refresh) Next(now time.Time) time.Time { return r.begin(now).Add(r.Every) }
 

@@ -109,8 +109,8 @@ func (p *Pool) reserve(ctx context.Context, id string) error {
 
 // awaitTurn waits for the template that is being made, until the image is not spared, or
 // this worker is the one by which it is tried, for room on the host, and for a start slot,
-// in this order: a worker of an image that may never start keeps nothing from other pools. Whoever has a slot at last
-// and may not start any more by what has changed since begins anew. A worker from stock
+// in this order: a worker of an image that may never start keeps nothing from other pools.
+// Things may have changed by the time that it has a slot; then it begins anew. A worker from stock
 // has all that it takes and waits for its slot only, unless the image has come to be
 // spared: then it gives all of it up, and goes on like one that has nothing.
 func (p *Pool) awaitTurn(
@@ -204,8 +204,12 @@ func (p *Pool) note(record store.Record) {
 func (p *Pool) start(
 	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch, ready State,
 ) (backend.Machine, store.Record, error) {
-	late := fmt.Errorf("worker was not ready within the start timeout of %s", p.config.StartTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, late)
+	limit := p.config.StartTimeout
+	if ready == Canary {
+		limit *= canaryPatience
+	}
+	late := fmt.Errorf("worker was not ready within the start timeout of %s", limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
 	defer cancel()
 	machine, err := p.startMachine(ctx, w, golden, &record, clock)
 	if err != nil {

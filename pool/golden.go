@@ -57,6 +57,7 @@ type attempt struct {
 	image image.Golden
 	err   error
 
+	once   sync.Once
 	waits  chan struct{}
 	reason string
 }
@@ -70,7 +71,9 @@ func (g *golden) run(ctx context.Context, failed func(err error, pause time.Dura
 	for {
 		golden, done, err := g.build(ctx)
 		if err == nil {
-			g.serve(golden)
+			if g.awaited() { // else a renewed image has taken its place meanwhile
+				g.serve(golden)
+			}
 			done()
 			return
 		}
@@ -79,7 +82,7 @@ func (g *golden) run(ctx context.Context, failed func(err error, pause time.Dura
 		}
 		wait := pause.grow()
 		failed(err, wait)
-		g.next().finish(image.Golden{}, err)
+		g.fail(err)
 		if sleep(ctx, wait) != nil {
 			return
 		}
@@ -225,14 +228,27 @@ func (g *golden) current() *attempt {
 	return g.attempt
 }
 
-// next puts a new attempt in the place of the one that failed, so that
-// workers that come from now on wait for the new one, and returns the old.
-func (g *golden) next() *attempt {
+// awaited says whether workers wait for an image.
+func (g *golden) awaited() bool {
+	select {
+	case <-g.current().done:
+		return false
+	default:
+		return true
+	}
+}
+
+// fail ends the attempt that workers wait for, and puts a new one in its place, for which
+// workers wait that come from now on. It does nothing when a renewed image is there by now.
+func (g *golden) fail(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	old := g.attempt
-	g.attempt = newAttempt()
-	return old
+	select {
+	case <-g.attempt.done:
+	default:
+		g.attempt.finish(image.Golden{}, err)
+		g.attempt = newAttempt()
+	}
 }
 
 // discardIfGone has workers wait for a new attempt in the place of the one that
@@ -262,10 +278,12 @@ func (a *attempt) finish(golden image.Golden, err error) {
 	close(a.done)
 }
 
-// wait says what the attempt waits for. It is called once.
+// wait says what the attempt waits for. Only the first call counts.
 func (a *attempt) wait(reason string) {
-	a.reason = reason
-	close(a.waits)
+	a.once.Do(func() {
+		a.reason = reason
+		close(a.waits)
+	})
 }
 
 // build asks the backend for the image that the pool begins with, and puts its progress

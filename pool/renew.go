@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -49,6 +50,10 @@ func (p *Pool) firstRecipe() image.Recipe {
 		return recipe
 	}
 	begin := there[0]
+	ahead := func(g image.Golden) bool { return p.config.Refresh.Ahead(g.Recipe.Edition, time.Now()) }
+	if i := slices.IndexFunc(there, func(g image.Golden) bool { return !ahead(g) }); i >= 0 {
+		begin = there[i]
+	}
 	served, known, err := p.store.Served()
 	if err != nil {
 		p.log.Warn("the pool begins with the newest image", "err", err)
@@ -106,7 +111,7 @@ func (p *Pool) keepFresh() {
 func (p *Pool) refresh(golden image.Golden, last *renewals) (wait time.Duration) {
 	now := time.Now()
 	edition := p.config.Refresh.Edition(now)
-	if edition <= golden.Recipe.Edition {
+	if p.config.Refresh.Fresh(golden.Recipe.Edition, now) {
 		return min(refreshCheck, p.config.Refresh.Next(now).Sub(now))
 	}
 	err := p.renew(golden, edition, last.fromScratch)
@@ -152,7 +157,7 @@ func (p *Pool) renew(former image.Golden, edition string, fromScratch bool) erro
 	if err != nil {
 		return fmt.Errorf("building it: %w", err)
 	}
-	if err = p.prove(golden); err == nil {
+	if err = p.prove(golden, former); err == nil {
 		p.golden.serve(golden)
 		p.starts.renewed()
 		p.restock()
@@ -161,15 +166,16 @@ func (p *Pool) renew(former image.Golden, edition string, fromScratch bool) erro
 			"took", time.Since(began).Round(time.Millisecond))
 	}
 	done()
-	if imagesFault(err) { // or the next try would find it again
+	if p.growing.Err() == nil && imagesFault(err) { // or the next try would find it again
 		p.remove("no worker of it may be used", func(g image.Golden, _ time.Time) bool { return g.Digest == golden.Digest })
 	}
 	return err
 }
 
 // prove takes an image as far as workers need it: one of them has passed, and there is
-// what others are forked from.
-func (p *Pool) prove(golden image.Golden) error {
+// what others are forked from. Where the former image has no template either, workers are
+// clones of the new one too.
+func (p *Pool) prove(golden, former image.Golden) error {
 	if err := p.tryCanary(p.growing, golden); err != nil {
 		return fmt.Errorf("trying its first worker: %w", err)
 	}
@@ -182,11 +188,19 @@ func (p *Pool) prove(golden image.Golden) error {
 	if err == nil {
 		err = forker.Prepare(p.growing, golden, p.size(), p.golden.inUse(), nil, progress(log, "making the template"))
 	}
-	if err != nil {
-		return fmt.Errorf("making its template: %w", err)
+	switch {
+	case err == nil:
+		return nil
+	case p.growing.Err() == nil && !imagesFault(err) && !p.hasTemplate(p.growing, former):
+		log.Warn("no template: workers of the renewed image are clones, as before", "err", err)
+		return nil
 	}
-	return nil
+	return fmt.Errorf("making its template: %w", err)
 }
+
+// canaryPatience is how many times longer than other workers a canary may take to start: it
+// has a quarter of their share of the processors.
+const canaryPatience = 4
 
 // canaryWait is how long a canary waits for room on the host: it takes none that a worker
 // waits for.
@@ -225,7 +239,7 @@ func (p *Pool) tryCanary(ctx context.Context, golden image.Golden) (err error) {
 	log.Info("worker of the renewed image is ready", clock.fields()...)
 	for i, command := range p.config.Check {
 		if err := p.check(ctx, machine, record, command); err != nil {
-			return guest.Fault(fmt.Errorf("image.check[%d]: %w", i, err))
+			return fmt.Errorf("image.check[%d]: %w", i, err)
 		}
 	}
 	return nil
@@ -249,7 +263,8 @@ func (p *Pool) awaitCanaryRoom(ctx context.Context, id string) error {
 // errCannotCheck says that nobody can run a command in workers.
 var errCannotCheck = errors.New("this backend's workers take no commands")
 
-// check runs one command in a canary. It has as long as a worker's start.
+// check runs one command in a canary. It has as long as a worker's start. One that fails, or
+// does not end, is the image's fault.
 func (p *Pool) check(ctx context.Context, machine backend.Machine, record store.Record, command string) error {
 	commander, ok := p.access.(Commander)
 	if !ok {
@@ -262,8 +277,12 @@ func (p *Pool) check(ctx context.Context, machine backend.Machine, record store.
 	defer stop()
 	identity := guest.Identity{Hostname: record.ID, User: record.User, HostKeyPublic: record.HostKeyPublic}
 	err := commander.Run(ctx, record.Address, identity, Key(record.PrivateKey), command)
-	if gone := machine.Err(); err != nil && gone != nil {
+	var exit *guest.ExitError
+	switch gone := machine.Err(); {
+	case err != nil && gone != nil:
 		return gone
+	case errors.Is(err, late) || errors.As(err, &exit):
+		return guest.Fault(err)
 	}
 	return err
 }

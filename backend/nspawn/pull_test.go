@@ -17,6 +17,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/registry"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
 // A host that cannot build has its workers from what another has pushed.
@@ -40,7 +41,9 @@ func TestWorkersComeFromATreeThatWasPulled(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { requireNothingLeft(t, other) })
 	config := filepath.Join(other.state, "config.toml")
-	text := strings.Replace(runnerConfig(), "run = [", fmt.Sprintf("source = \"oci:%s\"\n# run = [", reference), 1)
+	before, _, _ := strings.Cut(runnerConfig(), "run = ")
+	_, after, _ := strings.Cut(runnerConfig(), testrun.Inputs)
+	text := fmt.Sprintf("%ssource = \"oci:%s\"\n%s", before, reference, after)
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	try := exec.CommandContext(t.Context(), s.binary, "try", "--json",
 		"--config", config, "--state-dir", other.state, "--", "sudo -n id -u; cat /etc/mayfly-step; stat -c %a /usr/bin/sudo")

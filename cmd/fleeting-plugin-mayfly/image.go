@@ -76,30 +76,37 @@ func (c imageListCommand) Run(s *streams, h *host.Host) error {
 	images, damaged := h.Images(settings.ImagesDir()).List()
 	failed, unread := h.FailedRenewals(settings)
 	damaged = errors.Join(damaged, unread)
-	listed := make([]listedImage, len(images))
-	for i, golden := range images {
-		bytes, err := bytesOnDisk(golden.Dir)
-		if err != nil {
-			return fmt.Errorf("measuring image %s: %w", golden.Digest, err)
+	listed := []listedImage{}
+	for _, golden := range images {
+		one, err := listImage(golden)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a pool has removed it meanwhile
 		}
-		kernel, err := golden.KernelVersion()
-		if err != nil {
-			return err
-		}
-		listed[i] = listedImage{
-			Digest: golden.Digest, BuiltAt: golden.BuiltAt, BuiltSeconds: golden.BuiltSeconds,
-			Source: golden.Recipe.Source, Bytes: bytes, Kernel: kernel, Edition: golden.Recipe.Edition,
-		}
+		damaged = errors.Join(damaged, err)
 		for _, f := range failed {
 			if f.ImageDigest == golden.Digest {
-				listed[i].FailedRenewals = append(listed[i].FailedRenewals, fmt.Sprintf("pool %s: %s", f.Pool, f.Failed))
+				one.FailedRenewals = append(one.FailedRenewals, fmt.Sprintf("pool %s: %s", f.Pool, f.Failed))
 			}
 		}
+		listed = append(listed, one)
 	}
 	if c.JSON {
 		return errors.Join(s.document(listed), damaged)
 	}
 	return errors.Join(printImages(s, listed), damaged)
+}
+
+// listImage is what lists say of an image, as far as it can be read.
+func listImage(golden image.Golden) (listedImage, error) {
+	bytes, err := bytesOnDisk(golden.Dir)
+	if err != nil {
+		err = fmt.Errorf("measuring image %s: %w", golden.Digest, err)
+	}
+	kernel, unread := golden.KernelVersion()
+	return listedImage{
+		Digest: golden.Digest, BuiltAt: golden.BuiltAt, BuiltSeconds: golden.BuiltSeconds,
+		Source: golden.Recipe.Source, Bytes: bytes, Kernel: kernel, Edition: golden.Recipe.Edition,
+	}, errors.Join(err, unread)
 }
 
 func printImages(s *streams, images []listedImage) error {

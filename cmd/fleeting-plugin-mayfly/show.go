@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -23,6 +24,7 @@ type imageShowCommand struct {
 type shownImage struct {
 	listedImage
 	Recipe  image.Recipe     `json:"recipe"`
+	Steps   []image.Step     `json:"steps,omitempty"`
 	Files   map[string]int64 `json:"files"`
 	Unique  int64            `json:"unique_bytes"`
 	LastUse time.Time        `json:"last_use"`
@@ -44,15 +46,13 @@ func (c imageShowCommand) Run(s *streams, h *host.Host) error {
 	if err != nil {
 		return err
 	}
-	bytes, err := bytesOnDisk(golden.Dir)
+	listed, err := listImage(golden)
 	if err != nil {
-		return fmt.Errorf("measuring image %s: %w", golden.Digest, err)
+		return err
 	}
+	golden.Recipe.Proxy = withoutPassword(golden.Recipe.Proxy)
 	shown := shownImage{
-		listedImage: listedImage{
-			Digest: golden.Digest, BuiltAt: golden.BuiltAt, BuiltSeconds: golden.BuiltSeconds,
-			Source: golden.Recipe.Source, Bytes: bytes,
-		},
+		listedImage: listed, Steps: golden.Steps,
 		Recipe: golden.Recipe, Files: golden.Files,
 		Unique: facts.Unique, LastUse: facts.LastUse.UTC(), Users: facts.Users,
 	}
@@ -77,12 +77,17 @@ func printImage(s *streams, i shownImage) error {
 	row("digest", i.Digest)
 	row("source", describeSource(i.Source))
 	row("packages", strings.Join(i.Recipe.Packages, " "))
-	n := 0
-	for _, some := range i.Recipe.Steps() {
-		for _, command := range some.Shell {
-			n++
-			row(fmt.Sprintf("step %d", n), command)
+	row("edition", i.Edition)
+	row("kernel", i.Kernel)
+	for _, step := range i.Recipe.Parts()[1:] {
+		row(step.Name, step.Command)
+	}
+	for _, step := range i.Steps {
+		took := fmt.Sprintf("%.1f s", step.Seconds)
+		if step.Cached {
+			took += ", from a layer"
 		}
+		row("time of "+step.Name, took)
 	}
 	row("user", i.Recipe.User)
 	row("form", i.Recipe.Form)
@@ -102,6 +107,16 @@ func printImage(s *streams, i shownImage) error {
 	}
 	row("used by", strings.Join(i.Users, ", "))
 	return table.Flush()
+}
+
+// withoutPassword is a URL without its user and password, for people.
+func withoutPassword(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.User == nil {
+		return address
+	}
+	u.User = nil
+	return u.String()
 }
 
 type imageRmCommand struct {

@@ -46,7 +46,15 @@ func (m Maker) Ingredients(ctx context.Context, recipe image.Recipe) (string, er
 			return "", err
 		}
 	}
-	return strings.Join([]string{revision, system, string(added)}, "\n"), nil
+	file := ""
+	if recipe.Source.Kind == image.Local {
+		info, err := os.Stat(recipe.Source.Location)
+		if err != nil {
+			return "", fmt.Errorf("image.source: %w", err)
+		}
+		file = fmt.Sprintf("%d bytes of %s", info.Size(), info.ModTime().UTC())
+	}
+	return strings.Join([]string{revision, system, string(added), file}, "\n"), nil
 }
 
 // Make makes the disk, and the kernel where there is one, in the golden image's

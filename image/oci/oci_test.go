@@ -263,7 +263,7 @@ func TestPullThatWasCutGoesOn(t *testing.T) {
 	server.Counts()
 	pulled, err := other.registry().Pull(t.Context(), reference, agent, silent)
 	require.NoError(t, err)
-	require.Less(t, server.Counts().Blobs, all*2/3, "of %d", all)
+	require.Less(t, server.Counts().Blobs, all, "what came is not fetched again")
 	require.True(t, bytes.Equal(contents(t, one.build(t, "one", unchanged)), contents(t, pulled)))
 }
 
@@ -599,8 +599,10 @@ func TestImageMustBeWhatThePoolAsksFor(t *testing.T) {
 		"disk":     {func(r *image.Recipe) { r.Disk = 1 << 30 }, `set machine.disk to "64MiB"`},
 		"form":     {func(r *image.Recipe) { r.Form = image.ShiftedTree }, "it is a disk for virtual machines"},
 		"agent":    {func(r *image.Recipe) { r.AgentSHA256 = "f" }, "another build of this program"},
-		"packages": {func(r *image.Recipe) { r.Packages = []string{"git"} }, "image.packages"},
-		"run":      {func(r *image.Recipe) { r.Run = []string{"true"} }, "image.run"},
+		"packages": {func(r *image.Recipe) { r.Packages = []string{"git"} }, "this one is finished"},
+		"run":      {func(r *image.Recipe) { r.Run = []string{"true"} }, "this one is finished"},
+		"files":    {func(r *image.Recipe) { r.Files = []image.File{{Path: "/a"}} }, "this one is finished"},
+		"proxy":    {func(r *image.Recipe) { r.Proxy = "http://192.0.2.1:3128" }, "this one is finished"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := recipe("")

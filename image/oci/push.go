@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -62,6 +63,9 @@ func (r *Registry) Push(
 func (r *Registry) push(
 	ctx context.Context, golden image.Golden, to *repository, key *ecdsa.PrivateKey, progress image.Progress,
 ) (string, error) {
+	if err := checkAddresses(golden.Recipe); err != nil {
+		return "", err
+	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(parallel))
 	if err != nil {
 		return "", err
@@ -91,12 +95,28 @@ func (r *Registry) push(
 	if err := described.check(len(layers.all)); err != nil { // nobody could pull it
 		return "", err
 	}
-	manifest, err := p.finish(ctx, described, layers.all)
-	if err == nil && key != nil {
+	made, manifest, err := p.finish(ctx, described, layers.all)
+	if err == nil && key != nil { // before it has its tag: nobody finds it unsigned
 		progress("sign", "")
-		err = to.sign(ctx, manifest, key)
+		err = to.sign(ctx, made, key)
 	}
-	return manifest.Digest.String(), err
+	if err == nil {
+		err = to.tag(ctx, made, manifest, to.reference.Reference)
+	}
+	return made.Digest.String(), err
+}
+
+// checkAddresses refuses what would show a password to all who may pull: the recipe is a
+// part of the artifact.
+func checkAddresses(r image.Recipe) error {
+	for setting, address := range map[string]string{"image.source": r.Source.Location, "image.proxy": r.Proxy} {
+		u, err := url.Parse(address)
+		if err == nil && (u.User != nil || u.RawQuery != "") {
+			return fmt.Errorf("%s has a user, a password or a query in its URL, and everybody who may pull the image would "+
+				"see it: build the image with an address that has none", setting)
+		}
+	}
+	return nil
 }
 
 // layerList is the layers of an artifact, each once.
@@ -233,28 +253,29 @@ func (p *push) isFirst(blob ocispec.Descriptor) bool {
 	return !known
 }
 
-// finish sends the description and the manifest.
-func (p *push) finish(ctx context.Context, d description, layers []ocispec.Descriptor) (ocispec.Descriptor, error) {
+// finish sends the description, and returns the manifest, which is sent when it is signed.
+func (p *push) finish(
+	ctx context.Context, d description, layers []ocispec.Descriptor,
+) (made ocispec.Descriptor, manifest []byte, err error) {
 	config, err := json.Marshal(d)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return made, nil, err
 	}
 	described := content.NewDescriptorFromBytes(configType, config)
-	manifest, err := json.Marshal(ocispec.Manifest{
+	manifest, err = json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		ArtifactType: ArtifactType, Config: described, Layers: layers,
 		Annotations: map[string]string{"vnd.mayfly.golden.digest": d.Image.Digest},
 	})
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return made, nil, err
 	}
 	if len(config) > maxDescription || len(manifest) > maxManifest {
-		return ocispec.Descriptor{}, fmt.Errorf("%d chunks are more than one artifact can hold", len(layers))
+		return made, nil, fmt.Errorf("%d chunks are more than one artifact can hold", len(layers))
 	}
 	p.report.progress("push manifest", "")
 	if _, err := p.to.put(ctx, described, config); err != nil {
-		return ocispec.Descriptor{}, err
+		return made, nil, err
 	}
-	made := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
-	return made, p.to.tag(ctx, made, manifest, p.to.reference.Reference)
+	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest), manifest, nil
 }

@@ -52,9 +52,9 @@ func fitsProgram(have image.Recipe, agent string) error {
 // fits compares an image with what a pool asks for, beside its source.
 func fits(have, want image.Recipe) error {
 	switch {
-	case len(want.Packages)+len(want.PresetRun)+len(want.Run) > 0:
-		return errors.New("image.packages, image.run and image.preset are for an image that is built here, and this " +
-			"one is finished: remove them, and set them where it is built")
+	case asksForMore(want):
+		return errors.New("packages, commands, files, a kernel, user-data, a proxy and certificates are for an image that " +
+			"is built here, and this one is finished: remove them from image, and set them where it is built")
 	case have.Form != want.Form:
 		return fmt.Errorf("it is %s, and this pool's backend needs %s: push one that was built with this backend",
 			describeForm(have.Form), describeForm(want.Form))
@@ -66,6 +66,12 @@ func fits(have, want image.Recipe) error {
 			have.Disk, want.Disk, fmt.Sprintf("%dMiB", have.Disk>>20))
 	}
 	return fitsProgram(have, want.AgentSHA256)
+}
+
+// asksForMore says whether a recipe wants something done to its image.
+func asksForMore(r image.Recipe) bool {
+	return len(r.Packages)+len(r.PresetRun)+len(r.Run)+len(r.Files)+len(r.Env)+len(r.Secrets)+
+		len(r.NoProxy)+len(r.Certificates) > 0 || r.Kernel+r.UserData+r.Proxy != ""
 }
 
 func describeForm(form string) string {

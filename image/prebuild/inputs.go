@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -103,6 +104,8 @@ func readSecret(secret image.Secret) (string, error) {
 			from, leastSecret)
 	case len(value) > guest.MaxValue:
 		return "", fmt.Errorf("%s has more than %d bytes", from, guest.MaxValue)
+	case !utf8.ValidString(value):
+		return "", fmt.Errorf("%s is not text in UTF-8", from)
 	case strings.ContainsRune(value, 0):
 		return "", fmt.Errorf("%s has a NUL in it, which no variable can have", from)
 	}

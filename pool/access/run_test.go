@@ -3,7 +3,10 @@ package access_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,10 +40,17 @@ func TestRunRunsCommandsAsJobsDo(t *testing.T) {
 
 	late := errors.New("it takes too long")
 	ctx, cancel := context.WithCancelCause(limit(t))
-	begun := make(chan struct{})
-	go func() { <-begun; cancel(late) }()
-	close(begun)
-	require.ErrorIs(t, run(ctx, "sleep 100"), late)
+	begun := filepath.Join(t.TempDir(), "begun")
+	go func() {
+		for limit(t).Err() == nil {
+			if _, err := os.Stat(begun); err == nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		cancel(late)
+	}()
+	require.ErrorIs(t, run(ctx, "touch "+begun+"; sleep 100"), late)
 
 	other, _ := newIdentity(t)
 	require.ErrorIs(t, access.SSH{}.Run(limit(t), m.Address(), other, key, "true"), sshkey.ErrHostKey)

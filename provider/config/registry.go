@@ -44,10 +44,17 @@ func (c *Config) checkRegistry(r *reading) {
 	if !pulls || c.Backend == BackendSynthetic {
 		return
 	}
-	for _, key := range []string{"image.packages", "image.run", "image.preset"} {
+	for _, key := range []string{
+		"image.packages", "image.run", "image.preset", "image.files", "image.env", "image.secrets", "image.user_data",
+		"image.kernel", "image.proxy", "image.no_proxy", "image.ca_certificates",
+	} {
 		if r.gave(key) {
 			r.refuse(key, "contradicts image.source %q, which is a finished image: "+
 				"set it where that is built, and push it from there", writeSource(c.Image.Source))
 		}
+	}
+	if r.gave("image.refresh") {
+		r.refuse("image.refresh", "contradicts image.source %q, which is renewed where it is built: remove it",
+			writeSource(c.Image.Source))
 	}
 }

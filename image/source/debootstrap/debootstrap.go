@@ -5,6 +5,8 @@ package debootstrap
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -82,7 +84,24 @@ func (m Maker) Ingredients(ctx context.Context, recipe image.Recipe) (string, er
 		return "", fmt.Errorf("preparing mmdebstrap: %w", err)
 	}
 	args := mmdebstrap(recipe.Source, plan.suite, "root", strings.Join(plan.packages, ","), "sources", "transport")
-	return strings.Join(append(args, plan.sources), "\n"), nil
+	keys, err := digestKeys(plan.keys)
+	if err != nil {
+		return "", fmt.Errorf("reading the keys of image.extra_sources: %w", err)
+	}
+	return strings.Join(append(args, plan.sources, keys), "\n"), nil
+}
+
+// digestKeys stands for the content of the files, which come into the image.
+func digestKeys(files []string) (string, error) {
+	sum := sha256.New()
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s %d\n%s", file, len(text), text)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // plan is everything that decides what mmdebstrap does.

@@ -36,6 +36,11 @@ func TestMachinesAreRenewedUnderLoad(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, records.SaveServed(store.Served{ImageDigest: former}))
 	log := new(output.Buffer)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(log)
+		}
+	})
 	config := pluginConfig()
 	config["state_dir"] = state
 	config["image"] = testrun.Refreshed(t, "git --version")
