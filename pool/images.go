@@ -39,15 +39,17 @@ func (p *Pool) lookForUnused() {
 
 // removeUnused removes the images that nobody has used for as long as they are kept. The
 // one that the pool serves is used now, which is noted for the case that this process
-// is killed.
+// is killed. The present edition of its recipe stays: whoever made it, the pool is about to
+// use it.
 func (p *Pool) removeUnused(serving image.Golden, opened time.Time) {
 	serving.NoteUse()
 	if time.Since(opened) < min(p.config.Keep, mostGrace) {
 		return
 	}
-	before := time.Now().Add(-p.config.Keep)
-	p.remove("nobody has used it for "+p.config.Keep.String(), func(_ image.Golden, lastUse time.Time) bool {
-		return !lastUse.After(before)
+	before, series, now := time.Now().Add(-p.config.Keep), p.config.Recipe.Series(), time.Now()
+	p.remove("nobody has used it for "+p.config.Keep.String(), func(g image.Golden, lastUse time.Time) bool {
+		due := p.config.Refresh.Every > 0 && g.Recipe.Series() == series && p.config.Refresh.Fresh(g.Recipe.Edition, now)
+		return !due && !lastUse.After(before)
 	})
 }
 

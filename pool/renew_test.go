@@ -678,3 +678,20 @@ func TestAPoolThatClosesGivesTheRenewalUp(t *testing.T) {
 		})
 	}
 }
+
+// Another pool, or `image build`, may have made what this one is about to serve.
+func TestAnEditionThatIsDueIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, records := newRenewing(t), newStore(t)
+		c := fresh()
+		c.Keep = 0
+		p, _ := r.open(t, c, records)
+		grow(t, p, 1)
+		settle()
+		r.make(of(second), time.Hour)
+		r.make(of(""), time.Hour) // of before image.refresh was set
+		pass(day / 2)
+		images, _ := r.there()
+		require.Equal(t, []string{first, second}, images)
+	})
+}

@@ -105,11 +105,12 @@ func (o old) images() (names []string) {
 	return names
 }
 
-// TestContainersAreRenewedUnderLoad has the program build another edition, from
-// packages, while the runner's own scaling loop gives jobs to workers.
+// TestContainersAreRenewedUnderLoad has the program find an edition that another has
+// built, and try it, while the runner's own scaling loop gives jobs to workers.
 func TestContainersAreRenewedUnderLoad(t *testing.T) {
 	o := newOld(t, "renewed")
 	former := filepath.Base(o.golden)
+	testrun.Edition(t, o.golden, testrun.Present(t))
 	plugin := o.start("git --version", "sudo -n true")
 	newer := 0
 	load := runner.Load{Idle: 2, Busy: 1, Script: "cat /etc/mayfly-step", Done: func(task runner.Task) bool {

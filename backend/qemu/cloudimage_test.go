@@ -40,6 +40,7 @@ func TestCloudImage(t *testing.T) {
 	require.NoError(t, f.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, f.network.Close(context.Background())) })
 
+	t.Setenv(testrun.SecretVariable, testrun.Secret)
 	path := cloudImage(t)
 	wanted := testrun.Recipe(t)
 	wanted.Source = image.Source{Kind: image.Local, Location: path, SHA256: sum(t, path)}
