@@ -30,6 +30,22 @@ func TestEditionsFollowFromTheClock(t *testing.T) {
 	require.Empty(t, Refresh{}.Edition(time.Now()))
 }
 
+func TestAnEditionIsFreshUntilTheNextUnlessItsClockWasWrong(t *testing.T) {
+	daily := Refresh{Every: 24 * time.Hour}
+	now := time.Date(2026, 11, 29, 15, 0, 0, 0, time.UTC)
+	for edition, want := range map[string]struct{ fresh, ahead bool }{
+		"":                     {false, false},
+		"2026-11-28T00:00:00Z": {false, false},
+		"2026-11-29T00:00:00Z": {true, false},
+		"2026-11-30T00:00:00Z": {true, false}, // another host's clock may be a little ahead
+		"2026-12-01T00:00:00Z": {false, true},
+		"2031-01-01T00:00:00Z": {false, true},
+	} {
+		require.Equal(t, want.fresh, daily.Fresh(edition, now), edition)
+		require.Equal(t, want.ahead, daily.Ahead(edition, now), edition)
+	}
+}
+
 func TestEditionsAreImagesOfTheirOwn(t *testing.T) {
 	one := Recipe{User: "runner", Edition: "2026-11-28T04:00:00Z"}
 	other := one

@@ -695,3 +695,37 @@ func TestAnEditionThatIsDueIsKept(t *testing.T) {
 		require.Equal(t, []string{first, second}, images)
 	})
 }
+
+// A host may begin its life with a clock of years ahead, which is set right later.
+func TestAnImageOfAClockThatWasAheadIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, records := newRenewing(t), newStore(t)
+		const later = "2031-01-01T00:00:00Z"
+		r.make(of(later), 0)
+		p, _ := r.open(t, fresh(), records)
+		grow(t, p, 1)
+		settle()
+		require.Equal(t, map[string]int{later: 1}, r.editions(p), "nobody waits")
+		pass(time.Minute)
+		grow(t, p, 1)
+		settle()
+		require.Equal(t, map[string]int{later: 1, first: 1}, r.editions(p))
+	})
+}
+
+func TestARenewalIsDoneWithoutATemplateWhereThereIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, records := newRenewing(t), newStore(t)
+		broken := errors.New("this host cannot fork")
+		r.fail("prepare", first, broken)
+		r.fail("prepare", second, broken)
+		p, log := r.open(t, fresh(), records)
+		grow(t, p, 1)
+		pass(day + time.Hour)
+		require.NotContains(t, log.String(), "renewing the golden image failed")
+		require.Contains(t, log.String(), "workers of the renewed image are clones, as before")
+		grow(t, p, 1)
+		settle()
+		require.Equal(t, map[string]int{first: 1, second: 1}, r.editions(p))
+	})
+}

@@ -589,6 +589,27 @@ func TestOtherBuildOfTheSameRecipeIsNotTakenForIt(t *testing.T) {
 	require.ErrorContains(t, err, "image rm "+mine.Digest)
 }
 
+// The recipe is in the artifact, for all who may pull it.
+func TestPasswordsInAddressesAreNotPushed(t *testing.T) {
+	server := registry.Start(t)
+	one := newHost(t)
+	golden := one.build(t, "one", unchanged)
+	for setting, change := range map[string]func(*image.Recipe){
+		"image.proxy": func(r *image.Recipe) { r.Proxy = "http://ci:word@192.0.2.1:3128" },
+		"image.source": func(r *image.Recipe) {
+			r.Source = image.Source{Kind: image.HTTPS, Location: "https://example.org/disk.raw?token=word"}
+		},
+	} {
+		secret := golden
+		change(&secret.Recipe)
+		server.Counts()
+		_, err := one.registry().Push(t.Context(), secret, server.Host+"/mayfly/debian:13", "", silent)
+		require.ErrorContains(t, err, setting+" has a user, a password or a query")
+		require.NotContains(t, err.Error(), "word@")
+		require.Zero(t, server.Counts().Sent)
+	}
+}
+
 func TestImageMustBeWhatThePoolAsksFor(t *testing.T) {
 	have := recipe("trixie")
 	for name, c := range map[string]struct {

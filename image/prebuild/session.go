@@ -8,9 +8,8 @@ import (
 
 // keepManager is a command that has systemd's manager of a user run from the boot on,
 // and tells the logins of that user where it is. A login that had logind start it would
-// wait for that, and one that only asked logind for a session takes several times as
-// long as one that does not; see silenceLogins of the guest's agent. It does nothing where
-// logins are made another way than Debian's and Ubuntu's.
+// wait for that; see silenceLogins of the guest's agent. It does nothing where logins are
+// made another way than Debian's and Ubuntu's.
 func keepManager(user string) string {
 	return `set -e
 grep -qs pam_systemd.so /etc/pam.d/common-session || exit 0
