@@ -215,10 +215,12 @@ func (p *pull) all(ctx context.Context, dir, work string) error {
 	}
 	defer decoder.Close()
 	for _, one := range p.Parts {
-		path := filepath.Join(dir, one.Name)
-		if err := p.part(ctx, decoder, one, path); err != nil {
+		if err := p.part(ctx, decoder, one, filepath.Join(dir, one.Name)); err != nil {
 			return fmt.Errorf("its %s: %w", one.Name, err)
 		}
+	}
+	for _, one := range p.Parts {
+		path := filepath.Join(dir, one.Name)
 		if one.Name != treePart {
 			if err := os.Rename(path, filepath.Join(work, one.Name)); err != nil {
 				return err

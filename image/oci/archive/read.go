@@ -37,7 +37,7 @@ func Read(ctx context.Context, from io.Reader, size int64, dir string) error {
 		return fmt.Errorf("unpacking a tree: %w", err)
 	}
 	defer root.Close()
-	r := reader{root: root, dirs: make(map[string]*tar.Header), left: size}
+	r := reader{root: root, dirs: make(map[string]time.Time), left: size}
 	archived := tar.NewReader(from)
 	for {
 		header, err := archived.Next()
@@ -48,7 +48,7 @@ func Read(ctx context.Context, from io.Reader, size int64, dir string) error {
 			err = context.Cause(ctx)
 		}
 		if err == nil {
-			err = r.add(header, archived)
+			err = r.add(header, cancellable{ctx, archived})
 		}
 		if err != nil {
 			name := ""
@@ -61,10 +61,24 @@ func Read(ctx context.Context, from io.Reader, size int64, dir string) error {
 	return r.finish()
 }
 
+// cancellable is a reader that ends with its context.
+type cancellable struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (c cancellable) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.Reader.Read(p)
+}
+
 type reader struct {
 	root *os.Root
-	// dirs are the directories that came, by their names.
-	dirs    map[string]*tar.Header
+	// dirs are the times of the directories that came, by their names. Nothing else is kept of
+	// a header: it may be a mebibyte.
+	dirs    map[string]time.Time
 	entries int
 	// left is how many bytes files may still have: more than the archive has itself
 	// would be holes that are not there.
@@ -137,7 +151,7 @@ func (r *reader) directory(name string, h *tar.Header) error {
 			return err
 		}
 	}
-	r.dirs[name] = h
+	r.dirs[name] = h.ModTime
 	file, err := r.root.Open(name)
 	if err != nil {
 		return err
@@ -228,12 +242,12 @@ func (r *reader) finish() error {
 	if len(r.dirs) == 0 {
 		return errors.New("unpacking a tree: the archive is empty")
 	}
-	for name, h := range r.dirs {
+	for name, changed := range r.dirs {
 		dir, err := r.root.Open(name)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(setTime(int(dir.Fd()), "", h.ModTime), dir.Close()); err != nil {
+		if err := errors.Join(setTime(int(dir.Fd()), "", changed), dir.Close()); err != nil {
 			return fmt.Errorf("unpacking %q: %w", name, err)
 		}
 	}
