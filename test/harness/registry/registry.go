@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package registry runs a real registry, that of the distribution project, on a loopback
 // address for tests, and counts what goes to it and comes from it. What it holds are
 // files, which a test may read and change.
