@@ -241,7 +241,7 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.image.verify_key: is for an image.source such as "oci:`},
 		{"key of Tart", `{"backend":"tart","image":{"source":"oci:example.org/a","verify_key":"/k"}}`,
 			`plugin_config.image.verify_key: is for an image.source such as "oci:`},
-		{"proxy of a finished image", `{"image":{"source":"oci:example.org/a","proxy":"http://192.0.2.1:3128"}}`,
+		{"proxy of a finished image", `{"backend":"nspawn","image":{"source":"oci:example.org/a","proxy":"http://192.0.2.1:3128"}}`,
 			`plugin_config.image.proxy: contradicts image.source "oci:example.org/a", which is a finished image`},
 		{"renewal of a finished image", `{"image":{"source":"oci:example.org/a","refresh":"24h"}}`,
 			`plugin_config.image.refresh: contradicts image.source "oci:example.org/a", which is renewed where it is built`},

@@ -41,7 +41,13 @@ func (c *Config) checkRegistry(r *reading) {
 	if r.gave("image.verify_key") && !pulls {
 		r.refuse("image.verify_key", foreign)
 	}
-	if !pulls || c.Backend == BackendSynthetic {
+	if c.Image.Source.Kind == image.OCI && r.gave("image.refresh") {
+		r.refuse("image.refresh", "contradicts image.source %q, which is renewed where it is built: remove it",
+			writeSource(c.Image.Source))
+	}
+	// Where no backend is named it may be Tart, which takes commands. Others refuse them when
+	// they pull.
+	if !pulls || c.Backend == BackendSynthetic || c.Backend == BackendAuto {
 		return
 	}
 	for _, key := range []string{
@@ -52,9 +58,5 @@ func (c *Config) checkRegistry(r *reading) {
 			r.refuse(key, "contradicts image.source %q, which is a finished image: "+
 				"set it where that is built, and push it from there", writeSource(c.Image.Source))
 		}
-	}
-	if r.gave("image.refresh") {
-		r.refuse("image.refresh", "contradicts image.source %q, which is renewed where it is built: remove it",
-			writeSource(c.Image.Source))
 	}
 }

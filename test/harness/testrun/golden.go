@@ -23,7 +23,7 @@ import (
 // that image.
 var Steps = []string{
 	"echo 'a: b' >/etc/mayfly-step", "su - mayfly -c 'sudo -n id -u'",
-	"echo '192.0.2.7 registry.test' >>/etc/hosts", "groupadd docker",
+	"echo '192.0.2.7 registry.test' >>/etc/hosts", "groupadd --force docker",
 	`echo "secret: $STEP_SECRET"; test "$STEP_VALUE ${#STEP_SECRET}" = "given 21"`,
 }
 
