@@ -60,11 +60,16 @@ func TestAChangedLastStepCostsABootAndThatStep(t *testing.T) {
 	require.Equal(t, "a: b\nc: d\n0\n", out)
 }
 
-// layerDisks are the disks of all layers.
-func layerDisks(t *testing.T) []string {
+// layerDisks are the disks of all layers that are made from packages, which are file systems.
+func layerDisks(t *testing.T) (disks []string) {
 	t.Helper()
-	disks, err := filepath.Glob(filepath.Join(imagesDir(), "layers", "[0-9a-f]*", image.DiskFile))
+	layers, err := cache.New(filepath.Join(imagesDir(), "layers")).List()
 	require.NoError(t, err)
+	for _, layer := range layers {
+		if layer.Recipe.Source.Kind == image.Debootstrap {
+			disks = append(disks, layer.Disk())
+		}
+	}
 	require.GreaterOrEqual(t, len(disks), 4, "those of the golden image, and that of the new step")
 	return disks
 }
