@@ -90,13 +90,17 @@ func Golden(t testing.TB, imagesDir string) image.Recipe {
 	return recipe
 }
 
-// Layers puts the layers of the golden image there too.
+// Layers puts the layers of the golden image there too. Those of trees, which other tests of
+// the run may have made beside them, are passed over.
 func Layers(t testing.TB, imagesDir string) {
 	t.Helper()
 	const name = "layers"
 	found, err := filepath.Glob(filepath.Join(filepath.Dir(built(t)), name, "[0-9a-f]*"))
 	require.NoError(t, err)
 	for _, from := range found {
+		if _, err := os.Stat(filepath.Join(from, image.TreeDir)); err == nil {
+			continue
+		}
 		link(t, from, filepath.Join(imagesDir, name))
 	}
 }
