@@ -58,9 +58,9 @@ type traits struct {
 	suspends, forks bool
 	// identify is a script that prints the id of the worker.
 	identify string
-	// steps are those of the image. That of QEMU is the golden image of the tests,
-	// which may be there already (test/harness/testrun).
-	steps []string
+	// golden says that the image is the golden image of the tests, which may be there
+	// already (test/harness/testrun).
+	golden bool
 }
 
 var traitsOf = map[string]traits{
@@ -68,7 +68,7 @@ var traitsOf = map[string]traits{
 	"nspawn": {most: 4, memory: "256MiB", leased: true, identify: "hostname",
 		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup, inventory.LoopDevice}},
 	"qemu": {most: 3, memory: "512MiB", leased: true, identify: "hostname", suspends: true, forks: true,
-		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup, inventory.User}, steps: testrun.Steps},
+		machine: []inventory.Kind{inventory.Process, inventory.ControlGroup, inventory.User}, golden: true},
 }
 
 func newPool(s *stage, name, backend string) (*pool, error) {
@@ -82,7 +82,9 @@ func newPool(s *stage, name, backend string) (*pool, error) {
 		"host": map[string]any{"max_workers": p.traits.most},
 	}
 	if p.traits.leased {
-		p.config["image"] = map[string]any{"run": append([]string{}, p.traits.steps...)}
+		if p.traits.golden {
+			p.config["image"] = testrun.InputsJSON()
+		}
 		p.config["machine"] = map[string]any{"cpus": 1, "memory": p.traits.memory, "disk": testrun.DiskSize}
 		// A resolver that refuses at once: a login looks names up, and would wait.
 		p.config["network"] = map[string]any{"dns": []string{sandbox.Internet}}
@@ -92,7 +94,11 @@ func newPool(s *stage, name, backend string) (*pool, error) {
 
 // runnerConfig is a config.toml that asks for the images of the pools.
 func runnerConfig(backend string) string {
-	steps, _ := json.Marshal(append([]string{}, traitsOf[backend].steps...)) // cannot fail, and TOML reads JSON's
+	image := ""
+	if traitsOf[backend].golden {
+		steps, _ := json.Marshal(testrun.Steps) // strings cannot fail, and TOML reads JSON's
+		image = "        run = " + string(steps) + testrun.Inputs
+	}
 	return fmt.Sprintf(`
 [[runners]]
   name = "soak"
@@ -102,12 +108,12 @@ func runnerConfig(backend string) string {
     [runners.autoscaler.plugin_config]
       backend = %q
       [runners.autoscaler.plugin_config.image]
-        run = %s
+%s
       [runners.autoscaler.plugin_config.machine]
         cpus = 2
         memory = "1GiB"
         disk = %q
-`, testrun.ProgramName, backend, steps, testrun.DiskSize)
+`, testrun.ProgramName, backend, image, testrun.DiskSize)
 }
 
 // start starts the pool's plugin and initialises it.

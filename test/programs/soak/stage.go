@@ -195,6 +195,7 @@ func (s *stage) buildImage(ctx context.Context, backend, images string) (digest 
 		return "", err
 	}
 	build := exec.CommandContext(ctx, s.plugin, "image", "build", "--config", config, "--state-dir", images)
+	build.Env = testrun.Environment()
 	build.Stderr = s.log
 	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // it ends what it has started
 	printed, err := build.Output()
