@@ -106,7 +106,7 @@ func (m Maker) Check(ctx context.Context) []doctor.Finding {
 		finding.Level = doctor.Warning
 		said = append(said, fmt.Sprintf("%s is this host's own, and its path does not say which mirror is behind it: "+
 			"apt does not work in workers", uri))
-		finding.Mend = "write the mirror's name into the path, as in http://localhost:3142/deb.debian.org/debian"
+		finding.Mend = "write the mirror's name into the path, as in http://localhost:3142/deb.example.org/debian"
 	}
 	if len(said) == 0 {
 		return nil

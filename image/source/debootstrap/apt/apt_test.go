@@ -121,29 +121,29 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestTheMirrorBehindACacheIsInItsPath(t *testing.T) {
+	const cached, mirror = "http://localhost:3142/deb.example.org/debian", "http://deb.example.org/debian"
 	for uri, want := range map[string]string{
-		"http://localhost:3142/deb.debian.org/debian":           "http://deb.debian.org/debian",
-		"http://127.0.0.1:3142/deb.debian.org/debian-security/": "http://deb.debian.org/debian-security",
-		"http://[::1]:3142/ftp.example.org/pub/debian":          "http://ftp.example.org/pub/debian",
-		"http://localhost:3142/HTTPS///deb.example.org/debian":  "https://deb.example.org/debian",
-		"http://localhost:3142/debian":                          "http://deb.debian.org/debian",
-		"http://localhost/ubuntu/":                              "http://archive.ubuntu.com/ubuntu",
-		"http://localhost:3142/mirror/debian":                   "",
-		"http://localhost:3142/":                                "",
-		"http://deb.debian.org/debian":                          "",
-		"http://192.168.1.2:3142/deb.debian.org/debian":         "",
+		cached: mirror,
+		"http://127.0.0.1:3142/deb.example.org/debian-security/": "http://deb.example.org/debian-security",
+		"http://[::1]:3142/ftp.example.org/pub/debian":           "http://ftp.example.org/pub/debian",
+		"http://localhost:3142/HTTPS///deb.example.org/debian":   "https://deb.example.org/debian",
+		"http://localhost:3142/debian":                           "", // the cache's own settings say what that is
+		"http://localhost:3142/mirror/debian":                    "",
+		"http://localhost:3142/":                                 "",
+		mirror:                                                   "",
+		"http://192.168.1.2:3142/deb.example.org/debian":         "",
 	} {
-		mirror, known := Behind(uri)
-		require.Equal(t, want, mirror, uri)
+		got, known := Behind(uri)
+		require.Equal(t, want, got, uri)
 		require.Equal(t, want != "", known, uri)
 	}
 	mirrors, unknown := BehindCaches([]Entry{
-		{URIs: []string{"http://localhost:3142/deb.debian.org/debian", "http://deb.debian.org/debian"}},
+		{URIs: []string{cached, mirror}},
 		{URIs: []string{"http://localhost:3142/x"}},
 	})
-	require.Equal(t, map[string]string{"http://localhost:3142/deb.debian.org/debian": "http://deb.debian.org/debian"}, mirrors)
+	require.Equal(t, map[string]string{cached: mirror}, mirrors)
 	require.Equal(t, []string{"http://localhost:3142/x"}, unknown)
-	require.Equal(t, "localhost:3142_deb.debian.org_de%5fb_", ListPrefix("http://localhost:3142/deb.debian.org/de_b/"))
+	require.Equal(t, "localhost:3142_deb.example.org_de%5fb_", ListPrefix("http://localhost:3142/deb.example.org/de_b/"))
 }
 
 func TestProxiesOnLoopback(t *testing.T) {

@@ -19,20 +19,12 @@ func IsLoopback(uri string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// remapped are the paths of the distributions' archives that a cache has as its own, as
-// apt-cacher-ng has them.
-var remapped = map[string]string{
-	"debian":          "http://deb.debian.org/debian",
-	"debian-security": "http://deb.debian.org/debian-security",
-	"ubuntu":          "http://archive.ubuntu.com/ubuntu",
-	"ubuntu-ports":    "http://ports.ubuntu.com/ubuntu-ports",
-}
-
 // secure is how apt-cacher-ng is told in a path that the mirror is reached by https.
 const secure = "HTTPS///"
 
 // Behind is the mirror that stands behind a cache on this host's loopback. The cache has
-// its name in the path: http://localhost:3142/deb.debian.org/debian.
+// its name in the path: http://localhost:3142/deb.example.org/debian. A short name such as
+// /debian stands for what the cache's own settings say, which is not known here.
 func Behind(uri string) (mirror string, known bool) {
 	address, err := url.Parse(uri)
 	if err != nil || !IsLoopback(uri) {
@@ -41,9 +33,6 @@ func Behind(uri string) (mirror string, known bool) {
 	path := strings.Trim(address.Path, "/")
 	if rest, ok := strings.CutPrefix(path, secure); ok && rest != "" {
 		return "https://" + rest, true
-	}
-	if mirror, ok := remapped[path]; ok {
-		return mirror, true
 	}
 	if host, _, _ := strings.Cut(path, "/"); strings.Contains(host, ".") {
 		return "http://" + path, true
