@@ -7,7 +7,8 @@ import (
 )
 
 func TestHostsFileAddsWhatIsMissing(t *testing.T) {
-	const ourOwn = "127.0.0.1 localhost # mayfly\n127.0.1.1 one # mayfly\n::1 localhost ip6-localhost ip6-loopback # mayfly\n"
+	const ourOwn = "127.0.0.1 localhost # mayfly\n127.0.1.1 one # mayfly\n" +
+		"::1 localhost ip6-localhost ip6-loopback # mayfly\n"
 	for name, test := range map[string]struct{ now, want string }{
 		"no file":         {"", ourOwn},
 		"an older name":   {"127.0.1.1 other # mayfly\n", ourOwn},
@@ -15,9 +16,11 @@ func TestHostsFileAddsWhatIsMissing(t *testing.T) {
 		"without its end": {"192.0.2.7 registry", ourOwn + "192.0.2.7 registry\n"},
 		"in a comment":    {"# 127.0.0.1 localhost\n", ourOwn + "# 127.0.0.1 localhost\n"},
 		"another address": {"192.0.2.7 localhost\n", ourOwn + "192.0.2.7 localhost\n"},
-		"a distribution's": {"127.0.0.1\tlocalhost localhost4\n127.0.1.1 debian\n::1 localhost ip6-localhost\nff02::1 ip6-allnodes\n",
+		"a distribution's": {"127.0.0.1\tlocalhost localhost4\n127.0.1.1 debian\n" +
+			"::1 localhost ip6-localhost\nff02::1 ip6-allnodes\n",
 			"127.0.1.1 one # mayfly\n::1 ip6-loopback # mayfly\n" +
-				"127.0.0.1\tlocalhost localhost4\n127.0.1.1 debian\n::1 localhost ip6-localhost\nff02::1 ip6-allnodes\n"},
+				"127.0.0.1\tlocalhost localhost4\n127.0.1.1 debian\n" +
+				"::1 localhost ip6-localhost\nff02::1 ip6-allnodes\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			written := HostsFile(test.now, "one")

@@ -59,9 +59,12 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"put with an odd mode":    {putRequest(Put{File: File{Path: "/etc/motd", Mode: 0o10000}}), "mode"},
 		"put before its start":    {putRequest(Put{File: File{Path: "/etc/motd"}, Offset: -1}), "offset"},
 		"setenv of nothing":       {Request{Version: Version, Op: OpSetenv}, "setenv without what"},
-		"setenv of an odd name":   {Request{Version: Version, Op: OpSetenv, Variable: &Variable{Name: "A B"}}, "name of a variable"},
-		"setenv of a NUL":         {Request{Version: Version, Op: OpSetenv, Variable: &Variable{"A", "a\x00b"}}, "malformed value"},
-		"two authorized keys":     {rekeyRequest(func(r *Rekey) { r.AuthorizedKey = "a\nb" }), "authorized_key is missing or malformed"},
+		"setenv of an odd name": {Request{Version: Version, Op: OpSetenv, Variable: &Variable{Name: "A B"}},
+			"name of a variable"},
+		"setenv of a NUL": {Request{Version: Version, Op: OpSetenv, Variable: &Variable{"A", "a\x00b"}},
+			"malformed value"},
+		"two authorized keys": {rekeyRequest(func(r *Rekey) { r.AuthorizedKey = "a\nb" }),
+			"authorized_key is missing or malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorContains(t, test.request.Validate(), test.want)

@@ -79,8 +79,8 @@ func (h *Host) BuildImage(
 func (h *Host) removeImage(c config.Config, digest string) error {
 	removed, err := h.Images(c.ImagesDir()).Remove(digest, func() (map[string]bool, error) { return h.UsedImages(c) })
 	if err == nil && !removed {
-		err = errors.New("a pool, a worker or a template uses it, or another tool keeps its machine: change the recipe, " +
-			"such as by a comment in image.run, which makes another image")
+		err = errors.New("a pool, a worker or a template uses it, or another tool keeps its machine: change the " +
+			"recipe, such as by a comment in image.run, which makes another image")
 	}
 	if err != nil {
 		return fmt.Errorf("replacing image %s: %w", digest, err)

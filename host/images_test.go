@@ -22,7 +22,8 @@ func TestEditionsOfARecipeAreFoundTheNewestFirst(t *testing.T) {
 	c := w.config()
 	images := cache.New(c.ImagesDir())
 	for _, recipe := range []image.Recipe{
-		{User: "a"}, {User: "a", Edition: "2026-11-29"}, {User: "a", Edition: "2026-11-30"}, {User: "b", Edition: "2026-12-01"},
+		{User: "a"}, {User: "a", Edition: "2026-11-29"}, {User: "a", Edition: "2026-11-30"},
+		{User: "b", Edition: "2026-12-01"},
 	} {
 		_, err := images.Build(t.Context(), recipe, func(_ context.Context, dir string) (string, error) {
 			return "", os.WriteFile(filepath.Join(dir, image.DiskFile), nil, 0o600)
@@ -54,7 +55,8 @@ func TestImagesThatNobodyUsesAreRemoved(t *testing.T) {
 	) (unused []diskspace.Leftover, err error) {
 		require.True(t, which(image.Golden{}, time.Now()))
 		for name, outcome := range map[string]error{"gone": nil, "stuck": stuck} {
-			unused = append(unused, diskspace.Leftover{What: name, Remove: func() (bool, error) { return outcome == nil, outcome }})
+			remove := func() (bool, error) { return outcome == nil, outcome }
+			unused = append(unused, diskspace.Leftover{What: name, Remove: remove})
 		}
 		return unused, nil
 	}
@@ -70,7 +72,8 @@ func TestDoctorTellsOfAnImageThatCouldNotBeRenewed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, records.SaveServed(store.Served{ImageDigest: "d"}))
 	require.Empty(t, checkRenewal(w.config()))
-	require.NoError(t, records.SaveServed(store.Served{ImageDigest: "d", Failed: &store.FailedRenewal{Reason: "no mirror"}}))
+	served := store.Served{ImageDigest: "d", Failed: &store.FailedRenewal{Reason: "no mirror"}}
+	require.NoError(t, records.SaveServed(served))
 	require.Contains(t, checkRenewal(w.config())[0].Detail, "image d: it is served on")
 	failed, err := w.FailedRenewals(w.config())
 	require.NoError(t, err)

@@ -16,7 +16,8 @@ func TestKernelsSayTheirVersion(t *testing.T) {
 	copy(x86[0x3200:], "6.1.0-35-cloud-amd64 (debian-kernel@lists.debian.org) #1 SMP\x00")
 	for want, kernel := range map[string][]byte{
 		"6.1.0-35-cloud-amd64": x86,
-		"6.1.0-35-cloud-arm64": []byte(strings.Repeat("\x00", 99) + "Linux version 6.1.0-35-cloud-arm64 (debian-kernel@lists) \n"),
+		"6.1.0-35-cloud-arm64": []byte(strings.Repeat("\x00", 99) +
+			"Linux version 6.1.0-35-cloud-arm64 (debian-kernel@lists) \n"),
 	} {
 		golden := Golden{Dir: t.TempDir()}
 		require.NoError(t, os.WriteFile(golden.Kernel(), kernel, 0o600))

@@ -21,24 +21,30 @@ func TestLayersAreSharedUpToTheFirstDifference(t *testing.T) {
 		change func(*Recipe)
 		shared int
 	}{
-		"nothing":               {func(*Recipe) {}, 6},
-		"the agent":             {func(r *Recipe) { r.AgentSHA256 = "x" }, 6},
-		"the runner":            {func(r *Recipe) { r.GitLabRunnerSHA256 = "x" }, 6},
-		"how it is built":       {func(r *Recipe) { r.CPUs, r.Memory, r.FromScratch, r.KeepFailed = 3, 4, true, true }, 6},
-		"from where":            {func(r *Recipe) { r.Agent, r.GitLabRunner, r.Source.Mirror = "/a", "/b", "https://c" }, 6},
-		"which setting says it": {func(r *Recipe) { r.PresetRun, r.Run = nil, []string{"one", "two", "three", "four", "five"} }, 6},
-		"the last step":         {func(r *Recipe) { r.Run = []string{"three", "four", "other"} }, 5},
-		"a step less":           {func(r *Recipe) { r.Run = r.Run[:2] }, 5},
-		"a step more":           {func(r *Recipe) { r.Run = append(slices.Clone(r.Run), "six") }, 6},
-		"the order of steps":    {func(r *Recipe) { r.Run = []string{"four", "three", "five"} }, 3},
-		"two steps in one":      {func(r *Recipe) { r.Run = []string{"threefour", "five"} }, 3},
-		"the first step":        {func(r *Recipe) { r.PresetRun = []string{"other", "two"} }, 1},
-		"a package":             {func(r *Recipe) { r.Packages = []string{"make", "gcc"} }, 0},
-		"the suite":             {func(r *Recipe) { r.Source.Suite = "trixie" }, 0},
-		"the user":              {func(r *Recipe) { r.User = "ci" }, 0},
-		"the size":              {func(r *Recipe) { r.Disk = 2 << 30 }, 0},
-		"the form":              {func(r *Recipe) { r.Form = ShiftedTree }, 0},
-		"no runner":             {func(r *Recipe) { r.GitLabRunnerSHA256 = "" }, 0},
+		"nothing":    {func(*Recipe) {}, 6},
+		"the agent":  {func(r *Recipe) { r.AgentSHA256 = "x" }, 6},
+		"the runner": {func(r *Recipe) { r.GitLabRunnerSHA256 = "x" }, 6},
+		"how it is built": {func(r *Recipe) {
+			r.CPUs, r.Memory, r.FromScratch, r.KeepFailed = 3, 4, true, true
+		}, 6},
+		"from where": {func(r *Recipe) {
+			r.Agent, r.GitLabRunner, r.Source.Mirror = "/a", "/b", "https://c"
+		}, 6},
+		"which setting says it": {func(r *Recipe) {
+			r.PresetRun, r.Run = nil, []string{"one", "two", "three", "four", "five"}
+		}, 6},
+		"the last step":      {func(r *Recipe) { r.Run = []string{"three", "four", "other"} }, 5},
+		"a step less":        {func(r *Recipe) { r.Run = r.Run[:2] }, 5},
+		"a step more":        {func(r *Recipe) { r.Run = append(slices.Clone(r.Run), "six") }, 6},
+		"the order of steps": {func(r *Recipe) { r.Run = []string{"four", "three", "five"} }, 3},
+		"two steps in one":   {func(r *Recipe) { r.Run = []string{"threefour", "five"} }, 3},
+		"the first step":     {func(r *Recipe) { r.PresetRun = []string{"other", "two"} }, 1},
+		"a package":          {func(r *Recipe) { r.Packages = []string{"make", "gcc"} }, 0},
+		"the suite":          {func(r *Recipe) { r.Source.Suite = "trixie" }, 0},
+		"the user":           {func(r *Recipe) { r.User = "ci" }, 0},
+		"the size":           {func(r *Recipe) { r.Disk = 2 << 30 }, 0},
+		"the form":           {func(r *Recipe) { r.Form = ShiftedTree }, 0},
+		"no runner":          {func(r *Recipe) { r.GitLabRunnerSHA256 = "" }, 0},
 	} {
 		changed := five
 		c.change(&changed)

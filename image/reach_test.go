@@ -31,7 +31,8 @@ func TestASystemIsToldItsProxyOnce(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "apt/apt.conf.d"), 0o755))
 	script := strings.ReplaceAll(UseProxy, "/etc/", root+"/")
 	for range 2 {
-		out, err := exec.Command("sh", "-c", script, "sh", "http://p:1", Recipe{NoProxy: []string{".lan"}}.WithoutProxy()).CombinedOutput()
+		out, err := exec.Command("sh", "-c", script, "sh", "http://p:1",
+			Recipe{NoProxy: []string{".lan"}}.WithoutProxy()).CombinedOutput()
 		require.NoError(t, err, string(out))
 	}
 	environment, err := os.ReadFile(filepath.Join(root, "environment"))

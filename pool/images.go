@@ -46,9 +46,10 @@ func (p *Pool) removeUnused(serving image.Golden, opened time.Time) {
 	if time.Since(opened) < min(p.config.Keep, mostGrace) {
 		return
 	}
-	before, series, now := time.Now().Add(-p.config.Keep), p.config.Recipe.Series(), time.Now()
+	now, refresh, series := time.Now(), p.config.Refresh, p.config.Recipe.Series()
+	before := now.Add(-p.config.Keep)
 	p.remove("nobody has used it for "+p.config.Keep.String(), func(g image.Golden, lastUse time.Time) bool {
-		due := p.config.Refresh.Every > 0 && g.Recipe.Series() == series && p.config.Refresh.Fresh(g.Recipe.Edition, now)
+		due := refresh.Every > 0 && g.Recipe.Series() == series && refresh.Fresh(g.Recipe.Edition, now)
 		return !due && !lastUse.After(before)
 	})
 }

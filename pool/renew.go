@@ -167,7 +167,8 @@ func (p *Pool) renew(former image.Golden, edition string, fromScratch bool) erro
 	}
 	done()
 	if p.growing.Err() == nil && imagesFault(err) { // or the next try would find it again
-		p.remove("no worker of it may be used", func(g image.Golden, _ time.Time) bool { return g.Digest == golden.Digest })
+		p.remove("no worker of it may be used",
+			func(g image.Golden, _ time.Time) bool { return g.Digest == golden.Digest })
 	}
 	return err
 }

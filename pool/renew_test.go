@@ -284,7 +284,8 @@ func (r *renewing) open(t *testing.T, c pool.Config, records *store.Store) (*poo
 	t.Helper()
 	log := new(output.Buffer)
 	parts := r.parts(records)
-	parts.Backend, parts.Access, parts.Images = renewingBackend{worldBackend{r.world}, r}, renewingAccess{worldAccess{r.world}, r}, r
+	parts.Backend, parts.Access = renewingBackend{worldBackend{r.world}, r}, renewingAccess{worldAccess{r.world}, r}
+	parts.Images = r
 	parts.Log = slog.New(slog.NewTextHandler(log, nil))
 	p := pool.New(c, parts)
 	require.NoError(t, p.Open(t.Context()))
@@ -427,7 +428,7 @@ func TestARenewalThatFailsLeavesTheOldImage(t *testing.T) {
 		wants  string
 		remove bool // the new image
 	}{
-		"a step that fails":          {"build", broken, "building it: building image " + of(second).Digest() + ": no mirror", false},
+		"a step that fails":          {"build", broken, "building image " + of(second).Digest() + ": no mirror", false},
 		"a canary that fails":        {"start", guest.Fault(errors.New("kernel panic")), "kernel panic", true},
 		"a canary of a broken host":  {"start", broken, "no mirror", false},
 		"a check that fails":         {"check", &guest.ExitError{Code: 1}, "image.check[0]: exit code 1", true},

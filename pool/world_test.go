@@ -137,7 +137,8 @@ func (w worldBackend) Build(ctx context.Context, r image.Recipe, progress image.
 		progress(stage, "")
 		progress(stage, "a line of the "+stage)
 	}
-	return image.Golden{Dir: w.images, Manifest: image.Manifest{Digest: r.Digest(), Recipe: r}}, w.meet(ctx, "build", "")
+	manifest := image.Manifest{Digest: r.Digest(), Recipe: r}
+	return image.Golden{Dir: w.images, Manifest: manifest}, w.meet(ctx, "build", "")
 }
 
 // Start makes the machine before it meets its hook, so that a start that fails

@@ -55,8 +55,9 @@ func TestRenewalsUnderLoad(t *testing.T) {
 			require.NoError(t, err)
 			log := new(bytes.Buffer)
 			p := pool.New(pool.Config{
-				Name: "test", Recipe: image.Recipe{User: "runner"}, CPUs: 1, Memory: 1 << 30, Max: 20, ConcurrentStarts: 4,
-				StartTimeout: time.Minute, WatchInterval: time.Minute,
+				Name: "test", Recipe: image.Recipe{User: "runner"}, CPUs: 1, Memory: 1 << 30, Max: 20,
+				ConcurrentStarts: 4,
+				StartTimeout:     time.Minute, WatchInterval: time.Minute,
 				Refresh: image.Refresh{Every: 2 * time.Second}, Check: []string{"true", test.check},
 			}, pool.Parts{
 				Backend: synthetic.New(synthetic.Options{StartDelay: 100 * time.Millisecond}),

@@ -123,7 +123,8 @@ func TestRoomIsMadeOfWhatNobodyUsesInOrder(t *testing.T) {
 	require.ErrorAs(t, guard.Check(t.Context()), new(*diskguard.Short))
 	require.InDelta(t, 7*4<<20, h.Free()-before, 1<<20)
 	after := log.String()
-	for _, what := range []string{"unfinished golden image ", "unfinished template ", "unfinished download sha256-a.part",
+	for _, what := range []string{"unfinished golden image ", "unfinished template ",
+		"unfinished download sha256-a.part",
 		"layer " + layer, "golden image " + older.Digest, "golden image " + old.Digest, "download sha256-b"} {
 		i := strings.Index(after, what)
 		require.NotEqual(t, -1, i, "%s in its turn: %s", what, log.String())

@@ -34,13 +34,16 @@ func TestBuildShowsItsStepsAndSealsTheTree(t *testing.T) {
 	p, recipe := newPool(t, btrfsDir, "shared")
 	s, err := share()
 	require.NoError(t, err)
-	for _, want := range []string{"packages", "step 1 of 5", "$ echo 'a: b' >/etc/mayfly-step", "step 5 of 5", "check", "seal"} {
+	for _, want := range []string{
+		"packages", "step 1 of 5", "$ echo 'a: b' >/etc/mayfly-step", "step 5 of 5", "check", "seal",
+	} {
 		require.Contains(t, s.progress, want)
 	}
 	require.Contains(t, s.progress, "secret: [hidden]")
 	golden, err := p.Build(t.Context(), recipe, func(string, string) {})
 	require.NoError(t, err)
-	found, _ := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, testrun.Secret, golden.Dir).CombinedOutput() // it fails when it finds nothing
+	// it fails when it finds nothing
+	found, _ := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, testrun.Secret, golden.Dir).CombinedOutput()
 	require.Empty(t, string(found))
 	require.NotContains(t, s.progress, testrun.Secret)
 	for name, want := range map[string]string{"etc/mayfly-step": "a: b\n", "etc/machine-id": ""} {
@@ -111,7 +114,8 @@ func TestStepsRunAsRootOfAContainerWithANetwork(t *testing.T) {
 // TestWorkersKnowTheProxyAndTrustTheCertificates has a certificate of its own.
 func TestWorkersKnowTheProxyAndTrustTheCertificates(t *testing.T) {
 	const proxy = "http://ci:word@192.0.2.3:3128"
-	const settings = "test \"$http_proxy $https_proxy $no_proxy\" = '" + proxy + " " + proxy + " localhost,127.0.0.1,::1,.lan'"
+	const settings = "test \"$http_proxy $https_proxy $no_proxy\" = '" + proxy + " " + proxy + " " +
+		"localhost,127.0.0.1,::1,.lan'"
 	const trusted = "openssl verify -CApath /etc/ssl/certs -no-CAfile /usr/local/share/ca-certificates/mayfly-1.crt"
 	const apt = "apt-config dump Acquire::http::Proxy | grep -qF '" + proxy + "'"
 	p, recipe := newPool(t, ext4Dir, "reach")

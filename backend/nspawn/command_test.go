@@ -93,7 +93,8 @@ func TestAccountsOfAnImage(t *testing.T) {
 
 func TestIdentityIsTheAgentsFiles(t *testing.T) {
 	var names []string
-	for _, file := range identityFiles(guest.Identity{Hostname: "p-aaaaaaaa"}, account{1000, 1000, "/home/mayfly"}, "") {
+	identity := guest.Identity{Hostname: "p-aaaaaaaa"}
+	for _, file := range identityFiles(identity, account{1000, 1000, "/home/mayfly"}, "") {
 		names = append(names, file.Name)
 		if strings.Contains(file.Name, "key") && !strings.HasSuffix(file.Name, ".pub") {
 			require.EqualValues(t, 0o600, file.Mode, file.Name)

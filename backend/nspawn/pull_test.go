@@ -45,8 +45,9 @@ func TestWorkersComeFromATreeThatWasPulled(t *testing.T) {
 	_, after, _ := strings.Cut(runnerConfig(), testrun.Inputs)
 	text := fmt.Sprintf("%ssource = \"oci:%s\"\n%s", before, reference, after)
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
-	try := exec.CommandContext(t.Context(), s.binary, "try", "--json",
-		"--config", config, "--state-dir", other.state, "--", "sudo -n id -u; cat /etc/mayfly-step; stat -c %a /usr/bin/sudo")
+	const job = "sudo -n id -u; cat /etc/mayfly-step; stat -c %a /usr/bin/sudo"
+	try := exec.CommandContext(t.Context(), s.binary, "try", "--json", "--config", config,
+		"--state-dir", other.state, "--", job)
 	try.Stderr = os.Stderr
 	try.Env = trusting
 	show := sandbox.Hide(t, "mmdebstrap")

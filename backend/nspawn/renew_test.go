@@ -87,7 +87,8 @@ func (o old) requireServed(plugin *runner.Plugin) {
 // says is what a command of the program prints.
 func (o old) says(arguments ...string) string {
 	o.t.Helper()
-	out, err := exec.CommandContext(o.t.Context(), o.program, append(arguments, "--state-dir", o.state)...).CombinedOutput()
+	out, err := exec.CommandContext(o.t.Context(), o.program,
+		append(arguments, "--state-dir", o.state)...).CombinedOutput()
 	require.NoError(o.t, err, string(out))
 	return string(out)
 }
@@ -164,7 +165,8 @@ func TestAKilledRenewalLeavesNothing(t *testing.T) {
 		under func() bool
 	}{
 		{"building", func() {}, func() bool {
-			return slices.ContainsFunc(o.images(), func(name string) bool { return strings.HasPrefix(name, ".building-") })
+			return slices.ContainsFunc(o.images(),
+				func(name string) bool { return strings.HasPrefix(name, ".building-") })
 		}},
 		{"a canary", plant, func() bool { return strings.Contains(o.says("ps"), " canary ") }},
 	} {

@@ -58,7 +58,8 @@ func newWarmForks(t testing.TB, name string, commands ...string) forks {
 // have; docs/guides/warm.md says so.
 func TestTenWarmForksRepeatNothingOfTheKernels(t *testing.T) {
 	f := newWarmForks(t, "warm", onNetwork, oracle, "grep -m 1 pid /run/oracle")
-	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, nil, func(stage, line string) { t.Log(stage, line) }))
+	require.NoError(t, f.Prepare(t.Context(), f.golden, f.size, nil, nil,
+		func(stage, line string) { t.Log(stage, line) }))
 	const count = 10
 	said := make([]map[string]string, count)
 	generations := make([]string, count)

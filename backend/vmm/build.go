@@ -44,7 +44,8 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 }
 
 func (b *Backend) build(
-	ctx context.Context, maker draft.Maker, recipe image.Recipe, dir string, stack *cache.Stack, progress image.Progress,
+	ctx context.Context, maker draft.Maker, recipe image.Recipe, dir string, stack *cache.Stack,
+	progress image.Progress,
 ) (image.Manifest, error) {
 	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
 	if err := begin(ctx, maker, stack, w, progress); err != nil {

@@ -51,7 +51,9 @@ func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
 	machines, err := b.Find(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, machines)
-	for _, pattern := range []string{"images/[0-9a-f]*", "images/.building-*", "images/layers/.building-*", "workers/*"} {
+	for _, pattern := range []string{
+		"images/[0-9a-f]*", "images/.building-*", "images/layers/.building-*", "workers/*",
+	} {
 		left, err := filepath.Glob(filepath.Join(state, pattern))
 		require.NoError(t, err)
 		require.Empty(t, left)

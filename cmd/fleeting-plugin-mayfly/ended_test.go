@@ -87,7 +87,8 @@ func TestPsShowsAnImageThatIsSpared(t *testing.T) {
 
 func TestWhatIsNotRenewedShows(t *testing.T) {
 	state := t.TempDir()
-	golden, err := cache.New(filepath.Join(state, "images")).Build(t.Context(), image.Recipe{User: "mayfly", Edition: "old"},
+	golden, err := cache.New(filepath.Join(state, "images")).Build(t.Context(),
+		image.Recipe{User: "mayfly", Edition: "old"},
 		func(context.Context, string) (string, error) { return "", nil })
 	require.NoError(t, err)
 	records, err := store.Open(filepath.Join(state, "pools", "builds"))

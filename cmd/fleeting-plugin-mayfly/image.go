@@ -28,7 +28,7 @@ type imageCommands struct {
 
 type imageBuildCommand struct {
 	configuration
-	FromScratch bool `help:"Use no layer of an earlier build, and replace those of this image, and the image if nothing uses it."`
+	FromScratch bool `help:"Use no layer of an earlier build; replace them, and the image if nothing uses it."`
 	KeepFailed  bool `help:"Keep what a build that fails has made, until the next build or gc, and say where."`
 }
 

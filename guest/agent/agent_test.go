@@ -169,13 +169,15 @@ func TestForksHaveTheirIdentityInMemory(t *testing.T) {
 		me, err := user.Current()
 		require.NoError(t, err)
 		files := map[string]string{
-			"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n", "etc/hosts": guest.HostsFile(registry, id.Hostname),
+			"etc/machine-id": id.MachineID + "\n", "etc/hostname": id.Hostname + "\n",
+			"etc/hosts":       guest.HostsFile(registry, id.Hostname),
 			guest.HostKeyPath: id.HostKey, guest.HostKeyPath + ".pub": id.HostKeyPublic + "\n",
 			filepath.Join(me.HomeDir, ".ssh/authorized_keys"): id.AuthorizedKey + "\n",
 		}
 		require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte("of the template"), 0o600))
-		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.1.1 prebuild # mayfly\n"+registry), 0o600))
+		hosts := []byte("127.0.1.1 prebuild # mayfly\n" + registry)
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/hosts"), hosts, 0o600))
 
 		require.NoError(t, client.Await(t.Context(), guest.Await{User: id.User}))
 		require.Equal(t, []string{"network", usualLink}, kernel.calls)
@@ -203,7 +205,8 @@ func TestGuestsLookNamesUpInTheDomainsOfTheirLink(t *testing.T) {
 			if ownResolver {
 				file = guest.ResolvedPath
 				require.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
-				require.NoError(t, os.Symlink("../run/systemd/resolve/stub-resolv.conf", filepath.Join(root, guest.ResolverPath)))
+				const stub = "../run/systemd/resolve/stub-resolv.conf"
+				require.NoError(t, os.Symlink(stub, filepath.Join(root, guest.ResolverPath)))
 			}
 			id := identity(t)
 			id.Link.Search = "corp.example.com lan"
@@ -375,13 +378,15 @@ func TestSealedLoginsAskForNoSession(t *testing.T) {
 	client, root, _ := serve(t, &recorder{})
 	logins := filepath.Join(root, "etc/pam.d/sshd")
 	require.NoError(t, os.MkdirAll(filepath.Dir(logins), 0o755))
-	require.NoError(t, os.WriteFile(logins, []byte("@include common-auth\n# Standard:\n@include common-session\nsession required pam_limits.so\n"), 0o644))
-	common := "session [default=1] pam_permit.so\nsession required pam_unix.so \nsession optional pam_systemd.so \n# end\n"
+	require.NoError(t, os.WriteFile(logins, []byte("@include common-auth\n# Standard:\n@include common-session\n"+
+		"session required pam_limits.so\n"), 0o644))
+	common := "session [default=1] pam_permit.so\nsession required pam_unix.so \n" +
+		"session optional pam_systemd.so \n# end\n"
 	require.NoError(t, os.WriteFile(filepath.Join(root, "etc/pam.d/common-session"), []byte(common), 0o644))
 	for range 2 {
 		require.NoError(t, client.Seal(t.Context()))
-		require.Equal(t, "@include common-auth\n# Standard:\nsession [default=1] pam_permit.so\nsession required pam_unix.so \n# end\n"+
-			"\nsession required pam_limits.so\n", read(t, logins))
+		require.Equal(t, "@include common-auth\n# Standard:\nsession [default=1] pam_permit.so\n"+
+			"session required pam_unix.so \n# end\n\nsession required pam_limits.so\n", read(t, logins))
 	}
 	require.Equal(t, common, read(t, filepath.Join(root, "etc/pam.d/common-session")), "others, such as su, have one")
 }

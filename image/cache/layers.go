@@ -166,9 +166,10 @@ func (s *Stack) Keep(ctx context.Context, so image.Manifest, fill func(ctx conte
 	}
 	recipe := s.recipe.UpTo(done)
 	recipe.KeepFailed = false // what is kept of a build is the build's own
-	err := s.layers.cache.make(ctx, s.keys[done], recipe, func(ctx context.Context, dir string) (image.Manifest, error) {
-		return so, fill(ctx, dir)
-	})
+	err := s.layers.cache.make(ctx, s.keys[done], recipe,
+		func(ctx context.Context, dir string) (image.Manifest, error) {
+			return so, fill(ctx, dir)
+		})
 	if err != nil {
 		err = fmt.Errorf("keeping layer %s: %w", s.keys[done], diskspace.Explain(s.layers.cache.dir, err))
 	}

@@ -45,7 +45,7 @@ type layerBuild struct {
 }
 
 func (b *layerBuild) run(ctx context.Context, c *Cache, recipe image.Recipe) (image.Golden, error) {
-	return c.BuildInLayers(ctx, recipe, ingredients, func(ctx context.Context, work string, stack *Stack) (image.Manifest, error) {
+	build := func(ctx context.Context, work string, stack *Stack) (image.Manifest, error) {
 		so := image.Golden{Dir: work}
 		if layer, found := stack.Top(); found {
 			b.did = append(b.did, fmt.Sprintf("from %d", len(layer.Steps)-1))
@@ -62,7 +62,8 @@ func (b *layerBuild) run(ctx context.Context, c *Cache, recipe image.Recipe) (im
 			}
 		}
 		return so.Manifest, b.steps(ctx, stack, &so, recipe.Parts())
-	})
+	}
+	return c.BuildInLayers(ctx, recipe, ingredients, build)
 }
 
 func (b *layerBuild) steps(ctx context.Context, stack *Stack, so *image.Golden, parts []image.Step) error {
@@ -154,7 +155,8 @@ func TestFromScratchReplacesTheLayersOfItsRecipe(t *testing.T) {
 	require.Empty(t, golden.Layer)
 	keys := three.Layers("ingredients")
 	stay := other.Layers("ingredients")
-	require.ElementsMatch(t, []string{keys[0], keys[2], keys[3], stay[0], stay[1], stay[2]}, directories(t, c.Layers().cache),
+	want := []string{keys[0], keys[2], keys[3], stay[0], stay[1], stay[2]}
+	require.ElementsMatch(t, want, directories(t, c.Layers().cache),
 		"that of one step is of the old base")
 }
 
@@ -163,7 +165,8 @@ func usedNever() (map[string]bool, error) { return nil, nil }
 func TestUsedImagesAreNotReplaced(t *testing.T) {
 	c := New(filepath.Join(t.TempDir(), "images"))
 	golden, _ := build(t, c, layered(1, "last"))
-	removed, err := c.Remove(golden.Digest, func() (map[string]bool, error) { return map[string]bool{golden.Digest: true}, nil })
+	used := func() (map[string]bool, error) { return map[string]bool{golden.Digest: true}, nil }
+	removed, err := c.Remove(golden.Digest, used)
 	require.NoError(t, err)
 	require.False(t, removed)
 	release, err := golden.Hold(t.Context())
@@ -313,16 +316,18 @@ const layersOfChild = "MAYFLY_TEST_LAYERS"
 
 func keepAsChild(dir string) int {
 	recipe := layered(2, "killed")
-	_, err := New(dir).BuildInLayers(context.Background(), recipe, ingredients, func(ctx context.Context, _ string, stack *Stack) (image.Manifest, error) {
-		return image.Manifest{}, stack.Keep(ctx, image.Manifest{Steps: recipe.Parts()[:1]}, func(_ context.Context, dir string) error {
-			if err := os.WriteFile(filepath.Join(dir, image.DiskFile), []byte("half"), 0o600); err != nil {
-				return err
-			}
-			fmt.Println("keeping")
-			_, err := io.Copy(io.Discard, os.Stdin)
+	fill := func(_ context.Context, dir string) error {
+		if err := os.WriteFile(filepath.Join(dir, image.DiskFile), []byte("half"), 0o600); err != nil {
 			return err
-		})
-	})
+		}
+		fmt.Println("keeping")
+		_, err := io.Copy(io.Discard, os.Stdin)
+		return err
+	}
+	build := func(ctx context.Context, _ string, stack *Stack) (image.Manifest, error) {
+		return image.Manifest{}, stack.Keep(ctx, image.Manifest{Steps: recipe.Parts()[:1]}, fill)
+	}
+	_, err := New(dir).BuildInLayers(context.Background(), recipe, ingredients, build)
 	fmt.Println(err)
 	return 1
 }

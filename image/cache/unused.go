@@ -70,7 +70,10 @@ func (c *Cache) unused(used func() (map[string]bool, error), which Which) (found
 	}
 	for _, g := range goldens {
 		info, err := os.Stat(g.Dir)
-		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) || which != nil && !which(g, info.ModTime()) || c.isHeld(g) {
+		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) {
+			continue
+		}
+		if which != nil && !which(g, info.ModTime()) || c.isHeld(g) {
 			continue
 		}
 		found = append(found, unusedImage{g, info.ModTime()})

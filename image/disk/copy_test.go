@@ -45,7 +45,8 @@ func TestACopiedTreeIsTheSame(t *testing.T) {
 		require.NoError(t, err)
 		stat := info.Sys().(*syscall.Stat_t)
 		require.Equal(t, os.ModeSetuid|0o755, info.Mode())
-		require.EqualValues(t, []any{uint32(1000000), uint32(1000033), uint64(2)}, []any{stat.Uid, stat.Gid, uint64(stat.Nlink)})
+		require.EqualValues(t, []any{uint32(1000000), uint32(1000033), uint64(2)},
+			[]any{stat.Uid, stat.Gid, uint64(stat.Nlink)})
 		got := make([]byte, 64)
 		n, err := unix.Lgetxattr(filepath.Join(dst, "hard"), "security.capability", got)
 		require.NoError(t, err)

@@ -56,7 +56,8 @@ var installers = map[string]func(*testing.T, image.Recipe, image.Golden){
 		if recipe.GitLabRunner != "" {
 			require.NoError(t, os.Link(recipe.GitLabRunner, filepath.Join(seed, runnerFile)))
 		}
-		script := strings.NewReplacer("/run/mayfly-seed", seed, "/usr/local", filepath.Join(golden.Tree(), "usr/local")).Replace(installAgent)
+		script := strings.NewReplacer("/run/mayfly-seed", seed, "/usr/local",
+			filepath.Join(golden.Tree(), "usr/local")).Replace(installAgent)
 		script = "mount() { :; }; umount() { :; }; blkid() { :; }\n" + script
 		out, err := exec.Command("sh", "-c", script).CombinedOutput()
 		require.NoError(t, err, "%s", out)
@@ -148,7 +149,8 @@ func TestIngredientsAreWhatADraftIsMadeOf(t *testing.T) {
 	require.ErrorContains(t, err, "image.source")
 
 	need.Programs(t, "mmdebstrap", "apt-config")
-	packages := image.Recipe{Source: image.Source{Kind: image.Debootstrap, Suite: "bookworm"}, User: "mayfly", Packages: []string{"gcc"}}
+	packages := image.Recipe{Source: image.Source{Kind: image.Debootstrap, Suite: "bookworm"}, User: "mayfly",
+		Packages: []string{"gcc"}}
 	for _, part := range []string{"--include=", "gcc", "cloud-init", "bookworm", "URIs: "} {
 		require.Contains(t, ask(packages), part)
 	}

@@ -112,8 +112,8 @@ func checkAddresses(r image.Recipe) error {
 	for setting, address := range map[string]string{"image.source": r.Source.Location, "image.proxy": r.Proxy} {
 		u, err := url.Parse(address)
 		if err == nil && (u.User != nil || u.RawQuery != "") {
-			return fmt.Errorf("%s has a user, a password or a query in its URL, and everybody who may pull the image would "+
-				"see it: build the image with an address that has none", setting)
+			return fmt.Errorf("%s has a user, a password or a query in its URL, and everybody who may pull the image "+
+				"would see it: build the image with an address that has none", setting)
 		}
 	}
 	return nil

@@ -53,8 +53,8 @@ func fitsProgram(have image.Recipe, agent string) error {
 func fits(have, want image.Recipe) error {
 	switch {
 	case asksForMore(want):
-		return errors.New("packages, commands, files, a kernel, user-data, a proxy and certificates are for an image that " +
-			"is built here, and this one is finished: remove them from image, and set them where it is built")
+		return errors.New("packages, commands, files, a kernel, user-data, a proxy and certificates are for an image " +
+			"that is built here, and this one is finished: remove them from image, and set them where it is built")
 	case have.Form != want.Form:
 		return fmt.Errorf("it is %s, and this pool's backend needs %s: push one that was built with this backend",
 			describeForm(have.Form), describeForm(want.Form))

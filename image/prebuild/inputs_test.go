@@ -28,7 +28,8 @@ func TestFilesAndEnvironmentComeBeforeTheSteps(t *testing.T) {
 	}
 	require.NoError(t, Tree(t.Context(), g, work(t, recipe), func(string, string) {}))
 	require.Equal(t, []string{
-		"network", "put /etc/motd 640 www-data: hello", "set ARCH=amd64", "set VERSION=1", "set TOKEN=" + secretValue, "step",
+		"network", "put /etc/motd 640 www-data: hello", "set ARCH=amd64", "set VERSION=1",
+		"set TOKEN=" + secretValue, "step",
 	}, g.asked[:6])
 }
 
@@ -94,7 +95,8 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 	} {
 		secret.Name = "TOKEN"
 		g := newGuest()
-		err := Tree(t.Context(), g, work(t, image.Recipe{User: "root", Secrets: []image.Secret{secret}}), func(string, string) {})
+		recipe := image.Recipe{User: "root", Secrets: []image.Secret{secret}}
+		err := Tree(t.Context(), g, work(t, recipe), func(string, string) {})
 		require.ErrorContains(t, err, "image.secrets.TOKEN: ")
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "1234567")
@@ -107,7 +109,8 @@ func TestNoPieceOfOutputShowsASecret(t *testing.T) {
 		secret := rapid.StringMatching(`[ab]{8,12}`).Draw(t, "secret")
 		other := rapid.StringMatching(`[ab]{8,12}\n[ab]{8,9}`).Draw(t, "other")
 		all := patterns(map[string]string{"A": secret, "B": other})
-		text := strings.Join(rapid.SliceOf(rapid.SampledFrom([]string{secret, other, "a", "b", "\n", secret[:7]})).Draw(t, "text"), "")
+		pieces := rapid.SampledFrom([]string{secret, other, "a", "b", "\n", secret[:7]})
+		text := strings.Join(rapid.SliceOf(pieces).Draw(t, "text"), "")
 		var shown bytes.Buffer
 		m := newMask(&shown, all)
 		for rest := text; rest != ""; {

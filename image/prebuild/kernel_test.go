@@ -53,16 +53,24 @@ func TestWhichKernelIsFound(t *testing.T) {
 		want               string // a version, or nothing, or what the error says
 		withoutInitialDisk bool
 	}{
-		"the only one":                   {kernels: []string{cloud}, running: cloud, want: cloud},
-		"the newest":                     {kernels: []string{cloud, "6.1.0-10-cloud-amd64"}, running: cloud, want: "6.1.0-10-cloud-amd64"},
-		"another kind":                   {kernels: []string{"6.1.0-10-cloud-amd64", generic}, running: cloud, want: generic},
-		"the newest of other kinds":      {kernels: []string{cloud, generic, "6.12.0-1-rt-amd64"}, running: cloud, want: "6.12.0-1-rt-amd64"},
-		"the running one is ready":       {kernels: []string{cloud}, running: cloud, unless: "running"},
-		"an upgrade of what is ready":    {kernels: []string{cloud, "6.1.0-10-cloud-amd64"}, running: cloud, unless: "running", want: "6.1.0-10-cloud-amd64"},
-		"the package's":                  {kernels: []string{cloud, generic}, running: generic, packaged: "linux-image-cloud-amd64", want: cloud},
-		"a package without one":          {kernels: []string{cloud}, running: cloud, packaged: "linux-doc", want: "has no kernel in /boot"},
-		"none":                           {running: cloud, want: ""},
-		"one without a disk to boot by ": {kernels: []string{cloud}, running: cloud, withoutInitialDisk: true, want: "no initial RAM disk"},
+		"the only one": {kernels: []string{cloud}, running: cloud, want: cloud},
+		"the newest": {kernels: []string{cloud, "6.1.0-10-cloud-amd64"}, running: cloud,
+			want: "6.1.0-10-cloud-amd64"},
+		"another kind": {kernels: []string{"6.1.0-10-cloud-amd64", generic}, running: cloud,
+			want: generic},
+		"the newest of other kinds": {kernels: []string{cloud, generic, "6.12.0-1-rt-amd64"}, running: cloud,
+			want: "6.12.0-1-rt-amd64"},
+		"the running one is ready": {kernels: []string{cloud}, running: cloud, unless: "running"},
+		"an upgrade of what is ready": {kernels: []string{cloud, "6.1.0-10-cloud-amd64"}, running: cloud,
+			unless: "running",
+			want:   "6.1.0-10-cloud-amd64"},
+		"the package's": {kernels: []string{cloud, generic}, running: generic,
+			packaged: "linux-image-cloud-amd64", want: cloud},
+		"a package without one": {kernels: []string{cloud}, running: cloud, packaged: "linux-doc",
+			want: "has no kernel in /boot"},
+		"none": {running: cloud, want: ""},
+		"one without a disk to boot by ": {kernels: []string{cloud}, running: cloud, withoutInitialDisk: true,
+			want: "no initial RAM disk"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			boot, bin := t.TempDir(), t.TempDir()
@@ -72,7 +80,8 @@ func TestWhichKernelIsFound(t *testing.T) {
 					require.NoError(t, os.WriteFile(filepath.Join(boot, "initrd.img-"+version), nil, 0o600))
 				}
 			}
-			require.NoError(t, os.WriteFile(filepath.Join(bin, "uname"), []byte("#!/bin/sh\necho "+test.running+"\n"), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(bin, "uname"), []byte("#!/bin/sh\necho "+test.running+"\n"),
+				0o755))
 			// The meta package depends on the one with the kernel.
 			require.NoError(t, os.WriteFile(filepath.Join(bin, "dpkg-query"), []byte(`#!/bin/sh
 case "$*" in

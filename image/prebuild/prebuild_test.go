@@ -169,7 +169,8 @@ func TestTreeIsMadeWithoutBootAndSealedLast(t *testing.T) {
 	g := newGuest()
 	var shown []string
 	recipe := image.Recipe{User: "mayfly", Run: []string{"echo one"}}
-	require.NoError(t, Tree(t.Context(), g, work(t, recipe), func(stage, line string) { shown = append(shown, stage+": "+line) }))
+	show := func(stage, line string) { shown = append(shown, stage+": "+line) }
+	require.NoError(t, Tree(t.Context(), g, work(t, recipe), show))
 	require.Equal(t, "network", g.asked[0])
 	require.Contains(t, g.asked[1], "useradd --create-home --shell /bin/bash mayfly")
 	require.Equal(t, []string{joinGroups("mayfly"), "echo one", joinGroups("mayfly")}, g.asked[2:5])
@@ -200,7 +201,8 @@ func TestFailuresThatEndATree(t *testing.T) {
 // state on its way.
 func TestWorkGoesOnFromWhereItIs(t *testing.T) {
 	recipe := image.Recipe{User: "mayfly", PresetRun: []string{"echo one"}, Run: []string{"echo two", "echo three"}}
-	for name, run := range map[string]func(context.Context, Guest, *Work, image.Progress) error{"disk": Run, "tree": Tree} {
+	type build func(context.Context, Guest, *Work, image.Progress) error
+	for name, run := range map[string]build{"disk": Run, "tree": Tree} {
 		g, w := newGuest(), work(t, recipe)
 		w.Steps, w.Prepared = recipe.Parts()[:3], true
 		for i := range w.Steps {

@@ -61,7 +61,10 @@ func TestTheListOfDomainsComesBeforeTheHosts(t *testing.T) {
 	for _, test := range []struct {
 		given []string
 		want  string
-	}{{[]string{"a.test", "b.test"}, "a.test b.test"}, {[]string{}, ""}, {nil, strings.Join(hostSearch(resolvConfs), " ")}} {
+	}{
+		{[]string{"a.test", "b.test"}, "a.test b.test"}, {[]string{}, ""},
+		{nil, strings.Join(hostSearch(resolvConfs), " ")},
+	} {
 		i := &Island{options: Options{Policy: network.Policy{Search: test.given}}}
 		require.Equal(t, test.want, i.search())
 	}

@@ -21,7 +21,8 @@ func TestWhatIsNoDocumentOfThePoolIsNotRead(t *testing.T) {
 		s, dir := open(t)
 		require.NoError(t, s.KeepEnd(store.Ended{ID: "p-aaaaaaaa"}, ""))
 		for _, file := range []string{
-			store.BreakerFile, store.ForksFile, store.TemplateTimeFile, store.ServedFile, store.EndedDir + "/p-bbbbbbbb.json",
+			store.BreakerFile, store.ForksFile, store.TemplateTimeFile, store.ServedFile,
+			store.EndedDir + "/p-bbbbbbbb.json",
 		} {
 			require.NoError(t, plant(filepath.Join(dir, file)))
 		}

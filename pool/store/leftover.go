@@ -15,9 +15,10 @@ import (
 // removed stays: it costs nobody more than its room.
 func (s *Store) sweep() {
 	removeFiles(s.dir, func(name string) bool {
-		return slices.ContainsFunc([]string{BreakerFile, ForksFile, TemplateTimeFile, ServedFile}, func(document string) bool {
-			return strings.HasPrefix(name, "."+document)
-		})
+		return slices.ContainsFunc([]string{BreakerFile, ForksFile, TemplateTimeFile, ServedFile},
+			func(document string) bool {
+				return strings.HasPrefix(name, "."+document)
+			})
 	})
 	ended := filepath.Join(s.dir, EndedDir)
 	removeFiles(ended, func(name string) bool {

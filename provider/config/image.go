@@ -76,9 +76,9 @@ func imageSection(c *Config) section {
 			refused: "anything but https; beside any other source"},
 		{name: "keyring", value: text(&i.Source.Keyring, parseKeyring), otherwise: "the host's, where it has one",
 			example: `"/usr/share/keyrings/ubuntu-cloudimage-keyring.gpg"`,
-			about: "the absolute path of a file with public keys (OpenPGP): for a distribution's image those that sign the " +
-				"digests of its images, and nothing else is taken then; for `debootstrap` those that sign the archive, " +
-				"besides what the host's sources name",
+			about: "the absolute path of a file with public keys (OpenPGP): for a distribution's image those that " +
+				"sign the digests of its images, and nothing else is taken then; for `debootstrap` those that sign " +
+				"the archive, besides what the host's sources name",
 			refused: "a relative path; beside any other source"},
 		{name: "suite", value: text(&i.Source.Suite, parseSuite), otherwise: "the host's release", example: `"trixie"`,
 			about:   "the release for `debootstrap`, of the host's distribution and on its mirrors",
@@ -93,25 +93,25 @@ func imageSection(c *Config) section {
 			refused: "another form; beside any other source"},
 		{name: "extra_sources", value: list(&i.Source.ExtraSources, parseExtraSource),
 			example: `["deb [signed-by=/usr/share/keyrings/tools.gpg] https://apt.example.org stable main"]`,
-			about: "other archives for `debootstrap`, as lines of sources.list. Files of keys that they name are read on " +
-				"this host, and are in the image too",
+			about: "other archives for `debootstrap`, as lines of sources.list. Files of keys that they name are " +
+				"read on this host, and are in the image too",
 			refused: "what does not begin with `deb `; beside any other source"},
 		{name: "packages", value: list(&i.Packages, parsePackage), example: `["git"]`,
 			about:   "packages to install when the image is built, without recommended ones for `debootstrap`",
 			refused: "what is not a valid name of a package"},
 		{name: "kernel", value: text(&i.Kernel, parsePackage), example: `"linux-image-amd64"`,
 			otherwise: "one that `packages` or `run` install, else the distribution's for virtual machines",
-			about: "the package of the kernel that virtual machines boot, on Debian and Ubuntu. `image list` says which " +
-				"it is ([guide](../guides/image.md#the-kernel))",
+			about: "the package of the kernel that virtual machines boot, on Debian and Ubuntu. `image list` says " +
+				"which it is ([guide](../guides/image.md#the-kernel))",
 			refused: "what is not a valid name of a package; beside a kernel in `packages` (linux-image-…); for " +
 				"another distribution; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
 			about:   "shell commands, run as root, in order, once, when the image is built",
 			refused: "an empty command; one with a NUL in it, or of more than 60 KiB"},
 		{name: "preset", value: text(&i.Preset, oneOf(presetNames()...)), example: `"docker"`,
-			about: "packages and commands for a purpose, in addition to the other keys. \"docker\" is Docker Engine of " +
-				"the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the worker is " +
-				"ready ([guide](../guides/docker.md))",
+			about: "packages and commands for a purpose, in addition to the other keys. \"docker\" is Docker Engine " +
+				"of the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the " +
+				"worker is ready ([guide](../guides/docker.md))",
 			refused: "unknown words; with the backends \"nspawn\", \"tart\" and \"bhyve\""},
 	}, slices.Concat(i.inputs(), refreshKeys(i), registryKeys(i))...)}
 }

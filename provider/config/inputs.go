@@ -45,20 +45,22 @@ func (i *Image) inputs() []key {
 			refused: "a relative path, or one below what no image keeps (`/dev`, `/proc`, `/run`, `/sys`, `/tmp`, " +
 				"`/var/tmp`); `content` beside `from`, or neither; a `from` that cannot be read; with the backends " +
 				"\"tart\" and \"bhyve\""},
-		{name: "env", value: entries(&i.Env, readVariable, asText[string]), kind: "table of strings", otherwise: "empty",
+		{name: "env", value: entries(&i.Env, readVariable, asText[string]),
+			kind: "table of strings", otherwise: "empty",
 			example: `{ TOOL_VERSION = "1.2.3" }`,
 			about:   "environment of the commands of `run`, and of nothing else. Another value makes another image",
 			refused: "what is no name of a variable; a name that is in `secrets`; with the backends \"tart\" and " +
 				"\"bhyve\""},
 		{name: "secrets", value: entries(&i.Secrets, readSecret, writeSecret), kind: "table of strings",
 			otherwise: "empty", example: `{ NPM_TOKEN = "file:/etc/mayfly/npm-token", PIP_TOKEN = "env:PIP_TOKEN" }`,
-			about: "environment of the commands of `run` with values from elsewhere: `file:` and the absolute path of a " +
-				"file of this host, or `env:` and the name of a variable of the runner's process. They are hidden in " +
-				"the output, and are kept nowhere ([guide](../guides/image.md#secrets)). Another value makes no other " +
-				"image",
-			refused: "another form; what is no name of a variable; with the backends \"tart\" and \"bhyve\". When the " +
-				"image is built: a value that is not there, or of fewer than 8 bytes"},
-		{name: "user_data", value: text(&i.UserData, parseUserData), example: `"#cloud-config\ntimezone: Europe/Berlin\n"`,
+			about: "environment of the commands of `run` with values from elsewhere: `file:` and the absolute path " +
+				"of a file of this host, or `env:` and the name of a variable of the runner's process. They are " +
+				"hidden in the output, and are kept nowhere ([guide](../guides/image.md#secrets)). Another value " +
+				"makes no other image",
+			refused: "another form; what is no name of a variable; with the backends \"tart\" and \"bhyve\". When " +
+				"the image is built: a value that is not there, or of fewer than 8 bytes"},
+		{name: "user_data", value: text(&i.UserData, parseUserData),
+			example: `"#cloud-config\ntimezone: Europe/Berlin\n"`,
 			about: "user-data for cloud-init at the first boot of a virtual machine's image, besides that of this " +
 				"program: its lists are added, and what both say stays ours. It begins with `#cloud-config`, or with " +
 				"`#!` as a script does",
@@ -70,7 +72,8 @@ func (i *Image) inputs() []key {
 				"(`network.allow`)",
 			refused: "anything but http:// or https:// with a host and no path; an address of this host's loopback, " +
 				"which no worker reaches; with the backends \"tart\" and \"bhyve\""},
-		{name: "no_proxy", value: list(&i.NoProxy, parseNoProxy), example: `["gitlab.example.com", ".corp.example.com"]`,
+		{name: "no_proxy", value: list(&i.NoProxy, parseNoProxy),
+			example: `["gitlab.example.com", ".corp.example.com"]`,
 			about:   "names and networks that are reached without `proxy`, beside the worker itself",
 			refused: "commas, blanks and quotes; without `proxy`"},
 		{name: "ca_certificates", value: list(&i.CACertificates, parseCertificatePath), kind: "list of absolute paths",

@@ -62,7 +62,8 @@ func TestGoodNetworks(t *testing.T) {
 		}},
 		{`{"dns":["2620:fe::fe"]}`, func(n *config.Network) { n.DNS = []netip.Addr{address("2620:fe::fe")} }},
 		{`{"search":[]}`, func(n *config.Network) { n.Search = []string{} }},
-		{`{"search":["Corp.Example.com.","lan"]}`, func(n *config.Network) { n.Search = []string{"corp.example.com", "lan"} }},
+		{`{"search":["Corp.Example.com.","lan"]}`,
+			func(n *config.Network) { n.Search = []string{"corp.example.com", "lan"} }},
 		{`{"ipv6":"off"}`, func(*config.Network) {}},
 		{`{"ipv6":false}`, func(*config.Network) {}},
 		{`{"ipv6":null}`, func(*config.Network) {}},
@@ -131,9 +132,12 @@ func TestBadNetworks(t *testing.T) {
 		`{"domains":["https://a.example/"]}`: `domains[0]: "https://a.example/" is a URL or a path: write the name in it alone, for instance "gitlab.example.com"`,
 		`{"domains":["10.1.2.3"]}`:           `domains[0]: "10.1.2.3" is an address: write "10.1.2.3/32" into allow`,
 
-		`{"search":["*.example.com"]}`:                              `search[0]: "*.example.com" stands for many names: write one domain, for instance "corp.example.com"`,
-		`{"search":["lan","lan"]}`:                                  `search[1]: "lan" is there twice: remove one of the two`,
-		`{"search":["a b"]}`:                                        `search[0]: "a b" is not a valid name: "a b" may have a to z, 0 to 9, - and _ alone: write for instance "gitlab.example.com"`,
+		`{"search":["*.example.com"]}`: `search[0]: "*.example.com" stands for many names: ` +
+			`write one domain, for instance "corp.example.com"`,
+		`{"search":["lan","lan"]}`: `search[1]: "lan" is there twice: remove one of the two`,
+		`{"search":["a b"]}`: `search[0]: "a b" is not a valid name: ` +
+			`"a b" may have a to z, 0 to 9, - and _ alone: write for instance "gitlab.example.com"`,
+
 		`{"dns":["dns.quad9.net"]}`:                                 `dns[0]: "dns.quad9.net" is not a valid address: write for instance "9.9.9.9" or "2620:fe::fe"`,
 		`{"dns":["9.9.9.9:53"]}`:                                    `dns[0]: "9.9.9.9:53" is not a valid address: write for instance "9.9.9.9" or "2620:fe::fe"`,
 		`{"dns":["9.9.9.9","fe80::1%eth0"]}`:                        `dns[1]: "fe80::1%eth0" has a zone, which is the host's own: write an address without one`,

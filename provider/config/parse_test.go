@@ -84,10 +84,10 @@ func TestGoodValues(t *testing.T) {
 				Kind: image.Distribution, Location: "debian:13", Mirror: "https://example.org/m", Keyring: "/k",
 			}
 		}},
-		{`{"backend":"nspawn","image":{"source":"oci:registry.example.org:5000/a/b:1","plain_http":true,"verify_key":"/k/"}}`,
+		{`{"backend":"nspawn","image":{"source":"oci:a.example.org:5000/b/c:1","plain_http":true,"verify_key":"/k/"}}`,
 			func(c *config.Config) {
 				c.Backend, c.Image.PlainHTTP, c.Image.VerifyKey = config.BackendNspawn, true, "/k"
-				c.Image.Source = image.Source{Kind: image.OCI, Location: "registry.example.org:5000/a/b:1"}
+				c.Image.Source = image.Source{Kind: image.OCI, Location: "a.example.org:5000/b/c:1"}
 			}},
 		{`{"image":{"source":"https://example.org/a.img"}}`, func(c *config.Config) {
 			c.Image.Source = image.Source{Kind: image.HTTPS, Location: "https://example.org/a.img"}
@@ -181,7 +181,8 @@ func TestBadValues(t *testing.T) {
 		{"wrong type", `{"machine":{"memory":8}}`,
 			`plugin_config.machine.memory: want a string, have the number 8: write for instance "2GiB"`},
 		{"empty source", `{"image":{"source":""}}`,
-			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an https:// URL, ` +
+			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an ` +
+				`https:// URL, ` +
 				`the absolute path of a file, or "oci:REGISTRY/NAME:TAG"`},
 		{"unknown backend", `{"backend":"firecracker"}`,
 			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, nspawn, tart, bhyve, synthetic`},
@@ -241,15 +242,17 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.image.verify_key: is for an image.source such as "oci:`},
 		{"key of Tart", `{"backend":"tart","image":{"source":"oci:example.org/a","verify_key":"/k"}}`,
 			`plugin_config.image.verify_key: is for an image.source such as "oci:`},
-		{"proxy of a finished image", `{"backend":"nspawn","image":{"source":"oci:example.org/a","proxy":"http://192.0.2.1:3128"}}`,
+		{"proxy of a finished image",
+			`{"backend":"nspawn","image":{"source":"oci:example.org/a","proxy":"http://192.0.2.1:3128"}}`,
 			`plugin_config.image.proxy: contradicts image.source "oci:example.org/a", which is a finished image`},
 		{"renewal of a finished image", `{"image":{"source":"oci:example.org/a","refresh":"24h"}}`,
-			`plugin_config.image.refresh: contradicts image.source "oci:example.org/a", which is renewed where it is built`},
+			`plugin_config.image.refresh: contradicts image.source "oci:example.org/a", which is renewed`},
 		{"key relative", `{"image":{"source":"oci:example.org/a","verify_key":"cosign.pub"}}`,
 			`plugin_config.image.verify_key: "cosign.pub" is not an absolute path`},
 		{"steps of a finished image", `{"backend":"qemu","image":{"source":"oci:example.org/a","run":["true"]}}`,
 			`plugin_config.image.run: contradicts image.source "oci:example.org/a", which is a finished image`},
-		{"packages of a finished image", `{"backend":"nspawn","image":{"source":"oci:example.org/a","packages":["git"]}}`,
+		{"packages of a finished image",
+			`{"backend":"nspawn","image":{"source":"oci:example.org/a","packages":["git"]}}`,
 			`plugin_config.image.packages: contradicts image.source`},
 		{"keyring relative", `{"image":{"source":"debian:13","keyring":"keys"}}`,
 			`plugin_config.image.keyring: "keys" is not an absolute path`},
@@ -273,8 +276,10 @@ func TestBadValues(t *testing.T) {
 		{"refresh unit", `{"image":{"refresh":"24"}}`,
 			`plugin_config.image.refresh: "24" is not a valid time to renew images: write for instance "24h", "04:00"`},
 		{"refresh clock", `{"image":{"refresh":"24:00"}}`, `plugin_config.image.refresh: "24:00" is not a valid time`},
-		{"refresh at nothing", `{"image":{"refresh":"24h at "}}`, `plugin_config.image.refresh: "24h at " is not a valid`},
-		{"refresh at noon", `{"image":{"refresh":"24h at noon"}}`, `plugin_config.image.refresh: "24h at noon" is not a`},
+		{"refresh at nothing", `{"image":{"refresh":"24h at "}}`,
+			`plugin_config.image.refresh: "24h at " is not a valid`},
+		{"refresh at noon", `{"image":{"refresh":"24h at noon"}}`,
+			`plugin_config.image.refresh: "24h at noon" is not a`},
 		{"refresh often", `{"image":{"refresh":"59s"}}`, `plugin_config.image.refresh: "59s" is out of range`},
 		{"refresh never", `{"image":{"refresh":"0s"}}`, `plugin_config.image.refresh: "0s" is out of range`},
 		{"refresh seldom", `{"image":{"refresh":"9000h"}}`, `plugin_config.image.refresh: "9000h" is out of range`},
@@ -284,10 +289,11 @@ func TestBadValues(t *testing.T) {
 			`plugin_config.image.refresh: images of the backend "tart" are its tool's`},
 		{"refresh with devices", `{"image":{"refresh":"24h"},"machine":{"devices":["0000:41:00.0"]}}`,
 			`plugin_config.image.refresh: contradicts machine.devices`},
-		{"refresh without room", `{"image":{"refresh":"24h"},"host":{"max_workers":4},"network":{"subnet":"10.1.2.0/29"}}`,
+		{"refresh without room",
+			`{"image":{"refresh":"24h"},"host":{"max_workers":4},"network":{"subnet":"10.1.2.0/29"}}`,
 			`plugin_config.host.max_workers: 4 is more than the 3 workers`},
 		{"check without refresh", `{"image":{"check":["true"]}}`,
-			`plugin_config.image.check: nothing is checked, since nothing is renewed: write for instance image.refresh`},
+			`plugin_config.image.check: nothing is checked, since nothing is renewed: write for instance`},
 		{"check empty", `{"image":{"refresh":"24h","check":[""]}}`, `plugin_config.image.check[0]: empty`},
 		{"keep unit", `{"image":{"keep":"3"}}`, `plugin_config.image.keep: "3" is not a valid duration`},
 		{"keep negative", `{"image":{"keep":"-1h"}}`, `plugin_config.image.keep: "-1h" is negative`},

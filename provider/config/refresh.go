@@ -19,18 +19,18 @@ const (
 func refreshKeys(i *Image) []key {
 	return []key{
 		{name: "refresh", value: text(&i.Refresh, parseRefresh), otherwise: "never", example: `"24h at 04:00"`,
-			about: "when the image is made anew, from newer packages, beside the workers that run: a duration (\"24h\"), a " +
-				"time of the day in UTC (\"04:00\"), or both ([guide](../guides/image.md#renewing)). Durations are counted " +
-				"from the first of January 1970, in UTC",
-			refused: "below 1m, above 366 days; a time of the day with a duration that is not of whole days; with the " +
-				"backends \"tart\" and \"bhyve\"; with `machine.devices`"},
+			about: "when the image is made anew, from newer packages, beside the workers that run: a duration " +
+				"(\"24h\"), a time of the day in UTC (\"04:00\"), or both ([guide](../guides/image.md#renewing)). " +
+				"Durations are counted from the first of January 1970, in UTC",
+			refused: "below 1m, above 366 days; a time of the day with a duration that is not of whole days; with " +
+				"the backends \"tart\" and \"bhyve\"; with `machine.devices`"},
 		{name: "check", value: list(&i.Check, parseCommand), example: `["git --version"]`,
-			about: "shell commands, run in order, as the user that jobs log in as, in the first worker of a renewed image: " +
-				"if one fails, the image that is there is served on. Each may take `machine.start_timeout`",
+			about: "shell commands, run in order, as the user that jobs log in as, in the first worker of a renewed " +
+				"image: if one fails, the image that is there is served on. Each may take `machine.start_timeout`",
 			refused: "as for `image.run`; without `image.refresh`"},
 		{name: "keep", value: text(&i.Keep, parseKeep), fallback: `"72h"`, kind: "duration",
-			about: "how long an image stays after its last use, when no pool, no worker and no template uses it any more. " +
-				"Images are of all pools of a `state_dir`: the shortest time of those that are served counts",
+			about: "how long an image stays after its last use, when no pool, no worker and no template uses it any " +
+				"more. Images are of all pools of a `state_dir`: the shortest time of those that are served counts",
 			refused: "negative"},
 	}
 }
@@ -38,11 +38,12 @@ func refreshKeys(i *Image) []key {
 // checkRefresh refuses what nobody would renew, and checks that nobody would run.
 func (c *Config) checkRefresh(r *reading) {
 	if c.entersBySSH() && r.gave("image.refresh") {
-		r.refuse("image.refresh", "images of the backend %q are its tool's, and are not renewed: remove it", c.foreign())
+		r.refuse("image.refresh", "images of the backend %q are its tool's, and are not renewed: remove it",
+			c.foreign())
 	}
 	if r.gave("image.refresh") && len(c.Machine.Devices) > 0 {
-		r.refuse("image.refresh", "contradicts machine.devices: the first worker of a renewed image would need a device "+
-			"that the pool's worker has: remove one of the two")
+		r.refuse("image.refresh", "contradicts machine.devices: the first worker of a renewed image would need a "+
+			"device that the pool's worker has: remove one of the two")
 	}
 	if r.gave("image.check") && c.Image.Refresh == (image.Refresh{}) && !r.wrong("image.refresh") {
 		r.refuse("image.check", "nothing is checked, since nothing is renewed: "+

@@ -40,7 +40,8 @@ func TestAnotherBasisMeansAnotherTemplate(t *testing.T) {
 	require.Equal(t, "raw", made.Format)
 	require.FileExists(t, made.Memory())
 
-	require.NoError(t, s.Prepare(t.Context(), one, nil, func(context.Context, *Template) error { panic("it is there") }))
+	require.NoError(t,
+		s.Prepare(t.Context(), one, nil, func(context.Context, *Template) error { panic("it is there") }))
 	require.NoError(t, s.Prepare(t.Context(), other, nil, save))
 	require.NoDirExists(t, made.Dir)
 	_, ok = s.Load(other)
@@ -85,7 +86,8 @@ func TestAWrongClockIsMendedByAnotherBoot(t *testing.T) {
 	require.Len(t, entries, 2, "the lock and the template, and nothing of those before")
 
 	boots = 0
-	err = s.Prepare(t.Context(), basis(t, "other"), nil, func(context.Context, *Template) error { boots++; return errClock })
+	err = s.Prepare(t.Context(), basis(t, "other"), nil,
+		func(context.Context, *Template) error { boots++; return errClock })
 	require.ErrorIs(t, err, errClock)
 	require.Equal(t, mostBoots, boots, "and then the pool tries again later")
 }

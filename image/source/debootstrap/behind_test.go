@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	cached = "http://localhost:3142/deb.example.org/debian"
-	mirror = "http://deb.example.org/debian"
+	cached   = "http://localhost:3142/deb.example.org/debian"
+	mirror   = "http://deb.example.org/debian"
+	security = "http://security.example.org/debian-security"
+	lists    = "var/lib/apt/lists/"
 )
 
 func TestAGuestTakesItsPackagesFromBehindTheCache(t *testing.T) {
@@ -24,31 +26,32 @@ func TestAGuestTakesItsPackagesFromBehindTheCache(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, p.sources, "URIs: "+cached+"\n", "the host itself takes the cache")
 
+	const secured = "deb " + cached + "-security bookworm-security main\n"
 	root := t.TempDir()
 	for name, text := range map[string]string{
-		"etc/apt/sources.list.d/0000apt.sources": p.sources,
-		"etc/apt/sources.list":                   "deb " + cached + "-security bookworm-security main\n",
-		"var/lib/apt/lists/localhost:3142_deb.example.org_debian_dists_bookworm_InRelease": "list",
-		"var/lib/apt/lists/other.example_debian_dists_bookworm_InRelease":                  "list",
-		"var/lib/apt/lists/lock": "",
+		"etc/apt/sources.list.d/0000apt.sources":                                 p.sources,
+		"etc/apt/sources.list":                                                   secured,
+		lists + "localhost:3142_deb.example.org_debian_dists_bookworm_InRelease": "list",
+		lists + "other.example_debian_dists_bookworm_InRelease":                  "list",
+		lists + "lock": "",
 	} {
 		path := filepath.Join(root, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	}
-	mirrors := map[string]string{cached: mirror, cached + "-security": "http://security.example.org/debian-security"}
+	mirrors := map[string]string{cached: mirror, cached + "-security": security}
 	require.NoError(t, passCaches(root, mirrors))
 	for name, want := range map[string]string{
-		"etc/apt/sources.list.d/0000apt.sources":                            "URIs: " + mirror + "\n",
-		"etc/apt/sources.list":                                              "deb http://security.example.org/debian-security bookworm-security main\n",
-		"var/lib/apt/lists/deb.example.org_debian_dists_bookworm_InRelease": "list",
-		"var/lib/apt/lists/other.example_debian_dists_bookworm_InRelease":   "list",
+		"etc/apt/sources.list.d/0000apt.sources":                  "URIs: " + mirror + "\n",
+		"etc/apt/sources.list":                                    "deb " + security + " bookworm-security main\n",
+		lists + "deb.example.org_debian_dists_bookworm_InRelease": "list",
+		lists + "other.example_debian_dists_bookworm_InRelease":   "list",
 	} {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		require.NoError(t, err)
 		require.Contains(t, string(text), want)
 	}
-	require.NoFileExists(t, filepath.Join(root, "var/lib/apt/lists/localhost:3142_deb.example.org_debian_dists_bookworm_InRelease"))
+	require.NoFileExists(t, filepath.Join(root, lists+"localhost:3142_deb.example.org_debian_dists_bookworm_InRelease"))
 }
 
 func TestDoctorSaysWhatIsBehindTheCache(t *testing.T) {

@@ -162,7 +162,7 @@ func (m Maker) own() (host apt.Distribution, own []apt.Entry, err error) {
 		return host, nil, err
 	}
 	if own = host.Own(entries); len(own) == 0 {
-		return host, nil, fmt.Errorf("the package sources of this host name no archive of %s %s that a guest could reach",
+		return host, nil, fmt.Errorf("this host's package sources name no archive of %s %s that guests reach",
 			host.ID, host.Codename)
 	}
 	return host, own, nil

@@ -21,7 +21,8 @@ func TestMmdebstrapArguments(t *testing.T) {
 	want, err := os.ReadFile("testdata/mmdebstrap.txt")
 	require.NoError(t, err)
 	packages := slices.Concat(basePackages, bootPackages, []string{"linux-image-cloud-amd64", "make", "gcc"})
-	got := mmdebstrap(image.Source{}, "bookworm", "/build/root", strings.Join(packages, ","), "/build/apt.sources", "/build/apt.conf")
+	got := mmdebstrap(image.Source{}, "bookworm", "/build/root", strings.Join(packages, ","),
+		"/build/apt.sources", "/build/apt.conf")
 	require.Empty(t, cmp.Diff(string(want), strings.Join(got, "\n")+"\n"))
 
 	source := image.Source{Variant: "buildd", Keyring: "/srv/keys.gpg"}
@@ -85,7 +86,8 @@ func TestOtherComponentsAndArchives(t *testing.T) {
 	p, err := m.plan(t.Context(), image.Recipe{Source: source})
 	require.NoError(t, err)
 	require.Equal(t, "Types: deb\nURIs: http://deb.example/debian\nSuites: bookworm\nComponents: main contrib\n\n"+
-		"Types: deb\nURIs: https://tools.example/apt\nSuites: stable\nComponents: main\nSigned-By: "+key+"\n", p.sources)
+		"Types: deb\nURIs: https://tools.example/apt\nSuites: stable\nComponents: main\n"+
+		"Signed-By: "+key+"\n", p.sources)
 	root := t.TempDir()
 	require.NoError(t, copyKeys(root, p.keys))
 	text, err := os.ReadFile(filepath.Join(root, key))
@@ -105,8 +107,10 @@ func TestAKernelThatIsAskedForTakesThePlaceOfTheDefault(t *testing.T) {
 		return slices.DeleteFunc(p.packages, func(name string) bool { return !isKernel(name) })
 	}
 	require.Equal(t, []string{"linux-image-rt-amd64"}, kernels(m, image.Recipe{Kernel: "linux-image-rt-amd64"}))
-	require.Equal(t, []string{"linux-image-6.1.0-1-amd64"}, kernels(m, image.Recipe{Packages: []string{"linux-image-6.1.0-1-amd64"}}))
-	require.Equal(t, []string{"linux-image-cloud-" + runtime.GOARCH}, kernels(m, image.Recipe{Packages: []string{"make"}}))
+	own := []string{"linux-image-6.1.0-1-amd64"}
+	require.Equal(t, own, kernels(m, image.Recipe{Packages: own}))
+	require.Equal(t, []string{"linux-image-cloud-" + runtime.GOARCH},
+		kernels(m, image.Recipe{Packages: []string{"make"}}))
 	m.Container = true
 	require.Empty(t, kernels(m, image.Recipe{Kernel: "linux-image-rt-amd64"}), "a container has its host's")
 }

@@ -326,15 +326,18 @@ Before each effect there is a name that the next process derives, without a reco
 | address | ` + "`addresses/ADDRESS`" + `, which holds pool and worker |
 | part of the budget | ` + "`budget/held/ID,MEMORY,CPUS,DISK`" + ` |
 | user of a machine | ` + "`users/UID`" + `, which holds pool and worker |
-| build of an image | ` + "`images/.building-DIGEST-…`" + `, unlocked, and below ` + "`images/layers`" + ` that of a layer; its machine and lease have an id derived from the image |
+| build of an image | ` + "`images/.building-DIGEST-…`" + `, ` +
+	`unlocked, and below ` + "`images/layers`" + ` that of a layer; its machine and lease have an id derived from the image |
 | template | ` + "`templates/.making-…`" + `, removed before the next one is made; its machine and lease likewise |
-| renewal of an image | what it consists of: a build, a canary, which is a worker, and a template. An edition that was built stays, and is tried again |
+| renewal of an image | what it consists of: a build, a canary, which is a worker, and a template. ` +
+	`An edition that was built stays, and is tried again |
 | download | ` + "`downloads/….part`" + `, unlocked: the next download goes on with it |
 | socket for the runner | ` + "`mayfly-socket-…`" + ` among the temporary files, unlocked |
 | table of rules | ` + "`mayfly-<scope>`" + ` |
 | forwarding that was switched on | a note below ` + "`/run/mayfly/forwarding`" + ` |
 
 Tests kill real processes at random moments of this: ` + "`network/island`" + ` while leases are made and removed,
-` + "`test/e2e/machines`" + ` while machines are created, ` + "`backend/nspawn`" + ` while an image is renewed, and ` + "`make soak`" + ` whatever
+` + "`test/e2e/machines`" + ` while machines are created, ` + "`backend/nspawn`" + ` while an image is renewed, ` +
+	`and ` + "`make soak`" + ` whatever
 they do.
 `

@@ -41,7 +41,8 @@ func TestNothingOfAnImageHasTheSecretOfItsSteps(t *testing.T) {
 	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "go")
 	images := filepath.Join(t.TempDir(), "images")
 	recipe := testrun.Golden(t, images)
-	found, _ := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, testrun.Secret, images).CombinedOutput() // it fails when it finds nothing
+	// it fails when it finds nothing
+	found, _ := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, testrun.Secret, images).CombinedOutput()
 	require.Empty(t, string(found))
 	named, err := exec.Command("sh", "-c", `grep -rlF "$0" "$1"`, recipe.Secrets[0].Name, images).CombinedOutput()
 	require.NoError(t, err, "grep finds what is there: %s", named)

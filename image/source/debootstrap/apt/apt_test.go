@@ -143,7 +143,8 @@ func TestTheMirrorBehindACacheIsInItsPath(t *testing.T) {
 	})
 	require.Equal(t, map[string]string{cached: mirror}, mirrors)
 	require.Equal(t, []string{"http://localhost:3142/x"}, unknown)
-	require.Equal(t, "localhost:3142_deb.example.org_de%5fb_", ListPrefix("http://localhost:3142/deb.example.org/de_b/"))
+	require.Equal(t, "localhost:3142_deb.example.org_de%5fb_",
+		ListPrefix("http://localhost:3142/deb.example.org/de_b/"))
 }
 
 func TestProxiesOnLoopback(t *testing.T) {
