@@ -327,7 +327,8 @@ Before each effect there is a name that the next process derives, without a reco
 | part of the budget | ` + "`budget/held/ID,MEMORY,CPUS,DISK`" + ` |
 | user of a machine | ` + "`users/UID`" + `, which holds pool and worker |
 | build of an image | ` + "`images/.building-DIGEST-…`" + `, ` +
-	`unlocked, and below ` + "`images/layers`" + ` that of a layer; its machine and lease have an id derived from the image |
+	`unlocked, and below ` + "`images/layers`" + ` that of a layer; ` +
+	`its machine and lease have an id derived from the image |
 | template | ` + "`templates/.making-…`" + `, removed before the next one is made; its machine and lease likewise |
 | renewal of an image | what it consists of: a build, a canary, which is a worker, and a template. ` +
 	`An edition that was built stays, and is tried again |
