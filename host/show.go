@@ -1,18 +1,13 @@
 package host
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
 // ImageFacts are what is known of a golden image beside its manifest.
@@ -26,9 +21,6 @@ type ImageFacts struct {
 	// Origin is empty for one that was built here and never pushed.
 	Origin image.Origin
 }
-
-// maxOrigin bounds in bytes what is read of where an image is from.
-const maxOrigin = 1 << 20
 
 // LookAtImage returns what is known of a golden image.
 func (h *Host) LookAtImage(c config.Config, golden image.Golden) (facts ImageFacts, err error) {
@@ -45,15 +37,6 @@ func (h *Host) LookAtImage(c config.Config, golden image.Golden) (facts ImageFac
 		return facts, fmt.Errorf("looking for users of image %s: %w", golden.Digest, err)
 	}
 	facts.Users = users[golden.Digest]
-	text, err := statefile.Read(filepath.Join(golden.Dir, image.OriginFile), maxOrigin)
-	if errors.Is(err, fs.ErrNotExist) {
-		return facts, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &facts.Origin)
-	}
-	if err != nil {
-		return facts, fmt.Errorf("reading where image %s is from: %w", golden.Digest, err)
-	}
-	return facts, nil
+	facts.Origin, err = golden.Origin()
+	return facts, err
 }

@@ -228,17 +228,3 @@ func (g Golden) Tree() string { return filepath.Join(g.Dir, TreeDir) }
 // Progress is told how a build goes on: the stage it is in, and a line of
 // output, which may be empty when a stage begins. Calls come one at a time.
 type Progress func(stage, line string)
-
-// OriginFile is the file of an image that was pulled from a registry or pushed to one,
-// with its Origin.
-const OriginFile = "origin.json"
-
-// Origin says which artifact of a registry an image is.
-type Origin struct {
-	// Artifact is the digest of its manifest.
-	Artifact string `json:"artifact"`
-	// References are those that meant it, and when they were last asked for.
-	References map[string]time.Time `json:"references"`
-	// Signer is the SHA-256 of the public key that verified it, if one did.
-	Signer string `json:"signer,omitempty"`
-}

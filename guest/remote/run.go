@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -26,7 +25,7 @@ func script(name string, values ...value) string {
 	var whole strings.Builder
 	whole.WriteString("{\n")
 	for _, v := range values {
-		fmt.Fprintf(&whole, "%s=%s\n", v.name, quote(v.text))
+		fmt.Fprintf(&whole, "%s=%s\n", v.name, guest.Quote(v.text))
 	}
 	for _, part := range []string{"common", name} {
 		text, err := scripts.ReadFile("scripts/" + part + ".sh")
@@ -42,12 +41,9 @@ func script(name string, values ...value) string {
 // value is what a variable of a script is set to.
 type value struct{ name, text string }
 
-// quote makes one word of any text.
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
-
 // shell is a script that runs a command that is not ours, and may exit, or be
 // no shell's, as it likes.
-func shell(command string) string { return "exec sh -c " + quote(command) + " </dev/null\n" }
+func shell(command string) string { return "exec sh -c " + guest.Quote(command) + " </dev/null\n" }
 
 // asRoot runs a script as root, its output copied to output as it comes; one that
 // ran and failed is a *guest.ExitError. It is handed over on standard input: what
@@ -65,7 +61,7 @@ func (g *Guest) stream(ctx context.Context, command string, input io.Reader, out
 	defer session.Close()
 	stop := context.AfterFunc(ctx, func() { g.client.Close() })
 	defer stop()
-	both := &oneWriter{to: output}
+	both := lines.Serial(output)
 	session.Stdin, session.Stdout, session.Stderr = input, both, both
 	var exit *ssh.ExitError
 	switch err := session.Run(command); {
@@ -93,16 +89,4 @@ func (g *Guest) ours(ctx context.Context, name string, values ...value) error {
 		return fmt.Errorf("%w: %s", err, lines.Text(output.String()))
 	}
 	return nil
-}
-
-// oneWriter lets both outputs of a command go to one place.
-type oneWriter struct {
-	mu sync.Mutex
-	to io.Writer
-}
-
-func (w *oneWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.to.Write(p)
 }

@@ -5,7 +5,6 @@ package oci
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -40,9 +39,9 @@ func readConfig(dir string) (description, error) {
 	return parseDescription(text, maxLayers)
 }
 
-// noteOrigin notes that a reference means an image now, and so no other.
+// noteOrigin notes that a reference means an image now.
 func noteOrigin(dir, artifact, reference, signer string) error {
-	origin, err := readOrigin(dir)
+	origin, err := image.Golden{Dir: dir}.Origin()
 	if err != nil {
 		return err
 	}
@@ -56,17 +55,9 @@ func noteOrigin(dir, artifact, reference, signer string) error {
 	if known == nil {
 		known = make(map[string]time.Time)
 	}
-	known[reference] = time.Now().UTC().Truncate(time.Second)
+	known[reference] = time.Now().UTC()
 	origin.References = known
 	return cache.WriteNote(dir, originFile, origin)
-}
-
-// readOrigin returns nothing for an image that was built here and never pushed.
-func readOrigin(dir string) (origin image.Origin, err error) {
-	if _, err := os.Lstat(filepath.Join(dir, originFile)); errors.Is(err, fs.ErrNotExist) {
-		return image.Origin{}, nil
-	}
-	return origin, cache.ReadNote(dir, originFile, &origin)
 }
 
 // checkOrigin tells whether the image that is here is the artifact. Two builds of one
@@ -75,7 +66,7 @@ func readOrigin(dir string) (origin image.Origin, err error) {
 func checkOrigin(
 	golden image.Golden, from *repository, found artifact, signed bool, progress image.Progress,
 ) (same bool, err error) {
-	origin, err := readOrigin(golden.Dir)
+	origin, err := golden.Origin()
 	if err != nil || origin.Artifact == found.digest.String() {
 		return err == nil, err
 	}
@@ -109,7 +100,7 @@ func (r *Registry) former(reference string) (latest image.Golden, found bool) {
 	var at time.Time
 	goldens, _ := r.cache.List() // whatever is damaged
 	for _, golden := range goldens {
-		origin, err := readOrigin(golden.Dir)
+		origin, err := golden.Origin()
 		when, meant := origin.References[from.reference.String()]
 		if err == nil && meant && when.After(at) && (signer == "" || origin.Signer == signer) {
 			latest, at, found = golden, when, true

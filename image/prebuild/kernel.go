@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 )
 
@@ -61,7 +62,7 @@ func fetchKernel(ctx context.Context, g Guest, golden image.Golden) (root string
 	}
 	var found bytes.Buffer
 	err = within(ctx, choreLimit, "finding the image's kernel", func(ctx context.Context) error {
-		command := "sh -c " + quote(findKernel) + " sh " + quote(recipe.Kernel) + " " + quote(unless)
+		command := "sh -c " + guest.Quote(findKernel) + " sh " + guest.Quote(recipe.Kernel) + " " + guest.Quote(unless)
 		return g.Run(ctx, command, newBounded(&found, answerLimit))
 	})
 	said := strings.TrimSpace(found.String())

@@ -39,9 +39,6 @@ func reach(ctx context.Context, g Guest, recipe image.Recipe, progress image.Pro
 		return nil
 	}
 	progress("proxy", "")
-	command := "sh -c " + quote(image.UseProxy) + " sh " + quote(recipe.Proxy) + " " + quote(recipe.WithoutProxy())
+	command := "sh -c " + guest.Quote(image.UseProxy) + " sh " + guest.Quote(recipe.Proxy) + " " + guest.Quote(recipe.WithoutProxy())
 	return within(ctx, choreLimit, "setting image.proxy", shown(g, command, "proxy", progress))
 }
-
-// quote makes one word of any text.
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

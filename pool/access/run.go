@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -34,7 +33,7 @@ func (s SSH) Run(
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	said := lines.New(func(string) {})
-	err = runOn(conn, addr.String(), config, command, &serial{to: said})
+	err = runOn(conn, addr.String(), config, command, lines.Serial(said))
 	var exit *ssh.ExitError
 	switch {
 	case err == nil:
@@ -69,16 +68,4 @@ func runOn(conn net.Conn, addr string, config *ssh.ClientConfig, command string,
 	defer session.Close()
 	session.Stdout, session.Stderr = output, output
 	return session.Run(command)
-}
-
-// serial is a writer for several who write at the same time.
-type serial struct {
-	mu sync.Mutex
-	to io.Writer
-}
-
-func (s *serial) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.to.Write(p)
 }
