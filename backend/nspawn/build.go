@@ -52,6 +52,9 @@ func ingredients(ctx context.Context, recipe image.Recipe) (string, error) {
 func (b *Backend) build(
 	ctx context.Context, recipe image.Recipe, dir string, stack *cache.Stack, progress image.Progress,
 ) (image.Manifest, error) {
+	if err := prebuild.CheckSecrets(recipe); err != nil {
+		return image.Manifest{}, err
+	}
 	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
 	w.Keep = func(ctx context.Context) error { return keepTree(ctx, stack, w.Golden) }
 	if err := begin(ctx, stack, w, progress); err != nil {

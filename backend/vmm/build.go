@@ -47,6 +47,9 @@ func (b *Backend) build(
 	ctx context.Context, maker draft.Maker, recipe image.Recipe, dir string, stack *cache.Stack,
 	progress image.Progress,
 ) (image.Manifest, error) {
+	if err := prebuild.CheckSecrets(recipe); err != nil {
+		return image.Manifest{}, err
+	}
 	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
 	if err := begin(ctx, maker, stack, w, progress); err != nil {
 		return image.Manifest{}, err

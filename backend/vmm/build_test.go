@@ -60,6 +60,17 @@ func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestASecretThatIsMissingEndsTheBuildBeforeItBegins(t *testing.T) {
+	_, driver, b, recipe := builder(t)
+	recipe.Secrets = []image.Secret{{Name: "A", Variable: "MAYFLY_UNSET_A"}, {Name: "B", File: "/nonexistent"}}
+	var shown []string
+	_, err := b.Build(t.Context(), recipe, func(stage, _ string) { shown = append(shown, stage) })
+	require.ErrorContains(t, err, "image.secrets.A: this process has no variable MAYFLY_UNSET_A")
+	require.ErrorContains(t, err, "image.secrets.B: ", "all are named at once")
+	require.Empty(t, shown)
+	require.Empty(t, driver.noted())
+}
+
 // The first boot is behind a cloud image's layers, and the disk is copied while the
 // guest is frozen.
 func TestABuildGoesOnFromTheStateBeforeItsFailure(t *testing.T) {

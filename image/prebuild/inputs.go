@@ -69,17 +69,24 @@ func setEnvironment(ctx context.Context, g Guest, recipe image.Recipe, secrets m
 // of a step's output, and hiding it would make that unreadable.
 const leastSecret = 8
 
+// CheckSecrets finds all secrets that cannot be read, before a build takes its time.
+func CheckSecrets(recipe image.Recipe) error {
+	_, err := readSecrets(recipe.Secrets)
+	return err
+}
+
 // readSecrets reads the values of the recipe's secrets, by their names.
 func readSecrets(secrets []image.Secret) (map[string]string, error) {
 	values := make(map[string]string, len(secrets))
+	var wrong []error
 	for _, secret := range secrets {
 		value, err := readSecret(secret)
 		if err != nil {
-			return nil, fmt.Errorf("image.secrets.%s: %w", secret.Name, err)
+			wrong = append(wrong, fmt.Errorf("image.secrets.%s: %w", secret.Name, err))
 		}
 		values[secret.Name] = value
 	}
-	return values, nil
+	return values, errors.Join(wrong...)
 }
 
 func readSecret(secret image.Secret) (string, error) {

@@ -39,6 +39,7 @@ func reach(ctx context.Context, g Guest, recipe image.Recipe, progress image.Pro
 		return nil
 	}
 	progress("proxy", "")
-	command := "sh -c " + guest.Quote(image.UseProxy) + " sh " + guest.Quote(recipe.Proxy) + " " + guest.Quote(recipe.WithoutProxy())
+	command := "sh -c " + guest.Quote(image.UseProxy) + " sh " + guest.Quote(recipe.Proxy) + " " +
+		guest.Quote(recipe.WithoutProxy())
 	return within(ctx, choreLimit, "setting image.proxy", shown(g, command, "proxy", progress))
 }
