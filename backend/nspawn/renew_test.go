@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/output"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/runner"
@@ -111,7 +112,13 @@ func (o old) images() (names []string) {
 func TestContainersAreRenewedUnderLoad(t *testing.T) {
 	o := newOld(t, "renewed")
 	former := filepath.Base(o.golden)
-	testrun.Edition(t, o.golden, testrun.Present(t))
+	newest := testrun.Edition(t, o.golden, testrun.Present(t))
+	// The renewal waits for whoever builds until a job was done by the former image.
+	building, err := filelock.TryAcquire(filepath.Join(filepath.Dir(o.golden), ".lock-"+newest))
+	require.NoError(t, err)
+	require.NotNil(t, building)
+	built := sync.OnceFunc(func() { require.NoError(t, building.Release()) })
+	defer built()
 	plugin := o.start("git --version", "sudo -n true")
 	newer := 0
 	load := runner.Load{Idle: 2, Busy: 1, Script: "cat /etc/mayfly-step", Done: func(task runner.Task) bool {
@@ -120,6 +127,7 @@ func TestContainersAreRenewedUnderLoad(t *testing.T) {
 			newer++
 		} else {
 			require.Zero(t, newer, "the oldest workers come first")
+			built()
 		}
 		_, err := os.Stat(o.golden)
 		return newer > 1 && os.IsNotExist(err)

@@ -93,7 +93,9 @@ func TestChoresSayHowLongEachTook(t *testing.T) {
 		_, err := parseChores(bad)
 		require.Error(t, err, bad)
 	}
-	for _, script := range append([]string{choresScript(), asRoot(oneContainer), asRoot(oneQuery)}, serviceSteps...) {
+	for _, script := range append([]string{
+		choresScript(), asRoot(dockerReady), asRoot(oneContainer), asRoot(postgresReady), asRoot(oneQuery),
+	}, serviceSteps...) {
 		said, err := exec.Command("bash", "-n", "-c", script).CombinedOutput()
 		require.NoError(t, err, "%s\n%s", said, script)
 	}
