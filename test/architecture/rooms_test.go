@@ -58,13 +58,15 @@ var rooms = []room{
 	{pattern: "statefile", stdOnly: true},
 	{pattern: "teardown", stdOnly: true},
 	{pattern: "workerid", stdOnly: true},
+	// What pools write and all views of them read.
+	{pattern: "ledger", stdOnly: true},
 	// The contracts, and the pool that works with nothing else.
 	{pattern: "cloudinit", imports: []string{"guest", "image", "network"}, stdOnly: true},
 	{pattern: "guest", imports: []string{"network"}, stdOnly: true},
 	{pattern: "image", stdOnly: true},
 	{pattern: "network", stdOnly: true},
 	{pattern: "backend", imports: []string{"guest", "image", "network"}, stdOnly: true},
-	{pattern: "pool", imports: []string{"backend", "guest", "image", "network", "pool/store"}, stdOnly: true},
+	{pattern: "pool", imports: []string{"backend", "guest", "image", "ledger", "network", "pool/store"}, stdOnly: true},
 
 	// The implementations.
 	{pattern: "pool/store", imports: contracts},
@@ -117,9 +119,9 @@ var rooms = []room{
 	{pattern: "provider/config", imports: union(contracts, "image/distribution", "templates")},
 	{pattern: "host/budget", imports: []string{"pool"}}, // what the pool asks for, done
 	{pattern: "host/diskguard"},
-	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "pool", "pool/store", "provider/config")},
+	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "ledger", "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
-	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "licenses", "pool", "pool/store",
+	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "ledger", "licenses", "pool", "pool/store",
 		"provider", "provider/config", "wiring")},
 	// The only room that knows the implementations.
 	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "host/diskguard", "image/...", "network/...", "pool/...",
