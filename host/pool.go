@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
@@ -74,7 +75,7 @@ func (h *Host) OpenPool(
 	}
 	p := &Pool{Backend: a.Name, host: h, unlock: unlock, unwatch: disk.watch(), Pool: pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,
-		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory,
+		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory, Processors: runtime.NumCPU(),
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
 		Refresh: c.Image.Refresh, Check: c.Image.Check, Keep: c.Image.Keep,

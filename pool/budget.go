@@ -93,10 +93,10 @@ func (p *Pool) costOfStart(ctx context.Context, golden image.Golden) Cost {
 }
 
 // mayStart says whether what a worker has reserved is still enough, nothing holds back
-// all starts, and no template is being made: all may have changed while it waited for its
-// slot.
-func (p *Pool) mayStart(ctx context.Context, golden image.Golden, reserved Cost) bool {
-	return p.budget.Closed() == "" && !p.expectsTemplate(ctx, golden) &&
+// all starts, and no template is being made that it is to wait for: all may have changed
+// while it waited for its slot.
+func (p *Pool) mayStart(ctx context.Context, w *worker, golden image.Golden, reserved Cost) bool {
+	return p.budget.Closed() == "" && (w.ahead || !p.expectsTemplate(ctx, golden)) &&
 		p.costOfStart(ctx, golden).Memory <= reserved.Memory
 }
 

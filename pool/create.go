@@ -123,7 +123,7 @@ func (p *Pool) awaitTurn(
 		}
 		got, err := p.starts.acquire(ctx, by)
 		switch {
-		case err == nil && (w.spare != nil || p.mayStart(ctx, golden, cost)):
+		case err == nil && (w.spare != nil || p.mayStart(ctx, w, golden, cost)):
 			return got, nil
 		case err == nil:
 			p.starts.release(got)
@@ -146,7 +146,7 @@ func (p *Pool) awaitRoom(
 	if w.spare != nil {
 		return ordinary, Cost{}, nil
 	}
-	if err = p.awaitTemplate(ctx, golden, record); err != nil {
+	if err = p.awaitTemplate(ctx, w, golden, record); err != nil {
 		return ordinary, Cost{}, err
 	}
 	clock.lap(PhaseWaitTemplate)

@@ -18,6 +18,8 @@ type worker struct {
 	createdAt time.Time
 	// spare is what was made of it ahead of time, if it came from stock.
 	spare *spare
+	// ahead says that it does not wait for the template. Only its own goroutine touches it.
+	ahead bool
 	// end asks the worker to end, and says why.
 	end context.CancelCauseFunc
 	// toggle asks a worker that runs to be suspended, and a suspended one to be

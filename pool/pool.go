@@ -37,6 +37,9 @@ type Config struct {
 	// CPUs and Memory (bytes) are what each worker gets.
 	CPUs   int
 	Memory int64
+	// Processors is how many the host has: with enough of them, one worker boots beside
+	// the making of the template.
+	Processors int
 	// Max is how many workers there may be, those being deleted included.
 	Max int
 	// ConcurrentStarts is how many workers may be made at once; the others
@@ -115,8 +118,10 @@ type Pool struct {
 	// the last one took, and belongs to the goroutine that makes them.
 	making       atomic.Pointer[making]
 	templateTook time.Duration
-	forks        pastForks
-	starts       *starts
+	// ahead says that a worker has booted beside the making of the template.
+	ahead  atomic.Bool
+	forks  pastForks
+	starts *starts
 	// demand says that spares may be wanted.
 	demand chan struct{}
 

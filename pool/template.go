@@ -30,8 +30,10 @@ const quietWait = time.Second
 
 // making is one making of the template, as workers see it that may wait for it.
 type making struct {
-	// limit is how long they wait at most, from its beginning.
+	// limit is how long they wait at most, from its beginning. Until early, the most of
+	// it is yet to come.
 	limit time.Duration
+	early time.Time
 	// over is done when nobody is to wait any more: the template is there, or has
 	// failed, or is late. wanted is done when the first worker waits.
 	over, wanted context.Context
@@ -40,9 +42,10 @@ type making struct {
 
 // newMaking is that of a template where the last one took so long; 0 is not known.
 func newMaking(lastTook time.Duration) *making {
-	m := &making{limit: mostTemplateWait}
+	m := &making{limit: mostTemplateWait, early: time.Now().Add(leastTemplateWait / 2)}
 	if lastTook > 0 {
 		m.limit = min(max(2*lastTook, leastTemplateWait), mostTemplateWait)
+		m.early = time.Now().Add(lastTook / 2)
 	}
 	m.over, m.end = context.WithCancel(context.Background())
 	m.wanted, m.want = context.WithCancel(context.Background())
@@ -152,13 +155,14 @@ func (p *Pool) rememberTemplate(took time.Duration) {
 }
 
 // awaitTemplate has a worker wait for the template while that is being made, and say so
-// in its record, which says otherwise what record does. It holds nothing of the host.
-func (p *Pool) awaitTemplate(ctx context.Context, golden image.Golden, record store.Record) error {
+// in its record, which says otherwise what record does. It holds nothing of the host. One
+// worker that comes early does not wait.
+func (p *Pool) awaitTemplate(ctx context.Context, w *worker, golden image.Golden, record store.Record) error {
 	waits, over := p.telling("worker waits", record)
 	defer over()
 	quiet := time.NewTimer(quietWait)
 	defer quiet.Stop()
-	for p.expectsTemplate(ctx, golden) {
+	for p.expectsTemplate(ctx, golden) && !p.goesAhead(w) {
 		m := p.making.Load()
 		m.want()
 		select {
@@ -171,6 +175,15 @@ func (p *Pool) awaitTemplate(ctx context.Context, golden image.Golden, record st
 		}
 	}
 	return nil
+}
+
+// goesAhead says whether a worker is the one that boots beside the making of the template,
+// which is sooner for it and takes a processor that nothing else of this pool needs.
+func (p *Pool) goesAhead(w *worker) bool {
+	if 2*p.config.CPUs <= p.config.Processors && time.Now().Before(p.making.Load().early) {
+		w.ahead = w.ahead || p.ahead.CompareAndSwap(false, true)
+	}
+	return w.ahead
 }
 
 // expectsTemplate says whether the template is not there, and a worker is to wait for it.

@@ -182,6 +182,44 @@ func TestWorkersWaitForTheTemplateAndAreForked(t *testing.T) {
 	})
 }
 
+func TestOneWorkerBootsBesideTheMakingOfTheTemplate(t *testing.T) {
+	for name, test := range map[string]struct {
+		processors, lastTook int // seconds
+		after                time.Duration
+		want                 []string
+	}{
+		"as many processors again":       {4, 0, 0, []string{backend.Clone, backend.Fork, backend.Fork}},
+		"fewer":                          {3, 0, 0, []string{backend.Fork, backend.Fork, backend.Fork}},
+		"early, by what the last took":   {4, 90, 44 * time.Second, []string{backend.Clone, backend.Fork, backend.Fork}},
+		"late, where nothing is known":   {4, 0, 31 * time.Second, []string{backend.Fork, backend.Fork, backend.Fork}},
+		"when the template comes sooner": {4, 90, 46 * time.Second, []string{backend.Fork, backend.Fork, backend.Fork}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, records := newForking(newWorld()), newStore(t)
+				if test.lastTook > 0 {
+					require.NoError(t, records.SaveTemplateTime(time.Duration(test.lastTook)*time.Second))
+				}
+				b.on("prepare", takes(90*time.Second))
+				b.on("ready", takes(20*time.Second))
+				large := config
+				large.Processors = test.processors
+				p, _ := openForking(t, b, large, records)
+				pass(test.after)
+				grow(t, p, 3)
+				pass(21 * time.Second)
+				ahead := 0
+				if test.want[0] == backend.Clone {
+					ahead = 1
+				}
+				require.Len(t, idsIn(p, pool.Running), ahead, "while the others wait")
+				pass(90 * time.Second)
+				require.ElementsMatch(t, test.want, hows(t, p, records))
+			})
+		})
+	}
+}
+
 func TestWorkersThatWaitForTheTemplateHoldNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := shared{t: t, dir: t.TempDir()}
