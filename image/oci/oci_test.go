@@ -23,6 +23,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/source"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/signature"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/registry"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
@@ -478,27 +479,9 @@ func TestSignatureHasTheFormOfCosign(t *testing.T) {
 	require.JSONEq(t, fmt.Sprintf(`{"critical": {"identity": {"docker-reference": "%s/mayfly/debian"},
 		"image": {"docker-manifest-digest": %q}, "type": "cosign container image signature"}, "optional": null}`,
 		server.Host, digest), string(text))
-	key, err := readPublicKey(public)
+	key, err := signature.ReadPublicKey(public)
 	require.NoError(t, err)
-	require.Len(t, fingerprint(key), 64)
-}
-
-func TestKeysThatAreNoneAreRefused(t *testing.T) {
-	private, public := registry.Keys(t)
-	_, err := readPublicKey(private)
-	require.ErrorContains(t, err, "no public ECDSA key")
-	_, err = readPrivateKey(public)
-	require.ErrorContains(t, err, "no private ECDSA key")
-	path := filepath.Join(t.TempDir(), "key")
-	for text, want := range map[string]string{
-		"": "has none in PEM",
-		"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n" +
-			"-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n": "is encrypted",
-	} {
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		_, err = readPrivateKey(path)
-		require.ErrorContains(t, err, want)
-	}
+	require.Len(t, signature.Fingerprint(key), 64)
 }
 
 func TestLoginsAreThoseOfDocker(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/signature"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
@@ -91,11 +92,11 @@ func (r *Registry) former(reference string) (latest image.Golden, found bool) {
 	}
 	signer := ""
 	if r.options.VerifyKey != "" {
-		key, err := readPublicKey(r.options.VerifyKey)
+		key, err := signature.ReadPublicKey(r.options.VerifyKey)
 		if err != nil {
 			return image.Golden{}, false
 		}
-		signer = fingerprint(key)
+		signer = signature.Fingerprint(key)
 	}
 	var at time.Time
 	goldens, _ := r.cache.List() // whatever is damaged

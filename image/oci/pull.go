@@ -22,6 +22,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/oci/archive"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/signature"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
@@ -72,10 +73,10 @@ func (r *Registry) pull(
 	var key *ecdsa.PublicKey
 	var err error
 	if r.options.VerifyKey != "" {
-		if key, err = readPublicKey(r.options.VerifyKey); err != nil {
+		if key, err = signature.ReadPublicKey(r.options.VerifyKey); err != nil {
 			return image.Golden{}, finalError{err}
 		}
-		signer = fingerprint(key)
+		signer = signature.Fingerprint(key)
 	}
 	found, err := from.artifact(ctx, key)
 	if err != nil {

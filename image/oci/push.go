@@ -26,6 +26,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/oci/archive"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/signature"
 )
 
 // Push sends a golden image to where the reference, which ends in a tag, leads, and
@@ -44,7 +45,7 @@ func (r *Registry) Push(
 	}
 	var key *ecdsa.PrivateKey
 	if signKey != "" {
-		if key, err = readPrivateKey(signKey); err != nil {
+		if key, err = signature.ReadPrivateKey(signKey); err != nil {
 			return "", err
 		}
 	}

@@ -5,24 +5,17 @@ package oci
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/signature"
 )
 
 // What cosign calls the parts of a signature by a key. It lies beside what is signed, at
@@ -37,7 +30,6 @@ const (
 const (
 	maxSignatures = 100
 	maxPayload    = 64 << 10
-	maxKey        = 64 << 10
 )
 
 // payload is what is signed: the digest of the artifact.
@@ -65,10 +57,9 @@ func (r *repository) sign(ctx context.Context, signed ocispec.Descriptor, key *e
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(text)
-	signature, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
+	made, err := signature.Sign(key, text)
 	if err != nil {
-		return fmt.Errorf("signing: %w", err)
+		return err
 	}
 	layer := content.NewDescriptorFromBytes(payloadType, text)
 	layers := ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}}
@@ -82,7 +73,7 @@ func (r *repository) sign(ctx context.Context, signed ocispec.Descriptor, key *e
 			return fmt.Errorf("sending the signature: %w", err)
 		}
 	}
-	layer.Annotations = map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(signature)}
+	layer.Annotations = map[string]string{signatureAnnotation: made}
 	manifest, err := json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		Config: described, Layers: []ocispec.Descriptor{layer},
@@ -90,8 +81,8 @@ func (r *repository) sign(ctx context.Context, signed ocispec.Descriptor, key *e
 	if err != nil {
 		return err
 	}
-	made := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
-	if err := r.tag(ctx, made, manifest, signatureTag(signed.Digest)); err != nil {
+	descriptor := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
+	if err := r.tag(ctx, descriptor, manifest, signatureTag(signed.Digest)); err != nil {
 		return fmt.Errorf("sending the signature: %w", err)
 	}
 	return nil
@@ -104,15 +95,14 @@ func (r *repository) verify(ctx context.Context, signed digest.Digest, key *ecds
 		return err
 	}
 	for _, layer := range found {
-		signature, err := base64.StdEncoding.DecodeString(layer.Annotations[signatureAnnotation])
-		if err != nil || layer.MediaType != payloadType || checkDescriptor(layer, maxPayload) != nil {
+		if layer.MediaType != payloadType || checkDescriptor(layer, maxPayload) != nil {
 			continue
 		}
 		text, err := r.fetch(ctx, r.blobs, layer)
 		if err != nil {
 			return fmt.Errorf("fetching a signature: %w", err)
 		}
-		if sum := sha256.Sum256(text); ecdsa.VerifyASN1(key, sum[:], signature) {
+		if signature.Verify(key, text, layer.Annotations[signatureAnnotation]) {
 			return checkPayload(text, signed)
 		}
 	}
@@ -157,77 +147,4 @@ func (r *repository) signatures(ctx context.Context, signed digest.Digest) ([]oc
 		return nil, fmt.Errorf("it has %d signatures, more than %d", len(manifest.Layers), maxSignatures)
 	}
 	return manifest.Layers, nil
-}
-
-// readPublicKey reads what cosign calls cosign.pub: an ECDSA key on P-256, as PEM.
-func readPublicKey(path string) (*ecdsa.PublicKey, error) {
-	block, err := readPEM(path)
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
-	key, is := parsed.(*ecdsa.PublicKey)
-	if err != nil || block.Type != "PUBLIC KEY" || !is || key.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("%s is no public ECDSA key on P-256: "+
-			"give cosign.pub, or what `openssl ec -pubout` writes", path)
-	}
-	return key, nil
-}
-
-// readPrivateKey reads an ECDSA key on P-256, as PEM, in the form of PKCS #8 or SEC 1.
-func readPrivateKey(path string) (*ecdsa.PrivateKey, error) {
-	block, err := readPEM(path)
-	if err != nil {
-		return nil, err
-	}
-	if strings.HasPrefix(block.Type, "ENCRYPTED ") {
-		return nil, fmt.Errorf("%s is encrypted: give a key without a password, such as "+
-			"`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes", path)
-	}
-	var parsed any
-	if block.Type == "EC PRIVATE KEY" {
-		parsed, err = x509.ParseECPrivateKey(block.Bytes)
-	} else {
-		parsed, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	}
-	key, is := parsed.(*ecdsa.PrivateKey)
-	if err != nil || !is || key.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("%s is no private ECDSA key on P-256: make one with "+
-			"`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`", path)
-	}
-	return key, nil
-}
-
-func readPEM(path string) (*pem.Block, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading a key: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxKey {
-		return nil, fmt.Errorf("reading a key: %s is not the file of one", path)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading a key: %w", err)
-	}
-	for {
-		block, rest := pem.Decode(text)
-		if block == nil {
-			return nil, fmt.Errorf("reading a key: %s has none in PEM", path)
-		}
-		if block.Type != "EC PARAMETERS" { // which openssl may put before a key
-			return block, nil
-		}
-		text = rest
-	}
-}
-
-// fingerprint names a public key.
-func fingerprint(key *ecdsa.PublicKey) string {
-	encoded, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(encoded)
-	return hex.EncodeToString(sum[:])
 }

@@ -29,7 +29,7 @@ var contracts = []string{"backend", "cloudinit", "guest", "image", "network"}
 // They import nothing of this module, but that doctor looks programs up, claim takes
 // locks and opens files, scratch takes locks, and filelock says that there is no room for a lock's file.
 var ground = []string{"claim", "diskspace", "doctor", "filelock", "hostmemory", "lines", "phase", "programs", "scratch",
-	"sshkey", "statefile", "teardown", "workerid"}
+	"signature", "sshkey", "statefile", "teardown", "workerid"}
 
 // imageParts are what images are made with, and import no other part.
 var imageParts = []string{"image/disk", "image/initrd"}
@@ -54,6 +54,7 @@ var rooms = []room{
 	{pattern: "programs", stdOnly: true},
 	{pattern: "programs/wanted", stdOnly: true}, // it runs before any other module is downloaded
 	{pattern: "scratch", imports: []string{"filelock"}},
+	{pattern: "signature", stdOnly: true},
 	{pattern: "sshkey"},
 	{pattern: "statefile", stdOnly: true},
 	{pattern: "teardown", stdOnly: true},
