@@ -33,11 +33,16 @@ SOAK_BACKENDS ?= synthetic nspawn qemu
 SOAK_CHURN    ?= 0
 SOAK_IMAGES   ?=
 
+# make release: the private ECDSA key on P-256 that signs, as PEM without a password (empty: no signature). make publish:
+# the repository of fleeting's artifact, such as registry.example.com/ci/mayfly.
+SIGN_KEY ?=
+ARTIFACT ?=
+
 # make bare: what to run on a machine that has nothing but Go, make and git.
 BARE ?= make demo DEMO_JOBS=1 && CI=true make test
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick runner soak lint cross bench bench-go bare generate packages clean
+.PHONY: help build demo test test-quick runner soak lint cross bench bench-go bare release publish generate packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +89,13 @@ bench-go: ## Run the Go benchmarks of all packages
 bare: export BARE := $(BARE)
 bare: ## Run README's commands in a new Debian that has Go, make and git only, as root (BARE)
 	scripts/bare "$$BARE"
+
+release: ## Make programs, packages, checksums and all else that users install, in dist/ (VERSION, PLATFORMS, SIGN_KEY)
+	rm -rf dist
+	go run ./release -version '$(VERSION)' -platforms '$(PLATFORMS)' -key '$(SIGN_KEY)'
+
+publish: ## Send the programs in dist/ to a registry as fleeting's artifact (ARTIFACT, VERSION)
+	go tool fleeting-artifact release -dir dist '$(ARTIFACT):$(VERSION:v%=%)'
 
 generate: ## Write the checked-in generated files anew
 	go generate ./...

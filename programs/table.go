@@ -37,6 +37,9 @@ var Table = []Program{
 	{File: "/usr/lib/grub/i386-pc/boot.img", Package: "grub-pc-bin", Use: Test, Arch: "amd64"},
 	// Workers as containers.
 	{Name: "systemd-nspawn", Package: "systemd-container", Use: Test},
+	// What is released.
+	{Name: "openssl", Package: "openssl", Use: Test},
+	{Name: "rpm", Package: "rpm", Use: Test},
 	// A real guest to log in to.
 	{Name: "sshd", Package: "openssh-server", Use: Test},
 	{Name: "ssh-keygen", Package: "openssh-client", Use: Test},
@@ -49,10 +52,12 @@ var Table = []Program{
 	{Name: "cp", Package: "coreutils"},
 	{Name: "nice", Package: "coreutils"},
 	{Name: "rm", Package: "coreutils"},
+	{Name: "sha256sum", Package: "coreutils"},
 	{Name: "sleep", Package: "coreutils"},
 	{Name: "stat", Package: "coreutils"},
 	{Name: "true", Package: "coreutils"},
 	{Name: "sh", Package: "dash"},
+	{Name: "dpkg-deb", Package: "dpkg"},
 	{Name: "dpkg-query", Package: "dpkg"},
 	{Name: "git", Package: "git"},
 	{Name: "mount", Package: "mount"},

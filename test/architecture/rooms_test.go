@@ -128,7 +128,8 @@ var rooms = []room{
 	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "host/diskguard", "image/...", "network/...", "pool/...",
 		"provider/config"}},
 	{pattern: "licenses/..."},
-	{pattern: "templates", tests: []string{"provider/config"}}, // examples must be valid
+	{pattern: "release", imports: []string{"licenses", "provider/config"}}, // texts that packages have
+	{pattern: "templates", tests: []string{"provider/config"}},             // examples must be valid
 	// The way that others make workers is put together from parts.
 	{pattern: "test/programs/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.

@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -59,6 +60,18 @@ type Counts struct {
 
 // Start starts a registry that speaks plain http.
 func Start(t testing.TB) *Registry { return start(t, "", "", (*httptest.Server).Start) }
+
+// StartAt starts one that speaks plain http at an address of the test's own network, for
+// clients that take no port.
+func StartAt(t testing.TB, address string) *Registry {
+	return start(t, "", "", func(server *httptest.Server) {
+		require.NoError(t, server.Listener.Close())
+		var err error
+		server.Listener, err = net.Listen("tcp", address)
+		require.NoError(t, err)
+		server.Start()
+	})
+}
 
 // StartWithLogin starts one that wants a user's name and password.
 func StartWithLogin(t testing.TB, user, password string) *Registry {
