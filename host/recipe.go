@@ -34,9 +34,9 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 		return image.Recipe{}, err
 	}
 	recipe.Certificates = certificates
-	agent, err := os.Executable()
+	agent, err := ownProgram()
 	if err != nil {
-		return image.Recipe{}, fmt.Errorf("finding our own program, the guest agent: %w", err)
+		return image.Recipe{}, err
 	}
 	recipe.Agent = agent
 	if recipe.AgentSHA256, err = sum(agent); err != nil {

@@ -50,9 +50,9 @@ func (h *Host) PullImage(
 	if h.Registry == nil {
 		return image.Golden{}, errNoRegistry
 	}
-	own, err := os.Executable()
+	own, err := ownProgram()
 	if err != nil {
-		return image.Golden{}, fmt.Errorf("finding our own program, the guest agent: %w", err)
+		return image.Golden{}, err
 	}
 	agent, err := sum(own)
 	if err != nil {
