@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
@@ -182,6 +183,30 @@ type Memory struct {
 // Plus is the memory of both.
 func (m Memory) Plus(other Memory) Memory {
 	return Memory{PSS: m.PSS + other.PSS, Private: m.Private + other.Private}
+}
+
+// Witness is a backend that can tell which job is in a worker.
+type Witness interface {
+	// Job returns the job that is seen in a worker now; false says that none is. It is
+	// the guest's word, and whoever asks limits how long it may take by ctx.
+	Job(ctx context.Context, id string) (job guest.Job, seen bool, err error)
+}
+
+// Accountant is a backend that can tell what a machine has taken of the host in all its
+// time.
+type Accountant interface {
+	// Usage is asked before Destroy and before Suspend. It only looks, and waits for
+	// nothing.
+	Usage(id string) (Usage, error)
+}
+
+// Usage is what a machine has taken of the host. What is not known is 0.
+type Usage struct {
+	// CPU is the time that it had of processors.
+	CPU time.Duration
+	// PeakMemory is the most memory that it had at once, and DiskWritten what it had
+	// written, in bytes.
+	PeakMemory, DiskWritten int64
 }
 
 // Foreign is a machine whose guest may be something else than Linux.

@@ -73,6 +73,8 @@ const (
 	// it, until OpThaw or for FreezeLimit.
 	OpFreeze = "freeze"
 	OpThaw   = "thaw"
+	// OpJob tells which job is in the guest; see Job.
+	OpJob = "job"
 	// OpSeal prepares the disk for being a golden image.
 	OpSeal = "seal"
 	// OpPowerOff ends the guest.
@@ -170,7 +172,7 @@ func (r Request) Validate() error {
 	case r.Op == OpPut || r.Op == OpSetenv:
 		return fmt.Errorf("%s without what belongs to it", r.Op)
 	case slices.Contains([]string{
-		OpNetwork, OpAwait, OpInspect, OpOffline, OpRun, OpFetch, OpFreeze, OpThaw, OpSeal, OpPowerOff,
+		OpNetwork, OpAwait, OpInspect, OpOffline, OpRun, OpFetch, OpFreeze, OpThaw, OpJob, OpSeal, OpPowerOff,
 	}, r.Op):
 		return nil
 	}

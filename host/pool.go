@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -30,6 +32,7 @@ type Pool struct {
 
 	host   *Host
 	unlock func() error
+	ledger *ledger.Ledger
 	// unwatch ends the making of room on the disk.
 	unwatch func()
 }
@@ -73,15 +76,16 @@ func (h *Host) OpenPool(
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
-	p := &Pool{Backend: a.Name, host: h, unlock: unlock, unwatch: disk.watch(), Pool: pool.New(pool.Config{
+	events := openLedger(c, log)
+	p := &Pool{Backend: a.Name, host: h, unlock: unlock, ledger: events, unwatch: disk.watch(), Pool: pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory, Processors: runtime.NumCPU(),
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
 		Refresh: c.Image.Refresh, Check: c.Image.Check, Keep: c.Image.Keep,
 	}, pool.Parts{
-		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Budget: share, Disk: disk,
-		Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
+		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Ledger: events, Budget: share,
+		Disk: disk, Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
 	})}
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
@@ -102,7 +106,17 @@ func (p *Pool) Close(ctx context.Context) error {
 		p.host.kept = append(p.host.kept, p.unlock)
 		return err
 	}
-	return p.unlock()
+	return errors.Join(p.ledger.Close(), p.unlock())
+}
+
+// openLedger opens the pool's ledger. A pool does without one that cannot be opened.
+func openLedger(c config.Config, log *slog.Logger) *ledger.Ledger {
+	events, err := ledger.Open(filepath.Join(c.PoolDir(), ledger.Dir))
+	if err != nil {
+		log.Warn("what happens to workers is not written down", "err", err)
+		return new(ledger.Ledger)
+	}
+	return events
 }
 
 // othersOrphans finds the pool's machines that other backends have made, one of

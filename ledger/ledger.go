@@ -35,13 +35,14 @@ type limits struct {
 // kept are the limits of every pool. A start takes two to three KiB.
 var kept = limits{segment: 4 << 20, all: 64 << 20, age: 14 * 24 * time.Hour}
 
-// Ledger is a pool's ledger, open for writing. Its methods may be called concurrently.
+// Ledger is a pool's ledger, open for writing. Its methods may be called concurrently. The
+// zero value is one that is closed.
 type Ledger struct {
 	dir    string
 	limits limits
 
 	mu    sync.Mutex // guards all below
-	file  *os.File   // nil after Close
+	file  *os.File   // nil when it is closed
 	at    int        // its number
 	size  int64
 	begun time.Time // when its first event may have been

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func writeUntilKilled(dir string) {
-	l, err := open(dir, limits{segment: 2 << 10, all: 1 << 30, age: time.Hour})
+	l, err := open(dir, limits{segment: 64 << 10, all: 1 << 30, age: time.Hour})
 	for n := 0; err == nil; n++ {
 		if err = l.Write(numbered(n)); err == nil {
 			fmt.Println(n)
@@ -369,5 +369,39 @@ func TestWhatAGuestSaysIsMadeFit(t *testing.T) {
 		{At: time.Unix(0, 0), Worker: worker, Kind: Ready},
 	} {
 		require.Error(t, l.Write(bad), "%+v", bad)
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	l, err := Open(filepath.Join(b.TempDir(), Dir))
+	require.NoError(b, err)
+	defer l.Close()
+	for b.Loop() {
+		if err := l.Write(Event{Worker: worker, Kind: Entered, Phase: "wait_image"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRead is what a question costs in a ledger that has all that is kept.
+func BenchmarkRead(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), Dir)
+	l, err := Open(dir)
+	require.NoError(b, err)
+	defer l.Close()
+	for size := int64(0); size < kept.all; size += 110 {
+		if err := l.Write(Event{Worker: worker, Kind: Entered, Phase: "wait_image"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		events := 0
+		for _, err := range Read(dir, time.Time{}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			events++
+		}
+		b.ReportMetric(float64(events), "events")
 	}
 }

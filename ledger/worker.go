@@ -105,6 +105,7 @@ const mostOfAWorker = 1000
 type Histories struct {
 	workers map[string]*history
 	order   []string
+	about   map[string]Event
 }
 
 // history is a worker under way, and where its next part begins.
@@ -113,10 +114,18 @@ type history struct {
 	part time.Time
 }
 
-// Add takes the next event, in the order in which they were written. Those of the pool
-// itself are none of a worker's.
+// mostAbout bounds of how many things of the pool the last event is kept.
+const mostAbout = 100
+
+// Add takes the next event, in the order in which they were written.
 func (h *Histories) Add(e Event) {
 	if e.Worker == "" {
+		if h.about == nil {
+			h.about = make(map[string]Event)
+		}
+		if len(h.about) < mostAbout || h.about[e.Phase].Kind != "" {
+			h.about[e.Phase] = e
+		}
 		return
 	}
 	w := h.workers[e.Worker]
@@ -139,6 +148,44 @@ func (h *Histories) Workers() []Worker {
 		workers = append(workers, h.workers[id].Worker)
 	}
 	return workers
+}
+
+// About is the last event about something of the pool itself, such as its image; the zero
+// Event where there is none.
+func (h *Histories) About(what string) Event { return h.about[what] }
+
+// Notes are the last reasons about all things of the pool itself, by what they are about.
+func (h *Histories) Notes() map[string]string {
+	notes := make(map[string]string)
+	for about, event := range h.about {
+		notes[about] = event.Reason
+	}
+	return notes
+}
+
+// Why is what the worker's present phase takes its time for: the reason that was told of
+// the phase, or else the last that is known of what it waits for by its name: of the image,
+// in "wait_image". It is empty where nothing is known.
+func (h *Histories) Why(w Worker) string {
+	phase, lasts := w.Phase()
+	if !lasts || phase.Reason != "" {
+		return phase.Reason
+	}
+	awaited, waits := strings.CutPrefix(phase.Name, "wait_")
+	if !waits {
+		return ""
+	}
+	return h.About(awaited).Reason
+}
+
+// Worker is what the events of one worker tell up to now; false says that there are none.
+// It is good until the next event is added.
+func (h *Histories) Worker(id string) (Worker, bool) {
+	w, known := h.workers[id]
+	if !known {
+		return Worker{}, false
+	}
+	return w.Worker, true
 }
 
 // Forget drops a worker: for those who follow a ledger for long.
@@ -210,15 +257,23 @@ func (w *history) leave(at time.Time) {
 	}
 }
 
+// phaseOf is the phase that a part, "start.disk", is of.
+func phaseOf(part string) string {
+	phase, _, _ := strings.Cut(part, ".")
+	return phase
+}
+
 // pass adds to a part of the present phase what was gone through since the last one.
 func (w *history) pass(e Event) {
 	took := max(0, e.At.Sub(w.part))
 	w.part = e.At
 	phase, ok := w.Phase()
-	name, of := strings.CutPrefix(e.Phase, phase.Name+".")
-	if !ok || !of {
-		return
+	if _, name, _ := strings.Cut(e.Phase, "."); ok && name != "" && phaseOf(e.Phase) == phase.Name {
+		w.addPart(name, took)
 	}
+}
+
+func (w *history) addPart(name string, took time.Duration) {
 	span := &w.Spans[len(w.Spans)-1]
 	for i := range span.Parts {
 		if span.Parts[i].Name == name {

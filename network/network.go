@@ -118,6 +118,27 @@ type Denier interface {
 	Denied(ctx context.Context) (map[string]uint64, error)
 }
 
+// Accountant is a network that can tell what went over a worker's link.
+type Accountant interface {
+	// Traffic is asked before Release and before Park. It only looks.
+	Traffic(worker string) (Traffic, error)
+}
+
+// Traffic is what went over a worker's link, as the worker sees it.
+type Traffic struct {
+	BytesIn, BytesOut int64
+	// Denied is how many packets the policy has denied, To the first destinations of
+	// them, where they are logged.
+	Denied int64
+	To     []DeniedTo
+}
+
+// DeniedTo is how many packets to one destination were denied.
+type DeniedTo struct {
+	Protocol, To string
+	Packets      int64
+}
+
 // Guard is a network that keeps the rules around its workers in place, whoever
 // removes them.
 type Guard interface {

@@ -124,6 +124,7 @@ func (p *Pool) spare(b store.Breaker) {
 	} else {
 		p.log.Info("image fails on", about...)
 	}
+	p.history.notes(aboutStarts, b.String())
 	if err := p.store.SaveBreaker(b); err != nil {
 		p.log.Warn("record is out of date", "err", err)
 	}
@@ -132,6 +133,7 @@ func (p *Pool) spare(b store.Breaker) {
 // spareNoMore tells that the image is not spared any more.
 func (p *Pool) spareNoMore(why string) {
 	p.log.Info(why)
+	p.history.notes(aboutStarts, why)
 	if err := p.store.ClearBreaker(); err != nil {
 		p.log.Warn("record is out of date", "err", err)
 	}

@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
-	"sync"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -23,8 +21,10 @@ import (
 // undoes nothing: whatever it left is torn down the same way as a worker that
 // ran.
 func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
-	clock := &stopwatch{since: time.Now(), laps: make(map[string]float64)}
+	p.history.begins(w.id, ledger.Promised, w.createdAt)
+	clock := p.newStopwatch(w.id)
 	if w.spare == nil {
+		clock.enter(PhaseWaitDisk)
 		if err := p.reserve(ctx, w.id); err != nil {
 			return nil, err
 		}
@@ -34,8 +34,6 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 		return nil, err
 	}
 	defer p.starts.release(turn)
-	clock.lap(PhaseWaitStart)
-
 	machine, record, err := p.start(ctx, w, golden, record, clock, Running)
 	if !p.golden.serves(golden.Digest) {
 		turn.by = exempt // it says nothing about the image that was renewed meanwhile
@@ -49,6 +47,7 @@ func (p *Pool) create(ctx context.Context, w *worker) (backend.Machine, error) {
 	}
 	p.starts.succeeded(turn)
 	p.move(w, Creating, Running, machine, record)
+	p.history.ready(record)
 	about := []any{"worker", w.id, "address", record.Address, "how", record.How}
 	p.log.Info("worker runs", append(about, clock.fields()...)...)
 	return machine, nil
@@ -61,11 +60,11 @@ func (p *Pool) awaitBeginning(
 	ctx context.Context, w *worker, clock *stopwatch,
 ) (golden image.Golden, record store.Record, turn turn, err error) {
 	for {
+		clock.enter(PhaseWaitImage)
 		record = store.Record{ID: w.id, State: string(Creating), CreatedAt: w.createdAt}
 		if golden, err = p.choose(ctx, w, record); err != nil {
 			return golden, record, turn, fmt.Errorf("waiting for the golden image: %w", brief{err})
 		}
-		clock.lap(PhaseWaitImage)
 		record.ImageDigest, record.User = golden.Digest, p.config.Recipe.User
 		turn, err = p.awaitTurn(ctx, w, golden, record, clock)
 		if err != nil || w.spare != nil || p.golden.serves(golden.Digest) {
@@ -121,6 +120,7 @@ func (p *Pool) awaitTurn(
 		if err != nil {
 			return turn{}, err
 		}
+		clock.enter(PhaseWaitStart)
 		got, err := p.starts.acquire(ctx, by)
 		switch {
 		case err == nil && (w.spare != nil || p.mayStart(ctx, w, golden, cost)):
@@ -142,18 +142,18 @@ func (p *Pool) awaitTurn(
 func (p *Pool) awaitRoom(
 	ctx context.Context, w *worker, golden image.Golden, record store.Record, clock *stopwatch,
 ) (by entry, cost Cost, err error) {
-	defer clock.lap(PhaseWaitBudget)
 	if w.spare != nil {
 		return ordinary, Cost{}, nil
 	}
+	clock.enter(PhaseWaitTemplate)
 	if err = p.awaitTemplate(ctx, w, golden, record); err != nil {
 		return ordinary, Cost{}, err
 	}
-	clock.lap(PhaseWaitTemplate)
+	clock.enter(PhaseWaitStart)
 	if by, err = p.starts.enter(ctx); err != nil {
 		return by, Cost{}, fmt.Errorf("waiting while the image is spared: %w", err)
 	}
-	clock.lap(PhaseWaitStart)
+	clock.enter(PhaseWaitBudget)
 	cost = p.costOfStart(ctx, golden)
 	if err = p.awaitBudget(ctx, cost, record); err != nil {
 		p.starts.leave(by)
@@ -179,6 +179,7 @@ func (p *Pool) giveBack(ctx context.Context, w *worker) error {
 func (p *Pool) telling(message string, record store.Record) (waits func(reason string), over func()) {
 	waits = func(reason string) {
 		p.log.Info(message, "worker", record.ID, "reason", reason)
+		p.history.waits(record.ID, reason)
 		record.Reason = reason
 		p.note(record)
 	}
@@ -227,13 +228,13 @@ func (p *Pool) start(
 func (p *Pool) startMachine(
 	ctx context.Context, w *worker, golden image.Golden, record *store.Record, clock *stopwatch,
 ) (backend.Machine, error) {
+	clock.enter(PhaseLease)
 	spec, key, err := p.prepare(ctx, w, record)
 	if err != nil {
 		return nil, err
 	}
-	clock.lap(PhaseLease)
-
-	machine, err := p.backend.Start(clock.parts(ctx, PhaseStart), golden, spec)
+	clock.enter(PhaseStart)
+	machine, err := p.backend.Start(clock.parts(ctx), golden, spec)
 	if err != nil {
 		err = fmt.Errorf("starting the machine of %s: %w", spec.ID, diskspace.Explain(spec.Dir, err))
 		if ctx.Err() != nil { // nearly all of the time is the guest's
@@ -250,12 +251,11 @@ func (p *Pool) startMachine(
 	if b, ok := p.backend.(backend.Accelerated); ok {
 		record.Acceleration, _ = b.Acceleration()
 	}
-	clock.lap(PhaseStart)
-
-	if err := p.ready(clock.parts(ctx, PhaseReady), machine, spec.Identity, key); err != nil {
+	clock.enter(PhaseReady)
+	if err := p.ready(clock.parts(ctx), machine, spec.Identity, key); err != nil {
 		return nil, err
 	}
-	clock.lap(PhaseReady)
+	clock.stop()
 	return machine, nil
 }
 
@@ -348,53 +348,3 @@ func (b brief) Error() string {
 }
 
 func (b brief) Unwrap() error { return b.error }
-
-// stopwatch measures the phases of a creation, one after the other.
-type stopwatch struct {
-	since time.Time
-	// mu guards laps and each since of parts, which may end in goroutines of
-	// their own.
-	mu   sync.Mutex
-	laps map[string]float64
-}
-
-// lap ends a phase; the next one begins.
-func (s *stopwatch) lap(phase string) {
-	now := time.Now()
-	took := now.Sub(s.since)
-	s.mu.Lock()
-	s.laps[phase] += took.Seconds() // it may have to be gone through again
-	s.mu.Unlock()
-	s.since = now
-}
-
-// fields are the phases in order, and rounded, for the log.
-func (s *stopwatch) fields() (fields []any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, phase := range phases {
-		took := time.Duration(s.laps[phase] * float64(time.Second))
-		fields = append(fields, phase, took.Round(10*time.Millisecond))
-	}
-	return fields
-}
-
-// parts returns a context that has what is done with it in one phase noted part
-// by part, as "start.disk". They are in the record, not in the log.
-func (s *stopwatch) parts(ctx context.Context, of string) context.Context {
-	since := s.since
-	return phase.With(ctx, func(part string) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		now := time.Now()
-		s.laps[of+"."+part] += now.Sub(since).Seconds()
-		since = now
-	})
-}
-
-// phases are all that were noted up to now.
-func (s *stopwatch) phases() map[string]float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.laps)
-}

@@ -289,46 +289,53 @@ func (a *attempt) wait(reason string) {
 // build asks the backend for the image that the pool begins with, and puts its progress
 // in the log.
 func (p *Pool) build(ctx context.Context) (image.Golden, func(), error) {
-	return p.make(ctx, p.firstRecipe(), func(log *slog.Logger, reason string) {
+	return p.make(ctx, p.firstRecipe(), aboutImage, func(log *slog.Logger, reason string) {
 		log.Warn("golden image is not built yet", "reason", reason)
 		p.golden.current().wait("the golden image is not built yet: " + reason)
 	})
 }
 
 // make has an image be made, unless it is there, and keeps it until done is called.
-// It tells waits when it waits for room on the disk.
+// The ledger has it under what it is about. It tells waits when it waits for room on the
+// disk.
 func (p *Pool) make(
-	ctx context.Context, recipe image.Recipe, waits func(log *slog.Logger, reason string),
+	ctx context.Context, recipe image.Recipe, about string, waits func(log *slog.Logger, reason string),
 ) (golden image.Golden, done func(), err error) {
 	digest := recipe.Digest()
 	log := p.log.With("image", digest)
 	log.Info("golden image is wanted")
 	if !p.disk.HasImage(digest) {
-		if err := p.awaitDisk(ctx, func(reason string) { waits(log, reason) }); err != nil {
+		if err := p.awaitDisk(ctx, func(reason string) {
+			waits(log, reason)
+			p.history.notes(about, "it is not built yet: "+reason)
+		}); err != nil {
 			return image.Golden{}, nil, err
 		}
 	}
 	began := time.Now()
-	golden, err = p.backend.Build(ctx, recipe, progress(log, "building the golden image"))
+	golden, err = p.backend.Build(ctx, recipe, p.progress(log, "building the golden image", about))
 	if err == nil {
 		done, err = p.golden.keep(ctx, golden) // fails when it was removed to make room, an instant ago
 	}
 	if err != nil {
 		return image.Golden{}, nil, err
 	}
+	p.history.notes(about, "image "+golden.Digest+" is there")
 	// One that was pulled has the digest of the recipe that it was built by elsewhere.
 	p.log.Info("golden image is there", "image", golden.Digest, "took", time.Since(began).Round(time.Millisecond))
 	return golden, done, nil
 }
 
 // progress logs each stage of what is made when it begins, and the lines of its
-// output for those who want to see everything.
-func progress(log *slog.Logger, what string) image.Progress {
+// output for those who want to see everything. The ledger has the stages, under what they
+// are about.
+func (p *Pool) progress(log *slog.Logger, what, about string) image.Progress {
 	var current string
 	return func(stage, line string) {
 		if stage != current {
 			current = stage
 			log.Info(what, "stage", stage)
+			p.history.notes(about, what+": "+stage)
 		}
 		if line != "" {
 			log.Debug(what, "stage", stage, "line", line)

@@ -65,7 +65,7 @@ func TestPhasesAreLoggedAsRoundedFields(t *testing.T) {
 		grow(t, p, 1)
 		time.Sleep(time.Minute)
 		require.NoError(t, p.Close(t.Context()))
-		assert.Contains(t, log.String(), "how=fork wait_image=0s wait_template=0s wait_budget=0s wait_start=0s "+
+		assert.Contains(t, log.String(), "how=fork wait_disk=0s wait_image=0s wait_template=0s wait_budget=0s wait_start=0s "+
 			"lease=0s start=0s ready=6.2s\n")
 	})
 }

@@ -68,11 +68,13 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 		return
 	}
 	reason, asked := p.noteEnd(ctx, w, err)
+	p.history.ends(w.id, reason, asked)
 	p.recordEnd(w.id, reason)
 	if !asked {
 		p.keepEnd(w.id, reason)
 	}
 	p.learn(w) // while its machine may still run, and after everybody was told of its end
+	p.account(w)
 	if p.teardownAgain(w.id, p.teardown(w.id)) {
 		p.mu.Lock()
 		w.state = Deleted

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -41,7 +42,7 @@ func (p *Pool) Open(ctx context.Context) error {
 	}
 	p.rememberForks()
 	p.expectTemplate()
-	for _, run := range []func(){p.buildGolden, p.keepMeter, p.tend, p.keepStock, p.keepFresh} {
+	for _, run := range []func(){p.buildGolden, p.keepMeter, p.tend, p.keepStock, p.keepFresh, p.lookForJobs} {
 		if !p.spawn(run) {
 			return ErrClosing
 		}
@@ -51,6 +52,7 @@ func (p *Pool) Open(ctx context.Context) error {
 
 func (p *Pool) buildGolden() {
 	p.golden.run(p.growing, func(err error, pause time.Duration) {
+		p.history.notes(aboutImage, fmt.Sprintf("building it failed, and is tried again in %s: %v", pause, brief{err}))
 		p.log.Error("building the golden image failed",
 			"image", p.firstRecipe().Digest(), "err", err, "again_in", pause)
 	})
@@ -95,12 +97,16 @@ func (p *Pool) orphans(ctx context.Context, running, adopted map[string]bool) ([
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
+// errOrphan is why a worker ends that an earlier process has left.
+var errOrphan = errors.New("left by an earlier process of the plugin")
+
 // sweep tears all orphans down at once, and returns when each has been tried.
 func (p *Pool) sweep(ctx context.Context, orphans []string) error {
 	tried := make(chan struct{}, len(orphans))
 	for _, id := range orphans {
 		p.log.Info("removing an orphan", "worker", id)
 		remove := func() {
+			p.history.ends(id, errOrphan, false)
 			err := p.teardown(id)
 			tried <- struct{}{}
 			p.teardownAgain(id, err)

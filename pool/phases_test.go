@@ -35,7 +35,7 @@ func TestPartsOfPhasesAreRecorded(t *testing.T) {
 		record, err := s.Load(only(t, p).ID)
 		require.NoError(t, err)
 		assert.Equal(t, map[string]float64{
-			"wait_image": 0, "wait_template": 0, "wait_budget": 0, "wait_start": 0, "lease": 0,
+			"wait_disk": 0, "wait_image": 0, "wait_template": 0, "wait_budget": 0, "wait_start": 0, "lease": 0,
 			"start": 3, "start.disk": 1, "start.process": 2,
 			"ready": 8, "ready.connect": 8,
 		}, record.Phases)

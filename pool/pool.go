@@ -69,6 +69,8 @@ type Parts struct {
 	Access  Access
 	Store   *store.Store
 	Log     *slog.Logger
+	// Ledger is told what happens to workers; nil where nobody wants to know.
+	Ledger Ledger
 	// Budget is what the workers of all pools of the host share; without one,
 	// nothing of this pool waits for room on the host.
 	Budget Budget
@@ -104,6 +106,7 @@ type Pool struct {
 	access  Access
 	store   *store.Store
 	log     *slog.Logger
+	history history
 	budget  Budget
 	disk    Disk
 	images  Images
@@ -154,6 +157,7 @@ func New(config Config, parts Parts) *Pool {
 		access:  parts.Access,
 		store:   parts.Store,
 		log:     parts.Log,
+		history: history{to: parts.Ledger, log: parts.Log},
 		budget:  parts.Budget,
 		disk:    parts.Disk,
 		images:  parts.Images,

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
@@ -128,6 +130,7 @@ func (p *Pool) refresh(golden image.Golden, last *renewals) (wait time.Duration)
 	wait, now = last.pause.grow(), time.Now()
 	p.log.Error("renewing the golden image failed: workers are made from the one that is there",
 		"image", golden.Digest, "edition", edition, "failures", last.failures, "err", printable{err}, "again_in", wait)
+	p.history.notes(aboutRenewal, "it failed: "+err.Error())
 	p.noteServed(golden, &store.FailedRenewal{
 		Edition: edition, Failures: last.failures, Reason: brief{printable{err}}.Error(),
 		At: now, NextTry: now.Add(wait),
@@ -151,7 +154,7 @@ func (p *Pool) renew(former image.Golden, edition string, fromScratch bool) erro
 	recipe := p.config.Recipe
 	recipe.Edition, recipe.GivesWay, recipe.FromScratch = edition, true, fromScratch
 	began := time.Now()
-	golden, done, err := p.make(p.growing, recipe, func(log *slog.Logger, reason string) {
+	golden, done, err := p.make(p.growing, recipe, aboutRenewal, func(log *slog.Logger, reason string) {
 		log.Warn("golden image is not renewed yet", "reason", reason)
 	})
 	if err != nil {
@@ -161,6 +164,7 @@ func (p *Pool) renew(former image.Golden, edition string, fromScratch bool) erro
 		p.golden.serve(golden)
 		p.starts.renewed()
 		p.restock()
+		p.history.notes(aboutRenewal, "new workers are made from image "+golden.Digest)
 		p.log.Info("golden image is renewed: new workers are made from it",
 			"image", golden.Digest, "edition", edition, "former", former.Digest,
 			"took", time.Since(began).Round(time.Millisecond))
@@ -187,7 +191,8 @@ func (p *Pool) prove(golden, former image.Golden) error {
 	log := p.log.With("image", golden.Digest)
 	err := p.awaitDisk(p.growing, func(reason string) { log.Warn("no template is made yet", "reason", reason) })
 	if err == nil {
-		err = forker.Prepare(p.growing, golden, p.size(), p.golden.inUse(), nil, progress(log, "making the template"))
+		err = forker.Prepare(p.growing, golden, p.size(), p.golden.inUse(), nil,
+			p.progress(log, "making the template", aboutRenewal))
 	}
 	switch {
 	case err == nil:
@@ -219,8 +224,11 @@ func (p *Pool) tryCanary(ctx context.Context, golden image.Golden) (err error) {
 		if err != nil && ctx.Err() == nil {
 			p.keepEnd(id, printable{err})
 		}
-		p.teardownAgain(id, p.teardown(id))
+		p.discard(id, cmp.Or(err, errTried), err == nil || ctx.Err() != nil)
 	}()
+	p.history.begins(id, ledger.Canary, time.Now())
+	clock := p.newStopwatch(id)
+	clock.enter(PhaseWaitDisk)
 	if err := p.reserve(ctx, id); err != nil {
 		return err
 	}
@@ -229,14 +237,15 @@ func (p *Pool) tryCanary(ctx context.Context, golden image.Golden) (err error) {
 		ImageDigest: golden.Digest, User: p.config.Recipe.User,
 	}
 	p.note(record)
+	clock.enter(PhaseWaitBudget)
 	if err := p.awaitCanaryRoom(ctx, id); err != nil {
 		return err
 	}
-	clock := &stopwatch{since: time.Now(), laps: make(map[string]float64)}
 	machine, record, err := p.start(ctx, &worker{id: id}, golden, record, clock, Canary)
 	if err != nil {
 		return err
 	}
+	p.history.ready(record)
 	log.Info("worker of the renewed image is ready", clock.fields()...)
 	for i, command := range p.config.Check {
 		if err := p.check(ctx, machine, record, command); err != nil {
@@ -245,6 +254,9 @@ func (p *Pool) tryCanary(ctx context.Context, golden image.Golden) (err error) {
 	}
 	return nil
 }
+
+// errTried is why the canary of a good image ends.
+var errTried = errors.New("the renewed image is tried")
 
 func (p *Pool) awaitCanaryRoom(ctx context.Context, id string) error {
 	late := fmt.Errorf("there was no room on the host for it within %s", canaryWait)

@@ -37,6 +37,7 @@ var errShrunk = errors.New("deleted on request")
 
 // The phases of a creation, as logs and records name them.
 const (
+	PhaseWaitDisk     = "wait_disk"     // for room on the disk for its directory
 	PhaseWaitImage    = "wait_image"    // for the golden image
 	PhaseWaitTemplate = "wait_template" // for the template that is being made
 	PhaseWaitBudget   = "wait_budget"   // for room on the host
@@ -47,7 +48,7 @@ const (
 )
 
 var phases = []string{
-	PhaseWaitImage, PhaseWaitTemplate, PhaseWaitBudget, PhaseWaitStart, PhaseLease, PhaseStart, PhaseReady,
+	PhaseWaitDisk, PhaseWaitImage, PhaseWaitTemplate, PhaseWaitBudget, PhaseWaitStart, PhaseLease, PhaseStart, PhaseReady,
 }
 
 // Worker says how one worker is doing.

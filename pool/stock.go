@@ -2,12 +2,14 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
@@ -102,7 +104,7 @@ func (p *Pool) giveUpSpare(reason string, meant func(spare) bool) bool {
 	p.spares = slices.Delete(p.spares, last, last+1)
 	p.mu.Unlock()
 	p.log.Info("spare is given up", "worker", given.id, "reason", reason)
-	p.teardownAgain(given.id, p.teardown(given.id))
+	p.discard(given.id, errors.New(reason), true)
 	given.done()
 	return true
 }
@@ -164,16 +166,22 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 		_ = sleep(ctx, spareCheck) // when it ends early, so does the caller's loop
 		return nil
 	}
+	p.history.begins(id, ledger.Stocked, time.Now())
+	p.history.enters(id, phaseStock)
 	lease, err := p.makeSpare(ctx, stocker, golden, id)
 	if err != nil {
-		p.teardownAgain(id, p.teardown(id))
+		p.discard(id, err, ctx.Err() != nil)
 		return fmt.Errorf("making spare %s: %w", id, err)
 	}
+	p.history.enters(id, phaseSpare)
 	if kept = p.addToStock(spare{id, lease, golden, done}); !kept {
-		p.teardownAgain(id, p.teardown(id))
+		p.discard(id, errNotWanted, true)
 	}
 	return nil
 }
+
+// errNotWanted is why a spare ends whose room was promised to workers while it was made.
+var errNotWanted = errors.New("its room is taken by workers that were asked for")
 
 // addToStock refuses a spare whose room was promised to workers while it was
 // made.
@@ -212,7 +220,7 @@ func (p *Pool) clearStock() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.spares {
-		p.running.Go(func() { p.teardownAgain(s.id, p.teardown(s.id)); s.done() })
+		p.running.Go(func() { p.discard(s.id, ErrClosing, true); s.done() })
 	}
 	p.spares = nil
 }

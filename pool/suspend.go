@@ -9,6 +9,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
@@ -85,12 +86,15 @@ func (p *Pool) suspend(ctx context.Context, w *worker) error {
 	ctx, cancel := p.beyondClosing(ctx)
 	defer cancel()
 	began := time.Now()
+	p.history.enters(w.id, phaseSuspend)
+	p.account(w)
 	if err := p.save(ctx, w.record); err != nil {
 		return fmt.Errorf("suspending %s: %w", w.id, err)
 	}
 	record := w.record
 	record.State = string(Suspended)
 	p.move(w, Suspending, Suspended, nil, record)
+	p.history.enters(w.id, phaseSuspended)
 	p.log.Info("worker is suspended", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
@@ -193,6 +197,7 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 		return nil, errKept
 	}
 	defer p.starts.release(turn)
+	p.history.enters(w.id, phaseResume)
 	machine, record, err := p.resume(ctx, w.record)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -202,6 +207,7 @@ func (p *Pool) awaitResume(ctx context.Context, w *worker) (backend.Machine, err
 	}
 	p.starts.succeeded(turn)
 	p.move(w, Resuming, Running, machine, record)
+	p.history.ready(record)
 	p.log.Info("worker runs again", "worker", w.id, "took", time.Since(turn.began).Round(time.Millisecond))
 	return machine, nil
 }
@@ -217,9 +223,11 @@ func (p *Pool) isDeleting(w *worker) bool {
 // nothing may start any more by then, it begins anew.
 func (p *Pool) awaitStart(ctx context.Context, w *worker) (turn, error) {
 	for {
+		p.history.enters(w.id, PhaseWaitBudget)
 		if err := p.awaitBudget(ctx, p.cost(), w.record); err != nil {
 			return turn{}, err
 		}
+		p.history.enters(w.id, PhaseWaitStart)
 		got, err := p.starts.acquire(ctx, exempt)
 		if err != nil || p.budget.Closed() == "" {
 			return got, err
@@ -297,6 +305,8 @@ func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]b
 			p.note(record)
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
+		p.history.begins(id, ledger.Adopted, time.Now())
+		p.history.enters(id, phaseSuspended)
 		p.mu.Lock()
 		ctx, w := p.newWorker(id, Suspended, record.CreatedAt)
 		w.record = record

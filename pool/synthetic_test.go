@@ -22,12 +22,20 @@ import (
 // syntheticPool is a pool with real keys, real SSH and no machines.
 func syntheticPool(t testing.TB, config pool.Config) (*pool.Pool, *synthetic.Backend, *store.Store) {
 	t.Helper()
+	return syntheticPoolTelling(t, config, nil)
+}
+
+// syntheticPoolTelling is a syntheticPool that tells a ledger.
+func syntheticPoolTelling(
+	t testing.TB, config pool.Config, to pool.Ledger,
+) (*pool.Pool, *synthetic.Backend, *store.Store) {
+	t.Helper()
 	s, err := store.Open(t.TempDir())
 	require.NoError(t, err)
 	b := synthetic.New(synthetic.Options{})
 	p := pool.New(config, pool.Parts{
 		Backend: b, Network: network.None{}, Access: access.SSH{},
-		Store: s, Log: slog.New(slog.DiscardHandler),
+		Store: s, Log: slog.New(slog.DiscardHandler), Ledger: to,
 	})
 	require.NoError(t, p.Open(context.Background()))
 	t.Cleanup(func() { require.NoError(t, p.Close(context.Background())) })

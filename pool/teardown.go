@@ -30,6 +30,12 @@ func (p *Pool) teardown(id string) error {
 	}.Run(ctx, id)
 }
 
+// discard tears down a worker that the runner has never seen, or sees no more.
+func (p *Pool) discard(id string, reason error, asked bool) {
+	p.history.ends(id, reason, asked)
+	p.teardownAgain(id, p.teardown(id))
+}
+
 // teardownAgain goes on after a first teardown, whose outcome is err, until one
 // succeeds. It returns false when Close gives up first.
 func (p *Pool) teardownAgain(id string, err error) bool {
@@ -38,12 +44,14 @@ func (p *Pool) teardownAgain(id string, err error) bool {
 		wait := pause.grow()
 		p.log.Error("tearing a worker down failed", "worker", id, "err", err, "again_in", wait)
 		p.recordEnd(id, err)
+		p.history.waits(id, err.Error())
 		// A pool that closes has no time for long pauses.
 		if sleep(p.growing, wait) != nil && sleep(p.reaping, firstTeardownPause) != nil {
 			return false
 		}
 		err = p.teardown(id)
 	}
+	p.history.gone(id)
 	return true
 }
 

@@ -100,6 +100,7 @@ func (p *Pool) tend() {
 func (p *Pool) keepTemplate(forker backend.Forker, golden image.Golden, failed bool) (ok bool) {
 	err := p.makeTemplate(forker, golden, failed)
 	if err != nil && p.growing.Err() == nil {
+		p.history.notes(aboutTemplate, "making it failed: "+err.Error())
 		p.log.Warn("no template: workers are clones, which take longer",
 			"image", golden.Digest, "err", err, "again_in", templateCheck)
 	}
@@ -138,7 +139,7 @@ func (p *Pool) makeTemplate(forker backend.Forker, golden image.Golden, failed b
 	p.making.Swap(m).end() // who waited before it began waits on
 	began := time.Now()
 	err := forker.Prepare(p.growing, golden, p.size(), p.golden.inUse(), m.wanted.Done(),
-		progress(log, "making the template"))
+		p.progress(log, "making the template", aboutTemplate))
 	if err == nil && !there && p.hasTemplate(p.growing, golden) { // else there are to be none
 		p.rememberTemplate(time.Since(began))
 	}
@@ -147,6 +148,7 @@ func (p *Pool) makeTemplate(forker backend.Forker, golden image.Golden, failed b
 
 // rememberTemplate has the next making be waited for by how long this one took.
 func (p *Pool) rememberTemplate(took time.Duration) {
+	p.history.notes(aboutTemplate, "it is there")
 	p.log.Info("template is there", "took", took.Round(time.Millisecond))
 	p.templateTook = took
 	if err := p.store.SaveTemplateTime(took); err != nil {

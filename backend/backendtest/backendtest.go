@@ -66,6 +66,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"Destroy knows no unknown worker", testDestroyUnknown},
 		{"a machine that ends says so", testKilled},
 		{"memory is told while a machine runs", testMemory},
+		{"what it took, and for which job, is told", testAccount},
 		{"a cancelled start leaves nothing", testCancelledStart},
 		{"a start on a full disk fails and leaves nothing", testFullDisk},
 		{"two pools know nothing of each other", testTwoPools},

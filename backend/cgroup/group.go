@@ -247,6 +247,64 @@ func counter(path, name string) int {
 	return 0
 }
 
+// CPUTime is the processor time that all in the group have had, and PeakMemory the most
+// memory that they had at once, in bytes, as far as that can be read; else 0.
+func (g Group) CPUTime() time.Duration {
+	for _, h := range g.hierarchies {
+		if h.Unified {
+			if spent := counter(filepath.Join(g.dir(h), "cpu.stat"), "usage_usec"); spent > 0 {
+				return time.Duration(spent) * time.Microsecond
+			}
+		}
+		if spent := number(filepath.Join(g.dir(h), "cpuacct.usage")); spent > 0 {
+			return time.Duration(spent)
+		}
+	}
+	return 0
+}
+
+// PeakMemory is described with CPUTime.
+func (g Group) PeakMemory() (bytes int64) {
+	for _, h := range g.hierarchies {
+		for _, name := range []string{"memory.peak", "memory.max_usage_in_bytes"} {
+			bytes = max(bytes, number(filepath.Join(g.dir(h), name)))
+		}
+	}
+	return bytes
+}
+
+// number reads a file that holds one; 0 when it is not there.
+func number(path string) int64 {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return n
+}
+
+// Processes are those in the group and below, the highest number first.
+func (g Group) Processes() (pids []int) {
+	for _, h := range g.hierarchies {
+		_ = filepath.WalkDir(g.dir(h), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.IsDir() {
+				return nil // what has gone has no processes
+			}
+			text, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+			for pid := range strings.FieldsSeq(string(text)) {
+				if n, err := strconv.Atoi(pid); err == nil {
+					pids = append(pids, n)
+				}
+			}
+			return nil
+		})
+	}
+	slices.Sort(pids)
+	pids = slices.Compact(pids)
+	slices.Reverse(pids)
+	return pids
+}
+
 // poll is how often End looks whether a group is empty.
 const poll = 5 * time.Millisecond
 

@@ -13,6 +13,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/bootlog"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
@@ -55,6 +56,9 @@ type Backend struct {
 var (
 	_ backend.Backend = (*Backend)(nil)
 	_ backend.Console = (*Backend)(nil)
+
+	_ backend.Accountant = (*Backend)(nil)
+	_ backend.Witness    = (*Backend)(nil)
 )
 
 // New returns the backend of one pool. It touches nothing.
@@ -174,6 +178,19 @@ func (b *Backend) supervisors(known *machine, id string) (all []*process.Process
 		all = append(all, one.Process)
 	}
 	return all, err
+}
+
+// Usage is what the container's control group has taken.
+func (b *Backend) Usage(id string) (backend.Usage, error) { return b.units.Usage(id) }
+
+// Job looks at the container's processes from outside: nothing in it is asked.
+func (b *Backend) Job(_ context.Context, id string) (guest.Job, bool, error) {
+	pids, err := b.units.Processes(id)
+	if err != nil {
+		return guest.Job{}, false, err
+	}
+	job, seen := guest.FindJob("/proc", pids)
+	return job, seen, nil
 }
 
 // ConsolePath is the boot log of a worker.

@@ -6,10 +6,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/workerid"
 )
@@ -92,6 +95,43 @@ func (u Units) MemoryKills(id string) int {
 		return 0
 	}
 	return scope(hierarchies, u.Name(id)).MemoryKills()
+}
+
+// Usage is what a worker's group has taken, as far as that can be read.
+func (u Units) Usage(id string) (backend.Usage, error) {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return backend.Usage{}, err
+	}
+	group := scope(hierarchies, u.Name(id))
+	usage := backend.Usage{CPU: group.CPUTime(), PeakMemory: group.PeakMemory()}
+	for _, pid := range group.Processes() {
+		usage.DiskWritten += written(pid)
+	}
+	return usage, nil
+}
+
+// written is how many bytes a process, and those that it has waited for, have had written
+// to disks, see proc_pid_io(5); 0 where that cannot be read.
+func written(pid int) int64 {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "io"))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(text), "\nwrite_bytes: ")
+	number, _, _ := strings.Cut(after, "\n")
+	n, _ := strconv.ParseInt(number, 10, 64)
+	return n
+}
+
+// Processes are those of a worker's group, the one that was started last first, as far as
+// their numbers tell.
+func (u Units) Processes(id string) ([]int, error) {
+	hierarchies, err := cgroup.Hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	return scope(hierarchies, u.Name(id)).Processes(), nil
 }
 
 // End ends what is in a worker's group, and the group. It is idempotent.

@@ -22,7 +22,7 @@ import (
 // start starts a worker, and returns the parts of its start.
 func (b *bench) start(t *testing.T, spec backend.Spec) (m backend.Machine, parts []string) {
 	t.Helper()
-	ctx := phase.With(t.Context(), func(part string) { parts = append(parts, part) })
+	ctx := phase.With(t.Context(), phase.Parts(func(part string) { parts = append(parts, part) }))
 	m, err := b.Start(ctx, b.golden, spec)
 	require.NoError(t, err)
 	return m, parts

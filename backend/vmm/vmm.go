@@ -91,6 +91,8 @@ var (
 	_ backend.Accelerated = (*Backend)(nil)
 	_ backend.Metered     = (*Backend)(nil)
 	_ backend.Costed      = (*Backend)(nil)
+	_ backend.Accountant  = (*Backend)(nil)
+	_ backend.Witness     = (*Backend)(nil)
 )
 
 // New returns the backend of one pool. It touches nothing.

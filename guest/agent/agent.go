@@ -129,6 +129,8 @@ func (a *agent) handle(ctx context.Context, request guest.Request, port io.Write
 		return a.freeze()
 	case guest.OpThaw:
 		return a.thaw()
+	case guest.OpJob:
+		return a.tellJob(output)
 	case guest.OpSeal:
 		return a.seal()
 	case guest.OpPowerOff:

@@ -10,9 +10,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/firewall"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/packetlog"
 )
@@ -113,6 +116,66 @@ func (i *Island) hostLogGroup() uint16 {
 	return chosenByPeople + binary.BigEndian.Uint16(sum[:])%(1<<16-chosenByPeople)
 }
 
+// mostRefused is of how many destinations of one worker the denied packets are counted.
+const mostRefused = 20
+
+// refused are the denied packets that were logged, by worker and destination.
+type refused struct {
+	mu sync.Mutex
+	of map[string][]network.DeniedTo
+}
+
+func (r *refused) add(worker, protocol, to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.of[worker]
+	i := slices.IndexFunc(all, func(d network.DeniedTo) bool { return d.Protocol == protocol && d.To == to })
+	switch {
+	case i >= 0:
+		all[i].Packets++
+	case len(all) < mostRefused:
+		if r.of == nil {
+			r.of = make(map[string][]network.DeniedTo)
+		}
+		r.of[worker] = append(all, network.DeniedTo{Protocol: protocol, To: to, Packets: 1})
+	}
+}
+
+// take returns those of a worker, and forgets them.
+func (r *refused) take(worker string) []network.DeniedTo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.of[worker]
+	delete(r.of, worker)
+	return all
+}
+
+// Traffic counts at the host's end of the worker's link, beyond its namespace.
+func (i *Island) Traffic(worker string) (network.Traffic, error) {
+	to := i.refused.take(worker)
+	name, err := i.name(worker)
+	if err != nil {
+		return network.Traffic{}, err
+	}
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return network.Traffic{}, fmt.Errorf("looking at link %s: %w", name, err)
+	}
+	inside, err := deniedInside(name)
+	if err != nil {
+		return network.Traffic{}, err
+	}
+	byLink, err := firewall.DeniedByLink(i.scope)
+	if err != nil {
+		return network.Traffic{}, err
+	}
+	traffic := network.Traffic{Denied: int64(inside + byLink[name]), To: to}
+	if passed := link.Attrs().Statistics; passed != nil {
+		traffic.BytesIn, traffic.BytesOut = int64(passed.TxBytes), int64(passed.RxBytes)
+	}
+	return traffic, nil
+}
+
 func (i *Island) logPacket(worker string, p packetlog.Packet) {
 	written := func(a netip.AddrPort) string {
 		if a.Port() == 0 { // the protocol has no ports
@@ -120,6 +183,7 @@ func (i *Island) logPacket(worker string, p packetlog.Packet) {
 		}
 		return a.String()
 	}
+	i.refused.add(worker, p.ProtocolName(), written(p.Destination))
 	i.log.Warn("denied", "worker", worker, "protocol", p.ProtocolName(),
 		"from", written(p.Source), "to", written(p.Destination))
 }

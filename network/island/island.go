@@ -31,6 +31,7 @@ type Island struct {
 	log     *slog.Logger
 
 	services services
+	refused  refused
 	leases   leases
 
 	// mu guards what is there from Open to Close.
@@ -45,6 +46,8 @@ var (
 	_ network.Denier  = (*Island)(nil)
 	_ network.Guard   = (*Island)(nil)
 	_ network.Cutter  = (*Island)(nil)
+
+	_ network.Accountant = (*Island)(nil)
 )
 
 // New returns the network of a pool. It changes nothing on the host.

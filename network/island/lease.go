@@ -157,7 +157,9 @@ func (i *Island) Park(_ context.Context, worker string) error {
 		return nil // an id that no lease of the pool can have names nothing in the kernel
 	}
 	i.leases.remove(name)
-	return errors.Join(i.services.end(name), removeLink(name), removeNamespace(name))
+	ended := i.services.end(name)
+	i.refused.take(worker)
+	return errors.Join(ended, removeLink(name), removeNamespace(name))
 }
 
 // Release removes everything of a worker's lease, and goes on when one part

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 )
 
 func TestConnectionsAtOnceAreLimited(t *testing.T) {
@@ -212,6 +214,16 @@ func TestDeniedPacketsAreCountedForEachWorkerAndLogged(t *testing.T) {
 	other, err := New(island.options)
 	require.NoError(t, err)
 	require.Equal(t, denied(t, island), denied(t, other), "from another process")
+
+	passed, err := island.Traffic("p-aaaaaaaa")
+	require.NoError(t, err)
+	require.Equal(t, int64(2), passed.Denied)
+	require.ElementsMatch(t, []network.DeniedTo{
+		{Protocol: "udp", To: resolver + ":80", Packets: 1}, {Protocol: "udp", To: "192.0.2.2:123", Packets: 1},
+	}, passed.To)
+	require.Greater(t, passed.BytesOut, int64(len("hello")), "what the host denied came as far as the host")
+	_, err = island.Traffic("p-cccccccc")
+	require.Error(t, err, "it has no lease")
 }
 
 func denied(t *testing.T, island *Island) map[string]uint64 {

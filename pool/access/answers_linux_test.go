@@ -82,6 +82,6 @@ func TestADeadConnectionDoesNotCount(t *testing.T) {
 		row("01", "0000000F") + row("01", "0"): true,
 		"01 " + end:                            false,
 	} {
-		require.Equal(t, open, established(strings.NewReader(table), to), table)
+		require.Equal(t, open, established(strings.NewReader(table))[entry(to)], table)
 	}
 }

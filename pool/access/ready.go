@@ -59,6 +59,7 @@ func (s SSH) Ready(ctx context.Context, addr netip.AddrPort, identity guest.Iden
 			return fmt.Errorf("logging in at %s: %w", addr, err)
 		case ctx.Err() == nil || last == nil: // else the try failed because ctx ended
 			last = err
+			phase.Hindered(ctx, fmt.Errorf("SSH at %s: %w", addr, err))
 		}
 		if time.Since(began) >= timeout {
 			timeout *= 2

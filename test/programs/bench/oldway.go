@@ -129,11 +129,11 @@ func (o *oldWay) startOne(ctx context.Context, began time.Time) (worker, error) 
 		return worker{}, fmt.Errorf("starting %s: %w", id, err)
 	}
 	var shaken time.Time // when the handshake of the login that works was done
-	ctx = phase.With(ctx, func(part string) {
+	ctx = phase.With(ctx, phase.Parts(func(part string) {
 		if part == access.PhaseAuthentication {
 			shaken = time.Now()
 		}
-	})
+	}))
 	if err := ready(ctx, machine, func(ctx context.Context) error {
 		return access.SSH{}.Ready(ctx, lease.SSH(), identity, key)
 	}); err != nil {
