@@ -17,6 +17,8 @@ type commands struct {
 	Doctor    doctorCommand    `cmd:"" help:"Check what this host has and lacks, and say how to mend it."`
 	Image     imageCommands    `cmd:"" help:"Golden images."`
 	Ps        psCommand        `cmd:"" help:"List the workers of all pools."`
+	Explain   explainCommand   `cmd:"" help:"Say where a worker's or a job's time went, and how it ended."`
+	Events    eventsCommand    `cmd:"" help:"Print what happened to workers, in order."`
 	Gc        gcCommand        `cmd:"" help:"Remove orphans: what killed plugin processes have left."`
 	Config    configCommands   `cmd:"" help:"The runner's configuration."`
 	Licenses  licensesCommand  `cmd:"" help:"Print our licence and those of all that is built in."`

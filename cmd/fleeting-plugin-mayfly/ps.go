@@ -16,6 +16,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -27,6 +28,7 @@ const stateBuilding = "building"
 type psCommand struct {
 	configuration
 	Ended bool `help:"List the last workers that ended unasked instead, with reasons and consoles."`
+	Watch bool `help:"Print the list anew every two seconds, until interrupted."`
 	JSON  bool `help:"Print one JSON document."`
 }
 
@@ -40,6 +42,13 @@ type listedWorker struct {
 	ReadySeconds float64 `json:"ready_seconds,omitempty"`
 	Address      string  `json:"address,omitempty"`
 	Reason       string  `json:"reason,omitempty"`
+	// Phase is what it is in, and PhaseSeconds for how long, as its pool's ledger has it;
+	// Console are the last lines of its console while it starts.
+	Phase        string   `json:"phase,omitempty"`
+	PhaseSeconds float64  `json:"phase_seconds,omitempty"`
+	Console      []string `json:"console,omitempty"`
+	// Job is what its guest says of the job that was seen in it last.
+	Job *ledger.Job `json:"job,omitempty"`
 	// PSSBytes and PrivateBytes are what its processes take of the host's
 	// memory; 0 where there are none, or the backend cannot tell.
 	PSSBytes     int64 `json:"pss_bytes,omitempty"`
@@ -59,6 +68,14 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	if err != nil {
 		return err
 	}
+	if c.Watch {
+		return repeat(ctx, s.out, func() error { return c.print(ctx, s, h, settings) })
+	}
+	return c.print(ctx, s, h, settings)
+}
+
+// print prints one list.
+func (c psCommand) print(ctx context.Context, s *streams, h *host.Host, settings config.Config) error {
 	if c.Ended {
 		ended, err := listEnded(h, settings)
 		switch {
@@ -71,6 +88,9 @@ func (c psCommand) Run(ctx context.Context, s *streams, h *host.Host) error {
 	}
 	workers, about, err := listWorkers(h, settings)
 	if err != nil {
+		return err
+	}
+	if err := addHistories(s, h, settings, workers); err != nil {
 		return err
 	}
 	memory := func(c config.Config) (map[string]backend.Memory, error) { return h.Memory(ctx, c, s.log) }
@@ -206,8 +226,11 @@ func readySeconds(record store.Record) float64 {
 // secondsBetween is 0 where the clock was set back in between.
 func secondsBetween(began, ended time.Time) float64 { return max(0, ended.Sub(began).Seconds()) }
 
-// remark is why a worker ends, or what it lacks.
+// remark is why a worker ends, or what it lacks, or what it is in while it is on its way.
 func (w listedWorker) remark() string {
+	if w.Phase != "" {
+		return w.onItsWay()
+	}
 	if w.MissingRules != "" {
 		return strings.TrimSpace("WITHOUT ITS RULES: " + w.MissingRules + " " + w.Reason)
 	}
@@ -222,7 +245,7 @@ func firstLine(reason string) string {
 
 func printWorkers(s *streams, workers []listedWorker) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tDENIED\tADDRESS\tREASON")
+	fmt.Fprintln(table, "WORKER\tSTATE\tHOW\tAGE\tREADY\tMEMORY\tDENIED\tADDRESS\tJOB\tREASON")
 	for _, w := range workers {
 		ready := "-"
 		if w.ReadySeconds > 0 {
@@ -236,9 +259,13 @@ func printWorkers(s *streams, workers []listedWorker) error {
 		if w.DeniedPackets != nil {
 			denied = strconv.FormatUint(*w.DeniedPackets, 10)
 		}
+		job := "-"
+		if w.Job != nil {
+			job = strconv.FormatInt(w.Job.ID, 10)
+		}
 		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), firstLine(w.remark()))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), job, firstLine(w.remark()))
 	}
 	return table.Flush()
 }
