@@ -23,6 +23,7 @@ func (p *Pool) Close(ctx context.Context) error {
 		defer p.mu.Unlock()
 		return fmt.Errorf("closing pool %s, %d workers are left: %w", p.config.Name, p.count(), context.Cause(ctx))
 	}
+	p.history.notes(aboutPool, "nobody serves it any more")
 	if err := p.store.ClearBreaker(); err != nil {
 		p.log.Warn("record is out of date", "err", err)
 	}

@@ -51,6 +51,7 @@ func (p *Pool) whenRoom(ctx context.Context, id string, do func() error) error {
 		return err
 	}
 	p.log.Error("worker waits for room on the disk", "worker", id, "err", err)
+	p.history.waits(id, err.Error())
 	for diskspace.IsFull(err) {
 		if sleep(ctx, diskCheck) != nil {
 			return err

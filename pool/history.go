@@ -33,6 +33,7 @@ const (
 	aboutTemplate = "template"
 	aboutStarts   = "start"
 	aboutRenewal  = "renewal"
+	aboutPool     = "pool"
 )
 
 // history tells the ledger. Nothing depends on it: what cannot be written is counted there,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"time"
 )
@@ -40,6 +41,7 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
+	p.history.notes(aboutPool, fmt.Sprintf("process %d serves it", os.Getpid()))
 	p.rememberForks()
 	p.expectTemplate()
 	for _, run := range []func(){p.buildGolden, p.keepMeter, p.tend, p.keepStock, p.keepFresh, p.lookForJobs} {

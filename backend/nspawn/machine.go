@@ -17,6 +17,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/cgroup"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/phase"
 )
 
 // consoleFile is in the worker's directory.
@@ -147,6 +148,7 @@ func (m *machine) awaitSSH(ctx context.Context) error {
 		if err == nil {
 			return conn.Close()
 		}
+		phase.Hindered(ctx, err)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for sshd in the container: %w; the last try: %w", context.Cause(ctx), err)
