@@ -33,8 +33,20 @@ const (
 	Gone     Kind = "gone"     // nothing of it is left
 )
 
-// Noted is told of the pool itself: Phase says of what, such as the image, Reason what.
-const Noted Kind = "noted"
+// What is told of the pool itself. Where a process opens the pool nothing is left of
+// the workers of an earlier one, but for those that are suspended or told of again.
+const (
+	Opened Kind = "opened" // a process begins to serve it
+	Closed Kind = "closed" // it ends in order
+	Noted  Kind = "noted"  // something of it: Phase says of what, such as the image, Reason what
+)
+
+// Phases in which nobody waits for a worker. What others are called is for whoever writes.
+const (
+	Run       = "run"       // jobs may come
+	Spare     = "spare"     // it was made ahead of time
+	Suspended = "suspended" // it is put away
+)
 
 // Event is one thing that happened, and when. What came from a guest, or from an error's
 // text, is fit to be printed.
@@ -127,11 +139,9 @@ func decode(line []byte) (Event, error) {
 // cut has the event's texts fit to be printed, and within their bounds.
 func (e Event) cut() Event {
 	e.At = e.At.UTC().Truncate(time.Microsecond)
-	for _, text := range []*string{&e.Reason, &e.How, &e.Image} {
-		*text = lines.Printable(*text)
-	}
+	e.Reason, e.How, e.Image = printable(e.Reason), printable(e.How), printable(e.Image)
 	if e.Job != nil {
-		e.Job = &Job{ID: e.Job.ID, Project: lines.Printable(e.Job.Project), Name: lines.Printable(e.Job.Name)}
+		e.Job = &Job{ID: e.Job.ID, Project: printable(e.Job.Project), Name: printable(e.Job.Name)}
 	}
 	if e.Usage != nil {
 		e.Usage = e.Usage.cut()
@@ -139,10 +149,18 @@ func (e Event) cut() Event {
 	return e
 }
 
+// printable is lines.Printable, which takes its time, where there is anything to do.
+func printable(text string) string {
+	if text == "" {
+		return ""
+	}
+	return lines.Printable(text)
+}
+
 func (u Usage) cut() *Usage {
 	var to []Denied
 	for _, d := range u.DeniedTo[:min(len(u.DeniedTo), maxDeniedTo)] {
-		to = append(to, Denied{lines.Printable(d.Protocol), lines.Printable(d.To), d.Packets})
+		to = append(to, Denied{printable(d.Protocol), printable(d.To), d.Packets})
 	}
 	u.DeniedTo = to
 	return &u

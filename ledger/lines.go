@@ -62,15 +62,12 @@ func (w Worker) linesOf(name string, now time.Time) []Line {
 	return lines
 }
 
-// useful are phases that are not what anybody waits for.
-var useful = []string{"run", "spare", "suspended"}
-
 // Slowest is the line that most of the worker's time went to, but for that in which it was
 // of use, or was put away. Where one part took most of a phase, that is the line.
 func (w Worker) Slowest(now time.Time) (slowest Line) {
 	lines := w.Lines(now)
 	for _, line := range lines {
-		if !line.Part && !slices.Contains(useful, line.Name) && line.Took > slowest.Took {
+		if !line.Part && !slices.Contains([]string{Run, Spare, Suspended}, line.Name) && line.Took > slowest.Took {
 			slowest = line
 		}
 	}

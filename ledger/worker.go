@@ -120,12 +120,7 @@ const mostAbout = 100
 // Add takes the next event, in the order in which they were written.
 func (h *Histories) Add(e Event) {
 	if e.Worker == "" {
-		if h.about == nil {
-			h.about = make(map[string]Event)
-		}
-		if len(h.about) < mostAbout || h.about[e.Phase].Kind != "" {
-			h.about[e.Phase] = e
-		}
+		h.addOfPool(e)
 		return
 	}
 	w := h.workers[e.Worker]
@@ -138,6 +133,22 @@ func (h *Histories) Add(e Event) {
 		h.order = append(h.order, e.Worker)
 	}
 	w.add(e)
+}
+
+func (h *Histories) addOfPool(e Event) {
+	switch e.Kind {
+	case Opened:
+		for _, w := range h.workers {
+			w.abandon(e.At)
+		}
+	case Noted:
+		if h.about == nil {
+			h.about = make(map[string]Event)
+		}
+		if len(h.about) < mostAbout || h.about[e.Phase].Kind != "" {
+			h.about[e.Phase] = e
+		}
+	}
 }
 
 // Workers are all workers, in the order of their first events. They are good until the
@@ -239,6 +250,19 @@ func (u *Usage) plus(more *Usage) *Usage {
 		BytesIn: u.BytesIn + more.BytesIn, BytesOut: u.BytesOut + more.BytesOut,
 		DiskWritten: u.DiskWritten + more.DiskWritten, Denied: u.Denied + more.Denied,
 		DeniedTo: slices.Concat(u.DeniedTo, more.DeniedTo),
+	}
+}
+
+// abandon ends a worker of which nobody has told the end: its process was killed, and
+// another one has removed it, or found nothing of it.
+func (w *history) abandon(at time.Time) {
+	if phase, lasts := w.Phase(); !lasts || phase.Name == Suspended {
+		return
+	}
+	w.leave(at)
+	w.GoneAt = at
+	if w.EndedAt.IsZero() {
+		w.EndedAt, w.Failed, w.Reason = at, true, "its plugin was killed"
 	}
 }
 

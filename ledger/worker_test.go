@@ -68,6 +68,29 @@ func TestAPhaseThatLasts(t *testing.T) {
 	require.Equal(t, 3*time.Second, w.Took(now))
 }
 
+func TestWhatAKilledProcessHasLeftIsGone(t *testing.T) {
+	var histories Histories
+	for _, e := range []Event{
+		{Worker: "p-aaaaaaaa", Kind: Ready, Phase: Run},
+		{Worker: "p-bbbbbbbb", Kind: Entered, Phase: Suspended},
+		{Worker: "p-cccccccc", Kind: Ended, Phase: "teardown", Reason: "deleted on request"},
+		{Kind: Opened},
+		{Worker: "p-dddddddd", Kind: Promised},
+	} {
+		e.At = time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
+		histories.Add(e)
+	}
+	gone := map[string]string{}
+	for _, w := range histories.Workers() {
+		if !w.GoneAt.IsZero() {
+			gone[w.ID] = w.Reason
+		}
+	}
+	require.Equal(t, map[string]string{
+		"p-aaaaaaaa": "its plugin was killed", "p-cccccccc": "deleted on request",
+	}, gone)
+}
+
 func TestWorkersAreToldApart(t *testing.T) {
 	var histories Histories
 	histories.Add(Event{Worker: "p-aaaaaaaa", Kind: Promised})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 )
 
 // Close ends growth, cancels the creations, tears every worker down, all at
@@ -23,7 +25,7 @@ func (p *Pool) Close(ctx context.Context) error {
 		defer p.mu.Unlock()
 		return fmt.Errorf("closing pool %s, %d workers are left: %w", p.config.Name, p.count(), context.Cause(ctx))
 	}
-	p.history.notes(aboutPool, "nobody serves it any more")
+	p.history.tell(ledger.Event{Kind: ledger.Closed})
 	if err := p.store.ClearBreaker(); err != nil {
 		p.log.Warn("record is out of date", "err", err)
 	}

@@ -14,16 +14,13 @@ type Ledger interface {
 	Write(ledger.Event) error
 }
 
-// Phases of a worker that is ready, or was, as the ledger names them. Those before are
-// in state.go.
+// Phases of a worker that is ready, or was, or is to be ready for others, beside those that
+// the ledger knows. Those of a creation are in state.go.
 const (
-	phaseRun       = "run"       // jobs may come
-	phaseSuspend   = "suspend"   // its memory is saved
-	phaseSuspended = "suspended" // it waits for being resumed
-	phaseResume    = "resume"    // it is brought back
-	phaseStock     = "stock"     // it is made ahead of time
-	phaseSpare     = "spare"     // it waits for being asked for
-	phaseTeardown  = "teardown"  // it is removed
+	phaseSuspend  = "suspend"  // its memory is saved
+	phaseResume   = "resume"   // it is brought back
+	phaseStock    = "stock"    // it is made ahead of time
+	phaseTeardown = "teardown" // it is removed
 )
 
 // What the ledger is told of that is of no worker. The phases that wait for them are named
@@ -33,7 +30,6 @@ const (
 	aboutTemplate = "template"
 	aboutStarts   = "start"
 	aboutRenewal  = "renewal"
-	aboutPool     = "pool"
 )
 
 // history tells the ledger. Nothing depends on it: what cannot be written is counted there,
@@ -77,7 +73,7 @@ func (h *history) waits(worker, reason string) {
 // ready tells that jobs may come to a worker, again or for the first time.
 func (h *history) ready(record store.Record) {
 	h.tell(ledger.Event{
-		Worker: record.ID, Kind: ledger.Ready, Phase: phaseRun, How: record.How, Image: record.ImageDigest,
+		Worker: record.ID, Kind: ledger.Ready, Phase: ledger.Run, How: record.How, Image: record.ImageDigest,
 	})
 }
 

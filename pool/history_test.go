@@ -324,3 +324,39 @@ func TestOrphansAreInTheLedger(t *testing.T) {
 		require.False(t, told[0].GoneAt.IsZero())
 	})
 }
+
+// stuck is a ledger on a disk that does not answer until it is let go.
+type stuck struct{ is chan struct{} }
+
+func (s stuck) Write(e ledger.Event) error {
+	if e.Worker != "" {
+		<-s.is
+	}
+	return nil
+}
+
+// TestTheRunnerDoesNotWaitForTheLedger has a thousand workers wait for it, and all that the
+// runner calls return.
+func TestTheRunnerDoesNotWaitForTheLedger(t *testing.T) {
+	w, events := newWorld(), stuck{make(chan struct{})}
+	s, err := store.Open(t.TempDir())
+	require.NoError(t, err)
+	parts := w.parts(s)
+	parts.Ledger = events
+	big := config
+	big.Max = 1000
+	p := pool.New(big, parts)
+	require.NoError(t, p.Open(t.Context()))
+	grow(t, p, big.Max)
+	require.Len(t, p.Workers(), big.Max)
+	id := slices.Collect(maps.Keys(states(p)))[0]
+	require.ErrorIs(t, p.Heartbeat(id), pool.ErrNotRunning)
+	_, err = p.Connection(id)
+	require.ErrorIs(t, err, pool.ErrNotRunning)
+	_, err = p.Suspend([]string{id})
+	require.Error(t, err, "it does not run")
+	p.Shrink([]string{id})
+	require.Equal(t, pool.Deleting, states(p)[id])
+	close(events.is)
+	closePool(t, w, p, s)
+}

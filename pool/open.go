@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 )
 
 // Open prepares the network, takes over the workers that an earlier process
@@ -41,7 +43,7 @@ func (p *Pool) Open(ctx context.Context) error {
 	if err := p.sweep(ctx, orphans); err != nil {
 		return fmt.Errorf("removing %d orphans of pool %s: %w", len(orphans), p.config.Name, err)
 	}
-	p.history.notes(aboutPool, fmt.Sprintf("process %d serves it", os.Getpid()))
+	p.history.tell(ledger.Event{Kind: ledger.Opened, Reason: fmt.Sprintf("process %d serves it", os.Getpid())})
 	p.rememberForks()
 	p.expectTemplate()
 	for _, run := range []func(){p.buildGolden, p.keepMeter, p.tend, p.keepStock, p.keepFresh, p.lookForJobs} {

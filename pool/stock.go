@@ -173,7 +173,7 @@ func (p *Pool) addSpare(ctx context.Context, stocker backend.Stocker) error {
 		p.discard(id, err, ctx.Err() != nil)
 		return fmt.Errorf("making spare %s: %w", id, err)
 	}
-	p.history.enters(id, phaseSpare)
+	p.history.enters(id, ledger.Spare)
 	if kept = p.addToStock(spare{id, lease, golden, done}); !kept {
 		p.discard(id, errNotWanted, true)
 	}

@@ -94,7 +94,7 @@ func (p *Pool) suspend(ctx context.Context, w *worker) error {
 	record := w.record
 	record.State = string(Suspended)
 	p.move(w, Suspending, Suspended, nil, record)
-	p.history.enters(w.id, phaseSuspended)
+	p.history.enters(w.id, ledger.Suspended)
 	p.log.Info("worker is suspended", "worker", w.id, "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
@@ -306,7 +306,7 @@ func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]b
 		}
 		p.log.Info("suspended worker is taken over", "worker", id)
 		p.history.begins(id, ledger.Adopted, time.Now())
-		p.history.enters(id, phaseSuspended)
+		p.history.enters(id, ledger.Suspended)
 		p.mu.Lock()
 		ctx, w := p.newWorker(id, Suspended, record.CreatedAt)
 		w.record = record

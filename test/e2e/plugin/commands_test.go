@@ -1,9 +1,11 @@
 package plugin
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
@@ -63,6 +65,35 @@ func tried(ts *testscript.TestScript, _ bool, _ []string) {
 		workers[job.Worker] = true
 	}
 	require.Len(t, workers, 3)
+	for worker := range workers {
+		explained(ts, t, worker)
+	}
+}
+
+// explained has the program explain a worker that is gone: its phases add up.
+func explained(ts *testscript.TestScript, t failer, worker string) {
+	ts.Check(ts.Exec(testrun.ProgramName, "explain", "--json", "--state-dir", ts.Getenv("STATE"), worker))
+	var e struct {
+		TotalSeconds float64   `json:"total_seconds"`
+		GoneAt       time.Time `json:"gone_at"`
+		Phases       []struct {
+			Name    string
+			Seconds float64
+			Part    bool
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &e))
+	sum, other := 0.0, 0.0
+	for _, p := range e.Phases {
+		if p.Name == "other" {
+			other = p.Seconds
+		} else if !p.Part {
+			sum += p.Seconds
+		}
+	}
+	require.False(t, e.GoneAt.IsZero())
+	require.Positive(t, sum)
+	require.InDelta(t, e.TotalSeconds, sum+other, 1e-6)
 }
 
 // failer lets require end a script.
