@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,28 +18,27 @@ import (
 type manual struct {
 	page    string
 	section int
-	name    string
 	what    string
 }
 
 var manuals = []manual{
-	{"docs/reference/command-line.md", 1, program, "disposable machines for GitLab Runner"},
-	{"docs/reference/configuration.md", 5, program, "settings of disposable machines for GitLab Runner"},
+	{"docs/reference/command-line.md", 1, "disposable machines for GitLab Runner"},
+	{"docs/reference/configuration.md", 5, "settings of disposable machines for GitLab Runner"},
 }
 
 // document writes what packages install beside the program.
-func (r release) document(_ context.Context, dir string) error {
+func (r release) document(dir string) error {
 	texts := map[string]string{"config.toml": config.Example(), "licenses.txt": licenses.Text()}
 	for _, m := range manuals {
 		page, err := os.ReadFile(m.page)
 		if err != nil {
 			return err
 		}
-		packed, err := compress(m.render(string(page), r))
+		packed, err := compress(r.render(m, string(page)))
 		if err != nil {
 			return err
 		}
-		texts[fmt.Sprintf("%s.%d.gz", m.name, m.section)] = string(packed)
+		texts[fmt.Sprintf("%s.%d.gz", program, m.section)] = string(packed)
 	}
 	for name, text := range texts {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -52,10 +50,10 @@ func (r release) document(_ context.Context, dir string) error {
 
 // render makes a page of the manual. A page of the reference begins with its title,
 // which a page of the manual has in another form.
-func (m manual) render(page string, r release) []byte {
+func (r release) render(m manual, page string) []byte {
 	title, text, _ := strings.Cut(page, "\n")
-	head := fmt.Sprintf("%% %q %d %q %q %q\n\n# NAME\n\n%s - %s\n\n# %s\n", strings.ToUpper(m.name), m.section,
-		r.made.Format("2006-01-02"), "Mayfly "+r.version, "Mayfly", m.name, m.what,
+	head := fmt.Sprintf("%% %q %d %q %q %q\n\n# NAME\n\n%s - %s\n\n# %s\n", strings.ToUpper(program), m.section,
+		r.made.Format("2006-01-02"), "Mayfly "+r.version, "Mayfly", program, m.what,
 		strings.ToUpper(strings.TrimPrefix(title, "# ")))
 	return md2man.Render([]byte(head + text))
 }

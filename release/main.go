@@ -105,7 +105,7 @@ func (r release) make(ctx context.Context) error {
 	defer os.RemoveAll(documents)
 	for _, step := range []func() error{
 		func() error { return r.build(ctx) },
-		func() error { return r.document(ctx, documents) },
+		func() error { return r.document(documents) },
 		func() error { return r.pack(documents) },
 		r.describe,
 		r.fillRecipes,
