@@ -13,6 +13,6 @@ func TestManualIsMadeOfTheReference(t *testing.T) {
 	const page = "# Command line\n\nWhat it is.\n\n## try\n\n| code | means |\n|---|---|\n| 0 | success |\n"
 	text := string(r.render(manual{section: 1, what: "machines"}, page))
 	require.Regexp(t, `^'\\" t\n`, text, "tables want tbl")
-	require.Regexp(t, regexp.QuoteMeta(`.TH "FLEETING-PLUGIN-MAYFLY" "1" "2026-11-30" "Mayfly 1.2.3" "Mayfly"`), text)
-	require.Regexp(t, `(?s)\.SH NAME\n.*fleeting-plugin-mayfly - machines\n.*\.SH COMMAND LINE\n.*What it is\..*\.SH try\n.*\.TS\n`, text)
+	require.Regexp(t, regexp.QuoteMeta(`.TH "FLEETING-PLUGIN-MAYFLY" 1 "2026-11-30" "Mayfly 1.2.3" "Mayfly"`), text)
+	require.Regexp(t, `(?s)\.SH NAME\n.*fleeting-plugin-mayfly \\- machines\n.*\.SH COMMAND LINE\n.*What it is\..*\.SH try\n.*\.TS\n`, text)
 }
