@@ -41,6 +41,8 @@ type Config struct {
 	Fork     Fork
 	Nspawn   Nspawn
 	Host     Host
+	Metrics  Metrics
+	Tracing  Tracing
 	Tart     Tart
 	Bhyve    Bhyve
 	// Synthetic is for that backend only.
@@ -54,6 +56,7 @@ type Config struct {
 func (c *Config) sections() []section {
 	return []section{
 		poolSection(c), imageSection(c), machineSection(c), networkSection(c), forkSection(c), hostSection(c),
+		metricsSection(c), tracingSection(c),
 		nspawnSection(c), cloudHypervisorSection(c), tartSection(c), bhyveSection(c), syntheticSection(c),
 	}
 }
