@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
@@ -26,6 +27,25 @@ func budgetOf(c config.Config, gates ...budget.Gate) (*budget.Budget, error) {
 		Dir: c.BudgetDir(), Pool: c.Pool, Limits: limitsOf(c, total),
 		Gates: append(gates, budget.Pressure(total/scarceDivisor)...),
 	}), nil
+}
+
+// Share is what workers of all pools share of the host, and what they hold of it now.
+type Share struct {
+	Limits budget.Limits
+	// Held is what each worker holds.
+	Held map[string]pool.Cost
+	// Closed says why nothing may start now, whatever fits; empty when it may.
+	Closed string
+}
+
+// Share looks at what is shared, and changes nothing.
+func (h *Host) Share(c config.Config) (Share, error) {
+	b, err := budgetOf(c, h.diskOf(c, slog.New(slog.DiscardHandler)).gate())
+	if err != nil {
+		return Share{}, err
+	}
+	held, err := b.Held()
+	return Share{Limits: b.Limits(), Held: held, Closed: b.Closed()}, err
 }
 
 // limitsOf is what the host gives away to workers. Total is all of its memory, in

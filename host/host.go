@@ -7,6 +7,7 @@
 package host
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"sync"
@@ -53,11 +54,18 @@ type Host struct {
 	// make their own clones.
 	CanReflink func(dir string) bool
 
+	// Observers look at a pool that is open, each in a goroutine of its own.
+	Observers []Observer
+
 	mu sync.Mutex
 	// kept are the locks of pools that could not be closed. The garbage collector
 	// would unlock what nothing refers to any more.
 	kept []func() error
 }
+
+// Observer looks at what happens in the pool of the configuration, or on the host, until
+// ctx ends. It changes nothing, and no pool waits for it but for its end.
+type Observer func(ctx context.Context, h *Host, c config.Config, log *slog.Logger)
 
 // Builder makes one backend ready for a configuration.
 type Builder struct {

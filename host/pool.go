@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
@@ -33,8 +34,8 @@ type Pool struct {
 	host   *Host
 	unlock func() error
 	ledger *ledger.Ledger
-	// unwatch ends the making of room on the disk.
-	unwatch func()
+	// unwatch ends the making of room on the disk, and unobserve the observers.
+	unwatch, unobserve func()
 }
 
 // OpenPool takes the directory of the configuration's pool, for which it waits
@@ -77,7 +78,8 @@ func (h *Host) OpenPool(
 		return nil, errors.Join(err, unlock())
 	}
 	events := openLedger(c, log)
-	p := &Pool{Backend: a.Name, host: h, unlock: unlock, ledger: events, unwatch: disk.watch(), Pool: pool.New(pool.Config{
+	p := &Pool{Backend: a.Name, host: h, unlock: unlock, ledger: events, unwatch: disk.watch(), unobserve: func() {}}
+	p.Pool = pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory, Processors: runtime.NumCPU(),
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
@@ -86,13 +88,28 @@ func (h *Host) OpenPool(
 	}, pool.Parts{
 		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Ledger: events, Budget: share,
 		Disk: disk, Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
-	})}
+	})
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
 		return nil, errors.Join(err, p.Close(undo))
 	}
+	opened := store.Opened{Backend: a.Name, MaxWorkers: c.MaxWorkers(), At: time.Now()}
+	if err := records.SaveOpened(opened); err != nil {
+		log.Warn("those who look from outside are not told what opened the pool", "err", err)
+	}
+	p.unobserve = h.observe(c, log)
 	return p, nil
+}
+
+// observe starts the observers. What it returns ends them, and waits for that.
+func (h *Host) observe(c config.Config, log *slog.Logger) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, observer := range h.Observers {
+		running.Go(func() { observer(ctx, h, c, log) })
+	}
+	return func() { cancel(); running.Wait() }
 }
 
 // Close closes the pool, and lets go of its directory only when nothing is left
@@ -100,6 +117,7 @@ func (h *Host) OpenPool(
 // on the same workers.
 func (p *Pool) Close(ctx context.Context) error {
 	defer p.unwatch()
+	defer p.unobserve() // they see the workers' end
 	if err := p.Pool.Close(ctx); err != nil {
 		p.host.mu.Lock()
 		defer p.host.mu.Unlock()

@@ -75,3 +75,15 @@ func (h *Host) Acceleration(c config.Config, log *slog.Logger) (name, reason str
 	}
 	return "", ""
 }
+
+// Consoles are the files in which the machines of a pool may leave their boot logs, one
+// for each backend that may have made them, by the directory of a worker.
+func (h *Host) Consoles(c config.Config, log *slog.Logger, dir string) (paths []string, err error) {
+	candidates, err := h.candidates(c, log)
+	for _, a := range candidates {
+		if console, ok := a.Backend.(backend.Console); ok {
+			paths = append(paths, console.ConsolePath(dir))
+		}
+	}
+	return paths, err
+}

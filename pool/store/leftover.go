@@ -15,7 +15,7 @@ import (
 // removed stays: it costs nobody more than its room.
 func (s *Store) sweep() {
 	removeFiles(s.dir, func(name string) bool {
-		return slices.ContainsFunc([]string{BreakerFile, ForksFile, TemplateTimeFile, ServedFile},
+		return slices.ContainsFunc([]string{BreakerFile, ForksFile, TemplateTimeFile, ServedFile, OpenedFile},
 			func(document string) bool {
 				return strings.HasPrefix(name, "."+document)
 			})
