@@ -44,6 +44,9 @@ var Table = []Program{
 	{Name: "sshd", Package: "openssh-server", Use: Test},
 	{Name: "ssh-keygen", Package: "openssh-client", Use: Test},
 	{Name: "sudo", Package: "sudo", Use: Test},
+	// What reads the page, and the dashboard and alerts.
+	{Name: "chromium-headless-shell", Package: "chromium-headless-shell", Use: Test, Elsewhere: "install Chromium, and link it by this name"},
+	{Name: "promtool", Package: "prometheus", Use: Test},
 
 	// What every Debian has, or a machine that Mayfly is built on.
 	{Name: "apt-config", Package: "apt"},

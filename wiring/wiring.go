@@ -1,5 +1,5 @@
 // Package wiring puts implementations behind the contracts: it alone knows which
-// backends, networks and parts of images there are, and turns the configuration
+// backends, networks, parts of images and observers there are, and turns the configuration
 // into their options. What they are used for is in package host and below.
 package wiring
 
@@ -11,6 +11,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network/address"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/observe/endpoint"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/observe/tracing"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/access"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -24,6 +26,7 @@ func Host() *host.Host {
 	h.UsedImages = usedImages
 	h.UnusedImages = unusedImages
 	h.ImageUsers = imageUsers
+	h.Observers = []host.Observer{endpoint.Run, tracing.Run}
 	return h
 }
 

@@ -122,14 +122,22 @@ var rooms = []room{
 	{pattern: "host/diskguard"},
 	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "ledger", "pool", "pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
+	// Those who only look. They read what ps reads, through the host.
+	{pattern: "observe", imports: []string{"host", "image", "ledger", "pool", "pool/store", "provider/config"}},
+	{pattern: "observe/tracing", imports: []string{"host", "ledger", "provider/config"}},
+	{pattern: "observe/page", imports: []string{"ledger", "observe", "pool", "pool/store"}},
+	{pattern: "observe/metrics", imports: []string{"ledger", "observe", "pool"}},
+	{pattern: "observe/endpoint", imports: []string{"host", "observe", "observe/metrics", "observe/page", "provider/config",
+		"templates"},
+		tests: []string{"image", "ledger", "network", "pool/store"}},
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "ledger", "licenses", "pool", "pool/store",
 		"provider", "provider/config", "wiring")},
 	// The only room that knows the implementations.
-	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "host/diskguard", "image/...", "network/...", "pool/...",
-		"provider/config"}},
+	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "host/diskguard", "image/...", "network/...", "observe/...",
+		"pool/...", "provider/config"}},
 	{pattern: "licenses/..."},
-	{pattern: "release", imports: []string{"licenses", "provider/config"}}, // texts that packages have
-	{pattern: "templates", tests: []string{"provider/config"}},             // examples must be valid
+	{pattern: "release", imports: []string{"licenses", "provider/config"}},        // texts that packages have
+	{pattern: "templates", tests: []string{"observe/metrics", "provider/config"}}, // examples must be valid
 	// The way that others make workers is put together from parts.
 	{pattern: "test/programs/bench", imports: union(contracts, "backend/process", "cloudinit/seed", "image/disk", "network/island", "pool/...", "provider/config", "test/...")},
 	// A program that looks at the host with no help of ours, and listens in a namespace.

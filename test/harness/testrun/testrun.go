@@ -26,6 +26,10 @@ import (
 // Variable is the environment variable that names the directory of the run.
 const Variable = "MAYFLY_TEST_RUN"
 
+// Screenshots is the environment variable that names the directory in which tests keep
+// pictures of what a browser showed; they keep none where it is empty.
+const Screenshots = "MAYFLY_TEST_SCREENSHOTS"
+
 // packageVariable names the directory below it that one package has for itself.
 const packageVariable = "MAYFLY_TEST_PACKAGE"
 

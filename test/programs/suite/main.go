@@ -44,6 +44,9 @@ func run(quick bool) (code int, err error) {
 		return 1, err
 	}
 	defer closeRun()
+	if err := keepScreenshots(); err != nil {
+		return 1, err
+	}
 	packages, err := list()
 	if err != nil {
 		return 1, err
@@ -64,6 +67,18 @@ func run(quick bool) (code int, err error) {
 	}
 	times.print(os.Stdout)
 	return code, nil
+}
+
+// keepScreenshots has tests keep them after the run, unless the environment says where.
+func keepScreenshots() error {
+	if os.Getenv(testrun.Screenshots) != "" {
+		return nil
+	}
+	dir, err := filepath.Abs("dist/screenshots")
+	if err != nil {
+		return fmt.Errorf("finding where screenshots are kept: %w", err)
+	}
+	return os.Setenv(testrun.Screenshots, dir)
 }
 
 // list returns the packages of the module that have tests.
