@@ -9,3 +9,12 @@ import _ "embed"
 //
 //go:embed config.toml
 var RunnerConfig string
+
+// Alerts are rules for Prometheus, and Dashboard is one for Grafana, on the metrics that
+// are served.
+var (
+	//go:embed alerts.yml
+	Alerts []byte
+	//go:embed dashboard.json
+	Dashboard []byte
+)
