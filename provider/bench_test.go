@@ -19,12 +19,20 @@ import (
 
 // full is an instance group with so many running synthetic workers.
 func full(b *testing.B, workers, max int) *InstanceGroup {
+	return fullWith(b, workers, max, "", nil)
+}
+
+// fullWith is full with more keys, and with observers.
+func fullWith(b *testing.B, workers, max int, keys string, observers []host.Observer) *InstanceGroup {
 	assembly := host.Assembly{
 		Backend: synthetic.New(synthetic.Options{}), Network: network.None{}, Access: access.SSH{},
 	}
-	g := New(plugin.VersionInfo{}, hostWith(func() host.Assembly { return assembly }))
+	on := hostWith(func() host.Assembly { return assembly })
+	on.Observers = observers
+	on.AddressOwners = func(config.Config) ([]string, error) { return nil, nil }
+	g := New(plugin.VersionInfo{}, on)
 	c, err := config.Parse(fmt.Appendf(nil, `{"backend": "synthetic", "state_dir": %q,
-		"host": {"max_workers": %d, "concurrent_starts": 64}}`, b.TempDir(), max))
+		"host": {"max_workers": %d, "concurrent_starts": 64}%s}`, b.TempDir(), max, keys))
 	require.NoError(b, err)
 	g.config = c
 	_, err = g.Init(b.Context(), nullLogger, fleetingprovider.Settings{})
@@ -56,8 +64,9 @@ func awaitRunning(b *testing.B, g *InstanceGroup, workers int) []string {
 	}
 }
 
-func BenchmarkUpdateOf1000(b *testing.B) {
-	g := full(b, 1000, 1000)
+func BenchmarkUpdateOf1000(b *testing.B) { update(b, full(b, 1000, 1000)) }
+
+func update(b *testing.B, g *InstanceGroup) {
 	for b.Loop() {
 		if err := g.Update(b.Context(), func(string, fleetingprovider.State) {}); err != nil {
 			b.Fatal(err)
@@ -65,8 +74,9 @@ func BenchmarkUpdateOf1000(b *testing.B) {
 	}
 }
 
-func BenchmarkIncreaseBy100Beside1000(b *testing.B) {
-	g := full(b, 1000, 1100)
+func BenchmarkIncreaseBy100Beside1000(b *testing.B) { increase(b, full(b, 1000, 1100)) }
+
+func increase(b *testing.B, g *InstanceGroup) {
 	for b.Loop() {
 		if _, err := g.Increase(b.Context(), 100); err != nil {
 			b.Fatal(err)

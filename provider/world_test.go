@@ -52,7 +52,7 @@ func newWorld(t *testing.T, options synthetic.Options) *world {
 
 // shortDir is a directory whose path leaves room for those of sockets, which
 // that of t.TempDir, with the test's name in it, does not.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "mayfly-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
