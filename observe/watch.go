@@ -208,7 +208,11 @@ func (of *watched) workers(name string, ids []string, now time.Time) (workers []
 	}
 	for _, lived := range of.histories.Workers() {
 		if there[lived.ID] || now.Sub(lived.Began) < settles {
-			workers = append(workers, describe(name, lived))
+			worker := describe(name, lived)
+			if _, lasts := lived.Phase(); lasts { // it may wait for what all wait for, such as the image
+				worker.Spans[len(worker.Spans)-1].Reason = of.histories.Why(lived)
+			}
+			workers = append(workers, worker)
 		}
 		delete(there, lived.ID)
 	}
