@@ -86,8 +86,8 @@ func (h *Host) OpenPool(
 		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
 		Refresh: c.Image.Refresh, Check: c.Image.Check, Keep: c.Image.Keep,
 	}, pool.Parts{
-		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Ledger: events, Budget: share,
-		Disk: disk, Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
+		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Ledger: events,
+		Budget: share, Disk: disk, Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
 	})
 	if err := p.Open(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)

@@ -107,7 +107,7 @@ func TestProblemsAreJSON(t *testing.T) {
 		"slow builds builds-" + key("e", 2):    "it is in wait_template for longer than usual",
 		"slow builds builds-" + key("e", 10):   "it and 1 more are in wait_budget for longer than usual: 28.4 of 30.0",
 		"slow docker docker-" + key("e", 6):    "it is in ready for longer than usual: SSH does not answer",
-		"failing docker docker-" + key("b", 1): "2 workers ended unasked within the last hour, the last one: the machine ended",
+		"failing docker docker-" + key("b", 1): "2 workers ended unasked within the last hour, the last one: the machine",
 		"renewal builds ":                      "apt-get: 404 Not Found",
 	} {
 		assert.Contains(t, texts[what], text, what)
@@ -144,7 +144,9 @@ func TestWithoutTheTokenNothingIsTold(t *testing.T) {
 
 func TestNothingCanBeChangedOrLoadedFromElsewhere(t *testing.T) {
 	url := newWorld(t).serve()
-	for path, want := range map[string]int{"/": 200, "/workers/nobody-aaaaaaaa": 404, "/nothing": 404, "/assets/live.js": 200} {
+	for path, want := range map[string]int{
+		"/": 200, "/workers/nobody-aaaaaaaa": 404, "/nothing": 404, "/assets/live.js": 200,
+	} {
 		status, _, header := get(t, client, url+path, token)
 		assert.Equal(t, want, status, path)
 		assert.Contains(t, header.Get("Content-Security-Policy"), "default-src 'none'", path)
@@ -277,4 +279,20 @@ func TestTokensThatAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "reading metrics.token_file "+c.path)
 		require.ErrorContains(t, err, c.want)
 	}
+}
+
+// TestAWorkerThatIsGoneIsStillShown with what it took, as its ledger has it.
+func TestAWorkerThatIsGoneIsStillShown(t *testing.T) {
+	w := newWorld(t)
+	w.pool("builds").worker("aaaaaaaa", 48*time.Hour).promised().starts(1).after(time.Second).job(7, hostile).
+		after(time.Minute).ends(ledger.Failed, "it crashed").gone()
+	url := w.serve()
+	status, body, _ := get(t, client, url+"/workers/builds-aaaaaaaa", token)
+	require.Equal(t, http.StatusOK, status)
+	for _, want := range []string{"It ended unasked: it crashed", "42.5 s", "900.0 MiB", "10.0.0.5:5432", "1 min 1 s"} {
+		assert.Contains(t, body, want)
+	}
+	assert.NotContains(t, body, hostile)
+	status, _, _ = get(t, client, url+"/workers/builds-bbbbbbbb", token)
+	assert.Equal(t, http.StatusNotFound, status)
 }

@@ -69,13 +69,15 @@ func newWorld(t testing.TB) *world {
 	require.NoError(t, err)
 	w := &world{t: t, config: c, leases: leases{denied: make(map[string]uint64)}}
 	w.host = &host.Host{
-		Backends: []host.Builder{{Name: config.BackendSynthetic, Build: func(config.Config, *slog.Logger) (host.Assembly, error) {
-			return host.Assembly{Backend: synthetic.New(synthetic.Options{}), Network: w.leases}, nil
-		}}},
+		Backends:      []host.Builder{{Name: config.BackendSynthetic, Build: w.assemble}},
 		Images:        func(string) host.Images { return oneImage{} },
 		AddressOwners: func(config.Config) ([]string, error) { return nil, nil },
 	}
 	return w
+}
+
+func (w *world) assemble(config.Config, *slog.Logger) (host.Assembly, error) {
+	return host.Assembly{Backend: synthetic.New(synthetic.Options{}), Network: w.leases}, nil
 }
 
 // pool is a pool of the world.
@@ -150,7 +152,8 @@ func (l *life) starts(scale float64) *life {
 		l.after(time.Duration(phase.ms * scale * float64(time.Millisecond))).enters(phase.next)
 	}
 	l.after(time.Duration(30*scale) * time.Millisecond).write(ledger.Event{Kind: ledger.Passed, Phase: "start.disk"})
-	l.after(time.Duration(120*scale) * time.Millisecond).write(ledger.Event{Kind: ledger.Passed, Phase: "start.restore"})
+	l.after(time.Duration(120*scale) * time.Millisecond).
+		write(ledger.Event{Kind: ledger.Passed, Phase: "start.restore"})
 	l.enters("ready").after(time.Duration(90*scale) * time.Millisecond)
 	return l.write(ledger.Event{Kind: ledger.Ready, Phase: "run", How: "fork", Image: digest})
 }
@@ -166,8 +169,8 @@ func (l *life) ends(kind ledger.Kind, reason string) *life {
 // gone ends the life, and removes its directory.
 func (l *life) gone() {
 	l.write(ledger.Event{Kind: ledger.Used, Usage: &ledger.Usage{
-		CPUSeconds: 42.5, PeakMemory: 900 << 20, BytesIn: 120 << 20, BytesOut: 3 << 20, DiskWritten: 700 << 20, Denied: 7,
-		DeniedTo: []ledger.Denied{{Protocol: "tcp", To: "10.0.0.5:5432", Packets: 7}},
+		CPUSeconds: 42.5, PeakMemory: 900 << 20, BytesIn: 120 << 20, BytesOut: 3 << 20,
+		DiskWritten: 700 << 20, Denied: 7, DeniedTo: []ledger.Denied{{Protocol: "tcp", To: "10.0.0.5:5432", Packets: 7}},
 	}})
 	l.after(150 * time.Millisecond).write(ledger.Event{Kind: ledger.Gone})
 	require.NoError(l.t, l.records.Remove(l.id))
@@ -191,18 +194,23 @@ func (w *world) twenty() (hostileID string) {
 	for i := range 5 {
 		id := key("c", i)
 		l := builds.worker(id, time.Duration(3+2*i)*time.Minute).promised().starts(1.5)
-		l.after(3*time.Second).job(int64(7000+i), []string{"unit tests", "lint", "build: [amd64]", "deploy", hostile}[i])
+		names := []string{"unit tests", "lint", "build: [amd64]", "deploy", hostile}
+		l.after(3*time.Second).job(int64(7000+i), names[i])
 		w.leases.denied[l.id] = uint64(3 * i)
 		hostileID = l.id
 	}
 	builds.worker(key("d", 0), time.Minute).promised().starts(1)
-	builds.worker(key("e", 1), 40*time.Second).promised().enters("wait_image").waits("the image is being built: installing packages")
-	builds.worker(key("e", 2), 30*time.Second).promised().enters("wait_image").after(time.Second).enters("wait_template")
+	builds.worker(key("e", 1), 40*time.Second).promised().enters("wait_image").
+		waits("the image is being built: installing packages")
+	builds.worker(key("e", 2), 30*time.Second).promised().enters("wait_image").
+		after(time.Second).enters("wait_template")
 	for i := range 2 {
 		builds.worker(key("e", 10+i), 45*time.Second).promised().enters("wait_image").
-			after(time.Millisecond).enters("wait_budget").waits("28.4 of 30.0 GiB of memory are held, and it takes 2.1 GiB")
+			after(time.Millisecond).enters("wait_budget").
+			waits("28.4 of 30.0 GiB of memory are held, and it takes 2.1 GiB")
 	}
-	builds.worker(key("e", 3), 5*time.Second).promised().enters("wait_image").after(time.Millisecond).enters("wait_start")
+	builds.worker(key("e", 3), 5*time.Second).promised().enters("wait_image").
+		after(time.Millisecond).enters("wait_start")
 	docker.worker(key("e", 5), 8*time.Second).promised().enters("wait_image").after(time.Millisecond).enters("start")
 	docker.worker(key("e", 6), 95*time.Second).promised().enters("wait_image").after(time.Millisecond).
 		enters("start").after(time.Second).enters("ready").waits("SSH does not answer: connection refused")
@@ -213,16 +221,19 @@ func (w *world) twenty() (hostileID string) {
 		after(time.Second).enters("suspended").after(5*time.Minute + 50*time.Second).enters("resume")
 	docker.worker(key("x", 1), 4*time.Minute).promised().starts(1).after(time.Second).job(4711, "integration").
 		after(3*time.Minute+50*time.Second).ends(ledger.Failed, "the machine ended: signal: killed")
-	docker.worker(key("x", 2), time.Minute).promised().starts(1).after(50*time.Second).ends(ledger.Ended, "deleted on request")
+	docker.worker(key("x", 2), time.Minute).promised().starts(1).after(50*time.Second).
+		ends(ledger.Ended, "deleted on request")
 	docker.worker(key("s", 1), 2*time.Minute).write(ledger.Event{Kind: ledger.Stocked})
 	docker.worker(key("t", 1), 20*time.Second).write(ledger.Event{Kind: ledger.Canary}).enters("start")
 
 	console := filepath.Join(w.t.TempDir(), "console")
-	said := []string{"[    0.81] systemd[1]: Started ssh.service.", "[    1.20] sshd: no hostkeys available -- exiting.",
+	said := []string{"[    0.81] systemd[1]: Started ssh.service.",
+		"[    1.20] sshd: no hostkeys available -- exiting.",
 		"[    1.21] \x1b]0;owned\x07" + hostile, "[    1.30] Kernel panic - not syncing: Attempted to kill init!"}
 	require.NoError(w.t, os.WriteFile(console, []byte(strings.Join(said, "\n")+"\n"), 0o600))
 	for i, reason := range []string{
-		"worker was not ready within the start timeout of 2m0s: connection refused", "the machine ended: signal: killed " + hostile,
+		"worker was not ready within the start timeout of 2m0s: connection refused",
+		"the machine ended: signal: killed " + hostile,
 	} {
 		now := time.Now()
 		ended := store.Ended{ID: "docker-" + key("b", i), Reason: reason + "\nand more", How: "fork",
