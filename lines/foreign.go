@@ -46,6 +46,13 @@ func Printable(line string) string {
 	return clean.String()
 }
 
+// First is the first line of a text, as Printable has it: what follows it is often the end
+// of a console.
+func First(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return Printable(line)
+}
+
 // End returns the lines in the last so many bytes of a file that a program wrote
 // that is not trusted, each as Printable has it, without blank ones. A carriage
 // return ends a line too. The first line is left out where it may have begun before.

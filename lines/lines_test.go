@@ -60,3 +60,9 @@ func TestLongLineIsCutAndWhole(t *testing.T) {
 		})
 	}
 }
+
+func TestFirstLeavesOutWhatFollows(t *testing.T) {
+	for text, want := range map[string]string{"": "", "a": "a", "a\x1b[31m b\nconsole": "a b", "\nb": ""} {
+		require.Equal(t, want, First(text), "%q", text)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
@@ -89,7 +88,7 @@ func (p Pool) problems(now time.Time) (problems []Problem) {
 	if n := len(p.Ended); n > 0 && now.Sub(p.Ended[n-1].EndedAt) < Recently {
 		last := p.Ended[n-1]
 		recent := slices.IndexFunc(p.Ended, func(e store.Ended) bool { return now.Sub(e.EndedAt) < Recently })
-		text := fmt.Sprintf("%d workers ended unasked within the last hour, the last one: %s", n-recent, firstLine(last.Reason))
+		text := fmt.Sprintf("%d workers ended unasked within the last hour, the last one: %s", n-recent, lines.First(last.Reason))
 		add(Failing, last.ID, last.EndedAt, text)
 	}
 	if failed := p.Image.Failed; failed != nil {
@@ -145,10 +144,4 @@ func (p Pool) usual() map[string]time.Duration {
 		usual[name] = all[len(all)/2]
 	}
 	return usual
-}
-
-// firstLine leaves out what follows it, such as the end of a console.
-func firstLine(reason string) string {
-	line, _, _ := strings.Cut(reason, "\n")
-	return lines.Printable(line)
 }

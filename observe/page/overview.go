@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/lines"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/observe"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -117,13 +117,13 @@ func poolPartOf(p observe.Pool, now time.Time, console func(observe.Worker) ([]s
 }
 
 func rowOf(w observe.Worker, window window) row {
-	r := row{Worker: w, Bar: window.bar(w), Reason: firstLine(w.Reason)}
+	r := row{Worker: w, Bar: window.bar(w), Reason: lines.First(w.Reason)}
 	if n := len(w.Jobs); n > 0 {
 		r.Job = w.Jobs[n-1].Name
 	}
 	if phase, lasts := w.Phase(); lasts {
 		r.Doing, r.For = lookOf(phase.Name).Words, phase.Took(window.To)
-		r.Reason = cmp.Or(firstLine(phase.Reason), r.Reason)
+		r.Reason = cmp.Or(lines.First(phase.Reason), r.Reason)
 	}
 	if w.MissingRules != "" {
 		r.Reason = "without its firewall rules: " + w.MissingRules
@@ -132,7 +132,7 @@ func rowOf(w observe.Worker, window window) row {
 }
 
 func failureOf(pool string, ended store.Ended, console func(observe.Worker) ([]string, error)) failure {
-	f := failure{Ended: ended, Pool: pool, Reason: firstLine(ended.Reason)}
+	f := failure{Ended: ended, Pool: pool, Reason: lines.First(ended.Reason)}
 	if !ended.ReadyAt.IsZero() {
 		f.Ran = ended.EndedAt.Sub(ended.ReadyAt)
 	}
@@ -161,9 +161,4 @@ func count(workers []observe.Worker) (counts []stateCount) {
 		}
 	}
 	return counts
-}
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
 }
