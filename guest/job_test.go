@@ -29,9 +29,10 @@ func processes(t *testing.T, environments map[int]string) (proc string) {
 
 func TestTheJobIsFoundInTheEnvironment(t *testing.T) {
 	proc := processes(t, map[int]string{
-		1:   environment("PATH=/bin"),
-		20:  environment("CI_JOB_ID=6", "CI_PROJECT_PATH=other"),
-		300: environment("HOME=/", "CI_JOB_ID=7", "CI_PROJECT_PATH=group/project", "CI_JOB_NAME=build: [a]", "CI_JOB_IDS=8"),
+		1:  environment("PATH=/bin"),
+		20: environment("CI_JOB_ID=6", "CI_PROJECT_PATH=other"),
+		300: environment("HOME=/", "CI_JOB_ID=7", "CI_PROJECT_PATH=group/project", "CI_JOB_NAME=build: [a]",
+			"CI_JOB_IDS=8"),
 		400: "",
 		401: environment("CI_JOB_ID=none"),
 		402: environment("CI_JOB_ID=-1"),

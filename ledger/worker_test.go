@@ -42,7 +42,9 @@ func TestALifeIsPutTogether(t *testing.T) {
 		ID: worker, Origin: Promised, Began: at(0), PromisedAt: at(0), ReadyAt: at(8), EndedAt: at(11), GoneAt: at(13),
 		Spans: []Span{
 			{Name: "wait_image", Begin: at(1), End: at(3), Reason: "no room on the disk"},
-			{Name: "start", Begin: at(3), End: at(7), Parts: []Part{{"disk", time.Second}, {"process", 2 * time.Second}}},
+			{Name: "start", Begin: at(3), End: at(7), Parts: []Part{
+				{"disk", time.Second}, {"process", 2 * time.Second},
+			}},
 			{Name: "ready", Begin: at(7), End: at(8)},
 			{Name: "run", Begin: at(8), End: at(11)},
 			{Name: "teardown", Begin: at(11), End: at(13)},
@@ -59,7 +61,8 @@ func TestALifeIsPutTogether(t *testing.T) {
 }
 
 func TestAPhaseThatLasts(t *testing.T) {
-	w, now := life(Event{Kind: Promised}, Event{Kind: Entered, Phase: "wait_budget"}, Event{Kind: Waits, Reason: "no memory"})
+	w, now := life(
+		Event{Kind: Promised}, Event{Kind: Entered, Phase: "wait_budget"}, Event{Kind: Waits, Reason: "no memory"})
 	phase, lasts := w.Phase()
 	require.True(t, lasts)
 	require.Equal(t, "wait_budget", phase.Name)
@@ -128,7 +131,8 @@ func TestSpansFollowEachOther(t *testing.T) {
 func TestWhatASuspendedWorkerTookIsAddedUp(t *testing.T) {
 	before := Usage{CPUSeconds: 1, PeakMemory: 5, BytesIn: 1, Denied: 1, DeniedTo: []Denied{{"tcp", "a", 1}}}
 	after := Usage{CPUSeconds: 2, PeakMemory: 3, BytesOut: 7, DiskWritten: 9, DeniedTo: []Denied{{"udp", "b", 2}}}
-	w, _ := life(Event{Kind: Promised}, Event{Kind: Used, Usage: &before}, Event{Kind: Used}, Event{Kind: Used, Usage: &after})
+	w, _ := life(
+		Event{Kind: Promised}, Event{Kind: Used, Usage: &before}, Event{Kind: Used}, Event{Kind: Used, Usage: &after})
 	require.Equal(t, &Usage{
 		CPUSeconds: 3, PeakMemory: 5, BytesIn: 1, BytesOut: 7, DiskWritten: 9, Denied: 1,
 		DeniedTo: []Denied{{"tcp", "a", 1}, {"udp", "b", 2}},

@@ -197,7 +197,8 @@ func TestALifeIsTold(t *testing.T) {
 			spans = append(spans, s.Name)
 		}
 		require.Equal(t, []string{
-			"wait_disk", "wait_image", "wait_template", "wait_start", "wait_budget", "wait_start", "lease", "start", "ready",
+			"wait_disk", "wait_image", "wait_template", "wait_start", "wait_budget", "wait_start",
+			"lease", "start", "ready",
 			"run", "suspend", "suspended", "wait_budget", "wait_start", "resume", "run", "teardown",
 		}, spans)
 		require.Equal(t, ledger.Promised, told.Origin)

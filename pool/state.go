@@ -48,7 +48,8 @@ const (
 )
 
 var phases = []string{
-	PhaseWaitDisk, PhaseWaitImage, PhaseWaitTemplate, PhaseWaitBudget, PhaseWaitStart, PhaseLease, PhaseStart, PhaseReady,
+	PhaseWaitDisk, PhaseWaitImage, PhaseWaitTemplate, PhaseWaitBudget, PhaseWaitStart,
+	PhaseLease, PhaseStart, PhaseReady,
 }
 
 // Worker says how one worker is doing.

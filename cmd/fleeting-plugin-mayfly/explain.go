@@ -196,12 +196,13 @@ func (e explanation) state() string {
 
 func printFacts(to io.Writer, e explanation, now time.Time) {
 	fact := func(name, format string, values ...any) {
-		fmt.Fprintf(to, "%-9s "+format+"\n", append([]any{name}, values...)...)
+		fmt.Fprintf(to, "%-9s %s\n", name, fmt.Sprintf(format, values...))
 	}
 	began := cmp.Or(e.PromisedAt, e.BeganAt)
 	fact(string(e.Origin), "%s, %s ago", began.Local().Format(time.DateTime), now.Sub(began).Round(time.Second))
 	if !e.ReadyAt.IsZero() {
-		fact("ready", "after %.2fs, as a %s of image %s", secondsBetween(began, e.ReadyAt), cmp.Or(e.How, "worker"), e.Image)
+		fact("ready", "after %.2fs, as a %s of image %s",
+			secondsBetween(began, e.ReadyAt), cmp.Or(e.How, "worker"), e.Image)
 	}
 	for _, job := range e.Jobs {
 		fact("job", "%d of %s, %q, seen at %s; the guest says so",

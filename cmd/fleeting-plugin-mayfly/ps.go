@@ -265,7 +265,8 @@ func printWorkers(s *streams, workers []listedWorker) error {
 		}
 		age := time.Duration(w.AgeSeconds * float64(time.Second)).Round(time.Second)
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), job, firstLine(w.remark()))
+			w.ID, w.State, cmp.Or(w.How, "-"), age, ready, memory, denied, cmp.Or(w.Address, "-"), job,
+			firstLine(w.remark()))
 	}
 	return table.Flush()
 }
