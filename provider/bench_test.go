@@ -32,7 +32,7 @@ func fullWith(b *testing.B, workers, max int, keys string, observers []host.Obse
 	on.AddressOwners = func(config.Config) ([]string, error) { return nil, nil }
 	g := New(plugin.VersionInfo{}, on)
 	c, err := config.Parse(fmt.Appendf(nil, `{"backend": "synthetic", "state_dir": %q,
-		"host": {"max_workers": %d, "concurrent_starts": 64}%s}`, b.TempDir(), max, keys))
+		"host": {"max_workers": %d, "concurrent_starts": 64}%s}`, shortDir(b), max, keys))
 	require.NoError(b, err)
 	g.config = c
 	_, err = g.Init(b.Context(), nullLogger, fleetingprovider.Settings{})
