@@ -17,10 +17,20 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/sandbox"
 )
 
-// shared is where the releases are that the tests look at.
-var shared string
+var (
+	// shared is where the releases are that the tests look at.
+	shared string
+	// source is the top of the repository, wherever a test goes.
+	source string
+)
 
-func TestMain(m *testing.M) { os.Exit(sandbox.Main(m, sandbox.Directory(&shared))) }
+func TestMain(m *testing.M) {
+	var err error
+	if source, err = filepath.Abs(".."); err != nil {
+		panic(err)
+	}
+	os.Exit(sandbox.Main(m, sandbox.Directory(&shared)))
+}
 
 // made is a release, with the public key of who signed it.
 type made struct{ dir, key string }
@@ -64,11 +74,11 @@ func makeIn(t *testing.T, dir, version string) made {
 func copySource(t *testing.T, to string) {
 	t.Helper()
 	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	list.Dir = ".."
+	list.Dir = source
 	names, err := list.Output()
 	require.NoError(t, err)
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
-		text, err := os.ReadFile(filepath.Join("..", name))
+		text, err := os.ReadFile(filepath.Join(source, name))
 		if os.IsNotExist(err) {
 			continue // removed, and not yet committed
 		}
