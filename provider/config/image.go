@@ -16,6 +16,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/distribution"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // Image says what workers are made from.
@@ -172,8 +173,8 @@ func (c *Config) checkKernel(r *reading) {
 	}
 	for n, name := range c.Image.Packages {
 		if strings.HasPrefix(name, "linux-image-") {
-			r.add(at(r.path("image.packages"), n), "%q is a kernel, and image.kernel is another: remove one of the two",
-				name)
+			r.add(tomlfile.At(r.path("image.packages"), n), "%q is a kernel, and image.kernel is another: "+
+				"remove one of the two", name)
 		}
 	}
 }

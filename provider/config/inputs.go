@@ -20,6 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/cloudinit"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // File is what image.files says of one.
@@ -89,7 +90,7 @@ func (i *Image) inputs() []key {
 func (c *Config) checkInputs(r *reading) {
 	for name := range c.Image.Secrets {
 		if _, twice := c.Image.Env[name]; twice {
-			r.add(join(r.path("image.secrets"), name), "is in env too: remove it from one of the two")
+			r.add(tomlfile.Join(r.path("image.secrets"), name), "is in env too: remove it from one of the two")
 		}
 	}
 	if r.gave("image.user_data") && (c.entersBySSH() || c.Backend == BackendNspawn) {
@@ -101,7 +102,7 @@ func (c *Config) checkInputs(r *reading) {
 			continue
 		}
 		if err := checkCertificates(path); err != nil {
-			r.add(at(r.path("image.ca_certificates"), n), "%v", err)
+			r.add(tomlfile.At(r.path("image.ca_certificates"), n), "%v", err)
 		}
 	}
 	if r.gave("image.no_proxy") && c.Image.Proxy == "" {
@@ -215,21 +216,22 @@ func readFile(m *Errors, g given, name string) (f File) {
 	case !hasContent && !hasFrom:
 		m.add(g.path, "has neither content nor from: write one of the two")
 	case hasFrom && !filepath.IsAbs(from):
-		m.add(join(g.path, "from"), "%q is not an absolute path: write for instance \"/etc/docker/daemon.json\"", from)
+		m.add(tomlfile.Join(g.path, "from"), "%q is not an absolute path: "+
+			"write for instance \"/etc/docker/daemon.json\"", from)
 	case hasFrom:
 		if err := checkReadable(from); err != nil {
-			m.add(join(g.path, "from"), "%v", err)
+			m.add(tomlfile.Join(g.path, "from"), "%v", err)
 		}
 	}
 	if text, ok := aString.of(m, written.at("mode"), `"0644"`); ok {
-		set(m, join(g.path, "mode"), &f.Mode, text, parseMode)
+		set(m, tomlfile.Join(g.path, "mode"), &f.Mode, text, parseMode)
 	}
 	if text, ok := aString.of(m, written.at("owner"), `"root"`); ok {
-		set(m, join(g.path, "owner"), &f.Owner, text, parseOwner)
+		set(m, tomlfile.Join(g.path, "owner"), &f.Owner, text, parseOwner)
 	}
 	for key := range written.values {
 		if known := []string{"content", "from", "mode", "owner"}; !slices.Contains(known, key) {
-			m.add(join(g.path, key), "unknown key: use one of %s", strings.Join(known, ", "))
+			m.add(tomlfile.Join(g.path, key), "unknown key: use one of %s", strings.Join(known, ", "))
 		}
 	}
 	return f

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 const (
@@ -134,8 +135,8 @@ func (n *Network) checkDestinations(r *reading) {
 		// A word stands for networks of both kinds.
 		text, _ := element.(string)
 		if list, err := network.ParseDestinations(text); err == nil && len(list) == 1 && list[0].Prefix.Addr().Is6() {
-			r.add(at(r.path("network.allow"), i), "%q is not reached while IPv6 is off: set network.ipv6, or remove it",
-				text)
+			r.add(tomlfile.At(r.path("network.allow"), i), "%q is not reached while IPv6 is off: "+
+				"set network.ipv6, or remove it", text)
 		}
 	}
 }
@@ -149,7 +150,7 @@ func (n *Network) checkResolvers(r *reading) {
 	}
 	for i, resolver := range n.DNS {
 		if resolver.IsValid() && slices.Contains(n.DNS[:i], resolver) {
-			r.add(at(path, i), "%s is there twice: remove one of the two", resolver)
+			r.add(tomlfile.At(path, i), "%s is there twice: remove one of the two", resolver)
 		}
 	}
 }
@@ -162,7 +163,7 @@ func (n *Network) checkSearch(r *reading) {
 	}
 	for i, domain := range n.Search {
 		if domain != "" && slices.Contains(n.Search[:i], domain) {
-			r.add(at(path, i), "%q is there twice: remove one of the two", domain)
+			r.add(tomlfile.At(path, i), "%q is there twice: remove one of the two", domain)
 		}
 	}
 }

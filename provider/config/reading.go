@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // root is what every path begins with: the table's name in config.toml.
@@ -116,7 +118,7 @@ func (r *reading) find(all table, sections []section) {
 	for i, t := range tables {
 		for name := range t.values {
 			if !slices.Contains(known[i], name) {
-				r.add(join(t.path, name), "unknown key: %s", advise(name, i, tables, known))
+				r.add(tomlfile.Join(t.path, name), "unknown key: %s", advise(name, i, tables, known))
 			}
 		}
 	}
@@ -130,7 +132,7 @@ func advise(name string, in int, tables []table, known [][]string) string {
 	}
 	for i, other := range known {
 		if slices.Contains(other, name) {
-			return fmt.Sprintf("did you mean %s?", join(tables[i].path, name))
+			return fmt.Sprintf("did you mean %s?", tomlfile.Join(tables[i].path, name))
 		}
 	}
 	return "remove it, or use one of " + strings.Join(known[in], ", ")

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // PluginName is what a runner's `plugin` setting calls us.
@@ -24,14 +26,18 @@ type RunnerSettings struct {
 	Username string
 }
 
-// runnerEntry is what concerns us of a [[runners]] entry. The rest is the
-// runner's own to check.
-type runnerEntry struct {
-	name             string
-	scaled           bool // it has an autoscaler
-	plugin, username string
-	maxInstances     int64
-	config           any
+// Runner is what concerns us of a [[runners]] entry. The rest is the runner's own
+// to check.
+type Runner struct {
+	// Path is where the entry stands in its file, as package tomlfile writes it.
+	Path string
+	Name string
+	// Plugin names the plugin, and Username is the account that jobs log in to.
+	Plugin, Username string
+	MaxInstances     int64
+
+	scaled bool // it has an autoscaler
+	config any
 }
 
 // Load reads GitLab Runner's config.toml. The runner is found by its name; an
@@ -39,10 +45,11 @@ type runnerEntry struct {
 // for the only entry at all. The error wraps an Errors when it is plugin_config
 // that is wrong, or what the runner would only find out when it starts us.
 func Load(file, runner string) (Config, RunnerSettings, error) {
-	entries, mistakes, err := readRunners(file)
+	content, err := ReadFile(file)
 	if err != nil {
 		return Config{}, RunnerSettings{}, err
 	}
+	entries, mistakes := Runners(content)
 	entry, err := choose(entries, runner)
 	if wrong := mistakes.err(); err != nil && wrong != nil { // by which the choice may have failed
 		return Config{}, RunnerSettings{}, fmt.Errorf("%s:\n%w", file, wrong)
@@ -54,28 +61,37 @@ func Load(file, runner string) (Config, RunnerSettings, error) {
 	if err != nil {
 		return Config{}, RunnerSettings{}, fmt.Errorf("%s, %s:\n%w", file, entry.describe(), err)
 	}
-	return config, RunnerSettings{Username: entry.username}, nil
+	return config, RunnerSettings{Username: entry.Username}, nil
 }
 
-func readRunners(file string) ([]runnerEntry, Errors, error) {
+// ReadFile reads GitLab Runner's config.toml, with the lines of what is in it.
+func ReadFile(file string) (tomlfile.File, error) {
 	data, err := readBounded(file)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the runner's configuration: %w", err)
+		return tomlfile.File{}, fmt.Errorf("reading the runner's configuration: %w", err)
 	}
-	return parseRunners(file, data)
+	content, err := tomlfile.Parse(data)
+	if err != nil {
+		return tomlfile.File{}, explainSyntax(file, err)
+	}
+	return content, nil
 }
 
-func parseRunners(file string, data []byte) ([]runnerEntry, Errors, error) {
-	// What should be a list of tables may be anything: the library's words on that
-	// name our types.
-	var content struct {
-		Runners any `toml:"runners"`
-	}
-	if err := toml.Unmarshal(data, &content); err != nil {
-		return nil, nil, explainSyntax(file, err)
-	}
+// Runners are the [[runners]] entries of a file. What is of a wrong type is a mistake,
+// and counts as not given.
+func Runners(file tomlfile.File) ([]Runner, Errors) {
 	var mistakes Errors
-	return readEntries(content.Runners, &mistakes), mistakes, nil
+	return readEntries(file.Values["runners"], &mistakes), mistakes
+}
+
+// Served are the entries whose workers this plugin makes, or fleetingd did: those that
+// say so, or else the only one there is.
+func Served(entries []Runner) []Runner {
+	ours := slices.DeleteFunc(slices.Clone(entries), func(r Runner) bool { return !r.isOurs() })
+	if len(ours) == 0 && len(entries) == 1 {
+		return entries
+	}
+	return ours
 }
 
 // readBounded reads a file that the user named, which may be a pipe.
@@ -108,99 +124,113 @@ func explainSyntax(file string, err error) error {
 	return fmt.Errorf("%s, line %d: not valid TOML: %s: %s", file, line, reason, mend)
 }
 
-// readEntries reads what concerns us of each entry. What is of a wrong type is
-// a mistake, and counts as not given.
-func readEntries(value any, m *Errors) []runnerEntry {
+func readEntries(value any, m *Errors) []Runner {
 	list, ok := value.([]any)
 	if _, single := value.(map[string]any); single {
 		m.add("runners", "want a list of tables, have a table: write [[runners]], in two brackets")
-		return []runnerEntry{readEntry("runners", value, m)}
+		return []Runner{readEntry("runners", value, m)}
 	}
 	if !ok && value != nil {
 		m.add("runners", "want a list of tables, have %s: begin each entry with [[runners]]", describe(value))
 	}
-	var entries []runnerEntry
+	var entries []Runner
 	for i, value := range list {
-		entries = append(entries, readEntry(at("runners", i), value, m))
+		entries = append(entries, readEntry(tomlfile.At("runners", i), value, m))
 	}
 	return entries
 }
 
-func readEntry(path string, value any, m *Errors) runnerEntry {
+func readEntry(path string, value any, m *Errors) Runner {
 	entry := table{path: path}
 	var ok bool
 	if entry.values, ok = value.(map[string]any); !ok {
 		m.add(path, "want a table, have %s: begin each entry with [[runners]]", describe(value))
 	}
-	var e runnerEntry
-	e.name, _ = aString.of(m, entry.at("name"), `"mayfly"`)
+	e := Runner{Path: path}
+	e.Name, _ = aString.of(m, entry.at("name"), `"mayfly"`)
 	scaler := readTable(m, entry.at("autoscaler"), "[runners.autoscaler]")
 	connector := readTable(m, scaler.at("connector_config"), "[runners.autoscaler.connector_config]")
 	e.scaled, e.config = scaler.values != nil, scaler.values["plugin_config"]
-	e.plugin, _ = aString.of(m, scaler.at("plugin"), strconv.Quote(PluginName))
-	e.maxInstances, _ = aWhole.of(m, scaler.at("max_instances"), "10")
-	e.username, _ = aString.of(m, connector.at("username"), `"mayfly"`)
+	plugin := scaler.at("plugin")
+	if plugin.value == nil { // one table too high, as in fleetingd's README
+		plugin = entry.at("plugin")
+	}
+	e.Plugin, _ = aString.of(m, plugin, strconv.Quote(PluginName))
+	e.MaxInstances, _ = aWhole.of(m, scaler.at("max_instances"), "10")
+	e.Username, _ = aString.of(m, connector.at("username"), `"mayfly"`)
 	return e
 }
 
-func choose(entries []runnerEntry, name string) (runnerEntry, error) {
+func choose(entries []Runner, name string) (Runner, error) {
 	if len(entries) == 0 {
-		return runnerEntry{}, errors.New("there is no [[runners]] entry: register a runner first")
+		return Runner{}, errors.New("there is no [[runners]] entry: register a runner first")
 	}
-	fitting := slices.DeleteFunc(slices.Clone(entries), func(e runnerEntry) bool {
-		return name == "" && !e.isOurs() || name != "" && e.name != name
-	})
-	if name == "" && len(fitting) == 0 && len(entries) == 1 {
-		fitting = entries
+	fitting := Served(entries)
+	if name != "" {
+		fitting = slices.DeleteFunc(slices.Clone(entries), func(r Runner) bool { return r.Name != name })
 	}
 	switch {
-	case len(fitting) > 1 && fitting[0].name == fitting[1].name:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own",
-			fitting[0].name)
+	case len(fitting) > 1 && fitting[0].Name == fitting[1].Name:
+		return Runner{}, fmt.Errorf("more than one [[runners]] entry is named %q: give each a name of its own",
+			fitting[0].Name)
 	case len(fitting) > 1:
-		return runnerEntry{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s",
+		return Runner{}, fmt.Errorf("more than one [[runners]] entry fits: add --runner with one of %s",
 			names(fitting))
 	case len(fitting) == 0 && name == "":
-		return runnerEntry{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s",
+		return Runner{}, fmt.Errorf("no [[runners]] entry uses %s: add --runner with one of %s",
 			PluginName, names(entries))
 	case len(fitting) == 0:
-		return runnerEntry{}, fmt.Errorf("no [[runners]] entry is named %q: choose one of %s", name, names(entries))
+		return Runner{}, fmt.Errorf("no [[runners]] entry is named %q: choose one of %s", name, names(entries))
 	case !fitting[0].scaled:
-		return runnerEntry{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one",
-			fitting[0].name)
+		return Runner{}, fmt.Errorf("runner %q has no [runners.autoscaler]: `config example` shows one",
+			fitting[0].Name)
 	}
 	return fitting[0], nil
 }
 
-func names(entries []runnerEntry) string {
+func names(entries []Runner) string {
 	quoted := make([]string, len(entries))
 	for i, entry := range entries {
-		quoted[i] = fmt.Sprintf("%q", entry.name)
+		quoted[i] = fmt.Sprintf("%q", entry.Name)
 	}
 	return strings.Join(quoted, ", ")
 }
 
 // isOurs tells whether plugin_config is meant for us. The plugin may be a name,
 // a path or a registry's reference with a tag.
-func (e runnerEntry) isOurs() bool {
-	plugin, _, _ := strings.Cut(path.Base(e.plugin), ":")
+func (r Runner) isOurs() bool {
+	plugin, _, _ := strings.Cut(path.Base(r.Plugin), ":")
 	return plugin == PluginName || strings.Contains(plugin, "fleetingd")
 }
 
 // describe names the entry in a message about it. Whose plugin_config was read,
 // when it is another plugin's, explains most of what is wrong with it.
-func (e runnerEntry) describe() string {
-	text := fmt.Sprintf("runner %q", e.name)
-	if e.plugin != "" && !e.isOurs() {
-		text += fmt.Sprintf(", whose plugin is %q", e.plugin)
+func (r Runner) describe() string {
+	text := fmt.Sprintf("runner %q", r.Name)
+	if r.Plugin != "" && !r.isOurs() {
+		text += fmt.Sprintf(", whose plugin is %q", r.Plugin)
 	}
 	return text
 }
 
+// Config is the entry's plugin_config, checked. Mistakes have their paths in the whole
+// file.
+func (r Runner) Config() (Config, Errors) {
+	c, err := r.parse(nil)
+	var mistakes Errors
+	if err != nil && !errors.As(err, &mistakes) {
+		mistakes.add(root, "%v", err)
+	}
+	for i := range mistakes {
+		mistakes[i].Path = r.Path + ".autoscaler." + mistakes[i].Path
+	}
+	return c, mistakes
+}
+
 // parse goes by way of JSON, as the runner does: what passes here passes there.
 // It adds to the mistakes that are known of the file.
-func (e runnerEntry) parse(mistakes Errors) (Config, error) {
-	data, err := json.Marshal(e.config)
+func (r Runner) parse(mistakes Errors) (Config, error) {
+	data, err := json.Marshal(r.config)
 	if err != nil {
 		mistakes.add(root, "cannot be handed over as JSON, %v: remove the value", err)
 		return Config{}, mistakes.err()
@@ -211,19 +241,19 @@ func (e runnerEntry) parse(mistakes Errors) (Config, error) {
 		return Config{}, err
 	}
 	mistakes = append(mistakes, wrong...)
-	e.check(&mistakes, config)
+	r.check(&mistakes, config)
 	return config, mistakes.err()
 }
 
 // check refuses those of the runner's own settings with which the plugin would
 // not start. The configuration is empty when it has mistakes itself.
-func (e runnerEntry) check(m *Errors, c Config) {
-	if user := e.username; user != "" {
+func (r Runner) check(m *Errors, c Config) {
+	if user := r.Username; user != "" {
 		set(m, "connector_config.username", &user, user, parseLoginUser)
 	}
-	if len(*m) == 0 && e.maxInstances > int64(c.MaxWorkers()) {
+	if len(*m) == 0 && r.MaxInstances > int64(c.MaxWorkers()) {
 		m.add("max_instances", "%d is more than the %d workers of this pool, with which no plugin starts: write a "+
 			"smaller number, or a larger host.max_workers or network.subnet, or remove machine.devices if it is there",
-			e.maxInstances, c.MaxWorkers())
+			r.MaxInstances, c.MaxWorkers())
 	}
 }

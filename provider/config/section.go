@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // section is one table of plugin_config: its keys, and what they say together.
@@ -157,7 +159,7 @@ func entries[T any](to *map[string]T, read func(m *Errors, g given, name string)
 			}
 			*to = make(map[string]T, len(written))
 			for name, entry := range written {
-				(*to)[name] = read(m, given{join(g.path, name), entry}, name)
+				(*to)[name] = read(m, given{tomlfile.Join(g.path, name), entry}, name)
 			}
 			return true
 		},
@@ -179,7 +181,7 @@ func lists[T any](to *[]T, parse func(string) ([]T, error), write func([]T) []st
 			for i, text := range texts {
 				some, err := parse(text)
 				if err != nil {
-					m.add(at(g.path, i), "%v", err)
+					m.add(tomlfile.At(g.path, i), "%v", err)
 				}
 				*to = append(*to, some...)
 			}

@@ -3,9 +3,10 @@ package config
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // given is a value of the file, not looked at yet, with its path there, which a
@@ -21,7 +22,7 @@ type table struct {
 	values map[string]any
 }
 
-func (t table) at(key string) given { return given{join(t.path, key), t.values[key]} }
+func (t table) at(key string) given { return given{tomlfile.Join(t.path, key), t.values[key]} }
 
 // form is a type that a value has in the file.
 type form[T any] struct {
@@ -93,7 +94,7 @@ func readTexts(m *Errors, g given, instance string) ([]string, bool) {
 	for i, element := range list {
 		text, isText := element.(string)
 		if !isText {
-			m.add(at(g.path, i), "want a string, have %s: write for instance %s = %s",
+			m.add(tomlfile.At(g.path, i), "want a string, have %s: write for instance %s = %s",
 				describe(element), g.path[strings.LastIndex(g.path, ".")+1:], instance)
 			ok = false
 		}
@@ -121,17 +122,3 @@ func describe(value any) string {
 		return fmt.Sprint(v)
 	}
 }
-
-var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-
-// join makes a dotted path the way TOML writes it, so that a path never holds
-// a line break.
-func join(path, key string) string {
-	if !bareKey.MatchString(key) {
-		key = strconv.Quote(key)
-	}
-	return path + "." + key
-}
-
-// at is the path of a list's element.
-func at(path string, index int) string { return fmt.Sprintf("%s[%d]", path, index) }

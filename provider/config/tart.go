@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // Tart says how Tart's machines are made, for the backend of that name.
@@ -135,7 +137,7 @@ func (t Tart) checkMounts(r *reading) {
 			return match != nil && match[2] == tag
 		})
 		if mount != "" && !isShared {
-			r.add(at(r.path("tart.mounts"), i), "no entry of dirs has the tag %q: "+
+			r.add(tomlfile.At(r.path("tart.mounts"), i), "no entry of dirs has the tag %q: "+
 				"add for instance \"/PATH,tag=%s\" there", tag, tag)
 		}
 	}
