@@ -48,6 +48,16 @@ func (h *Host) Share(c config.Config) (Share, error) {
 	return Share{Limits: b.Limits(), Held: held, Closed: b.Closed()}, err
 }
 
+// SharedMemory is how many bytes of this host's memory workers of all pools share, by the
+// configuration of one of them; 0 when the host does not tell.
+func (h *Host) SharedMemory(c config.Config) int64 {
+	total, err := hostmemory.Total()
+	if err != nil {
+		return 0
+	}
+	return limitsOf(c, total).Memory
+}
+
 // limitsOf is what the host gives away to workers. Total is all of its memory, in
 // bytes.
 func limitsOf(c config.Config, total int64) budget.Limits {

@@ -4,8 +4,9 @@ package templates
 
 import _ "embed"
 
-// RunnerConfig is the runner's own part of a complete config.toml for this
-// plugin. The keys of plugin_config, which provider/config knows, come after it.
+// RunnerConfig is the runner's own part of a complete config.toml for this plugin, as
+// a text/template of which executor it is for. The keys of plugin_config, which
+// provider/config knows, come after it.
 //
 //go:embed config.toml
 var RunnerConfig string

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/licenses"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
 
 // commands are all that the program can be told to do. What lies behind each
@@ -45,18 +44,6 @@ func (s *streams) document(result any) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(result)
-}
-
-type configCommands struct {
-	Example exampleCommand `cmd:"" help:"Print a complete config.toml for GitLab Runner."`
-}
-
-type exampleCommand struct{}
-
-// Run prints the example.
-func (exampleCommand) Run(s *streams) error {
-	_, err := io.WriteString(s.out, config.Example())
-	return err
 }
 
 type licensesCommand struct{}

@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"text/template"
 	"unicode"
 	"unicode/utf8"
 
@@ -12,12 +14,39 @@ import (
 // exampleWidth is how long a line of comment in the example is at most.
 const exampleWidth = 80
 
-// Example is a complete config.toml for GitLab Runner, with every key of
-// plugin_config in a comment: after one # at its default, after two with a value
-// that is only an example.
-func Example() string {
+// purpose is what an example is for.
+type purpose struct {
+	// Name is the word for it on the command line, and Executor the runner's.
+	Name, Executor string
+	// set are the keys that it needs, by their paths, with their values.
+	set map[string]string
+}
+
+// purposes that there are; the first is the usual one.
+var purposes = []purpose{
+	{Name: "instance", Executor: "instance"},
+	{Name: "docker", Executor: "docker-autoscaler", set: map[string]string{"image.preset": `"docker"`}},
+}
+
+// Purposes are what there are examples for.
+func Purposes() (names []string) {
+	for _, p := range purposes {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+var runnerConfig = template.Must(template.New("config.toml").Parse(templates.RunnerConfig))
+
+// Example is a complete config.toml for GitLab Runner for one of the purposes, with
+// every key of plugin_config in a comment: after one # at its default, after two with
+// a value that is only an example. What the purpose needs is in no comment.
+func Example(purpose string) string {
 	var out strings.Builder
-	out.WriteString(templates.RunnerConfig)
+	of := purposes[slices.Index(Purposes(), purpose)]
+	if err := runnerConfig.Execute(&out, of); err != nil {
+		panic(fmt.Sprintf("config: the example is wrong: %v", err)) // it is ours, and filled in by a test
+	}
 	var c Config
 	for _, s := range c.sections() {
 		out.WriteString("\n")
@@ -31,7 +60,9 @@ func Example() string {
 			if k.fallback != "" {
 				fmt.Fprintf(&out, "      # %s = %s\n", k.name, k.fallback)
 			}
-			if k.example != "" {
+			if value := of.set[s.path(k)]; value != "" {
+				fmt.Fprintf(&out, "      %s = %s\n", k.name, value)
+			} else if k.example != "" {
 				fmt.Fprintf(&out, "      ## %s = %s\n", k.name, k.example)
 			}
 		}

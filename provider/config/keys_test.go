@@ -68,7 +68,7 @@ func TestExamplesAreGood(t *testing.T) {
 // default, which is the same as without any.
 func TestExampleGivesTheDefaults(t *testing.T) {
 	atDefault := regexp.MustCompile(`(?m)^( *)# ([a-z0-9_]+ = )`)
-	for _, text := range []string{Example(), atDefault.ReplaceAllString(Example(), "$1$2")} {
+	for _, text := range []string{Example("instance"), atDefault.ReplaceAllString(Example("instance"), "$1$2")} {
 		file := filepath.Join(t.TempDir(), "config.toml")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		c, settings, err := Load(file, "")
@@ -78,17 +78,31 @@ func TestExampleGivesTheDefaults(t *testing.T) {
 	}
 }
 
+// The example for Docker differs in what Docker needs, and in nothing else.
+func TestExampleForDockerHasDocker(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	require.NoError(t, os.WriteFile(file, []byte(Example("docker")), 0o600))
+	c, _, err := Load(file, "")
+	require.NoError(t, err)
+	want := Default()
+	want.Image.Preset = "docker"
+	assert.Equal(t, want, c)
+	assert.Contains(t, Example("docker"), "  executor = \"docker-autoscaler\"\n")
+	assert.Contains(t, Example("docker"), "  [runners.docker]\n    image = ")
+	assert.NotContains(t, Example("instance"), "[runners.docker]")
+}
+
 // TestExampleHasEveryKey also where there is no default, and reads the examples
 // that go together.
 func TestExampleHasEveryKey(t *testing.T) {
-	for line := range strings.Lines(Example()) {
+	for line := range strings.Lines(Example("instance")) {
 		assert.NotContains(t, line, "`", "a comment is no Markdown")
 	}
 	everyKey(func(s section, k key, _ string) {
-		assert.Contains(t, Example(), "[runners.autoscaler.plugin_config."+s.name)
-		assert.Contains(t, Example(), "# "+k.name+" = "+k.instance()+"\n")
+		assert.Contains(t, Example("instance"), "[runners.autoscaler.plugin_config."+s.name)
+		assert.Contains(t, Example("instance"), "# "+k.name+" = "+k.instance()+"\n")
 	})
-	examples := regexp.MustCompile(`(?m)^( *)## ([a-z0-9_]+ = )`).ReplaceAllString(Example(), "$1$2")
+	examples := regexp.MustCompile(`(?m)^( *)## ([a-z0-9_]+ = )`).ReplaceAllString(Example("instance"), "$1$2")
 	contrary := regexp.MustCompile(`(?m)^ *(suite|variant|components|extra_sources|mirror|keyring|verify_key|devices|` +
 		`ca_certificates) = .*$`) // to other examples, or to this host
 	examples = contrary.ReplaceAllString(examples, "")
@@ -164,6 +178,6 @@ func TestClosest(t *testing.T) {
 	for word, want := range map[string]string{
 		"cpu": "cpus", "CPUs": "cpus", "memroy": "memory", "starttimeout": "start_timeout", "dsik": "disk", "colour": "", "x": "", "": "",
 	} {
-		assert.Equal(t, want, closest(word, keys), "%q", word)
+		assert.Equal(t, want, Closest(word, keys), "%q", word)
 	}
 }

@@ -127,7 +127,7 @@ func (r *reading) find(all table, sections []section) {
 // advise says what an unknown key most likely meant. In TOML a line too high or
 // too low is enough for a key to end up in another table.
 func advise(name string, in int, tables []table, known [][]string) string {
-	if near := closest(name, known[in]); near != "" {
+	if near := Closest(name, known[in]); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	for i, other := range known {

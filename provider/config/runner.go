@@ -198,9 +198,12 @@ func names(entries []Runner) string {
 
 // isOurs tells whether plugin_config is meant for us. The plugin may be a name,
 // a path or a registry's reference with a tag.
-func (r Runner) isOurs() bool {
+func (r Runner) isOurs() bool { return r.Named() || strings.Contains(path.Base(r.Plugin), "fleetingd") }
+
+// Named tells whether the entry's plugin is this one.
+func (r Runner) Named() bool {
 	plugin, _, _ := strings.Cut(path.Base(r.Plugin), ":")
-	return plugin == PluginName || strings.Contains(plugin, "fleetingd")
+	return plugin == PluginName
 }
 
 // describe names the entry in a message about it. Whose plugin_config was read,

@@ -2,9 +2,9 @@ package config
 
 import "strings"
 
-// closest is the known word that a typing mistake most likely meant, or empty
+// Closest is the known word that a typing mistake most likely meant, or empty
 // when none is near: one wrong letter in three, rounded up, is taken for a slip.
-func closest(word string, known []string) string {
+func Closest(word string, known []string) string {
 	best, least := "", (len(word)+2)/3+1
 	for _, candidate := range known {
 		if d := distance(strings.ToLower(word), candidate); d < least {

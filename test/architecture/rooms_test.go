@@ -117,7 +117,8 @@ var rooms = []room{
 
 	// What is on top: what is done on a host, the plugin and the commands.
 	// The example is filled in, and names of distributions are checked.
-	{pattern: "provider/config", imports: union(contracts, "image/distribution", "templates")},
+	{pattern: "provider/config/tomlfile"},
+	{pattern: "provider/config/...", imports: union(contracts, "image/distribution", "templates")},
 	{pattern: "host/budget", imports: []string{"pool"}}, // what the pool asks for, done
 	{pattern: "host/diskguard"},
 	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "ledger", "pool", "pool/store", "provider/config")},
@@ -131,7 +132,7 @@ var rooms = []room{
 		"templates"},
 		tests: []string{"image", "ledger", "network", "pool/store"}},
 	{pattern: "cmd/...", imports: union(contracts, "guest/agent", "host", "ledger", "licenses", "pool", "pool/store",
-		"provider", "provider/config", "wiring")},
+		"provider", "provider/config/...", "wiring")},
 	// The only room that knows the implementations.
 	{pattern: "wiring", imports: []string{"backend/...", "guest/...", "host", "host/diskguard", "image/...", "network/...", "observe/...",
 		"pool/...", "provider/config"}},

@@ -1,0 +1,4 @@
+package config
+
+// Schema is
+func Schema() any { return nil }
