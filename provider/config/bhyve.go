@@ -21,7 +21,7 @@ func bhyveSection(c *Config) section {
 		about: `For the backend "bhyve" on FreeBSD: image.source is then an https:// URL, the path of a disk image,
 			or "vm:NAME@SNAPSHOT". See docs/backends/bhyve.md.`,
 		keys: []key{
-			{name: "sudo", value: text(&b.Sudo, oneOf("sudo", "doas")), example: `"sudo"`,
+			{name: "sudo", value: word(&b.Sudo, "sudo", "doas"), example: `"sudo"`,
 				about: `"sudo" or "doas", where the runner is not root`, refused: "other words"},
 			{name: "template", value: text(&b.Template, parseTemplate), fallback: `"default"`,
 				about: "the template of vm-bhyve for guests that are made of a file", refused: "another form"},
@@ -31,7 +31,7 @@ func bhyveSection(c *Config) section {
 				refused: "what is not a valid name of an account"},
 			{name: "password", value: text(&b.Password, parsePassword), example: `"freebsd"`,
 				about: "for images that do not take a key by cloud-init", refused: "empty"},
-			{name: "leases", value: text(&b.Leases, oneOf("auto", "kea", "dhcpd", "dnsmasq", "arp")),
+			{name: "leases", value: word(&b.Leases, "auto", "kea", "dhcpd", "dnsmasq", "arp"),
 				fallback: `"auto"`, example: `"kea"`,
 				about:   `where addresses are found: "kea", "dhcpd", "dnsmasq", "arp", or "auto" for all of these`,
 				refused: "other words"},

@@ -13,6 +13,12 @@ import (
 // nested one of ours stands: users of fleetingd change one line.
 type flatKey struct {
 	name, nested, example string
+	translation
+}
+
+// translation is a way from a flat key's value to a nested one's.
+type translation struct {
+	schema schema
 	// read gives the value that the nested key would have, nil for a wrong one,
 	// and whether there is anything of the right type.
 	read func(m *Errors, g given, example string) (any, bool)
@@ -25,7 +31,8 @@ var flatKeys = []flatKey{
 	{"vm_num_cpu_cores", "machine.cpus", `2`, translated(aWhole, asWritten)},
 	{"vm_memory_mb", "machine.memory", `2048`, translated(aWhole, inUnits("MiB"))},
 	{"vm_disk_size_gb", "machine.disk", `10`, translated(aWhole, inUnits("GiB"))},
-	{"vm_prebuild_cloudinit_extra_cmds", "image.run", `["apt-get install -y git"]`, fromRunCommands},
+	{"vm_prebuild_cloudinit_extra_cmds", "image.run", `["apt-get install -y git"]`,
+		translation{aList.schema, fromRunCommands}},
 	// The console is always kept here: the key is accepted and decides nothing.
 	{"vm_enable_virtio_console", "", `true`, translated(aFlag, asWritten)},
 }
@@ -43,8 +50,8 @@ func (r *reading) replace(flat flatKey, g given) {
 	}
 }
 
-func translated[F any](f form[F], translate func(F) (any, error)) func(*Errors, given, string) (any, bool) {
-	return func(m *Errors, g given, example string) (any, bool) {
+func translated[F any](f form[F], translate func(F) (any, error)) translation {
+	return translation{f.schema, func(m *Errors, g given, example string) (any, bool) {
 		written, ok := f.of(m, g, example)
 		if !ok {
 			return nil, false
@@ -54,7 +61,7 @@ func translated[F any](f form[F], translate func(F) (any, error)) func(*Errors, 
 			m.add(g.path, "%v", err)
 		}
 		return value, true
-	}
+	}}
 }
 
 func asWritten[T any](value T) (any, error) { return value, nil }

@@ -109,7 +109,7 @@ func imageSection(c *Config) section {
 		{name: "run", value: list(&i.Run, parseCommand), example: `["apt-get install -y git"]`,
 			about:   "shell commands, run as root, in order, once, when the image is built",
 			refused: "an empty command; one with a NUL in it, or of more than 60 KiB"},
-		{name: "preset", value: text(&i.Preset, oneOf(presetNames()...)), example: `"docker"`,
+		{name: "preset", value: word(&i.Preset, presetNames()...), example: `"docker"`,
 			about: "packages and commands for a purpose, in addition to the other keys. \"docker\" is Docker Engine " +
 				"of the distribution, Debian or Ubuntu, with jobs' user in its group, and answering before the " +
 				"worker is ready ([guide](../guides/docker.md))",

@@ -38,7 +38,7 @@ type Secret struct{ File, Variable string }
 // inputs are the keys of what goes into an image's build beside packages and commands.
 func (i *Image) inputs() []key {
 	return []key{
-		{name: "files", value: entries(&i.Files, readFile, writeFile), kind: "table of tables", otherwise: "empty",
+		{name: "files", value: entries(&i.Files, fileSchema, readFile, writeFile), kind: "table of tables", otherwise: "empty",
 			example: `{ "/etc/motd" = { content = "Hello", mode = "0644", owner = "root:root" } }`,
 			about: "files that are written when the image is built, after its packages and before `run`. The path " +
 				"in the image leads to a table of `content`, or `from`, the absolute path of a file of this host; " +
@@ -46,13 +46,13 @@ func (i *Image) inputs() []key {
 			refused: "a relative path, or one below what no image keeps (`/dev`, `/proc`, `/run`, `/sys`, `/tmp`, " +
 				"`/var/tmp`); `content` beside `from`, or neither; a `from` that cannot be read; with the backends " +
 				"\"tart\" and \"bhyve\""},
-		{name: "env", value: entries(&i.Env, readVariable, asText[string]),
+		{name: "env", value: entries(&i.Env, aString.schema, readVariable, asText[string]),
 			kind: "table of strings", otherwise: "empty",
 			example: `{ TOOL_VERSION = "1.2.3" }`,
 			about:   "environment of the commands of `run`, and of nothing else. Another value makes another image",
 			refused: "what is no name of a variable; a name that is in `secrets`; with the backends \"tart\" and " +
 				"\"bhyve\""},
-		{name: "secrets", value: entries(&i.Secrets, readSecret, writeSecret), kind: "table of strings",
+		{name: "secrets", value: entries(&i.Secrets, aString.schema, readSecret, writeSecret), kind: "table of strings",
 			otherwise: "empty", example: `{ NPM_TOKEN = "file:/etc/mayfly/npm-token", PIP_TOKEN = "env:PIP_TOKEN" }`,
 			about: "environment of the commands of `run` with values from elsewhere: `file:` and the absolute path " +
 				"of a file of this host, or `env:` and the name of a variable of the runner's process. They are " +
@@ -200,6 +200,14 @@ func (i Image) secrets() (all []image.Secret) {
 // forgotten are directories of which nothing stays in an image.
 var forgotten = regexp.MustCompile(`^/(dev|proc|run|sys|tmp|var/tmp)(/|$)`)
 
+// fileKeys are those of a file's table, and fileSchema is its form.
+var (
+	fileKeys   = []string{"content", "from", "mode", "owner"}
+	fileSchema = tableOf(map[string]schema{
+		fileKeys[0]: aString.schema, fileKeys[1]: aString.schema, fileKeys[2]: aString.schema, fileKeys[3]: aString.schema,
+	})
+)
+
 func readFile(m *Errors, g given, name string) (f File) {
 	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" {
 		m.add(g.path, "not the absolute path of a file: write for instance \"/etc/motd\"")
@@ -230,8 +238,8 @@ func readFile(m *Errors, g given, name string) (f File) {
 		set(m, tomlfile.Join(g.path, "owner"), &f.Owner, text, parseOwner)
 	}
 	for key := range written.values {
-		if known := []string{"content", "from", "mode", "owner"}; !slices.Contains(known, key) {
-			m.add(tomlfile.Join(g.path, key), "unknown key: use one of %s", strings.Join(known, ", "))
+		if !slices.Contains(fileKeys, key) {
+			m.add(tomlfile.Join(g.path, key), "unknown key: use one of %s", strings.Join(fileKeys, ", "))
 		}
 	}
 	return f

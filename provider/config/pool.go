@@ -49,7 +49,7 @@ func poolSection(c *Config) section {
 			about: "name of this runner's workers, with which their ids begin. Two runners on one host need two names",
 			refused: "anything but 1 to 24 of a-z, 0-9 and `-`, or `-` at an end; `images` and `try`, which are the " +
 				"commands' own (`try` by `--config` only: the plugin itself cannot tell)"},
-		{name: "backend", value: text(&c.Backend, parseBackend), fallback: `"auto"`,
+		{name: "backend", value: text(&c.Backend, parseBackend).among(backends...), fallback: `"auto"`,
 			about: `what runs the workers: "auto", "qemu", "cloudhypervisor", "nspawn", "tart", "bhyve" or
 				"synthetic". "qemu": virtual machines. "cloudhypervisor": [those of Cloud
 				Hypervisor](../backends/cloudhypervisor.md), which need KVM. "nspawn":

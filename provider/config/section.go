@@ -57,7 +57,8 @@ func (s section) path(k key) string {
 
 // value is a place in a Config, in the form that it has in the file.
 type value struct {
-	kind string
+	kind   string
+	schema schema
 	// read checks what is given and puts it into its place. What is not given, or
 	// is wrong, leaves there what there was. It tells whether something of the right
 	// type is given.
@@ -70,7 +71,8 @@ type value struct {
 // as is a value whose form in the file is F.
 func as[F, T any](f form[F], to *T, parse func(F) (T, error), write func(T) any) value {
 	return value{
-		kind: f.kind,
+		kind:   f.kind,
+		schema: f.schema,
 		read: func(m *Errors, g given, instance string) bool {
 			written, ok := f.of(m, g, instance)
 			if ok {
@@ -95,6 +97,15 @@ func set[F, T any](m *Errors, path string, to *T, written F, parse func(F) (T, e
 // text is a string, which the type's own String method writes.
 func text[T any](to *T, parse func(string) (T, error)) value {
 	return as(aString, to, parse, asText[T])
+}
+
+// word is one out of a few.
+func word(to *string, words ...string) value { return text(to, oneOf(words...)).among(words...) }
+
+// among says in the schema which words there are.
+func (v value) among(words ...string) value {
+	v.schema = v.schema.with("enum", words)
+	return v
 }
 
 func asText[T any](v T) any { return fmt.Sprint(v) }
@@ -139,12 +150,15 @@ func list[T any](to *[]T, parse func(string) (T, error)) value {
 	})
 }
 
-// entries is a table whose keys are the user's. read checks one of them, by its name, and
-// adds what is wrong to the mistakes.
-func entries[T any](to *map[string]T, read func(m *Errors, g given, name string) T, write func(T) any) value {
+// entries is a table whose keys are the user's. inside is the form of one of them; read checks
+// it, by its name, and adds what is wrong to the mistakes.
+func entries[T any](
+	to *map[string]T, inside schema, read func(m *Errors, g given, name string) T, write func(T) any,
+) value {
 	return value{
-		kind: aTable.kind,
-		zero: func() bool { return *to == nil },
+		kind:   aTable.kind,
+		schema: aTable.schema.with("additionalProperties", inside),
+		zero:   func() bool { return *to == nil },
 		write: func() any {
 			all := make(map[string]any, len(*to))
 			for name, entry := range *to {
@@ -169,9 +183,10 @@ func entries[T any](to *map[string]T, read func(m *Errors, g given, name string)
 // lists is a list whose entries may each stand for several.
 func lists[T any](to *[]T, parse func(string) ([]T, error), write func([]T) []string) value {
 	return value{
-		kind:  aList.kind,
-		write: func() any { return write(*to) },
-		zero:  func() bool { return *to == nil },
+		kind:   aList.kind,
+		schema: aList.schema,
+		write:  func() any { return write(*to) },
+		zero:   func() bool { return *to == nil },
 		read: func(m *Errors, g given, instance string) bool {
 			texts, ok := readTexts(m, g, instance)
 			if !ok {

@@ -28,16 +28,17 @@ func (t table) at(key string) given { return given{tomlfile.Join(t.path, key), t
 type form[T any] struct {
 	// kind names it in the reference, want in a mistake.
 	kind, want string
+	schema     schema
 	from       func(any) (T, bool)
 }
 
 var (
-	aString = form[string]{"string", "a string", typed[string]}
-	aFlag   = form[bool]{"true or false", "true or false", typed[bool]}
-	aWhole  = form[int64]{"whole number", "a whole number", asWhole}
-	aNumber = form[float64]{"number", "a number", asNumber}
-	aList   = form[[]any]{"list of strings", "a list of strings", typed[[]any]}
-	aTable  = form[map[string]any]{"table", "a table", typed[map[string]any]}
+	aString = form[string]{"string", "a string", schema{"type": "string"}, typed[string]}
+	aFlag   = form[bool]{"true or false", "true or false", schema{"type": "boolean"}, typed[bool]}
+	aWhole  = form[int64]{"whole number", "a whole number", schema{"type": "integer"}, asWhole}
+	aNumber = form[float64]{"number", "a number", schema{"type": "number"}, asNumber}
+	aList   = form[[]any]{"list of strings", "a list of strings", listOf(aString.schema), typed[[]any]}
+	aTable  = form[map[string]any]{"table", "a table", schema{"type": "object"}, typed[map[string]any]}
 )
 
 func typed[T any](value any) (T, bool) {

@@ -62,18 +62,18 @@ func tartSection(c *Config) section {
 				refused: "what is not a valid name of an account"},
 			{name: "password", value: text(&t.Password, parsePassword), fallback: `"admin"`,
 				about: "the password of the image's first login", refused: "empty"},
-			{name: "pull", value: text(&t.Pull, oneOf("missing", "always")), fallback: `"missing"`,
+			{name: "pull", value: word(&t.Pull, "missing", "always"), fallback: `"missing"`,
 				about: `how images are pulled: "missing" or "always". "always" asks the registry at each start of
 					the pool`,
 				refused: "other words"},
 			{name: "insecure", value: boolean(&t.Insecure), fallback: `false`, about: "speak HTTP with the registry"},
 			{name: "concurrency", value: whole(&t.Concurrency, between(1, 64)), fallback: `4`,
 				about: "how many layers are pulled at once", refused: "below 1, above 64"},
-			{name: "cpu", value: text(&t.CPU, oneOf("auto")), example: `"auto"`,
+			{name: "cpu", value: word(&t.CPU, "auto"), example: `"auto"`,
 				about: `"auto": a share of the host's processors by host.max_workers, or half of them, in place of
 					machine.cpus`,
 				refused: "other words"},
-			{name: "memory", value: text(&t.Memory, oneOf("auto")), example: `"auto"`,
+			{name: "memory", value: word(&t.Memory, "auto"), example: `"auto"`,
 				about: `"auto": a share of the host's memory by host.max_workers, or half of it, in place of
 					machine.memory`,
 				refused: "other words"},
@@ -90,7 +90,7 @@ func tartSection(c *Config) section {
 				about: "`sync=none`, `fsync` or `full`, `caching=automatic`, `cached` or `uncached`, with a comma " +
 					"between",
 				refused: "other options"},
-			{name: "network", value: text(&t.Network, oneOf("nat", "softnet", "bridged", "host")), fallback: `"nat"`,
+			{name: "network", value: word(&t.Network, "nat", "softnet", "bridged", "host"), fallback: `"nat"`,
 				example: `"softnet"`,
 				about: `"nat", "softnet" (which has allow and block lists), "bridged" (which names interfaces) or
 					"host"`,
@@ -110,7 +110,7 @@ func tartSection(c *Config) section {
 			{name: "suspendable", value: boolean(&t.Suspendable), fallback: `false`,
 				about:   "workers resume from the golden machine's memory, one at a time",
 				refused: "with a Linux image, when it is built"},
-			{name: "resolver", value: text(&t.Resolver, oneOf("dhcp", "arp", "agent")), fallback: `"dhcp"`,
+			{name: "resolver", value: word(&t.Resolver, "dhcp", "arp", "agent"), fallback: `"dhcp"`,
 				otherwise: "`\"dhcp\"`, `\"arp\"` for bridged",
 				about:     `how Tart finds addresses: "dhcp", "arp" or "agent". "agent" needs its agent in the image`,
 				refused:   `"dhcp" for bridged; "arp" for softnet`},
