@@ -9,12 +9,14 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/host"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/lint"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/migrate"
 )
 
 type configCommands struct {
 	Check   checkCommand   `cmd:"" help:"Say what is wrong in a config.toml, and what hurts, with lines."`
 	Example exampleCommand `cmd:"" help:"Print a complete config.toml for GitLab Runner."`
 	Schema  schemaCommand  `cmd:"" help:"Print the JSON Schema of plugin_config, for editors."`
+	Migrate migrateCommand `cmd:"" help:"Print a config.toml of ours, made of another set-up."`
 }
 
 type checkCommand struct {
@@ -63,6 +65,24 @@ func (c exampleCommand) Validate() error {
 // Run prints the example.
 func (c exampleCommand) Run(s *streams) error {
 	_, err := io.WriteString(s.out, config.Example(c.For))
+	return err
+}
+
+type migrateCommand struct {
+	File path `arg:"" help:"fleetingd's, the Tart executor's or nspawn-runner's config.toml, or vm-bhyve's GUEST.conf."`
+}
+
+// Run prints what is made of the file, which stays as it is.
+func (c migrateCommand) Run(s *streams) error {
+	text, err := config.ReadBounded(string(c.File))
+	if err != nil {
+		return fmt.Errorf("reading the set-up: %w", err)
+	}
+	made, err := migrate.Text(string(c.File), string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	_, err = io.WriteString(s.out, made)
 	return err
 }
 

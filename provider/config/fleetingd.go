@@ -134,3 +134,13 @@ func shellCommand(arguments []*yaml.Node) string {
 	}
 	return strings.Join(words, " ")
 }
+
+// FlatKeys are the names of fleetingd's keys, with those of ours that stand for them;
+// empty for one that decides nothing here.
+func FlatKeys() map[string]string {
+	all := make(map[string]string)
+	for _, flat := range flatKeys {
+		all[flat.name] = flat.nested
+	}
+	return all
+}

@@ -66,7 +66,7 @@ func Load(file, runner string) (Config, RunnerSettings, error) {
 
 // ReadFile reads GitLab Runner's config.toml, with the lines of what is in it.
 func ReadFile(file string) (tomlfile.File, error) {
-	data, err := readBounded(file)
+	data, err := ReadBounded(file)
 	if err != nil {
 		return tomlfile.File{}, fmt.Errorf("reading the runner's configuration: %w", err)
 	}
@@ -94,8 +94,8 @@ func Served(entries []Runner) []Runner {
 	return ours
 }
 
-// readBounded reads a file that the user named, which may be a pipe.
-func readBounded(path string) ([]byte, error) {
+// ReadBounded reads a configuration that the user named, which may be a pipe.
+func ReadBounded(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
 )
 
 // scalerKeys are the keys of [runners.autoscaler] that some runner to 19.4 knows, and
@@ -38,19 +39,19 @@ var (
 func unknownKeys(e entry) []hit {
 	hits := unknownIn(e.scaler, scalerKeys)
 	for _, name := range slices.Sorted(maps.Keys(insideKeys)) {
-		for _, t := range e.scaler.tables(name) {
+		for _, t := range e.scaler.Tables(name) {
 			hits = append(hits, unknownIn(t, insideKeys[name])...)
 		}
 	}
 	return hits
 }
 
-func unknownIn(t table, known []string) (hits []hit) {
-	for name := range t.values {
+func unknownIn(t tomlfile.Table, known []string) (hits []hit) {
+	for name := range t.Values {
 		if slices.Contains(known, name) {
 			continue
 		}
-		h := hit{path: t.at(name), found: "unknown key"}
+		h := hit{path: t.At(name), found: "unknown key"}
 		if near := config.Closest(name, known); near != "" {
 			h.remedy = "write " + near + ", if that is meant, or remove it"
 		}
@@ -60,10 +61,15 @@ func unknownIn(t table, known []string) (hits []hit) {
 }
 
 func misplacedKeys(e entry) (hits []hit) {
-	for name := range e.runner.values {
-		if slices.Contains(scalerKeys, name) {
-			hits = append(hits, hit{path: e.runner.at(name), found: "stands in [[runners]]"})
-		}
+	for _, name := range Misplaced(e.runner) {
+		hits = append(hits, hit{path: e.runner.At(name), found: "stands in [[runners]]"})
 	}
 	return hits
+}
+
+// Misplaced are the keys of a [[runners]] entry, in order, that belong into its table
+// [runners.autoscaler].
+func Misplaced(entry tomlfile.Table) []string {
+	keys := slices.Sorted(maps.Keys(entry.Values))
+	return slices.DeleteFunc(keys, func(name string) bool { return !slices.Contains(scalerKeys, name) })
 }

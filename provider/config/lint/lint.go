@@ -99,7 +99,7 @@ type file struct {
 type entry struct {
 	config.Runner
 	// runner is the entry itself, and scaler and connector are tables inside.
-	runner, scaler, connector table
+	runner, scaler, connector tomlfile.Table
 	// settings are its plugin_config, if that is good; else nothing is known of it.
 	settings config.Config
 	good     bool
@@ -110,13 +110,13 @@ type entry struct {
 func newEntry(content tomlfile.File, runner config.Runner, shared SharedMemory) (entry, config.Errors) {
 	settings, wrong := runner.Config()
 	e := entry{Runner: runner, settings: settings, good: len(wrong) == 0}
-	for _, t := range (table{values: content.Values}).tables("runners") {
-		if t.path == runner.Path {
+	for _, t := range content.Top().Tables("runners") {
+		if t.Path == runner.Path {
 			e.runner = t
 		}
 	}
-	e.scaler = e.runner.table("autoscaler")
-	e.connector = e.scaler.table("connector_config")
+	e.scaler = e.runner.Table("autoscaler")
+	e.connector = e.scaler.Table("connector_config")
 	if e.good {
 		e.shared = shared(settings)
 	}
@@ -124,9 +124,9 @@ func newEntry(content tomlfile.File, runner config.Runner, shared SharedMemory) 
 }
 
 // plugged is the path of a key of plugin_config.
-func (e entry) plugged(key string) string { return e.scaler.at("plugin_config") + "." + key }
+func (e entry) plugged(key string) string { return e.scaler.At("plugin_config") + "." + key }
 
 // workers is how many jobs the entry's workers run at once at most.
 func (e entry) workers() int64 {
-	return e.scaler.whole("max_instances", 0) * max(1, e.scaler.whole("capacity_per_instance", 1))
+	return e.scaler.Number("max_instances", 0) * max(1, e.scaler.Number("capacity_per_instance", 1))
 }

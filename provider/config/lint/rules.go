@@ -134,47 +134,47 @@ func found(is bool, path, format string, args ...any) []hit {
 }
 
 func noPlugin(e entry) []hit {
-	return found(e.Plugin == "", e.scaler.at("plugin"), "is not set")
+	return found(e.Plugin == "", e.scaler.At("plugin"), "is not set")
 }
 
 func otherPlugin(e entry) []hit {
 	in := e.scaler
-	if !in.has("plugin") { // which is misplaced
+	if !in.Has("plugin") { // which is misplaced
 		in = e.runner
 	}
-	return found(e.Plugin != "" && !e.Named(), in.at("plugin"), "is %q", e.Plugin)
+	return found(e.Plugin != "" && !e.Named(), in.At("plugin"), "is %q", e.Plugin)
 }
 
 func otherExecutor(e entry) []hit {
-	executor := e.runner.text("executor")
+	executor := e.runner.Text("executor")
 	ours := slices.Contains([]string{"instance", "docker-autoscaler"}, executor)
-	return found(!ours, e.runner.at("executor"), "is %q", executor)
+	return found(!ours, e.runner.At("executor"), "is %q", executor)
 }
 
 func sharedWorker(e entry) []hit {
-	n := e.scaler.whole("capacity_per_instance", 1)
-	return found(n > 1, e.scaler.at("capacity_per_instance"), "is %d", n)
+	n := e.scaler.Number("capacity_per_instance", 1)
+	return found(n > 1, e.scaler.At("capacity_per_instance"), "is %d", n)
 }
 
 func usedWorker(e entry) []hit {
 	const key = "max_use_count"
-	if !e.scaler.has(key) {
-		return found(true, e.scaler.at(key), "is not set")
+	if !e.scaler.Has(key) {
+		return found(true, e.scaler.At(key), "is not set")
 	}
-	n := e.scaler.whole(key, 1)
-	return found(n != 1, e.scaler.at(key), "is %d", n)
+	n := e.scaler.Number(key, 1)
+	return found(n != 1, e.scaler.At(key), "is %d", n)
 }
 
 func noLimit(e entry) []hit {
 	const key = "max_instances"
-	return found(!e.scaler.has(key) || e.scaler.whole(key, 1) == 0, e.scaler.at(key), "is not set, or 0")
+	return found(!e.scaler.Has(key) || e.scaler.Number(key, 1) == 0, e.scaler.At(key), "is not set, or 0")
 }
 
 func idleCount(e entry) (hits []hit) {
 	most := e.workers()
-	for _, policy := range e.scaler.tables("policy") {
-		n := policy.whole("idle_count", 0)
-		hits = append(hits, found(most > 0 && n > most, policy.at("idle_count"),
+	for _, policy := range e.scaler.Tables("policy") {
+		n := policy.Number("idle_count", 0)
+		hits = append(hits, found(most > 0 && n > most, policy.At("idle_count"),
 			"is %d, and the workers run %d jobs at most", n, most)...)
 	}
 	return hits
@@ -182,60 +182,60 @@ func idleCount(e entry) (hits []hit) {
 
 func slowIntervals(key string, fallback, most time.Duration) func(entry) []hit {
 	return func(e entry) []hit {
-		if !e.scaler.has(key) {
-			return found(true, e.scaler.at(key), "is not set")
+		if !e.scaler.Has(key) {
+			return found(true, e.scaler.At(key), "is not set")
 		}
-		interval := e.scaler.duration(key, fallback)
-		return found(interval > most, e.scaler.at(key), "is %s", interval)
+		interval := e.scaler.Duration(key, fallback)
+		return found(interval > most, e.scaler.At(key), "is %s", interval)
 	}
 }
 
 func keptOnShutdown(e entry) []hit {
 	const key = "delete_instances_on_shutdown"
-	if e.runner.has(key) { // which is misplaced, and said already
+	if e.runner.Has(key) { // which is misplaced, and said already
 		return nil
 	}
-	return found(!e.scaler.flag(key), e.scaler.at(key), "is not true")
+	return found(!e.scaler.Flag(key), e.scaler.At(key), "is not true")
 }
 
 // noDocker looks at images that are made from packages: what others hold, only their
 // maker knows.
 func noDocker(e entry) []hit {
-	if e.runner.text("executor") != "docker-autoscaler" || !e.good || e.settings.Image.Preset == "docker" {
+	if e.runner.Text("executor") != "docker-autoscaler" || !e.good || e.settings.Image.Preset == "docker" {
 		return nil
 	}
 	i := e.settings.Image
 	made := slices.Contains([]string{image.Debootstrap, image.Distribution}, i.Source.Kind)
 	words := strings.Join(slices.Concat(i.Packages, i.Run, e.settings.Fork.Warm, []string{i.UserData}), " ")
 	return found(made && !strings.Contains(words, "docker") && !strings.Contains(words, "podman"),
-		e.runner.at("executor"), "is \"docker-autoscaler\", and nothing installs Docker in the image")
+		e.runner.At("executor"), "is \"docker-autoscaler\", and nothing installs Docker in the image")
 }
 
 func noDockerImage(e entry) []hit {
-	docker := e.runner.table("docker")
-	return found(e.runner.text("executor") == "docker-autoscaler" && !docker.has("image"), docker.at("image"), "is not set")
+	docker := e.runner.Table("docker")
+	return found(e.runner.Text("executor") == "docker-autoscaler" && !docker.Has("image"), docker.At("image"), "is not set")
 }
 
 func credentials(e entry) (hits []hit) {
 	for _, key := range []string{"password", "key_path", "use_static_credentials"} {
-		hits = append(hits, found(e.connector.has(key) && e.connector.values[key] != false, e.connector.at(key), "is set")...)
+		hits = append(hits, found(e.connector.Has(key) && e.connector.Values[key] != false, e.connector.At(key), "is set")...)
 	}
 	return hits
 }
 
 func otherProtocol(e entry) []hit {
-	protocol := e.connector.text("protocol")
-	return found(protocol != "" && protocol != "ssh", e.connector.at("protocol"), "is %q", protocol)
+	protocol := e.connector.Text("protocol")
+	return found(protocol != "" && protocol != "ssh", e.connector.At("protocol"), "is %q", protocol)
 }
 
 // suspends tells whether the runner asks for machines to be suspended.
 func suspends(e entry) bool {
-	return e.runner.table("feature_flags").flag("FF_SUSPENDABLE_ENVIRONMENTS")
+	return e.runner.Table("feature_flags").Flag("FF_SUSPENDABLE_ENVIRONMENTS")
 }
 
 func stateStorage(e entry) []hit {
-	storage := e.scaler.table("state_storage")
-	return found(storage.flag("enabled") && !suspends(e), storage.at("enabled"), "is true, and no machine is suspended")
+	storage := e.scaler.Table("state_storage")
+	return found(storage.Flag("enabled") && !suspends(e), storage.At("enabled"), "is true, and no machine is suspended")
 }
 
 func suspend(e entry) []hit {
@@ -248,12 +248,12 @@ func suspend(e entry) []hit {
 			hits = append(hits, hit{path, what, remedy})
 		}
 	}
-	storage := e.scaler.table("state_storage")
-	need(e.runner.whole("id", 0) == 0, e.runner.at("id"), "is not set, and machines are suspended",
+	storage := e.scaler.Table("state_storage")
+	need(e.runner.Number("id", 0) == 0, e.runner.At("id"), "is not set, and machines are suspended",
 		"write id, the runner's number in GitLab, which registering writes")
-	need(!storage.flag("enabled"), storage.at("enabled"), "is not true, and machines are suspended",
+	need(!storage.Flag("enabled"), storage.At("enabled"), "is not true, and machines are suspended",
 		"write enabled = true in [runners.autoscaler.state_storage], or a restart removes them")
-	need(e.scaler.whole("capacity_per_instance", 1) > 1, e.scaler.at("capacity_per_instance"),
+	need(e.scaler.Number("capacity_per_instance", 1) > 1, e.scaler.At("capacity_per_instance"),
 		"is above 1, and machines are suspended", "write capacity_per_instance = 1")
 	backend := e.settings.Backend
 	need(e.good && !slices.Contains([]string{config.BackendAuto, config.BackendQEMU, config.BackendCloudHypervisor}, backend),
@@ -271,7 +271,7 @@ func volatileState(e entry) []hit {
 		return dir == parent || strings.HasPrefix(dir, parent+"/")
 	})
 	path := e.plugged("state_dir")
-	if flat := e.plugged("vm_disk_directory"); e.scaler.table("plugin_config").has("vm_disk_directory") {
+	if flat := e.plugged("vm_disk_directory"); e.scaler.Table("plugin_config").Has("vm_disk_directory") {
 		path = flat
 	}
 	return found(e.good && volatile, path, "is %s", filepath.Clean(dir))
@@ -284,17 +284,17 @@ func workerMemory(e entry) []hit {
 }
 
 func limit(e entry) []hit {
-	n := e.runner.whole("limit", 0)
-	return found(n > 0 && n < e.workers(), e.runner.at("limit"), "is %d, and the workers run %d jobs", n, e.workers())
+	n := e.runner.Number("limit", 0)
+	return found(n > 0 && n < e.workers(), e.runner.At("limit"), "is %d, and the workers run %d jobs", n, e.workers())
 }
 
 func concurrent(f *file) []hit {
-	top := table{values: f.Values}
+	top := f.Top()
 	var all int64
 	for _, e := range f.entries {
 		all += e.workers()
 	}
-	n := top.whole("concurrent", 1)
+	n := top.Number("concurrent", 1)
 	return found(n < all, "concurrent", "is %d, and the workers of all entries run %d jobs", n, all)
 }
 
@@ -303,7 +303,7 @@ func concurrent(f *file) []hit {
 func memory(f *file) []hit {
 	var all, shared int64
 	for _, e := range f.entries {
-		all += e.scaler.whole("max_instances", 0) * e.settings.Machine.Memory
+		all += e.scaler.Number("max_instances", 0) * e.settings.Machine.Memory
 		if e.shared > 0 && (shared == 0 || e.shared < shared) {
 			shared = e.shared
 		}
@@ -312,7 +312,7 @@ func memory(f *file) []hit {
 		return nil
 	}
 	last := f.entries[len(f.entries)-1]
-	return found(all > shared, last.scaler.at("max_instances"),
+	return found(all > shared, last.scaler.At("max_instances"),
 		"workers of all pools may take %.1f GiB, and share %.1f GiB of this host", inGiB(all), inGiB(shared))
 }
 

@@ -51,6 +51,17 @@ func (f File) Span(path string) (Span, bool) {
 	return span, ok
 }
 
+// Whole is from the first to the last line of everything that is in a table.
+func (f File) Whole(table string) Span {
+	whole := f.spans[table]
+	for path, span := range f.spans {
+		if strings.HasPrefix(path, table+".") {
+			whole.Last = max(whole.Last, span.Last)
+		}
+	}
+	return whole
+}
+
 // Line is the line of a path, or else of the nearest that it is in, or else 1.
 func (f File) Line(path string) int {
 	for path != "" {

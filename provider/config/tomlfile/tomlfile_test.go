@@ -89,6 +89,14 @@ func TestWhatIsNoTOMLIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "toml: ")
 }
 
+func TestWholeTablesEndWithWhatIsInThem(t *testing.T) {
+	file, err := tomlfile.Parse([]byte(text))
+	require.NoError(t, err)
+	require.Equal(t, tomlfile.Span{First: 3, Last: 20}, file.Whole("runners[0]"))
+	require.Equal(t, tomlfile.Span{First: 21, Last: 23}, file.Whole("runners[1]"))
+	require.Equal(t, tomlfile.Span{First: 9, Last: 10}, file.Whole("runners[0].autoscaler.policy[1]"))
+}
+
 // What is too deep to be noted has the line of what it is in, and costs nothing more.
 func TestDeepPathsHaveTheLineOfWhatTheyAreIn(t *testing.T) {
 	long := strings.Repeat("b", 100_000)
