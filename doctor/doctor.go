@@ -29,6 +29,12 @@ type Finding struct {
 	Detail string `json:"detail"`
 	// Mend says how to mend it; empty when there is nothing to mend.
 	Mend string `json:"mend,omitempty"`
+	// Command is the command of a shell that mends it, if one does.
+	Command string `json:"command,omitempty"`
+	// Safe says that nobody loses anything by the command: `doctor --fix` runs it.
+	Safe bool `json:"safe,omitempty"`
+	// Group is what the finding is about, with others, such as "network".
+	Group string `json:"group,omitempty"`
 }
 
 func (f Finding) String() string {
@@ -36,7 +42,18 @@ func (f Finding) String() string {
 	if f.Mend != "" {
 		text += "\n         mend: " + f.Mend
 	}
+	if f.Command != "" && f.Command != f.Mend {
+		text += "\n         run:  " + f.Command
+	}
 	return text
+}
+
+// Grouped are findings of one group.
+func Grouped(group string, findings ...Finding) []Finding {
+	for i := range findings {
+		findings[i].Group = group
+	}
+	return findings
 }
 
 // FindProgram looks for a program of the table in package programs, which says
@@ -44,7 +61,11 @@ func (f Finding) String() string {
 func FindProgram(name string) Finding {
 	path, err := programs.Find(name)
 	if err != nil {
-		return Finding{Level: Missing, What: name, Detail: "not found in PATH", Mend: programs.Remedy(name)}
+		mend, command := programs.Remedy(name), ""
+		if programs.Packaged(name) {
+			command = mend
+		}
+		return Finding{Level: Missing, What: name, Detail: "not found in PATH", Mend: mend, Command: command}
 	}
 	return Finding{Level: OK, What: name, Detail: path}
 }

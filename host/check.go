@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -40,12 +41,17 @@ func (h *Host) Check(
 	if err != nil {
 		return "", nil, err
 	}
-	a, findings := checkAll(ctx, candidates)
-	findings = slices.Concat(findings, []doctor.Finding{h.checkStateDir(c)}, h.checkDisk(c),
-		checkRoom(c, a.Backend), h.checkImages(c), checkSpared(c), checkRenewal(c))
+	a, backend := checkAll(ctx, candidates)
+	findings = slices.Concat(
+		doctor.Grouped("backend "+a.Name, backend...),
+		doctor.Grouped("state", slices.Concat([]doctor.Finding{h.checkStateDir(c)}, checkModes(c), h.checkDisk(c),
+			h.checkOrphans(ctx, c, log))...),
+		doctor.Grouped("memory", checkRoom(c, a.Backend)...),
+		doctor.Grouped("images", slices.Concat(h.checkImages(c), checkSpared(c), checkRenewal(c))...),
+	)
 	if network, ok := a.Network.(checker); ok && !a.lacksRoot() {
-		findings = append(append(findings, network.Check(ctx)...), checkAddresses(c))
-		findings = append(findings, checkShared(ctx, c, a)...)
+		findings = slices.Concat(findings, doctor.Grouped("network", slices.Concat(
+			network.Check(ctx), []doctor.Finding{checkAddresses(c)}, checkShared(ctx, c, a))...))
 	}
 	return a.Name, findings, nil
 }
@@ -243,7 +249,7 @@ func (h *Host) checkImages(c config.Config) (findings []doctor.Finding) {
 		if damaged := (image.Damaged{}); errors.As(err, &damaged) {
 			findings = append(findings, doctor.Finding{
 				Level: doctor.Warning, What: "golden image", Detail: fmt.Sprintf("%s: %v", damaged.Dir, damaged.Reason),
-				Mend: fmt.Sprintf("rm -r %s, to have it built again", damaged.Dir),
+				Mend: "have it built again", Command: "rm -r " + guest.Quote(damaged.Dir),
 			})
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
@@ -77,6 +79,29 @@ func closeStateDir(dir string, log *slog.Logger) error {
 	log.Warn("the state directory was open to other users, and is closed to them now", "dir", dir,
 		"mode_before", info.Mode().Perm().String())
 	return nil
+}
+
+// checkModes tells of directories that are open to other users, which a plugin closes as
+// far as it may. Those that others use too are theirs to close.
+func checkModes(c config.Config) (findings []doctor.Finding) {
+	for _, dir := range []string{c.StateDir, filepath.Dir(c.PoolDir()), c.ImagesDir()} {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode()&forOthers == 0 {
+			continue
+		}
+		finding := doctor.Finding{
+			Level: doctor.Warning, What: "mode of " + dir, Detail: "open to other users: " + info.Mode().Perm().String(),
+			Mend: "close it to them", Command: "chmod 700 " + guest.Quote(dir),
+		}
+		if shared, err := sharedBy(dir, info); err == nil && shared != "" && dir == c.StateDir {
+			finding.Detail += ", and " + shared
+			finding.Mend = "use a directory for nothing else as state_dir, or close it to them"
+		} else {
+			finding.Safe = err == nil
+		}
+		findings = append(findings, finding)
+	}
+	return findings
 }
 
 // forOthers are the modes that let others in, and forOthersToWrite those that let them

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/doctor"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
 )
@@ -149,4 +151,22 @@ func (h *Host) PoolNames(c config.Config) ([]string, error) {
 		}
 	}
 	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// checkOrphans tells of what killed processes have left of pools that nobody serves.
+func (h *Host) checkOrphans(ctx context.Context, c config.Config, log *slog.Logger) (findings []doctor.Finding) {
+	swept, err := h.Sweep(ctx, c, Sweeping{}, log)
+	if err != nil {
+		return nil // what cannot be read, checkStateDir reports
+	}
+	for _, pool := range swept {
+		if len(pool.LeftOver) > 0 {
+			findings = append(findings, doctor.Finding{
+				Level: doctor.Warning, What: "orphans of pool " + pool.Pool, Detail: strings.Join(pool.LeftOver, ", "),
+				Mend:    "remove them, or start the runner, whose plugin does",
+				Command: config.PluginName + " gc --state-dir " + guest.Quote(c.StateDir), Safe: true,
+			})
+		}
+	}
+	return findings
 }

@@ -75,12 +75,18 @@ func FindConfigured(name string) (path string, err error) {
 	return path, err
 }
 
+// install is how a command begins that installs a package.
+const install = "apt-get install "
+
 // Remedy is the command that installs a program, or another way to get it. It is
 // empty for a name that is not in the table.
 func Remedy(name string) string {
 	p, _ := get(name)
 	return p.Remedy()
 }
+
+// Packaged says whether the remedy for a program is a command.
+func Packaged(name string) bool { return strings.HasPrefix(Remedy(name), install) }
 
 // Listed says whether the table has a program of the name.
 func Listed(name string) bool {
@@ -93,7 +99,7 @@ func (p Program) Remedy() string {
 	if p.Package == "" || p.Elsewhere != "" && runtime.GOOS != "linux" {
 		return p.Elsewhere
 	}
-	return "apt-get install " + p.Package
+	return install + p.Package
 }
 
 // There says whether the program, or the file of the package, is on this host.

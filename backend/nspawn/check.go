@@ -100,7 +100,7 @@ func (b *Backend) checkDisks(ctx context.Context) doctor.Finding {
 	}
 	if err := scratch.In(dir, func(work string) error { return tryDisk(ctx, work) }); err != nil {
 		return doctor.Finding{Level: doctor.Missing, What: "disks", Detail: err.Error(),
-			Mend: "load the modules that are missing (modprobe -a loop ext4 overlay)"}
+			Mend: "load the modules that are missing", Command: "modprobe -a loop ext4 overlay", Safe: true}
 	}
 	return doctor.Finding{Level: doctor.OK, What: "disks",
 		Detail: "machine.disk limits what a worker writes: it has an ext4 file system of its own, on a loop device"}
@@ -141,7 +141,8 @@ func (b *Backend) checkUsers() doctor.Finding {
 	if err := userNamespaces(); err != nil {
 		finding.Detail = "this host has none: root in a worker is root on this host, " +
 			"held back only by what it may not call: " + err.Error()
-		finding.Mend = "sysctl user.max_user_namespaces=15000, on a kernel with CONFIG_USER_NS"
+		finding.Mend = "allow some, on a kernel with CONFIG_USER_NS"
+		finding.Command, finding.Safe = "sysctl -w user.max_user_namespaces=15000", true
 		return finding
 	}
 	finding.Level = doctor.OK

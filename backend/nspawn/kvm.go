@@ -51,7 +51,8 @@ func checkKVM() doctor.Finding {
 	file, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
 	if err != nil {
 		finding.Level, finding.Detail = doctor.Warning, "it has no effect: "+err.Error()
-		finding.Mend = "modprobe kvm_intel (or kvm_amd), or set plugin_config.machine.nested to false"
+		finding.Mend = "load KVM's module, or set plugin_config.machine.nested to false"
+		finding.Command, finding.Safe = "modprobe kvm_intel || modprobe kvm_amd", true
 		return finding
 	}
 	_ = file.Close()

@@ -86,7 +86,7 @@ func checkTUN() doctor.Finding {
 	device, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
 		return doctor.Finding{Level: doctor.Missing, What: "/dev/net/tun", Detail: err.Error(),
-			Mend: "run as root, and load the module: modprobe tun"}
+			Mend: "run as root, and load the module", Command: "modprobe tun", Safe: true}
 	}
 	_ = device.Close()
 	return doctor.Finding{Level: doctor.OK, What: "/dev/net/tun", Detail: "opens"}

@@ -118,7 +118,8 @@ func (i *Island) findFirewall() doctor.Finding {
 		finding.Level, finding.Detail, finding.Mend = doctor.Warning, err.Error(), "run doctor again"
 	case err != nil:
 		finding.Level, finding.Detail = doctor.Missing, err.Error()
-		finding.Mend = "run as root, on a kernel with nftables: modprobe nf_tables"
+		finding.Mend = "run as root, on a kernel with nftables"
+		finding.Command, finding.Safe = "modprobe nf_tables", true
 	case len(obstacles) > 0:
 		finding.Level, finding.Detail = doctor.Warning, describe(obstacles)
 		// The remedy is for the links of all pools. One pool's would do, but then
