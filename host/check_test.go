@@ -335,7 +335,42 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	damaged := filepath.Join(c.ImagesDir(), strings.Repeat("b", 32))
 	require.Equal(t, doctor.Warning, findings[0].Level)
 	require.Contains(t, findings[0].Detail, damaged+": its disk.raw is missing")
-	require.Contains(t, findings[0].Mend, "rm -r "+damaged)
+	require.Equal(t, "rm -r '"+damaged+"'", findings[0].Command)
+	require.False(t, findings[0].Safe, "a worker may still run on it")
+}
+
+func TestOpenDirectoriesAreClosedUnlessOthersUseThem(t *testing.T) {
+	c := in(filepath.Join(shortDir(t), "it's"))
+	require.Empty(t, checkModes(c), "there is none")
+	require.NoError(t, os.MkdirAll(c.ImagesDir(), 0o700))
+	require.Empty(t, checkModes(c))
+
+	require.NoError(t, os.Chmod(c.StateDir, 0o750))
+	require.NoError(t, os.Chmod(c.ImagesDir(), 0o755))
+	findings := checkModes(c)
+	require.Len(t, findings, 2)
+	require.False(t, findings[0].Safe, "others may use images there")
+	require.True(t, findings[1].Safe)
+	require.NoError(t, findings[1].Fix(t.Context()))
+
+	findings = checkModes(c)
+	require.Len(t, findings, 1)
+	require.True(t, findings[0].Safe)
+	require.NoError(t, findings[0].Fix(t.Context()))
+	requireMode(t, 0o700, c.StateDir)
+	require.Empty(t, checkModes(c))
+}
+
+func TestOrphansAreAFindingWithTheCommandThatRemovesThem(t *testing.T) {
+	w := newWorld(t)
+	require.Empty(t, w.checkOrphans(t.Context(), w.config(), silent))
+	w.leave("old", "old-aaaaaaaa")
+	findings := w.checkOrphans(t.Context(), w.config(), silent)
+	require.Len(t, findings, 1)
+	require.Equal(t, doctor.Warning, findings[0].Level)
+	require.Contains(t, findings[0].Detail, "worker directory old-aaaaaaaa")
+	require.Equal(t, "fleeting-plugin-mayfly gc --state-dir '"+w.stateDir+"'", findings[0].Command)
+	require.True(t, findings[0].Safe)
 }
 
 // shared is a network whose leases share what lacks something, which each look at it
@@ -376,6 +411,7 @@ func TestDoctorMissesTheRulesOfAPoolThatIsServed(t *testing.T) {
 	w.assembly.Network = shared{lacking: lacks}
 	_, findings, err := w.Check(hasty, w.config(), silent)
 	require.NoError(t, err)
+	lost.Group = "network"
 	require.Contains(t, findings, lost)
 
 	looks := 0

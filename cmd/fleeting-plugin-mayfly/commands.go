@@ -11,19 +11,20 @@ import (
 // commands are all that the program can be told to do. What lies behind each
 // is in a file of its name.
 type commands struct {
-	Serve     serveCommand     `cmd:"" default:"1" hidden:"" help:"Serve the plugin, as GitLab Runner starts it."`
-	Try       tryCommand       `cmd:"" help:"Run a script on fresh workers, as GitLab Runner would; needs no GitLab."`
-	Doctor    doctorCommand    `cmd:"" help:"Check what this host has and lacks, and say how to mend it."`
-	Image     imageCommands    `cmd:"" help:"Golden images."`
-	Ps        psCommand        `cmd:"" help:"List the workers of all pools."`
-	Explain   explainCommand   `cmd:"" help:"Say where a worker's or a job's time went, and how it ended."`
-	Events    eventsCommand    `cmd:"" help:"Print what happened to workers, in order."`
-	Gc        gcCommand        `cmd:"" help:"Remove orphans: what killed plugin processes have left."`
-	Config    configCommands   `cmd:"" help:"The runner's configuration."`
-	Licenses  licensesCommand  `cmd:"" help:"Print our licence and those of all that is built in."`
-	Version   versionCommand   `cmd:"" help:"Print the version."`
-	Bootstrap bootstrapCommand `cmd:"" help:"Copy the plugin to where GitLab Runner looks for plugins from a registry."`
-	Guest     guestCommand     `cmd:"" hidden:"" help:"Be the agent inside a worker's guest."`
+	Serve      serveCommand      `cmd:"" default:"1" hidden:"" help:"Serve the plugin, as GitLab Runner starts it."`
+	Try        tryCommand        `cmd:"" help:"Run a script on fresh workers, as GitLab Runner would; needs no GitLab."`
+	Doctor     doctorCommand     `cmd:"" help:"Check what this host has and lacks, and say how to mend it."`
+	Image      imageCommands     `cmd:"" help:"Golden images."`
+	Ps         psCommand         `cmd:"" help:"List the workers of all pools."`
+	Explain    explainCommand    `cmd:"" help:"Say where a worker's or a job's time went, and how it ended."`
+	Events     eventsCommand     `cmd:"" help:"Print what happened to workers, in order."`
+	Gc         gcCommand         `cmd:"" help:"Remove orphans: what killed plugin processes have left."`
+	Config     configCommands    `cmd:"" help:"The runner's configuration."`
+	Licenses   licensesCommand   `cmd:"" help:"Print our licence and those of all that is built in."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
+	Bootstrap  bootstrapCommand  `cmd:"" help:"Copy the plugin to where GitLab Runner looks for plugins from a registry."`
+	Guest      guestCommand      `cmd:"" hidden:"" help:"Be the agent inside a worker's guest."`
 }
 
 // streams are where a command writes its result, and all else. The log, which
