@@ -43,7 +43,7 @@ func (h *Host) Check(
 	}
 	a, backend := checkAll(ctx, candidates)
 	findings = slices.Concat(
-		doctor.Grouped("backend "+a.Name, backend...),
+		doctor.Grouped("backend", backend...),
 		doctor.Grouped("state", slices.Concat([]doctor.Finding{h.checkStateDir(c)}, checkModes(c), h.checkDisk(c),
 			h.checkOrphans(ctx, c, log))...),
 		doctor.Grouped("memory", checkRoom(c, a.Backend)...),

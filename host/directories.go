@@ -90,8 +90,9 @@ func checkModes(c config.Config) (findings []doctor.Finding) {
 			continue
 		}
 		finding := doctor.Finding{
-			Level: doctor.Warning, What: "mode of " + dir, Detail: "open to other users: " + info.Mode().Perm().String(),
-			Mend: "close it to them", Command: "chmod 700 " + guest.Quote(dir),
+			Level: doctor.Warning, What: "mode of " + dir,
+			Detail: "open to other users: " + info.Mode().Perm().String(),
+			Mend:   "close it to them", Command: "chmod 700 " + guest.Quote(dir),
 		}
 		if shared, err := sharedBy(dir, info); err == nil && shared != "" && dir == c.StateDir {
 			finding.Detail += ", and " + shared

@@ -23,7 +23,7 @@ type commands struct {
 	Licenses   licensesCommand   `cmd:"" help:"Print our licence and those of all that is built in."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
-	Bootstrap  bootstrapCommand  `cmd:"" help:"Copy the plugin to where GitLab Runner looks for plugins from a registry."`
+	Bootstrap  bootstrapCommand  `cmd:"" help:"Copy the plugin to where GitLab Runner looks for those of a registry."`
 	Guest      guestCommand      `cmd:"" hidden:"" help:"Be the agent inside a worker's guest."`
 }
 

@@ -29,7 +29,8 @@ spec=$(complete -p "${words[0]}")
 function=${spec#*-F }; function=${function%% *}
 "$function" "${words[0]}" "${words[COMP_CWORD]}" "${words[COMP_CWORD-1]}"
 printf '%s\n' "${COMPREPLY[@]}"`
-	arguments := append([]string{"--norc", "-uc", completionScript(t, "bash") + ask, "bash", config.PluginName}, line...)
+	script := completionScript(t, "bash") + ask
+	arguments := append([]string{"--norc", "-uc", script, "bash", config.PluginName}, line...)
 	out, err := exec.CommandContext(t.Context(), "bash", arguments...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return strings.Fields(string(out))

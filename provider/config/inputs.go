@@ -38,8 +38,8 @@ type Secret struct{ File, Variable string }
 // inputs are the keys of what goes into an image's build beside packages and commands.
 func (i *Image) inputs() []key {
 	return []key{
-		{name: "files", value: entries(&i.Files, fileSchema, readFile, writeFile), kind: "table of tables", otherwise: "empty",
-			example: `{ "/etc/motd" = { content = "Hello", mode = "0644", owner = "root:root" } }`,
+		{name: "files", value: entries(&i.Files, fileSchema, readFile, writeFile), kind: "table of tables",
+			otherwise: "empty", example: `{ "/etc/motd" = { content = "Hello", mode = "0644", owner = "root:root" } }`,
 			about: "files that are written when the image is built, after its packages and before `run`. The path " +
 				"in the image leads to a table of `content`, or `from`, the absolute path of a file of this host; " +
 				"`mode` (default \"0644\") and `owner` (default \"root\")",
@@ -204,7 +204,7 @@ var forgotten = regexp.MustCompile(`^/(dev|proc|run|sys|tmp|var/tmp)(/|$)`)
 var (
 	fileKeys   = []string{"content", "from", "mode", "owner"}
 	fileSchema = tableOf(map[string]schema{
-		fileKeys[0]: aString.schema, fileKeys[1]: aString.schema, fileKeys[2]: aString.schema, fileKeys[3]: aString.schema,
+		"content": aString.schema, "from": aString.schema, "mode": aString.schema, "owner": aString.schema,
 	})
 )
 

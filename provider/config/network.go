@@ -95,12 +95,15 @@ func networkSection(c *Config) section {
 }
 
 // ipv6Form also takes true and false, for the two words that they say.
-var ipv6Form = form[string]{aString.kind, aString.want, schema{"type": []string{"string", "boolean"}}, func(value any) (string, bool) {
-	if on, isFlag := value.(bool); isFlag {
-		return network.IPv6{On: on}.String(), true
-	}
-	return aString.from(value)
-}}
+var ipv6Form = form[string]{
+	aString.kind, aString.want, schema{"type": []string{"string", "boolean"}},
+	func(value any) (string, bool) {
+		if on, isFlag := value.(bool); isFlag {
+			return network.IPv6{On: on}.String(), true
+		}
+		return aString.from(value)
+	},
+}
 
 // destinations is a list whose words stand for several, and are written again.
 func destinations(to *[]network.Destination) value {

@@ -3,8 +3,6 @@ package config
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/pages"
 )
 
 // compiled is the schema as a library of JSON Schema reads it.
@@ -63,27 +62,13 @@ func TestSchemaTakesAllExamples(t *testing.T) {
 	assert.Greater(t, taken, 50)
 }
 
-var block = regexp.MustCompile("(?ms)^```toml\n(.*?)^```")
-
-// examples are the configurations in documents and in testdata, by where they are.
+// examples are the configurations on pages and in testdata, by where they are.
 func examples(t *testing.T) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
-	read := func(path string, from *regexp.Regexp) {
-		text, err := os.ReadFile(path)
-		require.NoError(t, err)
-		for i, match := range from.FindAllStringSubmatch(string(text), -1) {
-			all[fmt.Sprint(path, " ", i)] = match[1]
-		}
+	for _, block := range pages.Blocks(t, "toml") {
+		all[fmt.Sprint(block.File, ":", block.Line)] = block.Text
 	}
-	read("../../README.md", block)
-	err := filepath.WalkDir("../../docs", func(path string, _ fs.DirEntry, err error) error {
-		if filepath.Ext(path) == ".md" {
-			read(path, block)
-		}
-		return err
-	})
-	require.NoError(t, err)
 	archives, err := filepath.Glob("*/testdata/*.txtar")
 	require.NoError(t, err)
 	for _, path := range archives {

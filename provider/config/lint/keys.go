@@ -12,8 +12,9 @@ import (
 // connectorKeys those of its connector_config.
 var (
 	scalerKeys = []string{
-		"capacity_per_instance", "max_use_count", "max_instances", "plugin", "plugin_config", "connector_config", "policy",
-		"instance_ready_command", "instance_acquire_timeout", "update_interval", "update_interval_when_expecting",
+		"capacity_per_instance", "max_use_count", "max_instances", "plugin", "plugin_config", "connector_config",
+		"policy", "instance_ready_command", "instance_acquire_timeout", "update_interval",
+		"update_interval_when_expecting",
 		"deletion_retry_interval", "deletion_batch_interval", "shutdown_deletion_interval", "shutdown_deletion_retries",
 		"failure_threshold", "scale_throttle", "reservation_throttling", "log_internal_ip", "log_external_ip",
 		"delete_instances_on_shutdown", "vm_isolation", "state_storage", "instance_operation_time_buckets",
@@ -37,7 +38,7 @@ var (
 )
 
 func unknownKeys(e entry) []hit {
-	hits := unknownIn(e.scaler, scalerKeys)
+	hits := unknownIn(e.scaler, append([]string{"runtime_environment_ttl"}, scalerKeys...)) // of 19.6
 	for _, name := range slices.Sorted(maps.Keys(insideKeys)) {
 		for _, t := range e.scaler.Tables(name) {
 			hits = append(hits, unknownIn(t, insideKeys[name])...)

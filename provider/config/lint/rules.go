@@ -53,7 +53,8 @@ var rules = []rule{
 		remedy: `write plugin = "fleeting-plugin-mayfly"`, find: each(noPlugin)},
 	{name: "other-plugin", level: Warning, looksAt: "`plugin`",
 		because: "fleetingd's keys are taken here, but the runner starts fleetingd",
-		remedy:  `write plugin = "fleeting-plugin-mayfly"; ` + "`config migrate` writes our keys", find: each(otherPlugin)},
+		remedy:  `write plugin = "fleeting-plugin-mayfly"; ` + "`config migrate` writes our keys",
+		find:    each(otherPlugin)},
 	{name: "executor", level: Error, looksAt: "`executor`", because: "other executors have no autoscaler",
 		remedy: `write executor = "instance" or "docker-autoscaler"`, find: each(otherExecutor)},
 	{name: "shared-worker", level: Warning, looksAt: "`capacity_per_instance`",
@@ -90,8 +91,8 @@ var rules = []rule{
 	{name: "state-storage", level: Warning, looksAt: "`state_storage`, `feature_flags`",
 		because: "no worker outlives the plugin but a suspended one: a runner that remembers others finds none of them",
 		remedy:  "remove it, or set FF_SUSPENDABLE_ENVIRONMENTS in [runners.feature_flags]", find: each(stateStorage)},
-	{name: "suspend", level: Warning, looksAt: "`feature_flags`, `id`, `state_storage`, `plugin_config`",
-		because: "newer runners suspend no machine, or resume none, of such a runner",
+	{name: "suspend", level: Warning, looksAt: "`feature_flags`, and with it [what suspending wants](suspend.md)",
+		because: "newer runners refuse to suspend such a machine, or to resume it",
 		remedy:  "see docs/guides/suspend.md", find: each(suspend)},
 	{name: "volatile-state", level: Warning, looksAt: "`state_dir`",
 		because: "images are lost at the next boot, or removed as old temporary files under running workers",
@@ -213,12 +214,14 @@ func noDocker(e entry) []hit {
 
 func noDockerImage(e entry) []hit {
 	docker := e.runner.Table("docker")
-	return found(e.runner.Text("executor") == "docker-autoscaler" && !docker.Has("image"), docker.At("image"), "is not set")
+	lacks := e.runner.Text("executor") == "docker-autoscaler" && !docker.Has("image")
+	return found(lacks, docker.At("image"), "is not set")
 }
 
 func credentials(e entry) (hits []hit) {
 	for _, key := range []string{"password", "key_path", "use_static_credentials"} {
-		hits = append(hits, found(e.connector.Has(key) && e.connector.Values[key] != false, e.connector.At(key), "is set")...)
+		set := e.connector.Has(key) && e.connector.Values[key] != false
+		hits = append(hits, found(set, e.connector.At(key), "is set")...)
 	}
 	return hits
 }
@@ -253,11 +256,20 @@ func suspend(e entry) []hit {
 		"write id, the runner's number in GitLab, which registering writes")
 	need(!storage.Flag("enabled"), storage.At("enabled"), "is not true, and machines are suspended",
 		"write enabled = true in [runners.autoscaler.state_storage], or a restart removes them")
-	need(e.scaler.Number("capacity_per_instance", 1) > 1, e.scaler.At("capacity_per_instance"),
-		"is above 1, and machines are suspended", "write capacity_per_instance = 1")
+	for _, key := range []string{"capacity_per_instance", "max_use_count"} {
+		need(e.scaler.Number(key, 0) != 1, e.scaler.At(key), "is not 1, and machines are suspended",
+			"write "+key+" = 1")
+	}
+	instance := e.runner.Table("instance")
+	need(e.runner.Text("executor") == "instance" && !instance.Flag("use_common_build_dir"),
+		instance.At("use_common_build_dir"), "is not true, and machines are suspended",
+		"write use_common_build_dir = true in [runners.instance]")
+	isolation := e.scaler.Table("vm_isolation")
+	need(isolation.Flag("enabled"), isolation.At("enabled"), "is true, and machines are suspended", "remove it")
 	backend := e.settings.Backend
-	need(e.good && !slices.Contains([]string{config.BackendAuto, config.BackendQEMU, config.BackendCloudHypervisor}, backend),
-		e.plugged("backend"), fmt.Sprintf("is %q, which suspends no machine", backend),
+	able := []string{config.BackendAuto, config.BackendQEMU, config.BackendCloudHypervisor}
+	need(e.good && !slices.Contains(able, backend), e.plugged("backend"),
+		fmt.Sprintf("is %q, which suspends no machine", backend),
 		`use "qemu" or "cloudhypervisor", or remove FF_SUSPENDABLE_ENVIRONMENTS`)
 	need(e.good && len(e.settings.Machine.Devices) > 0, e.plugged("machine.devices"),
 		"are given, and a machine with a device of the host's cannot be saved",

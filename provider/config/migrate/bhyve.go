@@ -28,7 +28,8 @@ func scriptedGuest(guest string) []line {
 
 // fromBhyveScript is a config.toml whose custom executor is a script for vm-bhyve.
 func fromBhyveScript(e *editor, entry tomlfile.Table) {
-	plugged := append([]line{{remark: "CHOOSE the guest \"base\": the one that most jobs named"}}, scriptedGuest("base")...)
+	choose := line{remark: "CHOOSE the guest \"base\": the one that most jobs named"}
+	plugged := append([]line{choose}, scriptedGuest("base")...)
 	inPlaceOfCustom(e, entry, "freebsd", e.atOnce(entry), plugged)
 }
 
@@ -41,7 +42,8 @@ var (
 // script cloned a machine for each job. The name is the guest's.
 func ofGuest(name, text string) (string, error) {
 	if !guestName.MatchString(name) {
-		return "", fmt.Errorf("%q is not a valid name of a guest: give the file the guest's name, for instance base.conf", name)
+		return "", fmt.Errorf("%q is not a valid name of a guest: give the file the guest's name, "+
+			"for instance base.conf", name)
 	}
 	var plugged []line
 	known := false
@@ -69,7 +71,8 @@ func ofGuest(name, text string) (string, error) {
 		{remark: jobImage},
 	}
 	const workers = 4
-	out := write("", []line{{remark: "from the configuration of vm-bhyve's guest " + name}, {"", fmt.Sprintf("concurrent = %d", workers)}})
+	top := line{"from the configuration of vm-bhyve's guest " + name, fmt.Sprint("concurrent = ", workers)}
+	out := write("", []line{top})
 	out = append(append(out, ""), write("", entry)...)
 	out = append(append(out, ""), write("  ", pool("freebsd", workers, plugged))...)
 	return strings.Join(out, "\n") + "\n", nil

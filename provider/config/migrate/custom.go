@@ -12,8 +12,8 @@ func inPlaceOfCustom(e *editor, entry tomlfile.Table, user string, workers int64
 	e.replace(entry.At("executor"), line{"", `executor = "instance"`})
 	const builds = "jobs are built in the home of their user, in a worker of their own"
 	e.replace(entry.At("builds_dir"), line{remark: builds})
-	e.replace(entry.At("cache_dir"), line{remark: "a directory in the worker is gone with it: set [runners.cache] for " +
-		"a cache between jobs"})
+	const cache = "a directory in the worker is gone with it: set [runners.cache] for a cache between jobs"
+	e.replace(entry.At("cache_dir"), line{remark: cache})
 	e.remove(entry.At("custom"), "workers are made by the plugin, and nothing is started for each job")
 	e.add(entry.Path, pool(user, workers, append([]line{{remark: jobImage}}, plugged...)))
 	e.workers += workers

@@ -105,7 +105,7 @@ func (e *editor) concurrent() {
 	if max(1, has) >= e.workers {
 		return
 	}
-	enough := line{text: fmt.Sprintf("concurrent = %d", e.workers), remark: added + "by default the runner takes one job"}
+	enough := line{added + "by default the runner takes one job", fmt.Sprintf("concurrent = %d", e.workers)}
 	if has > 0 {
 		enough.remark = "as many jobs as there are workers"
 		e.replace("concurrent", enough)

@@ -55,7 +55,8 @@ func fromFleetingd(e *editor, entry tomlfile.Table) {
 		const misspelt = "preemtive_mode"
 		if policy.Has(misspelt) {
 			e.replace(policy.At(misspelt), line{
-				"the runner ignores keys that it does not know", fmt.Sprintf("preemptive_mode = %t", policy.Flag(misspelt)),
+				"the runner ignores keys that it does not know",
+				fmt.Sprintf("preemptive_mode = %t", policy.Flag(misspelt)),
 			})
 		}
 	}
@@ -68,8 +69,8 @@ func fromFleetingd(e *editor, entry tomlfile.Table) {
 func flatKeys(e *editor, plugged tomlfile.Table) {
 	values := translated(plugged)
 	if !plugged.Has("image") {
-		e.insert(plugged.Path, line{added + "fleetingd's images are Ubuntu's; without it they are of the host's own Debian " +
-			"or Ubuntu, and made faster", `image.source = "ubuntu:24.04"`})
+		e.insert(plugged.Path, line{added + "fleetingd's images are Ubuntu's; without it they are of the host's own " +
+			"Debian or Ubuntu, and made faster", `image.source = "ubuntu:24.04"`})
 	}
 	for _, name := range slices.Sorted(maps.Keys(config.FlatKeys())) {
 		nested := config.FlatKeys()[name]

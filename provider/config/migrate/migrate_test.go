@@ -75,12 +75,14 @@ func everyChangeHasARemark(t *testing.T, before, after string) {
 
 func TestWhatIsNotKnownIsSaid(t *testing.T) {
 	for name, test := range map[string]struct{ file, text, want string }{
-		"another plugin":  {"config.toml", "[[runners]]\n[runners.autoscaler]\nplugin = \"aws\"\n", "no [[runners]] entry is fleetingd's"},
+		"another plugin": {"config.toml", "[[runners]]\n[runners.autoscaler]\nplugin = \"aws\"\n",
+			"no [[runners]] entry is fleetingd's"},
 		"no TOML":         {"config.toml", "a = = 1", "toml: "},
 		"no guest":        {"base.conf", "a=1\n", "no configuration of a guest of vm-bhyve"},
 		"no guest's name": {"a b.conf", "loader=uefi\n", `"a b" is not a valid name of a guest`},
-		"both": {"config.toml", "[[runners]]\n[runners.autoscaler]\nplugin = \"fleetingd\"\n[runners.autoscaler.plugin_config]\n" +
-			"vm_num_cpu_cores = 2\n[runners.autoscaler.plugin_config.machine]\nmemory = \"1GiB\"\n", "it has keys of ours beside those"},
+		"both": {"config.toml", "[[runners]]\n[runners.autoscaler]\nplugin = \"fleetingd\"\n" +
+			"[runners.autoscaler.plugin_config]\nvm_num_cpu_cores = 2\n" +
+			"[runners.autoscaler.plugin_config.machine]\nmemory = \"1GiB\"\n", "it has keys of ours beside those"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := migrate.Text(test.file, test.text)
@@ -91,8 +93,10 @@ func TestWhatIsNotKnownIsSaid(t *testing.T) {
 
 // Whatever somebody hands over, the result is TOML or an error.
 func FuzzText(f *testing.F) {
-	f.Add("config.toml", "[[runners]]\nplugin = \"fleetingd\"\n[runners.autoscaler.plugin_config]\nvm_subnet = \"1.2.3.\"\n")
-	f.Add("config.toml", "[[runners]]\nexecutor = \"custom\"\ncustom = { prepare_exec = \"tart\", prepare_args = [\"--cpu\"] }\n")
+	f.Add("config.toml", "[[runners]]\nplugin = \"fleetingd\"\n"+
+		"[runners.autoscaler.plugin_config]\nvm_subnet = \"1.2.3.\"\n")
+	f.Add("config.toml", "[[runners]]\nexecutor = \"custom\"\n"+
+		"custom = { prepare_exec = \"tart\", prepare_args = [\"--cpu\"] }\n")
 	f.Add("x.conf", "loader=\ncpu=\"\nmemory=4G")
 	f.Fuzz(func(t *testing.T, name, text string) {
 		made, err := migrate.Text(name, text)

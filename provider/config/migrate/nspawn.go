@@ -15,12 +15,13 @@ var releases = regexp.MustCompile(`^(unstable|sid|testing|stable|bullseye|bookwo
 // fromNspawn is nspawn-runner, whose images are made of playbooks of Ansible.
 func fromNspawn(e *editor, entry tomlfile.Table) {
 	plugged := []line{
-		{"containers share the host's kernel; \"qemu\" makes virtual machines", fmt.Sprintf("backend = %q", config.BackendNspawn)},
+		{"containers share the host's kernel; \"qemu\" makes virtual machines",
+			fmt.Sprintf("backend = %q", config.BackendNspawn)},
 		{"as its images had them", `image.packages = ["dbus", "python3"]`},
-		{"was: 40 % of the host's memory and no limit of processors, for each container: write what a job needs",
+		{"was: 40 % of the host's memory and no limit of processors, for each: write what a job needs",
 			`machine.memory = "2GiB"`},
-		{remark: "workers have a network of their own, where nspawn-runner's were on the host's; private networks are " +
-			"denied unless network.allow names them"},
+		{remark: "workers have a network of their own, where nspawn-runner's were on the host's; private networks " +
+			"are denied unless network.allow names them"},
 	}
 	image := "NAME"
 	for _, o := range options(entry.Table("custom").Texts("prepare_args")) {
@@ -35,7 +36,7 @@ func fromNspawn(e *editor, entry tomlfile.Table) {
 			plugged = append(plugged, unknownOption(o))
 		}
 	}
-	plugged = append(plugged, line{remark: "NOT READ: what /etc/nspawn-runner/" + image + ".yaml installs belongs into " +
-		"image.packages and image.run, and its nspawn_runner_chroot_suite into image.suite"})
+	plugged = append(plugged, line{remark: "NOT READ: what /etc/nspawn-runner/" + image + ".yaml installs belongs " +
+		"into image.packages and image.run, and its nspawn_runner_chroot_suite into image.suite"})
 	inPlaceOfCustom(e, entry, "mayfly", e.atOnce(entry), plugged)
 }
