@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config/tomlfile"
@@ -15,6 +16,8 @@ type editor struct {
 	// what comes beside them.
 	instead, before, after map[int][]string
 	workers                int64
+	// crowded are lines on which there is more than one key.
+	crowded []int
 }
 
 func newEditor(text string, file tomlfile.File) *editor {
@@ -64,6 +67,10 @@ func (e *editor) replace(path string, lines ...line) {
 	if !ok {
 		return
 	}
+	table, inside := e.file.Span(path[:max(0, strings.LastIndexByte(path, '.'))])
+	if inside && table.Last >= span.First {
+		e.crowded = append(e.crowded, span.First)
+	}
 	for number := span.First; number <= span.Last; number++ {
 		e.instead[number] = []string{}
 	}
@@ -73,9 +80,17 @@ func (e *editor) replace(path string, lines ...line) {
 // insert puts lines behind the header of a table.
 func (e *editor) insert(table string, lines ...line) {
 	span, ok := e.file.Span(table)
-	if ok {
-		indent := e.indent(span.First) + "  "
-		e.after[span.First] = append(e.after[span.First], write(indent, lines)...)
+	if !ok || len(lines) == 0 {
+		return
+	}
+	e.needHeader(span.First)
+	e.after[span.First] = append(e.after[span.First], write(e.indent(span.First)+"  ", lines)...)
+}
+
+// needHeader notes a table that has no line of its own, behind which lines can be put.
+func (e *editor) needHeader(number int) {
+	if !strings.HasPrefix(strings.TrimSpace(e.lines[number-1]), "[") {
+		e.crowded = append(e.crowded, number)
 	}
 }
 
@@ -96,6 +111,7 @@ func (e *editor) remove(table, why string) {
 // add puts lines behind all that an entry has.
 func (e *editor) add(entry string, lines []line) {
 	span := e.file.Whole(entry)
+	e.needHeader(span.First)
 	e.after[span.Last] = append(e.after[span.Last], write(e.indent(span.First)+"  ", lines)...)
 }
 
@@ -114,8 +130,12 @@ func (e *editor) concurrent() {
 	e.before[1] = append(write("", []line{enough}), e.before[1]...)
 }
 
-// result is the changed file.
-func (e *editor) result() string {
+// result is the changed file. What shares its line with other keys cannot be changed alone.
+func (e *editor) result() (string, error) {
+	if len(e.crowded) > 0 {
+		return "", fmt.Errorf("line %d: write each key on a line of its own, below the header of its table",
+			slices.Min(e.crowded))
+	}
 	var out []string
 	for i, text := range e.lines {
 		number := i + 1
@@ -127,5 +147,5 @@ func (e *editor) result() string {
 		}
 		out = append(out, e.after[number]...)
 	}
-	return strings.Join(out, "\n") + "\n"
+	return strings.Join(out, "\n") + "\n", nil
 }

@@ -39,7 +39,9 @@ func fromFleetingd(e *editor, entry tomlfile.Table) {
 		if name == "instance_ready_command" {
 			value = line{remark: "no instance_ready_command: a worker runs only when a login works"}
 		}
-		moved = append(moved, value)
+		if !scaler.Has(name) {
+			moved = append(moved, value)
+		}
 		e.replace(entry.At(name))
 	}
 	if command := scaler.Text("instance_ready_command"); strings.HasPrefix(command, "cloud-init status") {

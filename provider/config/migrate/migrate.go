@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/provider/config"
@@ -52,7 +53,7 @@ func ofConfigToml(text string) (string, error) {
 			"that of a script for vm-bhyve: `config example` shows one of ours")
 	}
 	e.concurrent()
-	return e.result(), nil
+	return e.result()
 }
 
 // seed rewrites an entry of one set-up.
@@ -68,15 +69,22 @@ func seedOf(entry tomlfile.Table) seed {
 	}
 	custom := entry.Table("custom")
 	started := custom.Text("prepare_exec") + " " + custom.Text("run_exec") + " " + custom.Text("config_exec")
-	for _, known := range []struct {
-		word string
-		from seed
-	}{{"tart", fromTart}, {"nspawn", fromNspawn}, {"bhyve", fromBhyveScript}} {
-		if strings.Contains(started, known.word) {
+	for _, known := range customs {
+		if known.program.MatchString(started) {
 			return known.from
 		}
 	}
 	return nil
+}
+
+// customs are the set-ups of the custom executor, by the programs that it starts.
+var customs = []struct {
+	program *regexp.Regexp
+	from    seed
+}{
+	{regexp.MustCompile(`\btart\b`), fromTart},
+	{regexp.MustCompile(`\bnspawn\b`), fromNspawn},
+	{regexp.MustCompile(`bhyve`), fromBhyveScript},
 }
 
 // plugin is the entry's, also where it stands one table too high.

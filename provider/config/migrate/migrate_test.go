@@ -77,6 +77,11 @@ func TestWhatIsNotKnownIsSaid(t *testing.T) {
 	for name, test := range map[string]struct{ file, text, want string }{
 		"another plugin": {"config.toml", "[[runners]]\n[runners.autoscaler]\nplugin = \"aws\"\n",
 			"no [[runners]] entry is fleetingd's"},
+		"no table of its own": {"config.toml", "[[runners]]\n[runners.autoscaler]\nplugin = \"fleetingd\"\n" +
+			"plugin_config = { vm_num_cpu_cores = 2, vm_memory_mb = 2048 }\n",
+			"line 4: write each key on a line of its own"},
+		"another program": {"config.toml", "[[runners]]\nexecutor = \"custom\"\ncustom.run_exec = \"/opt/start.sh\"\n",
+			"no [[runners]] entry is fleetingd's"},
 		"no TOML":         {"config.toml", "a = = 1", "toml: "},
 		"no guest":        {"base.conf", "a=1\n", "no configuration of a guest of vm-bhyve"},
 		"no guest's name": {"a b.conf", "loader=uefi\n", `"a b" is not a valid name of a guest`},
