@@ -195,7 +195,7 @@ func TestUserThatNoGuestWouldTakeIsRefusedBeforeTheBuild(t *testing.T) {
 
 // The example's comment says what the default is.
 func TestExampleDeniesWhatIsDeniedByDefault(t *testing.T) {
-	_, after, found := strings.Cut(config.Example("instance"), "# deny = ")
+	_, after, found := strings.Cut(config.Example(config.ForInstance), "# deny = ")
 	require.True(t, found)
 	line, _, _ := strings.Cut(after, "\n")
 	var example []string

@@ -28,7 +28,7 @@ var manuals = []manual{
 
 // document writes what packages install beside the program.
 func (r release) document(dir string) error {
-	texts := map[string]string{"config.toml": config.Example("instance"), "licenses.txt": licenses.Text()}
+	texts := map[string]string{"config.toml": config.Example(config.ForInstance), "licenses.txt": licenses.Text()}
 	for _, m := range manuals {
 		page, err := os.ReadFile(m.page)
 		if err != nil {

@@ -22,9 +22,12 @@ type purpose struct {
 	set map[string]string
 }
 
-// purposes that there are; the first is the usual one.
+// ForInstance is the usual purpose.
+const ForInstance = "instance"
+
+// purposes that there are.
 var purposes = []purpose{
-	{Name: "instance", Executor: "instance"},
+	{Name: ForInstance, Executor: "instance"},
 	{Name: "docker", Executor: "docker-autoscaler", set: map[string]string{"image.preset": `"docker"`}},
 }
 
