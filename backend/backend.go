@@ -125,6 +125,15 @@ type Suspender interface {
 	Resumable(dir string) error
 }
 
+// Saver is a backend that can make an image of what a worker has become.
+type Saver interface {
+	// Save ends a worker that Start has made of the golden image, as a clone, and makes
+	// the golden image of the recipe of what it leaves, cleaned and sealed as that of a
+	// build. When it fails it leaves nothing; the caller calls Destroy either way.
+	Save(ctx context.Context, golden image.Golden, id string, recipe image.Recipe, progress image.Progress) (
+		image.Golden, error)
+}
+
 // Size is the hardware of a machine.
 type Size struct {
 	// CPUs is the number of virtual processors; Memory is in bytes.

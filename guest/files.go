@@ -10,14 +10,24 @@ import (
 // AgentPath is where an image has the agent, which its systemd unit starts.
 const AgentPath = "/usr/local/lib/mayfly/agent"
 
-// What starts the agent of a build when a disk boots again before it is sealed: a unit
-// and its link, and the script that the unit runs before, which installs the agent.
-// All are relative to the guest's root, and sealing removes them.
+// What starts the agent of a build when a disk boots again: a unit and its link, and the
+// script that the unit runs before, which installs the agent. All are relative to the
+// guest's root. Sealing removes the link: a sealed disk starts the unit only when the
+// kernel's arguments are BuildArguments.
 const (
-	BuildUnit       = "etc/systemd/system/mayfly-build.service"
-	BuildUnitLink   = "etc/systemd/system/multi-user.target.wants/mayfly-build.service"
+	BuildUnit       = "etc/systemd/system/" + buildUnitName
+	BuildUnitLink   = "etc/systemd/system/multi-user.target.wants/" + buildUnitName
 	BuildScriptPath = "usr/local/lib/mayfly/build"
 )
+
+const buildUnitName = "mayfly-build.service"
+
+// AgentUnit starts the agent of a worker, at each boot of a sealed disk.
+const AgentUnit = "mayfly-agent.service"
+
+// BuildArguments have systemd start the agent of a build in place of that of a worker; see
+// kernel-command-line(7).
+var BuildArguments = []string{"systemd.wants=" + buildUnitName, "systemd.mask=" + AgentUnit}
 
 // HostKeyPath is where a guest keeps its SSH host key, relative to its root; the
 // public half is beside it, with .pub after its name.

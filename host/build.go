@@ -20,7 +20,7 @@ const (
 	quietWait = time.Second
 )
 
-// Building is how an image is built; see image.Recipe.
+// Building is how an image is built; see image.Recipe. From scratch replaces the image, too.
 type Building struct{ FromScratch, KeepFailed bool }
 
 // BuildImage makes the golden image that a configuration asks for, for jobs
@@ -30,11 +30,11 @@ type Building struct{ FromScratch, KeepFailed bool }
 func (h *Host) BuildImage(
 	ctx context.Context, c config.Config, user string, how Building, progress image.Progress, log *slog.Logger,
 ) (golden image.Golden, name string, err error) {
-	recipe, err := recipeOf(c, user)
+	recipe, err := h.recipeHere(c, user)
 	if err != nil {
 		return image.Golden{}, "", err
 	}
-	recipe.FromScratch, recipe.KeepFailed = how.FromScratch, how.KeepFailed
+	recipe.FromScratch, recipe.Replace, recipe.KeepFailed = how.FromScratch, how.FromScratch, how.KeepFailed
 	// A build has a machine and a lease like a worker. In the pool that it is
 	// for, a plugin process would take them for orphans.
 	c, err = c.With(func(c *config.Config) { c.Pool = config.PoolImages })
@@ -49,11 +49,11 @@ func (h *Host) BuildImage(
 	disk := h.diskOf(c, log)
 	build := func() error {
 		if how.FromScratch {
-			if err := h.removeImage(c, recipe.Digest()); err != nil {
+			if err := h.checkReplaceable(c, recipe.Digest()); err != nil {
 				return err
 			}
 		}
-		if !disk.HasImage(recipe.Digest()) {
+		if how.FromScratch || !disk.HasImage(recipe.Digest()) {
 			if err := disk.Check(ctx); err != nil {
 				return fmt.Errorf("not building image %s: %w", recipe.Digest(), err)
 			}
@@ -74,13 +74,14 @@ func (h *Host) BuildImage(
 	return golden, a.Name, err
 }
 
-// removeImage removes an image that is to be built again. One that anything uses stays:
-// workers read through it.
-func (h *Host) removeImage(c config.Config, digest string) error {
-	removed, err := h.Images(c.ImagesDir()).Remove(digest, func() (map[string]bool, error) { return h.UsedImages(c) })
-	if err == nil && !removed {
-		err = errors.New("a pool, a worker or a template uses it, or another tool keeps its machine: change the " +
-			"recipe, such as by a comment in image.run, which makes another image")
+// checkReplaceable refuses to build an image again that would not take the place of the
+// one that is there, before the build takes its time. Workers read through one that is used.
+func (h *Host) checkReplaceable(c config.Config, digest string) error {
+	used := func() (map[string]bool, error) { return h.UsedImages(c) }
+	may, err := h.Images(c.ImagesDir()).Replaceable(digest, used)
+	if err == nil && !may {
+		err = errors.New("a pool, a worker or a template uses it, another tool keeps its machine, or a shell has " +
+			"saved it: change the recipe, such as by a comment in image.run, which makes another image")
 	}
 	if err != nil {
 		return fmt.Errorf("replacing image %s: %w", digest, err)

@@ -94,13 +94,17 @@ func (a Assembly) lacksRoot() bool { return a.Root && os.Geteuid() != 0 }
 
 // Images is a cache of golden images.
 type Images interface {
-	// Get finds an image by its digest.
+	// Get finds an image by its digest, and Saved one that a shell has saved, by its name.
 	Get(digest string) (image.Golden, bool, error)
+	Saved(name string) (image.Golden, bool, error)
 	// List returns all images that can be used. The error joins one image.Damaged
 	// for each of the others.
 	List() ([]image.Golden, error)
 	// Orphans lists those of killed builds, and removes them if it is told to.
 	Orphans(remove bool) ([]string, error)
+	// Replaceable says whether a build may take the place of an image: no process holds it,
+	// used does not name it, and it can be made again.
+	Replaceable(digest string, used func() (map[string]bool, error)) (bool, error)
 	// Remove removes an image unless a process holds it or used names it.
 	Remove(digest string, used func() (map[string]bool, error)) (removed bool, err error)
 }

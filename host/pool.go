@@ -51,7 +51,7 @@ func (h *Host) OpenPool(
 	if err != nil {
 		return nil, err
 	}
-	recipe, err := recipeOf(c, user)
+	recipe, err := h.recipeHere(c, user)
 	if err != nil {
 		return nil, err
 	}

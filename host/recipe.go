@@ -53,6 +53,24 @@ func recipeOf(c config.Config, user string) (image.Recipe, error) {
 	return recipe, nil
 }
 
+// recipeHere is recipeOf, with what a name means on this host.
+func (h *Host) recipeHere(c config.Config, user string) (image.Recipe, error) {
+	recipe, err := recipeOf(c, user)
+	if err != nil || recipe.Source.Kind != image.Saved {
+		return recipe, err
+	}
+	name := recipe.Source.Location
+	saved, found, err := h.Images(c.ImagesDir()).Saved(name)
+	if err == nil && !found {
+		err = fmt.Errorf("no image has that name here: `image shell --save %s` makes one", name)
+	}
+	if err != nil {
+		return image.Recipe{}, fmt.Errorf("image.source %q: %w", recipe.Source.Public(), err)
+	}
+	recipe.Source = saved.Recipe.Source
+	return recipe, nil
+}
+
 // readFiles notes what the files of this host hold that go into an image.
 func readFiles(files []image.File) (err error) {
 	for i, file := range files {

@@ -3,7 +3,6 @@ package host
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
@@ -12,18 +11,10 @@ import (
 
 // RemoveImage removes a golden image, unless anybody uses it; the error says who.
 func (h *Host) RemoveImage(c config.Config, golden image.Golden) error {
-	unused, err := h.unused(c, func(g image.Golden, _ time.Time) bool { return g.Digest == golden.Digest })
-	if err != nil {
+	used := func() (map[string]bool, error) { return h.UsedImages(c) }
+	removed, err := h.Images(c.ImagesDir()).Remove(golden.Digest, used)
+	if err != nil || removed {
 		return err
-	}
-	removed := false
-	for _, one := range unused {
-		if removed, err = one.Remove(); err != nil {
-			return err
-		}
-	}
-	if removed {
-		return nil
 	}
 	users, err := h.usersOf(c, golden)
 	if err != nil {
@@ -46,9 +37,12 @@ func (h *Host) usersOf(c config.Config, golden image.Golden) (string, error) {
 
 // PruneImages removes the golden images that nobody uses, or lists them.
 func (h *Host) PruneImages(c config.Config, dryRun bool) (gone []diskspace.Leftover, err error) {
-	all, err := h.unused(c, nil)
+	if h.UnusedImages == nil {
+		return nil, nil
+	}
+	all, err := h.UnusedImages(c, nil)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("looking for images that nobody uses: %w", err)
 	}
 	for _, one := range all {
 		removed := dryRun
@@ -62,17 +56,4 @@ func (h *Host) PruneImages(c config.Config, dryRun bool) (gone []diskspace.Lefto
 		}
 	}
 	return gone, nil
-}
-
-func (h *Host) unused(
-	c config.Config, which func(image.Golden, time.Time) bool,
-) ([]diskspace.Leftover, error) {
-	if h.UnusedImages == nil {
-		return nil, nil
-	}
-	found, err := h.UnusedImages(c, which)
-	if err != nil {
-		return nil, fmt.Errorf("looking for images that nobody uses: %w", err)
-	}
-	return found, nil
 }

@@ -28,16 +28,20 @@ const (
 	// VM takes a machine that the backend's own tool has on this host already,
 	// by its name there.
 	VM = "vm"
+	// Saved goes on from the image that a shell has saved by a name; see SavedRecipe.
+	Saved = "saved"
 )
 
 // Source says where an image comes from.
 type Source struct {
-	// Kind is Debootstrap, HTTPS, Distribution, Local, OCI or VM.
+	// Kind is Debootstrap, HTTPS, Distribution, Local, OCI, VM or Saved.
 	Kind string `json:"kind"`
 	// Location is a URL for HTTPS, the distribution and its release for Distribution,
 	// such as "debian:13", an absolute path for Local, a reference for OCI, a name for
-	// VM, else empty.
+	// VM and Saved, else empty.
 	Location string `json:"location,omitempty"`
+	// SavedAt tells what Saved means from what had that name before.
+	SavedAt time.Time `json:"saved_at,omitzero"`
 	// SHA256 is the expected digest of what Location names, in lower-case
 	// hexadecimal; empty means that it is not checked.
 	SHA256 string `json:"sha256,omitempty"`
@@ -62,7 +66,11 @@ type Source struct {
 // Public is Location for messages and logs: a URL without its user, password and
 // query, which may be secret.
 func (s Source) Public() string {
-	if s.Kind != HTTPS {
+	switch s.Kind {
+	case HTTPS:
+	case Saved:
+		return s.Kind + ":" + s.Location
+	default:
 		return s.Location
 	}
 	address, err := url.Parse(s.Location)
@@ -144,9 +152,11 @@ type Recipe struct {
 	CPUs     int   `json:"-"`
 	Memory   int64 `json:"-"`
 	GivesWay bool  `json:"-"`
-	// FromScratch has a build use no layer, and replace those of this recipe.
+	// FromScratch has a build use no layer, and replace those of this recipe. Replace has
+	// it make the image although it is there, and take the place of that one at its end.
 	// KeepFailed has one that fails leave what it has made.
 	FromScratch bool `json:"-"`
+	Replace     bool `json:"-"`
 	KeepFailed  bool `json:"-"`
 }
 

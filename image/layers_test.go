@@ -74,7 +74,7 @@ func TestLayersAreSharedUpToTheFirstDifference(t *testing.T) {
 // known not to change what is built.
 func TestEveryFieldOfARecipeIsInTheKeyOfItsBase(t *testing.T) {
 	apart := []string{"PresetRun", "Run", "Agent", "GitLabRunner", "AgentSHA256", "GitLabRunnerSHA256",
-		"CPUs", "Memory", "GivesWay", "FromScratch", "KeepFailed", "CertificateFiles"}
+		"CPUs", "Memory", "GivesWay", "FromScratch", "Replace", "KeepFailed", "CertificateFiles"}
 	base := Recipe{GitLabRunnerSHA256: "b"}.Layers("")[0]
 	for i := range reflect.TypeFor[Recipe]().NumField() {
 		name := reflect.TypeFor[Recipe]().Field(i).Name

@@ -24,10 +24,13 @@ func (noImages) Editions(image.Recipe) ([]image.Golden, error) { return nil, nil
 
 func (noImages) Remove(func(image.Golden, time.Time) bool) ([]string, error) { return nil, nil }
 
-// mostGrace is how long after its start a pool removes no image at most: pools that
-// start with it may have been away for longer than images are kept, and are about to
-// hold theirs.
-const mostGrace = 15 * time.Minute
+// A pool removes no image for so long after its start: pools that start with it may have
+// been away for longer than images are kept, and are about to hold theirs. The least is
+// what GitLab Runner gives each of them to open.
+const (
+	leastGrace = time.Minute
+	mostGrace  = 15 * time.Minute
+)
 
 // lookForUnused has the pool look for images that nobody uses any more.
 func (p *Pool) lookForUnused() {
@@ -43,7 +46,7 @@ func (p *Pool) lookForUnused() {
 // use it.
 func (p *Pool) removeUnused(serving image.Golden, opened time.Time) {
 	serving.NoteUse()
-	if time.Since(opened) < min(p.config.Keep, mostGrace) {
+	if time.Since(opened) < min(max(p.config.Keep, leastGrace), mostGrace) {
 		return
 	}
 	now, refresh, series := time.Now(), p.config.Refresh, p.config.Recipe.Series()

@@ -42,6 +42,7 @@ var Table = []Program{
 	{Name: "rpm", Package: "rpm", Use: Test},
 	// A real guest to log in to.
 	{Name: "sshd", Package: "openssh-server", Use: Test},
+	{Name: "ssh", Package: "openssh-client", Use: Test},
 	{Name: "ssh-keygen", Package: "openssh-client", Use: Test},
 	{Name: "sudo", Package: "sudo", Use: Test},
 	// What reads the page, and the dashboard and alerts.

@@ -23,7 +23,8 @@ func buildNspawn(c config.Config, log *slog.Logger) (host.Assembly, error) {
 		Backend: nspawn.New(nspawn.Options{
 			Pool: c.Pool, WorkersDir: filepath.Join(c.PoolDir(), store.WorkersDir), ImagesDir: c.ImagesDir(),
 			Source: c.Image.Source.Kind, Pull: pull(c), PrivateUsers: c.Nspawn.PrivateUsers,
-			Warm: c.Warmth(), Nested: c.Machine.Nested, Network: leases,
+			InUse: func() (map[string]bool, error) { return usedImages(c) },
+			Warm:  c.Warmth(), Nested: c.Machine.Nested, Network: leases,
 		}),
 		Network: leases,
 		Access:  access.SSH{},

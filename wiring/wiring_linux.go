@@ -63,6 +63,7 @@ func buildMachines(driver vmm.Driver, c config.Config, log *slog.Logger) (host.A
 		// template, whoever runs it.
 		TemplatesDir: templatesDir(c.PoolDir()),
 		Source:       c.Image.Source.Kind, Pull: pull(c), Network: leases, Log: log,
+		InUse:  func() (map[string]bool, error) { return usedImages(c) },
 		Queues: options.Queues, Nested: c.Machine.Nested, PCI: c.Machine.Devices,
 	})
 	var workers backend.Backend = machines

@@ -40,13 +40,15 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
 		return b.build(ctx, recipe, work, stack, progress)
 	}
-	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, ingredients, builder)
+	return b.images().BuildInLayers(ctx, recipe, ingredients, builder)
 }
+
+func (b *Backend) images() *cache.Cache { return cache.New(b.options.ImagesDir).With(b.options.InUse) }
 
 // ingredients are what the base of a tree is made of.
 func ingredients(ctx context.Context, recipe image.Recipe) (string, error) {
 	packages, err := draft.TreeIngredients(ctx, recipe)
-	return packages + serviceTexts(), err
+	return packages + serviceTexts() + prebuild.Ingredients(recipe), err
 }
 
 func (b *Backend) build(
@@ -57,34 +59,46 @@ func (b *Backend) build(
 	}
 	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
 	w.Keep = func(ctx context.Context) error { return keepTree(ctx, stack, w.Golden) }
-	if err := begin(ctx, stack, w, progress); err != nil {
+	if err := b.begin(ctx, stack, w, progress); err != nil {
 		return image.Manifest{}, err
 	}
-	if err := draft.Install(ctx, recipe, w.Golden); err != nil {
-		return image.Manifest{}, err
-	}
-	err := b.stage().Run(ctx, "image "+recipe.Digest(), func(at stage.Place) error {
-		return b.prebuild(ctx, at, w, func(ctx context.Context, agent *guest.Client) error {
-			return keepFrozen(ctx, stack, w.Golden, agent)
-		}, progress)
-	})
-	if err != nil {
-		return image.Manifest{}, bootlog.WithConsole(err, filepath.Join(dir, buildLog))
-	}
-	if err := makeDisk(ctx, w.Golden); err != nil {
-		return image.Manifest{}, err
-	}
-	return w.Manifest, syncTree(w.Tree())
+	err := b.complete(ctx, w, func(ctx context.Context, agent *guest.Client) error {
+		return keepFrozen(ctx, stack, w.Golden, agent)
+	}, progress)
+	return w.Manifest, err
 }
 
-// begin makes the tree that the steps run in: that of the highest layer, or a new one
-// of packages, which is the base.
-func begin(ctx context.Context, stack *cache.Stack, w *prebuild.Work, progress image.Progress) error {
+// complete makes a golden image of a tree: it installs the agent, runs the steps that are
+// left, and seals. Keep is called for each state that the tree is in.
+func (b *Backend) complete(
+	ctx context.Context, w *prebuild.Work, keep func(context.Context, *guest.Client) error, progress image.Progress,
+) error {
+	if err := draft.Install(ctx, w.Recipe, w.Golden); err != nil {
+		return err
+	}
+	err := b.stage().Run(ctx, "image "+w.Recipe.Digest(), func(at stage.Place) error {
+		return b.prebuild(ctx, at, w, keep, progress)
+	})
+	if err != nil {
+		return bootlog.WithConsole(err, filepath.Join(w.Dir, buildLog))
+	}
+	if err := makeDisk(ctx, w.Golden); err != nil {
+		return err
+	}
+	return syncTree(w.Tree())
+}
+
+// begin makes the tree that the steps run in: that of the highest layer, that of the saved
+// image that the recipe names, or a new one of packages, which is the base.
+func (b *Backend) begin(ctx context.Context, stack *cache.Stack, w *prebuild.Work, progress image.Progress) error {
 	if layer, found := stack.Top(); found {
 		progress("layer", layer.Found())
 		w.GoOn(layer.Manifest)
 		w.Prepared = len(w.Steps) > 1
 		return disk.CopyTree(ctx, layer.Tree(), w.Tree())
+	}
+	if w.Recipe.Source.Kind == image.Saved {
+		return b.beginSaved(ctx, w, progress)
 	}
 	began := time.Now()
 	if err := os.Mkdir(w.Tree(), 0o755); err != nil {
@@ -101,6 +115,24 @@ func begin(ctx context.Context, stack *cache.Stack, w *prebuild.Work, progress i
 	}
 	w.Begin(began)
 	return w.KeepState(ctx, progress)
+}
+
+// beginSaved copies the tree of a saved image. It is no layer: the image is there.
+func (b *Backend) beginSaved(ctx context.Context, w *prebuild.Work, progress image.Progress) (err error) {
+	began := time.Now()
+	saved, release, err := b.images().HoldSaved(ctx, w.Recipe)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	progress("saved image", saved.Digest)
+	w.Prepared = true
+	if err := disk.CopyTree(ctx, saved.Tree(), w.Tree()); err != nil {
+		return err
+	}
+	w.Begin(began)
+	w.BaseAt = saved.BuiltAt
+	return nil
 }
 
 // keepTree copies a tree that nothing writes to.

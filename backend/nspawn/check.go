@@ -28,7 +28,7 @@ const leastVersion = 247
 func (b *Backend) Check(ctx context.Context) []doctor.Finding {
 	findings := []doctor.Finding{b.checkNspawn()}
 	switch b.options.Source {
-	case image.OCI: // a finished tree
+	case image.OCI, image.Saved: // a tree that is there
 	case image.Debootstrap:
 		findings = append(findings, draft.Check(ctx)...)
 	default:

@@ -30,6 +30,8 @@ type Options struct {
 	Source string
 	// Pull brings the golden image that a recipe names by a reference to a registry.
 	Pull func(context.Context, image.Recipe, image.Progress) (image.Golden, error)
+	// InUse says which golden images anything was made from, by their digests.
+	InUse func() (map[string]bool, error)
 	// PrivateUsers asks for user namespaces.
 	PrivateUsers bool
 	// Warm are what a container runs before it is ready.

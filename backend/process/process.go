@@ -249,6 +249,14 @@ func (p *Process) Err() error {
 	}
 }
 
+// Terminate asks the process to end in order, and does not wait for that.
+func (p *Process) Terminate() error {
+	if err := p.signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("ending pid %d: %w", p.PID, err)
+	}
+	return nil
+}
+
 // Kill ends the process and waits until it is gone. It is idempotent.
 func (p *Process) Kill(ctx context.Context) error {
 	if err := p.signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -40,8 +40,14 @@ func (b *Backend) Build(ctx context.Context, recipe image.Recipe, progress image
 	builder := func(ctx context.Context, work string, stack *cache.Stack) (image.Manifest, error) {
 		return b.build(ctx, maker, recipe, work, stack, progress)
 	}
-	return cache.New(b.options.ImagesDir).BuildInLayers(ctx, recipe, maker.Ingredients, builder)
+	ingredients := func(ctx context.Context, recipe image.Recipe) (string, error) {
+		drafts, err := maker.Ingredients(ctx, recipe)
+		return drafts + prebuild.Ingredients(recipe), err
+	}
+	return b.images().BuildInLayers(ctx, recipe, ingredients, builder)
 }
+
+func (b *Backend) images() *cache.Cache { return cache.New(b.options.ImagesDir).With(b.options.InUse) }
 
 func (b *Backend) build(
 	ctx context.Context, maker draft.Maker, recipe image.Recipe, dir string, stack *cache.Stack,
@@ -51,7 +57,7 @@ func (b *Backend) build(
 		return image.Manifest{}, err
 	}
 	w := &prebuild.Work{Golden: image.Golden{Dir: dir, Manifest: image.Manifest{Recipe: recipe}}}
-	if err := begin(ctx, maker, stack, w, progress); err != nil {
+	if err := b.begin(ctx, maker, stack, w, progress); err != nil {
 		return image.Manifest{}, err
 	}
 	seed, err := draft.Seed(ctx, recipe, w.Golden, progress)
@@ -65,8 +71,9 @@ func (b *Backend) build(
 	return w.Manifest, os.Remove(seed)
 }
 
-// begin makes the disk that is booted: that of the highest layer, or a new draft.
-func begin(
+// begin makes the disk that is booted: that of the highest layer, that of the saved image
+// that the recipe names, or a new draft.
+func (b *Backend) begin(
 	ctx context.Context, maker draft.Maker, stack *cache.Stack, w *prebuild.Work, progress image.Progress,
 ) (err error) {
 	// A draft of packages is a base, and has its first boot before it. A cloud image
@@ -77,6 +84,9 @@ func begin(
 		w.GoOn(layer.Manifest)
 		w.Prepared = len(w.Steps) > 1 || !fromPackages
 		return copyDisk(ctx, layer, w.Golden)
+	}
+	if w.Recipe.Source.Kind == image.Saved {
+		return b.beginSaved(ctx, w, progress)
 	}
 	began := time.Now()
 	if w.Root, err = maker.Make(ctx, w.Recipe, w.Golden, progress); err != nil {
@@ -94,11 +104,33 @@ func begin(
 	return w.KeepState(ctx, progress)
 }
 
+// beginSaved copies the disk of a saved image. It is no layer: the image is there.
+func (b *Backend) beginSaved(ctx context.Context, w *prebuild.Work, progress image.Progress) (err error) {
+	began := time.Now()
+	saved, release, err := b.images().HoldSaved(ctx, w.Recipe)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	progress("saved image", saved.Digest)
+	w.Root, w.Prepared = saved.Root, true
+	if err := copyDisk(ctx, saved, w.Golden); err != nil {
+		return err
+	}
+	w.Begin(began)
+	w.BaseAt = saved.BuiltAt
+	return nil
+}
+
 // copyDisk copies a disk with the kernel that is beside it, if there is one.
 func copyDisk(ctx context.Context, from, to image.Golden) error {
 	if err := disk.Copy(ctx, from.Disk(), to.Disk()); err != nil {
 		return err
 	}
+	return copyKernel(ctx, from, to)
+}
+
+func copyKernel(ctx context.Context, from, to image.Golden) error {
 	if _, err := os.Stat(from.Kernel()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -155,6 +187,9 @@ func draftSpec(recipe image.Recipe, golden image.Golden) Spec {
 	if golden.Root != "" {
 		spec.Kernel, spec.Initrd, spec.Root = golden.Kernel(), golden.Initrd(), golden.Root
 		spec.KernelArguments = []string{"ds=nocloud"} // where cloud-init finds the seed volume
+	}
+	if recipe.Source.Kind == image.Saved { // which is sealed
+		spec.KernelArguments = guest.BuildArguments
 	}
 	return spec
 }

@@ -41,6 +41,8 @@ type Options struct {
 	Source string
 	// Pull brings the golden image that a recipe names by a reference to a registry.
 	Pull func(context.Context, image.Recipe, image.Progress) (image.Golden, error)
+	// InUse says which golden images anything was made from, by their digests.
+	InUse func() (map[string]bool, error)
 	// Network gives the image build a lease of its own.
 	Network network.Network
 	// Fork says whether workers are forked from a template. TemplatesDir holds
@@ -135,7 +137,7 @@ func (b *Backend) Start(ctx context.Context, golden image.Golden, spec backend.S
 	if t, ok := b.template(golden, spec.Size, accel); ok {
 		m, err := b.fork(ctx, t, golden, spec)
 		if err == nil {
-			b.templates.Worked()
+			b.templates.Worked(t)
 			return m, nil
 		}
 		// None of this is the template's fault, and a clone would take more or the same place.
@@ -290,6 +292,13 @@ func (b *Backend) forget(id string) *machine {
 	delete(b.machines, id)
 	delete(b.stock, id)
 	return known
+}
+
+// known is the machine that this process knows of a worker, if any.
+func (b *Backend) known(id string) *machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.machines[id]
 }
 
 func (b *Backend) keep(m *machine) {

@@ -95,9 +95,12 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 		fmt.Fprintf(stderr, "%s: %s\n", config.PluginName, text)
 	}
 	var usage usageError
+	var status exitStatus
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "`%s --help` explains the command line.\n", config.PluginName)
 		return exitUsage

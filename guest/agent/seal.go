@@ -23,7 +23,7 @@ var units embed.FS
 
 // enabled are the units that a worker starts, and what starts them.
 var enabled = map[string]string{
-	"mayfly-agent.service": "sysinit.target.wants",
+	guest.AgentUnit: "sysinit.target.wants",
 }
 
 // masked are units that a worker must not start. Some would make host keys or
@@ -46,11 +46,11 @@ var masked = []string{
 	"unattended-upgrades.service", "snapd.seeded.service", "fwupd-refresh.timer", "update-notifier-download.timer",
 }
 
-// instanceFiles are files of one machine, which an image must not hold: what starts the
-// agent of a build, host keys, seeds of random numbers, cloud-init's state, logs,
+// instanceFiles are files of one machine, which an image must not hold: what has every
+// boot start the agent of a build, host keys, seeds of random numbers, cloud-init's state, logs,
 // caches. Directories are removed with what is in them, but see empty.
 var instanceFiles = []string{
-	guest.BuildUnit, guest.BuildUnitLink, guest.BuildScriptPath,
+	guest.BuildUnitLink,
 	"etc/ssh/ssh_host_*",
 	"var/lib/systemd/random-seed",
 	"var/lib/systemd/credential.secret",

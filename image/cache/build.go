@@ -31,7 +31,7 @@ type LayeredBuilder func(ctx context.Context, workdir string, stack *Stack) (ima
 type Ingredients func(ctx context.Context, recipe image.Recipe) (string, error)
 
 // Build returns the golden image of the recipe, and has it built when there is
-// none. Of all who ask for one image at the same time, in this process or
+// none, or when the recipe has it replaced. Of all who ask for one image at the same time, in this process or
 // another, one builds; the others wait and take what it made, or try for
 // themselves when it failed. A build that fails leaves nothing, unless the recipe has
 // it kept: then its directory is left as that of a killed one, and the error names it.
@@ -73,7 +73,7 @@ func (c *Cache) build(ctx context.Context, recipe image.Recipe, build maker) (go
 	defer func() { err = errors.Join(err, lock.Release()) }()
 
 	golden, found, err := c.Get(digest)
-	if found || err != nil {
+	if found && !recipe.Replace || err != nil {
 		return golden, err
 	}
 	if _, err := c.orphans(digest, true); err != nil {
@@ -191,6 +191,41 @@ func (c *Cache) make(ctx context.Context, digest string, recipe image.Recipe, fi
 	return c.publish(work, digest)
 }
 
+// errUsed says that the image that was to be replaced has come to be used.
+var errUsed = errors.New("the one that is there is in use meanwhile, and stays")
+
+// inPlaceOf calls publish when the image that it takes the place of, if there is one, is
+// put away, and removes that one after it.
+func (c *Cache) inPlaceOf(digest string, publish func() error) error {
+	former, found, err := c.Get(digest)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return publish()
+	}
+	held, err := filelock.TryAcquireDirectory(former.Dir)
+	if held == nil {
+		return errors.Join(errUsed, err)
+	}
+	defer held.Release()
+	inUse, err := c.used()
+	if err == nil && inUse[digest] {
+		err = errUsed
+	}
+	if err != nil {
+		return err
+	}
+	away := c.away(digest)
+	if err := os.Rename(former.Dir, away); err != nil {
+		return err
+	}
+	if err := publish(); err != nil {
+		return errors.Join(err, os.Rename(away, former.Dir))
+	}
+	return os.RemoveAll(away)
+}
+
 // parts are the files that golden images are made of, besides trees. Backends
 // differ in which of them they have.
 var parts = []string{image.DiskFile, image.KernelFile, image.InitrdFile}
@@ -231,10 +266,12 @@ func (c *Cache) publish(work, digest string) error {
 	if err := sync(work); err != nil {
 		return err
 	}
-	if err := os.Rename(work, filepath.Join(c.dir, digest)); err != nil {
-		return err
-	}
-	return sync(c.dir)
+	return c.inPlaceOf(digest, func() error {
+		if err := os.Rename(work, filepath.Join(c.dir, digest)); err != nil {
+			return err
+		}
+		return sync(c.dir)
+	})
 }
 
 // seal makes the files of a golden image read-only: all its workers read them.

@@ -37,10 +37,23 @@ type Cache struct {
 	dir string
 	// noun is what is kept there, for messages.
 	noun string
+	used Users
 }
 
+// Users says what is used by something that does not hold it, by the digests.
+type Users = func() (map[string]bool, error)
+
 // New returns the cache in dir, which is made by the first build.
-func New(dir string) *Cache { return &Cache{dir, "golden image"} }
+func New(dir string) *Cache { return &Cache{dir, "golden image", unusedByAnything} }
+
+// With returns the cache with those who use its images, which builds replace none of; nil
+// is nobody.
+func (c *Cache) With(used Users) *Cache {
+	if used == nil {
+		used = unusedByAnything
+	}
+	return &Cache{c.dir, c.noun, used}
+}
 
 // Get finds the golden image with the digest; false says that there is none. A
 // damaged one is an error of type Damaged. It is not built again by itself,

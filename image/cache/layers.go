@@ -31,7 +31,9 @@ const (
 type Layers struct{ cache *Cache }
 
 // Layers returns the layers of the images in this cache.
-func (c *Cache) Layers() *Layers { return &Layers{&Cache{filepath.Join(c.dir, layersDir), "layer"}} }
+func (c *Cache) Layers() *Layers {
+	return &Layers{&Cache{filepath.Join(c.dir, layersDir), "layer", unusedByAnything}}
+}
 
 // unusedByAnything is for Unused: nothing reads a layer but a build, which holds it.
 func unusedByAnything() (map[string]bool, error) { return nil, nil }
@@ -131,7 +133,7 @@ func (s *Stack) unlock(done int) error {
 
 // findTop finds the highest layer that is there, whichever build has kept it.
 func (s *Stack) findTop(ctx context.Context) error {
-	for _, key := range slices.Backward(s.keys) {
+	for done, key := range slices.Backward(s.keys) {
 		layer, there, _ := s.layers.cache.Get(key)
 		if !there { // or it is damaged, and trim removes it
 			continue
@@ -144,9 +146,19 @@ func (s *Stack) findTop(ctx context.Context) error {
 			return fmt.Errorf("holding a layer: %w", err)
 		}
 		s.top, s.release = &layer, release
-		return nil
+		return s.unlockBelow(done)
 	}
 	return nil
+}
+
+// unlockBelow lets others make the layers that this build will not come by.
+func (s *Stack) unlockBelow(top int) (err error) {
+	for _, done := range slices.Collect(maps.Keys(s.locks)) {
+		if done < top {
+			err = errors.Join(err, s.unlock(done))
+		}
+	}
+	return err
 }
 
 // Top is the layer that the build goes on from, if there is one.

@@ -146,10 +146,8 @@ func TestFromScratchReplacesTheLayersOfItsRecipe(t *testing.T) {
 	build(t, c, other)
 	three.FromScratch = true
 	_, did := build(t, c, three)
-	require.Empty(t, did, "whoever wants the image itself anew removes it")
-	removed, err := c.Remove(three.Digest(), usedNever)
-	require.NoError(t, err)
-	require.True(t, removed)
+	require.Empty(t, did, "the image itself is replaced only on demand")
+	three.Replace = true
 	golden, did := build(t, c, three)
 	require.Equal(t, "base, step 1, last, more", did)
 	require.Empty(t, golden.Layer)
@@ -158,6 +156,76 @@ func TestFromScratchReplacesTheLayersOfItsRecipe(t *testing.T) {
 	want := []string{keys[0], keys[2], keys[3], stay[0], stay[1], stay[2]}
 	require.ElementsMatch(t, want, directories(t, c.Layers().cache),
 		"that of one step is of the old base")
+}
+
+// An image is there all the time while it is replaced, and stays when that fails.
+func TestTheImageThatIsReplacedStaysUntilTheNewOneIsWhole(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(t *testing.T, former image.Golden)
+		used      bool
+		fails     string
+		want      string
+	}{
+		"nobody uses it":         {},
+		"the build fails":        {fails: "last", want: "exit code 1"},
+		"a worker is made of it": {used: true, want: "in use meanwhile"},
+		"a pool holds it": {want: "in use meanwhile", meanwhile: func(t *testing.T, former image.Golden) {
+			release, err := former.Hold(t.Context())
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, release()) })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, recipe := filepath.Join(t.TempDir(), "images"), layered(1, "last")
+			former, _ := build(t, New(dir), recipe)
+			before, err := os.Stat(former.Dir)
+			require.NoError(t, err)
+			images := New(dir).With(func() (map[string]bool, error) {
+				_, there, err := New(dir).Get(recipe.Digest())
+				require.NoError(t, err)
+				require.True(t, there, "the new one is whole by now")
+				return map[string]bool{former.Digest: c.used}, nil
+			})
+			if c.meanwhile != nil {
+				c.meanwhile(t, former)
+			}
+			recipe.FromScratch, recipe.Replace = true, true
+			b := layerBuild{fails: c.fails}
+			_, err = b.run(t.Context(), images, recipe)
+			after, statErr := os.Stat(former.Dir)
+			require.NoError(t, statErr)
+			if c.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.want)
+			}
+			require.Equal(t, c.want != "", os.SameFile(before, after))
+			require.ElementsMatch(t, []string{layersDir, former.Digest}, directories(t, images))
+		})
+	}
+}
+
+// Whoever makes a layer below the one that a build goes on from does not wait for it.
+func TestABuildHoldsNoLocksOfLayersThatItDoesNotMake(t *testing.T) {
+	c := New(filepath.Join(t.TempDir(), "images"))
+	recipe := layered(2, "last")
+	build(t, c, recipe)
+	keys := recipe.Layers("ingredients")
+	base := image.Golden{Dir: filepath.Join(c.Layers().cache.dir, keys[0])}
+	base.Digest = keys[0]
+	_, err := c.Layers().cache.removeUnused(base, usedNever)
+	require.NoError(t, err)
+	stack, err := c.Layers().open(t.Context(), withStep(recipe, "more"), withStep(recipe, "more").Layers("ingredients"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, stack.close()) }()
+	top, found := stack.Top()
+	require.True(t, found)
+	require.Equal(t, keys[2], top.Digest)
+	lock, err := filelock.TryAcquire(c.Layers().cache.lockFile(keys[0]))
+	require.NoError(t, err)
+	require.NotNil(t, lock)
+	require.NoError(t, lock.Release())
+	requireLocked(t, c.Layers().cache, withStep(recipe, "more").Layers("ingredients")[3])
 }
 
 func usedNever() (map[string]bool, error) { return nil, nil }

@@ -39,9 +39,9 @@ type Which func(g image.Golden, lastUse time.Time) bool
 
 // Unused lists the images that nobody holds and that used does not name, by their
 // digests, as far as they are chosen; nil chooses all. The one that was used longest ago
-// is the first. Images that are damaged, and those whose machine a tool of others keeps,
-// are left to people.
-func (c *Cache) Unused(used func() (map[string]bool, error), which Which) ([]diskspace.Leftover, error) {
+// is the first. Images that are damaged, those that nothing can make again, and those
+// whose machine a tool of others keeps, are left to people.
+func (c *Cache) Unused(used Users, which Which) ([]diskspace.Leftover, error) {
 	all, err := c.unused(used, which)
 	var found []diskspace.Leftover
 	for _, g := range all {
@@ -62,7 +62,7 @@ type unusedImage struct {
 }
 
 // unused are those of Unused.
-func (c *Cache) unused(used func() (map[string]bool, error), which Which) (found []unusedImage, err error) {
+func (c *Cache) unused(used Users, which Which) (found []unusedImage, err error) {
 	goldens, _ := c.List() // whatever is damaged
 	inUse, err := used()
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *Cache) unused(used func() (map[string]bool, error), which Which) (found
 	}
 	for _, g := range goldens {
 		info, err := os.Stat(g.Dir)
-		if err != nil || inUse[g.Digest] || !ownsItsFiles(g) {
+		if err != nil || inUse[g.Digest] || g.ByHand() || !ownsItsFiles(g) {
 			continue
 		}
 		if which != nil && !which(g, info.ModTime()) || c.isHeld(g) {
@@ -120,7 +120,7 @@ func (c *Cache) holdAlone(g image.Golden) (release func(), err error) {
 // removeUnused removes an image unless somebody has come to use it. What uses an
 // image without holding it was made by one who held it: so that is asked while
 // nobody can.
-func (c *Cache) removeUnused(g image.Golden, used func() (map[string]bool, error)) (removed bool, err error) {
+func (c *Cache) removeUnused(g image.Golden, used Users) (removed bool, err error) {
 	release, err := c.holdAlone(g)
 	if release == nil {
 		return false, err
@@ -138,7 +138,7 @@ func (c *Cache) removeUnused(g image.Golden, used func() (map[string]bool, error
 
 // remove removes a directory that nobody uses. The caller holds the digest's lock.
 func (c *Cache) remove(digest string) error {
-	away := filepath.Join(c.dir, removing+digest+"-")
+	away := c.away(digest)
 	err := os.Rename(filepath.Join(c.dir, digest), away)
 	if err == nil {
 		err = os.RemoveAll(away)
@@ -149,9 +149,23 @@ func (c *Cache) remove(digest string) error {
 	return nil
 }
 
+// away is what the directory of an image is called while it is removed.
+func (c *Cache) away(digest string) string { return filepath.Join(c.dir, removing+digest+"-") }
+
+// Replaceable says whether a build may take the place of the image with the digest, if it
+// is there: nobody uses it, and it can be made again.
+func (c *Cache) Replaceable(digest string, used Users) (bool, error) {
+	golden, found, err := c.Get(digest)
+	if err != nil || !found {
+		return err == nil, err
+	}
+	inUse, err := used()
+	return err == nil && !inUse[digest] && !golden.ByHand() && ownsItsFiles(golden) && !c.isHeld(golden), err
+}
+
 // Remove removes the image with the digest unless somebody uses it; see Unused. One
 // that is not there is removed already.
-func (c *Cache) Remove(digest string, used func() (map[string]bool, error)) (removed bool, err error) {
+func (c *Cache) Remove(digest string, used Users) (removed bool, err error) {
 	golden, found, err := c.Get(digest)
 	switch {
 	case err != nil:

@@ -94,6 +94,44 @@ func TestImagesInUseAreNoneToRemove(t *testing.T) {
 
 // TestImageThatIsChosenMeanwhileStays has each way of coming to use an image happen
 // after it was found to be unused.
+// What a shell has saved, nobody can make again.
+func TestSavedImagesAreLeftToPeople(t *testing.T) {
+	c := New(t.TempDir())
+	of := image.Recipe{User: "mayfly", Disk: 1}
+	recipe := image.SavedRecipe(of, "tools", time.Now())
+	_, found, err := c.Saved("tools")
+	require.NoError(t, err)
+	require.False(t, found)
+	golden, err := c.Build(t.Context(), recipe, builder("golden"))
+	require.NoError(t, err)
+
+	saved, found, err := c.Saved("tools")
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, golden.Digest, saved.Digest)
+	held, release, err := c.HoldSaved(t.Context(), recipe)
+	require.NoError(t, err)
+	require.Equal(t, golden.Digest, held.Digest)
+	may, err := c.Replaceable(golden.Digest, usedBy())
+	require.NoError(t, err)
+	require.False(t, may)
+	require.NoError(t, release())
+	unused, err := c.Unused(usedBy(), nil)
+	require.NoError(t, err)
+	require.Empty(t, unused)
+
+	other := image.SavedRecipe(of, "tools", time.Now())
+	_, _, err = c.HoldSaved(t.Context(), other)
+	require.ErrorContains(t, err, `image.source "saved:tools": it is there no more`)
+	recipe.User = "ci"
+	_, _, err = c.HoldSaved(t.Context(), recipe)
+	require.ErrorContains(t, err, `connector_config.username to "mayfly"`)
+
+	removed, err := c.Remove(golden.Digest, usedBy())
+	require.NoError(t, err)
+	require.True(t, removed, "people can")
+}
+
 func TestImageThatIsChosenMeanwhileStays(t *testing.T) {
 	c := New(t.TempDir())
 	golden, err := c.Build(t.Context(), recipe, builder("golden"))

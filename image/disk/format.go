@@ -45,24 +45,33 @@ func readHeader(path string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	start := make([]byte, longestHeader)
-	n, err := io.ReadFull(file, start)
-	if errors.Is(err, io.EOF) {
-		return header{}, errors.New("it is empty")
-	}
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return header{}, fmt.Errorf("reading its header: %w", err)
+	start, err := readStart(file)
+	if err != nil {
+		return header{}, err
 	}
 	end := make([]byte, min(info.Size(), vmdkFooter))
 	if _, err := file.ReadAt(end, info.Size()-int64(len(end))); err != nil {
 		return header{}, fmt.Errorf("reading its end: %w", err)
 	}
-	return parseHeader(start[:n], end, info.Size())
+	return parseHeader(start, end, info.Size())
+}
+
+// readStart reads as much as the longest header has.
+func readStart(file io.Reader) ([]byte, error) {
+	start := make([]byte, longestHeader)
+	n, err := io.ReadFull(file, start)
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("it is empty")
+	}
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("reading its header: %w", err)
+	}
+	return start[:n], nil
 }
 
 func parseHeader(start, end []byte, fileSize int64) (header, error) {
 	switch {
-	case bytes.HasPrefix(start, []byte("QFI\xfb")):
+	case bytes.HasPrefix(start, []byte(qcow2Magic)):
 		return parseQcow2(start, fileSize)
 	case bytes.HasPrefix(start, []byte(vmdkMagic)):
 		return parseVMDK(start, end)
@@ -74,6 +83,9 @@ func parseHeader(start, end []byte, fileSize int64) (header, error) {
 	}
 	return header{format: "raw", size: fileSize}, nil
 }
+
+// qcow2Magic begins every qcow2 image.
+const qcow2Magic = "QFI\xfb"
 
 // Offsets in a qcow2 header, and bits of its incompatible features.
 const (
@@ -108,6 +120,21 @@ const (
 // parseQcow2 refuses what would have QEMU open another file, and what no such file of
 // fileSize bytes can be.
 func parseQcow2(start []byte, fileSize int64) (header, error) {
+	if len(start) >= qcow2HeaderV3 && hasBacking(start) {
+		return header{}, errors.New("it has a backing file, which could be any file of this host: " +
+			"flatten it with qemu-img convert")
+	}
+	return parseOverlay(start, fileSize)
+}
+
+// hasBacking says whether a qcow2 header names another image that its own lies on.
+func hasBacking(start []byte) bool {
+	return binary.BigEndian.Uint64(start[qcow2Backing:]) != 0 || binary.BigEndian.Uint32(start[qcow2BackingName:]) != 0
+}
+
+// parseOverlay is parseQcow2 for an image whose backing file is known, whatever it says
+// of that itself.
+func parseOverlay(start []byte, fileSize int64) (header, error) {
 	if len(start) < qcow2HeaderV3 {
 		return header{}, errors.New("its qcow2 header is cut short")
 	}
@@ -120,9 +147,6 @@ func parseQcow2(start []byte, fileSize int64) (header, error) {
 	switch {
 	case version != 2 && version != 3:
 		return header{}, fmt.Errorf("its qcow2 version is %d, not 2 or 3", version)
-	case large(qcow2Backing) != 0 || number(qcow2BackingName) != 0:
-		return header{}, errors.New("it has a backing file, which could be any file of this host: " +
-			"flatten it with qemu-img convert")
 	case number(qcow2Crypt) != 0:
 		return header{}, errors.New("it is encrypted")
 	case features&qcow2ExternalData != 0:

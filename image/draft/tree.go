@@ -42,6 +42,9 @@ func checkTree(recipe image.Recipe) error {
 
 // TreeIngredients are what Maker.Ingredients are, for Tree.
 func TreeIngredients(ctx context.Context, recipe image.Recipe) (string, error) {
+	if recipe.Source.Kind == image.Saved { // there is no draft: the tree is there
+		return revision, nil
+	}
 	if err := checkTree(recipe); err != nil {
 		return "", err
 	}

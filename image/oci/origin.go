@@ -3,6 +3,7 @@
 package oci
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/filelock"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/cache"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/signature"
@@ -24,11 +26,11 @@ const (
 )
 
 // keep puts both files into the directory of a new image.
-func (p *pull) keep(work, signer string) error {
+func (p *pull) keep(ctx context.Context, work, signer string) error {
 	if err := os.WriteFile(filepath.Join(work, configFile), p.config, 0o444); err != nil {
 		return err
 	}
-	return noteOrigin(work, p.digest.String(), p.from.reference.String(), signer)
+	return noteOrigin(ctx, work, p.digest.String(), p.from.reference.String(), signer)
 }
 
 // readConfig reads where the chunks of an image are that was pulled.
@@ -40,8 +42,14 @@ func readConfig(dir string) (description, error) {
 	return parseDescription(text, maxLayers)
 }
 
-// noteOrigin notes that a reference means an image now.
-func noteOrigin(dir, artifact, reference, signer string) error {
+// noteOrigin notes that a reference means an image now. Others may note another one at
+// the same time.
+func noteOrigin(ctx context.Context, dir, artifact, reference, signer string) (err error) {
+	lock, err := filelock.Acquire(ctx, filepath.Join(dir, originFile+".lock"))
+	if err != nil {
+		return fmt.Errorf("noting what %s means: %w", reference, err)
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	origin, err := image.Golden{Dir: dir}.Origin()
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func (r *Registry) pull(
 		return image.Golden{}, finalError{err}
 	}
 	if same {
-		err = noteOrigin(golden.Dir, found.digest.String(), from.reference.String(), signer)
+		err = noteOrigin(ctx, golden.Dir, found.digest.String(), from.reference.String(), signer)
 	}
 	return golden, err
 }
@@ -168,7 +168,7 @@ func (r *Registry) fill(ctx context.Context, p *pull, work, signer string) (err 
 		}
 		return err
 	}
-	if err := p.keep(work, signer); err != nil {
+	if err := p.keep(ctx, work, signer); err != nil {
 		return err
 	}
 	return os.RemoveAll(part)

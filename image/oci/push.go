@@ -58,7 +58,7 @@ func (r *Registry) Push(
 	if err != nil {
 		return "", fmt.Errorf("pushing golden image %s to %s: %w", golden.Digest, to.reference, err)
 	}
-	return digest, noteOrigin(golden.Dir, digest, to.reference.String(), "")
+	return digest, noteOrigin(ctx, golden.Dir, digest, to.reference.String(), "")
 }
 
 func (r *Registry) push(

@@ -5,6 +5,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -71,25 +72,13 @@ func verify(ctx context.Context, path string, from image.Source) error {
 		return err
 	}
 	defer file.Close()
+	defer context.AfterFunc(ctx, func() { _ = file.Close() })()
 	sum := wanted.hash()
-	if _, err := io.Copy(sum, cancellable{ctx, file}); err != nil {
-		return fmt.Errorf("digesting %s: %w", path, err)
+	if _, err := io.Copy(sum, file); err != nil {
+		return fmt.Errorf("digesting %s: %w", path, cmp.Or(ctx.Err(), err))
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != wanted.want {
 		return fmt.Errorf("%s has %s %s, and should have %s", path, wanted.word, got, wanted.want)
 	}
 	return nil
-}
-
-// cancellable is a reader that ends with its context.
-type cancellable struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (c cancellable) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.Reader.Read(p)
 }

@@ -62,7 +62,8 @@ func imageSection(c *Config) section {
 				distribution's newest cloud image ("debian:13", "ubuntu:24.04", "fedora:43", "almalinux:9",
 				"rockylinux:9", "opensuse:15.6"), an https:// URL, the absolute path of a file (local:/path
 				means the same), or a golden image that another host has pushed, "oci:REGISTRY/NAME:TAG" or
-				"…@sha256:DIGEST" ([guide](../guides/registry.md)). For "tart": such a reference of an image of
+				"…@sha256:DIGEST" ([guide](../guides/registry.md)), or one that a shell has left here, "saved:NAME"
+				([guide](../guides/image.md#by-hand)). For "tart": such a reference of an image of
 				Tart's, or "vm:NAME". For "bhyve": a URL, a path, or "vm:NAME@SNAPSHOT"`,
 			refused: "empty; `http://`; a URL without a host; a relative path; a file that is missing, unreadable " +
 				"or not regular; what the named backend cannot use"},
@@ -129,6 +130,7 @@ func (c *Config) checkImage(r *reading) {
 	}
 	c.checkSource(r)
 	c.checkRegistry(r)
+	c.checkSaved(r)
 	kind := c.Image.Source.Kind
 	for _, key := range []string{"image.suite", "image.variant", "image.components", "image.extra_sources"} {
 		if kind != image.Debootstrap && r.gave(key) {
@@ -147,7 +149,7 @@ func (c *Config) checkImage(r *reading) {
 		r.refuse("image.digest", "contradicts image.source, which is the newest image of a distribution: "+
 			"remove it, or write the URL of the image as image.source")
 	}
-	if (kind == image.OCI || kind == image.VM) && r.gave("image.digest") {
+	if (kind == image.OCI || kind == image.VM || kind == image.Saved) && r.gave("image.digest") {
 		r.refuse("image.digest", "contradicts image.source, which is not a file: "+
 			"remove it; a reference may end in @sha256:DIGEST")
 	}
@@ -203,7 +205,7 @@ func (c *Config) checkPreset(r *reading) {
 var sourcesOf = map[string][]string{
 	BackendTart:      {image.OCI, image.VM},
 	BackendBhyve:     {image.HTTPS, image.Local, image.VM},
-	BackendSynthetic: {image.Debootstrap, image.Distribution, image.HTTPS, image.Local, image.OCI, image.VM},
+	BackendSynthetic: {image.Debootstrap, image.Distribution, image.HTTPS, image.Local, image.OCI, image.VM, image.Saved},
 }
 
 // checkSource refuses an image that the backend cannot use, when the backend
@@ -214,7 +216,7 @@ func (c *Config) checkSource(r *reading) {
 	}
 	kinds := sourcesOf[c.Backend]
 	if kinds == nil {
-		kinds = []string{image.Debootstrap, image.Distribution, image.HTTPS, image.Local, image.OCI}
+		kinds = []string{image.Debootstrap, image.Distribution, image.HTTPS, image.Local, image.OCI, image.Saved}
 	}
 	if kind := c.Image.Source.Kind; !slices.Contains(kinds, kind) {
 		r.refuse("image.source", "%q is not a valid image for backend %q, which takes %s",
@@ -226,7 +228,8 @@ func describeKinds(kinds []string) string {
 	words := map[string]string{
 		image.Debootstrap: `"debootstrap"`, image.Distribution: `a distribution such as "debian:13"`,
 		image.HTTPS: "an https:// URL", image.Local: "the absolute path of a file",
-		image.OCI: `"oci:REGISTRY/NAME:TAG"`, image.VM: `"vm:NAME" (for "bhyve" "vm:NAME@SNAPSHOT") of a machine ` +
+		image.Saved: `"saved:NAME"`,
+		image.OCI:   `"oci:REGISTRY/NAME:TAG"`, image.VM: `"vm:NAME" (for "bhyve" "vm:NAME@SNAPSHOT") of a machine ` +
 			`that is there`,
 	}
 	var all []string
@@ -253,6 +256,8 @@ func parseSource(text string) (image.Source, error) {
 		return parseReference(strings.TrimPrefix(text, image.OCI+":"))
 	case strings.HasPrefix(text, image.VM+":"):
 		return parseMachine(strings.TrimPrefix(text, image.VM+":"))
+	case strings.HasPrefix(text, image.Saved+":"):
+		return parseSaved(strings.TrimPrefix(text, image.Saved+":"))
 	case local || filepath.IsAbs(text):
 		return parseFile(path)
 	case distribution.Known(text):
@@ -267,7 +272,7 @@ func parseSource(text string) (image.Source, error) {
 
 // sources says how to mend a source.
 const sources = `write "debootstrap", a distribution such as "debian:13", an https:// URL, ` +
-	`the absolute path of a file, or "oci:REGISTRY/NAME:TAG"`
+	`the absolute path of a file, "oci:REGISTRY/NAME:TAG", or "saved:NAME"`
 
 func parseMirror(text string) (string, error) {
 	address, err := url.Parse(text)
@@ -364,7 +369,7 @@ func writeSource(source image.Source) any {
 	switch {
 	case source.Location == "":
 		return source.Kind
-	case source.Kind == image.OCI || source.Kind == image.VM:
+	case source.Kind == image.OCI || source.Kind == image.VM || source.Kind == image.Saved:
 		return source.Kind + ":" + source.Location
 	}
 	return source.Location

@@ -52,7 +52,7 @@ func TestWithChecksTheWhole(t *testing.T) {
 	c := config.Default()
 	c.Host.MaxWorkers = 50
 
-	for _, own := range []string{config.PoolTry, config.PoolImages} {
+	for _, own := range []string{config.PoolTry, config.PoolImages, config.PoolShell} {
 		changed, err := c.With(func(c *config.Config) { c.Pool = own })
 		require.NoError(t, err)
 		assert.Equal(t, own, changed.Pool)

@@ -118,6 +118,9 @@ func TestGoodValues(t *testing.T) {
 			c.Image.Refresh = image.Refresh{Every: 168 * time.Hour, At: 23*time.Hour + 59*time.Minute}
 		}},
 		{`{"image":{"refresh":"24h at 00:00"}}`, func(c *config.Config) { c.Image.Refresh.Every = 24 * time.Hour }},
+		{`{"image":{"source":"saved:tools-2","run":["true"]}}`, func(c *config.Config) {
+			c.Image.Source, c.Image.Run = image.Source{Kind: image.Saved, Location: "tools-2"}, []string{"true"}
+		}},
 		{`{"image":{"keep":"0s"}}`, func(c *config.Config) { c.Image.Keep = 0 }},
 
 		{`{"image":{"preset":"docker"}}`, func(c *config.Config) { c.Image.Preset = "docker" }},
@@ -183,7 +186,7 @@ func TestBadValues(t *testing.T) {
 		{"empty source", `{"image":{"source":""}}`,
 			`plugin_config.image.source: empty: write "debootstrap", a distribution such as "debian:13", an ` +
 				`https:// URL, ` +
-				`the absolute path of a file, or "oci:REGISTRY/NAME:TAG"`},
+				`the absolute path of a file, "oci:REGISTRY/NAME:TAG", or "saved:NAME"`},
 		{"unknown backend", `{"backend":"firecracker"}`,
 			`plugin_config.backend: unknown backend "firecracker": use one of auto, qemu, cloudhypervisor, nspawn, tart, bhyve, synthetic`},
 		{"subnet too small", `{"network":{"subnet":"10.1.2.0/30"}}`,
@@ -245,6 +248,16 @@ func TestBadValues(t *testing.T) {
 		{"proxy of a finished image",
 			`{"backend":"nspawn","image":{"source":"oci:example.org/a","proxy":"http://192.0.2.1:3128"}}`,
 			`plugin_config.image.proxy: contradicts image.source "oci:example.org/a", which is a finished image`},
+		{"saved without a name", `{"image":{"source":"saved:"}}`, `plugin_config.image.source: "" is not a valid name`},
+		{"saved elsewhere", `{"image":{"source":"saved:../a"}}`, `plugin_config.image.source: "../a" is not a valid name`},
+		{"packages of a saved image", `{"image":{"source":"saved:tools","packages":["git"]}}`,
+			`plugin_config.image.packages: contradicts image.source "saved:tools", which was set up before`},
+		{"digest of a saved image", `{"image":{"source":"saved:tools","digest":"` + strings.Repeat("0", 64) + `"}}`,
+			`plugin_config.image.digest: contradicts image.source, which is not a file`},
+		{"suite of a saved image", `{"image":{"source":"saved:tools","suite":"trixie"}}`,
+			`plugin_config.image.suite: contradicts image.source`},
+		{"saved for Tart", `{"backend":"tart","image":{"source":"saved:tools"}}`,
+			`plugin_config.image.source: "saved:tools" is not a valid image for backend "tart"`},
 		{"renewal of a finished image", `{"image":{"source":"oci:example.org/a","refresh":"24h"}}`,
 			`plugin_config.image.refresh: contradicts image.source "oci:example.org/a", which is renewed`},
 		{"key relative", `{"image":{"source":"oci:example.org/a","verify_key":"cosign.pub"}}`,

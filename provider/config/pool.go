@@ -31,11 +31,12 @@ var backends = []string{
 	BackendAuto, BackendQEMU, BackendCloudHypervisor, BackendNspawn, BackendTart, BackendBhyve, BackendSynthetic,
 }
 
-// Pools that belong to commands: image builds outside a plugin process, and
-// the workers of `try`.
+// Pools that belong to commands: image builds outside a plugin process, the
+// workers of `try`, and the clone of `image shell`.
 const (
 	PoolImages = "images"
 	PoolTry    = "try"
+	PoolShell  = "shell"
 )
 
 // maxSocketPath is the longest path of a unix socket, in bytes: sun_path has
@@ -47,8 +48,8 @@ func poolSection(c *Config) section {
 	return section{together: c.checkSocketPath, keys: []key{
 		{name: "pool", value: text(&c.Pool, parsePool), fallback: `"default"`,
 			about: "name of this runner's workers, with which their ids begin. Two runners on one host need two names",
-			refused: "anything but 1 to 24 of a-z, 0-9 and `-`, or `-` at an end; `images` and `try`, which are the " +
-				"commands' own (`try` by `--config` only: the plugin itself cannot tell)"},
+			refused: "anything but 1 to 24 of a-z, 0-9 and `-`, or `-` at an end; `images`, `shell` and `try`, " +
+				"which are the commands' own (`try` by `--config` only: the plugin itself cannot tell)"},
 		{name: "backend", value: text(&c.Backend, parseBackend).among(backends...), fallback: `"auto"`,
 			about: `what runs the workers: "auto", "qemu", "cloudhypervisor", "nspawn", "tart", "bhyve" or
 				"synthetic". "qemu": virtual machines. "cloudhypervisor": [those of Cloud

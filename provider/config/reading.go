@@ -31,7 +31,7 @@ type reading struct {
 // the table in its config.toml. Nothing and null give the defaults. The error
 // is always an Errors with every mistake. The pool may be PoolTry: that command
 // starts the plugin as the runner does.
-func Parse(data []byte) (Config, error) { return parse(data, PoolImages) }
+func Parse(data []byte) (Config, error) { return parse(data, PoolImages, PoolShell) }
 
 // parse is Parse with the names that the pool must not have.
 func parse(data []byte, reserved ...string) (Config, error) {

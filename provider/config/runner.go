@@ -239,7 +239,7 @@ func (r Runner) parse(mistakes Errors) (Config, error) {
 		return Config{}, mistakes.err()
 	}
 	var wrong Errors
-	config, err := parse(data, PoolImages, PoolTry)
+	config, err := parse(data, PoolImages, PoolShell, PoolTry)
 	if err != nil && !errors.As(err, &wrong) {
 		return Config{}, err
 	}

@@ -11,7 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
@@ -41,8 +41,9 @@ type Shelf struct {
 	// WarmLimit bounds the commands that make a template warm, all together.
 	WarmLimit time.Duration
 
-	// failures counts the forks that failed in a row.
-	failures atomic.Int32
+	mu sync.Mutex
+	// failures counts the forks that failed in a row, by the directories of templates.
+	failures map[string]int
 }
 
 // maxTemplate is how many bytes the file of a template may have.
@@ -140,15 +141,32 @@ func (s *Shelf) remove(stays func(name string) bool) error {
 }
 
 // Worked says that a fork of the template is well.
-func (s *Shelf) Worked() { s.failures.Store(0) }
+func (s *Shelf) Worked(t Template) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.failures, t.Dir)
+}
+
+// count counts a fork that failed, from zero again after forkFailures.
+func (s *Shelf) count(t Template) (all int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures == nil {
+		s.failures = make(map[string]int)
+	}
+	s.failures[t.Dir]++
+	if all = s.failures[t.Dir]; all == forkFailures {
+		delete(s.failures, t.Dir)
+	}
+	return all
+}
 
 // Failed counts a fork that failed, and takes its template out of use when it
 // is not the first in a row. The forks that use it already keep its files open.
 func (s *Shelf) Failed(t Template) error {
-	if s.failures.Add(1) < forkFailures {
+	if s.count(t) < forkFailures {
 		return nil
 	}
-	s.failures.Store(0)
 	if err := os.Remove(filepath.Join(t.Dir, templateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("discarding a template: %w", err)
 	}
