@@ -40,8 +40,8 @@ type Shell struct {
 }
 
 // errCannotSave says that a backend keeps its machines where this program does not reach.
-var errCannotSave = errors.New("this backend cannot make an image of a worker: " +
-	"image shell --save is for qemu, cloudhypervisor and nspawn, without machine.devices")
+var errCannotSave = errors.New("this backend cannot make an image of a worker: image shell --save is for virtual " +
+	"machines and containers of Linux hosts, without machine.devices")
 
 // Shell makes a clone of a golden image for a person, and removes it after that. The image
 // that it saves is returned.

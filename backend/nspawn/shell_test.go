@@ -39,7 +39,7 @@ func TestAShellLeavesAnImageThatBuildsGoOnFrom(t *testing.T) {
 	requireNoTrace(t, p)
 
 	out, err = shell("--root", "--save", "tools", "--",
-		"id -un; echo kept >/etc/from-shell; rm -r /usr/share/bug; echo x >/tmp/gone; ln -s /etc /opt/link; sync")
+		"id -un; echo kept >/etc/from-shell; rm -r /etc/mayfly; echo x >/tmp/gone; ln -s /etc /opt/link; sync")
 	require.NoError(t, err, out)
 	who, digest, _ := strings.Cut(strings.TrimSpace(out), "\n")
 	require.Equal(t, "root", who)
@@ -61,7 +61,7 @@ func TestAShellLeavesAnImageThatBuildsGoOnFrom(t *testing.T) {
 		"[runners.autoscaler.plugin_config.machine]" + rest
 	require.NoError(t, os.WriteFile(config, []byte(from), 0o600))
 	job := exec.CommandContext(t.Context(), s.binary, "image", "shell", "--config", config, "--state-dir", p.state, "--",
-		"cat /etc/from-shell /etc/from-step; ls /usr/share/bug 2>&1 | wc -l; test $(hostname) != mayfly-prebuild; sudo -n id -un")
+		"cat /etc/from-shell /etc/from-step; ls /etc/mayfly 2>&1 | wc -l; test $(hostname) != mayfly-prebuild; sudo -n id -un")
 	job.Stderr = os.Stderr
 	said, err := job.Output()
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func requireSaved(t *testing.T, saved image.Golden) {
 		require.Equal(t, want, string(text), name)
 	}
 	for _, gone := range []string{
-		"etc/ssh/ssh_host_*", "home/mayfly/.ssh", "root/.ssh", "tmp/*", "usr/share/bug", "var/log/*.log",
+		"etc/ssh/ssh_host_*", "home/mayfly/.ssh", "root/.ssh", "tmp/*", "var/log/*.log",
 	} {
 		found, err := filepath.Glob(filepath.Join(saved.Tree(), gone))
 		require.NoError(t, err)

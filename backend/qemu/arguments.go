@@ -58,6 +58,9 @@ func arguments(tag string, s vmm.Spec, with settings) []string {
 	if s.Kernel != "" {
 		args = append(args, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.KernelCommandLine())
 	}
+	if s.UEFI {
+		args = append(args, "-bios", with.firmware)
+	}
 	if s.Network {
 		args = append(args, networkArguments(s.Layout)...)
 	}

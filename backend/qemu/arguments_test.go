@@ -40,6 +40,8 @@ func TestArguments(t *testing.T) {
 	prebuild.Format, prebuild.Seed, prebuild.KernelArguments = "raw", "/w/seed,1.iso", []string{"ds=nocloud"}
 	firmware := prebuild
 	firmware.Kernel, firmware.Initrd, firmware.Root = "", "", ""
+	uefi := firmware
+	uefi.UEFI = true
 	template := emulated
 	template.MemoryFile, template.MemoryUse = "/t/memory", vmm.Written
 	fork := template
@@ -65,6 +67,7 @@ func TestArguments(t *testing.T) {
 		"fork-readonly": {fork, settings{readOnly: true}},
 		"kvm-reflink":   {spec: worker()}, "tcg-overlay": {spec: emulated},
 		"prebuild": {spec: prebuild}, "prebuild-firmware": {spec: firmware},
+		"prebuild-uefi": {uefi, settings{firmware: "/usr/share/ovmf/OVMF.fd"}},
 
 		"laid-out": {spec: laidOut}, "laid-out-vhost": {spec: vhost}, "laid-out-one-processor": {spec: one},
 		"laid-out-emulated": {laidOutEmulated, settings{generation: "c4f0d1f6-4b5c-4f0e-9d2a-0123456789ab"}},

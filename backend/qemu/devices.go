@@ -19,6 +19,8 @@ type settings struct {
 	limits   Limits
 	// generation is the VM generation ID of this start.
 	generation string
+	// firmware is the path of the UEFI firmware, for a machine that boots by that.
+	firmware string
 }
 
 // Limits are the most that a machine may do, in a second; 0 is no limit.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/process"
@@ -84,6 +85,12 @@ func (d Driver) launch(
 	if spec.Seed == "" { // an image's draft has no limits
 		with.limits = d.limits
 	}
+	if spec.UEFI {
+		var err error
+		if with.firmware, err = findFirmware(firmwares[runtime.GOARCH]); err != nil {
+			return nil, err
+		}
+	}
 	child, err := start(process.Command{
 		Path: d.binary(), Arguments: arguments(place.Tag, spec, with),
 		Files: files, Output: filepath.Join(place.Dir, outputFile),
@@ -103,8 +110,15 @@ func (m *machine) Process() *process.Process { return m.process }
 // Boot reaches the machine, which boots by itself.
 func (m *machine) Boot(ctx context.Context) error { return m.reach(ctx) }
 
-// Agent is the line that was opened when the machine was reached.
-func (m *machine) Agent(context.Context) (net.Conn, error) { return m.agent, nil }
+// Agent is the line that was opened when the machine was reached, and a new one when that
+// was given away.
+func (m *machine) Agent(ctx context.Context) (net.Conn, error) {
+	if line := m.agent; line != nil {
+		m.agent = nil
+		return line, nil
+	}
+	return dial(ctx, filepath.Join(m.dir, agentSocket))
+}
 
 // reach follows the machine's events from now on, and opens the line to its
 // agent. Both end with the machine.

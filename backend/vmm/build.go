@@ -151,6 +151,11 @@ func (b *Backend) prebuild(
 		spec.Accel, spec.Seed = accel, seed
 		spec.Layout = b.layout(backend.Size{CPUs: spec.CPUs, Memory: spec.Memory}, accel, at.Lease.Queues)
 		spec.Disk, spec.Console = w.Disk(), filepath.Join(w.Dir, buildLog)
+		if spec.Kernel == "" {
+			if spec.UEFI, err = disk.NeedsUEFI(spec.Disk); err != nil {
+				return err
+			}
+		}
 		m, err := b.launch(ctx, at, spec)
 		if err != nil {
 			return err

@@ -47,6 +47,7 @@ func TestFailingStepFailsTheBuildAndLeavesNothing(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	require.Contains(t, driver.noted(), "launch, boot, ")
+	require.True(t, driver.launched.UEFI, "a BIOS finds nothing to start on a blank disk")
 	require.Empty(t, b.machines)
 	machines, err := b.Find(t.Context())
 	require.NoError(t, err)

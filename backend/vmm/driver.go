@@ -172,6 +172,8 @@ type Spec struct {
 	// Kernel, Initrd and Root are booted directly; without a kernel the disk's
 	// own boot loader is.
 	Kernel, Initrd, Root string
+	// UEFI has that boot loader be started by UEFI, and not by a BIOS.
+	UEFI bool `json:",omitempty"`
 	// KernelArguments come after the constant ones.
 	KernelArguments []string
 

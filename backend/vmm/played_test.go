@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,8 @@ type played struct {
 	failure error
 	// wholeDisks is that trait.
 	wholeDisks bool
+	// launched is what was launched last.
+	launched Spec
 	// noCutter has a network that cannot cut machines off.
 	noCutter bool
 }
@@ -109,6 +112,9 @@ func (d *played) Launch(place Place, spec Spec) (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.mu.Lock()
+	d.launched = spec
+	d.mu.Unlock()
 	return &playedMachine{driver: d, spec: spec, child: child, end: end, diskErrors: make(chan error, 1)}, d.note("launch")
 }
 
@@ -119,6 +125,8 @@ type playedMachine struct {
 	child   *process.Process
 	end     *os.File
 	started bool
+	// off says that the guest has powered itself off.
+	off atomic.Bool
 
 	diskErrors chan error
 }
@@ -155,8 +163,14 @@ func (m *playedMachine) Agent(context.Context) (net.Conn, error) {
 		return nil, errors.New("nobody answers in a machine that does not run")
 	}
 	host, inside := net.Pipe()
-	go playAgent(inside, m.driver)
+	go playAgent(inside, m)
 	return host, nil
+}
+
+// powerOff ends the machine as its guest does.
+func (m *playedMachine) powerOff() {
+	m.off.Store(true)
+	_ = m.end.Close()
 }
 
 func (m *playedMachine) DiskErrors() <-chan error { return m.diskErrors }
@@ -173,7 +187,7 @@ func (m *playedMachine) Save(context.Context) error {
 	return nil
 }
 
-func (m *playedMachine) End() (words string, poweredOff bool) { return "", false }
+func (m *playedMachine) End() (words string, poweredOff bool) { return "", m.off.Load() }
 func (m *playedMachine) Heard() <-chan struct{}               { return m.child.Done() }
 
 var (
@@ -201,7 +215,7 @@ func (n playedNetwork) Connect(context.Context, string) error { return n.driver.
 
 // playAgent answers as the agent of a guest does in which the step fails that
 // says so.
-func playAgent(conn net.Conn, driver *played) {
+func playAgent(conn net.Conn, m *playedMachine) {
 	for requests := guest.NewReader(conn); ; {
 		var request guest.Request
 		if err := requests.Read(&request); errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
@@ -216,12 +230,15 @@ func playAgent(conn net.Conn, driver *played) {
 		case strings.Contains(request.Command, "/proc/uptime"):
 			answer.Output = fmt.Appendf(nil, "%.2f 0\n", time.Since(hostBegan).Seconds())
 		case request.Op != guest.OpRun:
-			if err := driver.note(request.Op); err != nil {
+			if err := m.driver.note(request.Op); err != nil {
 				answer.Error = err.Error()
 			}
 		}
 		if guest.Write(conn, answer) != nil {
 			return
+		}
+		if request.Op == guest.OpPowerOff && answer.Error == "" {
+			m.powerOff()
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest/agent"
 )
 
-// guest is the agent, until the guest ends it.
-func guest() int {
+// beGuest is the agent, until the guest ends it.
+func beGuest() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -8,8 +8,8 @@ import (
 	"runtime"
 )
 
-// guest fails: only Linux guests have an agent.
-func guest() int {
+// beGuest fails: only Linux guests have an agent.
+func beGuest() int {
 	fmt.Fprintf(os.Stderr, "the guest agent runs on Linux only, and this is %s\n", runtime.GOOS)
 	return exitFailure
 }

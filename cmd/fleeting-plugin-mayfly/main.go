@@ -38,7 +38,7 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "guest": // before anything that a guest has no use for
-			os.Exit(guest())
+			os.Exit(beGuest())
 		case "-version", "--version": // as the fleeting library has them
 			useLibrary("version")
 			return

@@ -82,6 +82,6 @@ type guestCommand struct{}
 // Run is there for the help text: main knows the guest before the command line
 // is read.
 func (guestCommand) Run() error {
-	os.Exit(guest())
+	os.Exit(beGuest())
 	return nil
 }

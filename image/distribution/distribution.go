@@ -48,8 +48,14 @@ var (
 	byDebian = map[string]string{"amd64": "amd64", "arm64": "arm64"}
 )
 
-// layouts are the distributions, by their names. Alpine is none of them: its images
-// have no systemd, which starts the guest's agent.
+// refused are distributions of which no workers can be made here, and why.
+var refused = map[string]string{
+	"alpine": "Alpine's images start with OpenRC, and a worker needs systemd, which starts the guest's agent before " +
+		"anything else, keeps the image's own SSH server and its host keys away, and ends the machine in order: " +
+		"use another distribution, and run jobs for Alpine in a container of it (image.preset = \"docker\")",
+}
+
+// layouts are the distributions, by their names.
 var layouts = map[string][]layout{
 	"ubuntu": {{
 		releases: []string{"[0-9][0-9].04", "[0-9][0-9].10"}, example: "24.04", architectures: byDebian,
@@ -122,13 +128,16 @@ func leap(releases, example, prefix string) layout {
 // Known says whether a name begins with that of a distribution, as "debian:13" does.
 func Known(name string) bool {
 	distribution, _, _ := strings.Cut(name, ":")
-	return layouts[distribution] != nil
+	return layouts[distribution] != nil || refused[distribution] != ""
 }
 
 // Find is the place of the image with a name, such as "debian:13", for an architecture
 // as Go calls it. The error says which names there are.
 func Find(name, goarch string) (Place, error) {
 	distribution, release, _ := strings.Cut(name, ":")
+	if why := refused[distribution]; why != "" {
+		return Place{}, fmt.Errorf("%q: %s", name, why)
+	}
 	all := layouts[distribution]
 	if all == nil {
 		return Place{}, fmt.Errorf("no distribution %q is known: write for instance %s", distribution, examples())

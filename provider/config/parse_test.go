@@ -248,6 +248,8 @@ func TestBadValues(t *testing.T) {
 		{"proxy of a finished image",
 			`{"backend":"nspawn","image":{"source":"oci:example.org/a","proxy":"http://192.0.2.1:3128"}}`,
 			`plugin_config.image.proxy: contradicts image.source "oci:example.org/a", which is a finished image`},
+		{"a distribution without systemd", `{"image":{"source":"alpine:3.22"}}`,
+			`plugin_config.image.source: "alpine:3.22": Alpine's images start with OpenRC, and a worker needs systemd`},
 		{"saved without a name", `{"image":{"source":"saved:"}}`, `plugin_config.image.source: "" is not a valid name`},
 		{"saved elsewhere", `{"image":{"source":"saved:../a"}}`, `plugin_config.image.source: "../a" is not a valid name`},
 		{"packages of a saved image", `{"image":{"source":"saved:tools","packages":["git"]}}`,

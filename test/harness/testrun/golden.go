@@ -177,8 +177,14 @@ func built(t testing.TB) string {
 	return filepath.Join(state, "images", string(digest))
 }
 
-func configuration() string {
+// ImageSection is what a configuration says in the table of the image to ask for the golden
+// image.
+func ImageSection() string {
 	steps, _ := json.Marshal(Steps) // strings cannot fail, and TOML reads JSON's
+	return fmt.Sprintf("        run = %s%s", steps, Inputs)
+}
+
+func configuration() string {
 	return fmt.Sprintf(`
 [[runners]]
   name = "shared"
@@ -188,10 +194,10 @@ func configuration() string {
     [runners.autoscaler.plugin_config]
       backend = "qemu"
       [runners.autoscaler.plugin_config.image]
-        run = %s%s
+%s
       [runners.autoscaler.plugin_config.machine]
         cpus = 2
         memory = "1GiB"
         disk = %q
-`, steps, Inputs, DiskSize)
+`, ImageSection(), DiskSize)
 }
