@@ -81,14 +81,22 @@ func mounts(golden image.Golden, dir string) []mount {
 type mount struct{ kind, options, source, target string }
 
 // overlay is the mount of an overlay; of its lower layers the first lies uppermost.
-// A colon would end the path of a layer, so it is escaped.
 func overlay(lower []string, upper, work, at string) mount {
+	return mount{"overlay", lowerOption(lower) + ",upperdir=" + upper + ",workdir=" + work, "overlay", at}
+}
+
+// stacked is the mount of an overlay of which nothing can be written.
+func stacked(lower []string, at string) mount {
+	return mount{"overlay", lowerOption(lower), "overlay", at}
+}
+
+// lowerOption escapes colons, which would end the path of a layer.
+func lowerOption(lower []string) string {
 	var escaped []string
 	for _, layer := range lower {
 		escaped = append(escaped, strings.ReplaceAll(layer, ":", `\:`))
 	}
-	options := "lowerdir=" + strings.Join(escaped, ":") + ",upperdir=" + upper + ",workdir=" + work
-	return mount{"overlay", options, "overlay", at}
+	return "lowerdir=" + strings.Join(escaped, ":")
 }
 
 // bind is the mount of a tree itself.

@@ -81,7 +81,7 @@ func merge(ctx context.Context, golden image.Golden, dir, to string) error {
 	arguments := append([]string{"--mount", "--propagation", "private", "sh", "-euc", mountAll + "; exec \"$@\"", "mayfly"},
 		mountArguments([]mount{
 			{"ext4", disk.ScratchOptions, filepath.Join(dir, diskFile), at},
-			overlay([]string{golden.Tree()}, filepath.Join(at, layerDir), filepath.Join(at, workDir), merged),
+			stacked([]string{filepath.Join(at, layerDir), golden.Tree()}, merged),
 		})...)
 	arguments = append(arguments, "cp", "--archive", "--no-target-directory", "--", merged, to)
 	out, err := exec.CommandContext(ctx, "unshare", arguments...).CombinedOutput()
