@@ -68,15 +68,19 @@ func (h *Host) Shell(
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	err = h.withPool(ctx, c, a, quietWait, func() error {
-		return h.withClone(ctx, c, a, golden, progress, log, func(clone Clone) (err error) {
+		return h.withClone(ctx, c, a, golden, progress, log, func(clone Clone) error {
 			if err := do.Work(ctx, clone); err != nil || do.Save == "" {
 				return err
 			}
 			if err := h.diskOf(c, log).Check(ctx); err != nil {
 				return fmt.Errorf("not saving an image: %w", err)
 			}
-			recipe := image.SavedRecipe(golden.Recipe, do.Save, time.Now())
-			saved, err = saver.Save(ctx, golden, clone.ID, recipe, progress)
+			of, err := recipeOf(c, golden.Recipe.User) // an image does not know where its programs are
+			if err != nil {
+				return err
+			}
+			of.Form = golden.Recipe.Form
+			saved, err = saver.Save(ctx, golden, clone.ID, image.SavedRecipe(of, do.Save, time.Now()), progress)
 			return err
 		})
 	})

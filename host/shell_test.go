@@ -28,6 +28,9 @@ type saver struct {
 func (s *saver) Save(
 	ctx context.Context, _ image.Golden, id string, recipe image.Recipe, _ image.Progress,
 ) (image.Golden, error) {
+	if recipe.Agent == "" {
+		return image.Golden{}, errors.New("nobody could install the agent")
+	}
 	s.saved = append(s.saved, id)
 	return s.images.Build(ctx, recipe, func(_ context.Context, work string) (root string, err error) {
 		return "", os.WriteFile(filepath.Join(work, image.DiskFile), nil, 0o600)
@@ -45,7 +48,9 @@ func shells(t *testing.T) (*world, *saver, image.Golden) {
 	return w, s, golden
 }
 
-func (w *world) shell(golden image.Golden, save string, work func(context.Context, Clone) error) (image.Golden, error) {
+func (w *world) shell(
+	golden image.Golden, save string, work func(context.Context, Clone) error,
+) (image.Golden, error) {
 	return w.Shell(w.t.Context(), w.config(), golden, Shell{Work: work, Save: save}, func(string, string) {}, silent)
 }
 

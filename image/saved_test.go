@@ -14,7 +14,9 @@ func TestASavedImageIsWhatItsNameAloneAsksFor(t *testing.T) {
 	}
 	saved := SavedRecipe(of, "tools", time.Now())
 	require.Equal(t, "saved:tools", saved.Source.Public())
-	asked := Recipe{Source: saved.Source, User: "mayfly", Disk: 4 << 30, Form: Tree, AgentSHA256: "aa", GitLabRunnerSHA256: "bb"}
+	asked := Recipe{
+		Source: saved.Source, User: "mayfly", Disk: 4 << 30, Form: Tree, AgentSHA256: "aa", GitLabRunnerSHA256: "bb",
+	}
 	require.Equal(t, asked.Digest(), saved.Digest())
 	again := SavedRecipe(of, "tools", time.Now().Add(time.Nanosecond))
 	require.NotEqual(t, again.Digest(), saved.Digest(), "what had the name before is another image")

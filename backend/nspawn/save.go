@@ -78,15 +78,20 @@ func (m *machine) powerOff(ctx context.Context) error {
 // What it takes to see that is mounted in a namespace that ends with the copy.
 func merge(ctx context.Context, golden image.Golden, dir, to string) error {
 	at, merged := filepath.Join(dir, diskDir), filepath.Join(dir, rootDir)
-	arguments := append([]string{"--mount", "--propagation", "private", "sh", "-euc", mountAll + "; exec \"$@\"", "mayfly"},
-		mountArguments([]mount{
-			{"ext4", disk.ScratchOptions, filepath.Join(dir, diskFile), at},
-			stacked([]string{filepath.Join(at, layerDir), golden.Tree()}, merged),
-		})...)
-	arguments = append(arguments, "cp", "--archive", "--no-target-directory", "--", merged, to)
+	seen := []mount{
+		{"ext4", disk.ScratchOptions, filepath.Join(dir, diskFile), at},
+		stacked([]string{filepath.Join(at, layerDir), golden.Tree()}, merged),
+	}
+	arguments := among(seen, "cp", "--archive", "--no-target-directory", "--", merged, to)
 	out, err := exec.CommandContext(ctx, "unshare", arguments...).CombinedOutput()
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w: %s", err, out), os.RemoveAll(to))
 	}
 	return awaitDetached(ctx, filepath.Join(dir, diskFile))
+}
+
+// among are the arguments of unshare(1) that run a command in a namespace with mounts.
+func among(mounts []mount, command ...string) []string {
+	arguments := []string{"--mount", "--propagation", "private", "sh", "-euc", mountAll + `; exec "$@"`, "mayfly"}
+	return append(append(arguments, mountArguments(mounts)...), command...)
 }

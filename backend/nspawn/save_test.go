@@ -26,8 +26,8 @@ func TestMergeKeepsWhatAWorkerHasWrittenAndNotItsIdentity(t *testing.T) {
 	golden.Recipe.Disk = 64 << 20
 	dir, to := filepath.Join(at, "worker"), filepath.Join(at, "merged")
 	require.NoError(t, errors.Join(os.MkdirAll(filepath.Join(golden.Tree(), "etc"), 0o755), os.Mkdir(dir, 0o700)))
-	for name, text := range map[string]string{"etc/stays": "golden", "etc/changed": "golden", "etc/removed": "golden"} {
-		require.NoError(t, os.WriteFile(filepath.Join(golden.Tree(), name), []byte(text), 0o600))
+	for _, name := range []string{"etc/stays", "etc/changed", "etc/removed"} {
+		require.NoError(t, os.WriteFile(filepath.Join(golden.Tree(), name), []byte("golden"), 0o600))
 		require.NoError(t, os.Chown(filepath.Join(golden.Tree(), name), image.ShiftedBase, image.ShiftedBase))
 	}
 	require.NoError(t, makeDisk(t.Context(), golden))
@@ -37,15 +37,15 @@ func TestMergeKeepsWhatAWorkerHasWrittenAndNotItsIdentity(t *testing.T) {
 
 	const work = `cd "$1"; test -e etc/ssh_host_key; echo worker >etc/changed; rm etc/removed
 		mkdir -m 0750 new; ln -s /etc/changed new/link`
-	arguments := append([]string{"--mount", "--propagation", "private", "sh", "-euc", mountAll + "; exec \"$@\"", "mayfly"},
-		mountArguments(mounts(golden, dir))...)
-	out, err := exec.Command("unshare", append(arguments, "sh", "-euc", work, "work", filepath.Join(dir, rootDir))...).
-		CombinedOutput()
+	arguments := among(mounts(golden, dir), "sh", "-euc", work, "work", filepath.Join(dir, rootDir))
+	out, err := exec.Command("unshare", arguments...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.NoError(t, awaitDetached(t.Context(), filepath.Join(dir, diskFile)))
 
 	require.NoError(t, merge(t.Context(), golden, dir, to))
-	for name, want := range map[string]string{"etc/stays": "golden", "etc/changed": "worker\n", "new/link": "worker\n"} {
+	for name, want := range map[string]string{
+		"etc/stays": "golden", "etc/changed": "worker\n", "new/link": "worker\n",
+	} {
 		path := filepath.Join(to, name)
 		if name == "new/link" { // it leads to the root of a guest
 			link, err := os.Readlink(path)

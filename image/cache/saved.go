@@ -20,7 +20,9 @@ func (c *Cache) Saved(name string) (golden image.Golden, found bool, err error) 
 }
 
 // HoldSaved holds the saved image that a build of the recipe goes on from.
-func (c *Cache) HoldSaved(ctx context.Context, recipe image.Recipe) (golden image.Golden, release func() error, err error) {
+func (c *Cache) HoldSaved(
+	ctx context.Context, recipe image.Recipe,
+) (golden image.Golden, release func() error, err error) {
 	name := recipe.Source.Location
 	golden, found, err := c.Saved(name)
 	if err == nil && (!found || !golden.Recipe.Source.SavedAt.Equal(recipe.Source.SavedAt)) {

@@ -17,10 +17,17 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/test/harness/testrun"
 )
 
+// shells has the test of shells run, whose two boots take minutes by emulation: MAYFLY_TEST_SHELL=yes
+// go test -timeout 1h -run AShell ./test/e2e/machines, as root.
+const shells = "MAYFLY_TEST_SHELL"
+
 // A command works in a clone, and a recipe goes on from what it leaves: two boots, of
 // which the second is of a disk that is sealed. What both leave is read from the disks.
 func TestAShellLeavesADiskThatBuildsGoOnFrom(t *testing.T) {
 	sandbox.Need(t, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "mkfs.ext4", "go", "ip", "nft", "ssh", "debugfs")
+	if os.Getenv(shells) == "" {
+		t.Skip("it takes minutes by emulation: set " + shells)
+	}
 	dir, err := os.MkdirTemp(home, "s") // short, as paths of sockets are
 	require.NoError(t, err)
 	s, images := shared{binary: testrun.Program(t)}, filepath.Join(dir, "images")
