@@ -342,6 +342,7 @@ var places = []place{
 	{pattern: "lost+found", whole: true}, // the file system's own
 	{pattern: "*acceleration*.json"},
 	{pattern: "downloads", whole: true},
+	{pattern: "endpoints", whole: true},
 	{pattern: "addresses"},
 	{pattern: "addresses/lock"},
 	{pattern: "addresses/last-*"},
@@ -367,6 +368,9 @@ var places = []place{
 	{pattern: "pools"},
 	{pattern: "pools/*", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/lock", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/opened.json", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/served.json", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/ledger", kind: PoolFile, owner: ofPool, whole: true}, // it has bounds of its own
 	{pattern: "pools/*/breaker.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/forks.json", kind: PoolFile, owner: ofPool}, // what forks were seen to take
 	{pattern: "pools/*/template-time.json", kind: PoolFile, owner: ofPool},
