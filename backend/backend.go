@@ -134,6 +134,16 @@ type Saver interface {
 		image.Golden, error)
 }
 
+// SavedForker is a Suspender whose saved machines can be forked, memory included.
+type SavedForker interface {
+	// ForkSaved starts a machine from what Suspend saved in the directory of another
+	// worker, on the lease of spec, whose identity is ignored: the guest goes on as who it
+	// was. Nothing of what was saved changes, so that it can be forked again, and resumed.
+	// The fork depends on that directory no more once ForkSaved has returned. After an
+	// error the caller calls Destroy.
+	ForkSaved(ctx context.Context, dir string, spec Spec) (Machine, error)
+}
+
 // Size is the hardware of a machine.
 type Size struct {
 	// CPUs is the number of virtual processors; Memory is in bytes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -21,7 +22,7 @@ type sharer interface {
 
 // orphans are what exists of one pool that no process serves. All but shared are
 // ids of workers. Reservations are what workers hold of the host's budget. Suspended are those that the pool's next plugin process takes
-// over; nothing of them is in the other lists.
+// over, held ones among them; nothing of them is in the other lists.
 type orphans struct {
 	machines, leases, reservations, directories []string
 	suspended                                   []string
@@ -94,11 +95,23 @@ func (o *orphans) addDirectories(c config.Config) error {
 	}
 	o.directories, err = records.List()
 	for _, id := range o.directories {
-		if record, err := records.Load(id); err == nil && pool.State(record.State) == pool.Suspended {
+		if record, err := records.Load(id); err == nil && isKept(record, time.Now()) {
 			o.suspended = append(o.suspended, id)
 		}
 	}
 	return err
+}
+
+// isKept says whether the pool's next plugin process takes a worker over: one that is
+// suspended, or that is held, as long as it is, and was saved.
+func isKept(record store.Record, now time.Time) bool {
+	switch pool.State(record.State) {
+	case pool.Suspended:
+		return true
+	case pool.Held:
+		return record.Held.Lasts(now) && record.Held.Saved
+	}
+	return false
 }
 
 // list is for people. It is never nil, so that it is a list in JSON too.

@@ -34,8 +34,9 @@ type Pool struct {
 	host   *Host
 	unlock func() error
 	ledger *ledger.Ledger
-	// unwatch ends the making of room on the disk, and unobserve the observers.
-	unwatch, unobserve func()
+	// unwatch ends the making of room on the disk, unobserve the observers, and unserve the
+	// answering of commands.
+	unwatch, unobserve, unserve func()
 }
 
 // OpenPool takes the directory of the configuration's pool, for which it waits
@@ -47,6 +48,10 @@ type Pool struct {
 func (h *Host) OpenPool(
 	ctx context.Context, c config.Config, user string, wait time.Duration, log *slog.Logger,
 ) (*Pool, error) {
+	log, err := logging(c, log)
+	if err != nil {
+		return nil, err
+	}
 	a, err := h.choose(ctx, c, log)
 	if err != nil {
 		return nil, err
@@ -78,13 +83,17 @@ func (h *Host) OpenPool(
 		return nil, errors.Join(err, unlock())
 	}
 	events := openLedger(c, log)
-	p := &Pool{Backend: a.Name, host: h, unlock: unlock, ledger: events, unwatch: disk.watch(), unobserve: func() {}}
+	p := &Pool{
+		Backend: a.Name, host: h, unlock: unlock, ledger: events,
+		unwatch: disk.watch(), unobserve: func() {}, unserve: func() {},
+	}
 	p.Pool = pool.New(pool.Config{
 		Name: c.Pool, Recipe: recipe,
 		CPUs: c.Machine.CPUs, Memory: c.Machine.Memory, Processors: runtime.NumCPU(),
 		Max: c.MaxWorkers(), ConcurrentStarts: c.Host.ConcurrentStarts,
 		StartTimeout: c.Machine.StartTimeout, WatchInterval: watchInterval, Spares: c.Fork.Spares,
 		Refresh: c.Image.Refresh, Check: c.Image.Check, Keep: c.Image.Keep,
+		Hold: pool.Hold{JobsAsk: c.Hold.On == config.HoldFailed, For: c.Hold.For, Max: c.Hold.Max, Save: c.Hold.Save},
 	}, pool.Parts{
 		Backend: a.Backend, Network: a.Network, Access: a.Access, Store: records, Log: log, Ledger: events,
 		Budget: share, Disk: disk, Images: hostImages{h, c}, Orphans: othersOrphans(ctx, all, a.Name, log),
@@ -99,6 +108,7 @@ func (h *Host) OpenPool(
 		log.Warn("those who look from outside are not told what opened the pool", "err", err)
 	}
 	p.unobserve = h.observe(c, log)
+	p.unserve = p.serveCommands(c.PoolDir(), log)
 	return p, nil
 }
 
@@ -112,13 +122,33 @@ func (h *Host) observe(c config.Config, log *slog.Logger) (end func()) {
 	return func() { cancel(); running.Wait() }
 }
 
+// logging is a logger that also keeps what it is told in the pool's log, for `logs`.
+func logging(c config.Config, log *slog.Logger) (*slog.Logger, error) {
+	records, err := store.Look(c.PoolDir())
+	if err != nil {
+		return nil, err
+	}
+	kept := slog.NewJSONHandler(records.Log(), &slog.HandlerOptions{ReplaceAttr: readableDuration})
+	return slog.New(slog.NewMultiHandler(log.Handler(), kept)), nil
+}
+
+// readableDuration has durations be text, which JSON has no other form for.
+func readableDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
+}
+
 // Close closes the pool, and lets go of its directory only when nothing is left
 // in it. Otherwise the lock ends with this process, so that no two processes work
 // on the same workers.
 func (p *Pool) Close(ctx context.Context) error {
 	defer p.unwatch()
 	defer p.unobserve() // they see the workers' end
-	if err := p.Pool.Close(ctx); err != nil {
+	err := p.Pool.Close(ctx)
+	p.unserve() // whose askers were told that the pool closes
+	if err != nil {
 		p.host.mu.Lock()
 		defer p.host.mu.Unlock()
 		p.host.kept = append(p.host.kept, p.unlock)

@@ -30,7 +30,8 @@ type Swept struct {
 	Held bool `json:"held"`
 	// LeftOver are the orphans.
 	LeftOver []string `json:"left_over"`
-	// Suspended are the workers that wait for the pool's next plugin process.
+	// Suspended are the workers that wait for the pool's next plugin process, held ones
+	// among them.
 	Suspended []string `json:"suspended"`
 	// Removed says that none of it is left now.
 	Removed bool `json:"removed"`

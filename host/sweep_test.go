@@ -141,3 +141,21 @@ func TestSweepKeepsSuspendedWorkersUnlessToldOtherwise(t *testing.T) {
 	require.Equal(t, []string{"worker directory gone-aaaaaaaa"}, swept[0].LeftOver)
 	require.NoDirExists(t, dir)
 }
+
+func TestHeldWorkersAreKeptThatTheNextProcessTakesOver(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		record store.Record
+		kept   bool
+	}{
+		{store.Record{State: "suspended"}, true},
+		{store.Record{State: "running"}, false},
+		{store.Record{State: "debug"}, false},
+		{store.Record{State: "held", Held: &store.Held{Until: now.Add(time.Hour), Saved: true}}, true},
+		{store.Record{State: "held", Held: &store.Held{Until: now.Add(time.Hour)}}, false},
+		{store.Record{State: "held", Held: &store.Held{Until: now, Saved: true}}, false},
+		{store.Record{State: "held"}, false},
+	} {
+		require.Equal(t, c.kept, isKept(c.record, now), "%+v", c.record)
+	}
+}

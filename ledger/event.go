@@ -46,6 +46,7 @@ const (
 	Run       = "run"       // jobs may come
 	Spare     = "spare"     // it was made ahead of time
 	Suspended = "suspended" // it is put away
+	Held      = "held"      // it is kept for a post-mortem
 )
 
 // Event is one thing that happened, and when. What came from a guest, or from an error's

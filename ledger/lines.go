@@ -67,7 +67,7 @@ func (w Worker) linesOf(name string, now time.Time) []Line {
 func (w Worker) Slowest(now time.Time) (slowest Line) {
 	lines := w.Lines(now)
 	for _, line := range lines {
-		if !line.Part && !slices.Contains([]string{Run, Spare, Suspended}, line.Name) && line.Took > slowest.Took {
+		if !line.Part && !slices.Contains([]string{Run, Spare, Suspended, Held}, line.Name) && line.Took > slowest.Took {
 			slowest = line
 		}
 	}

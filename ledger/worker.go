@@ -256,7 +256,7 @@ func (u *Usage) plus(more *Usage) *Usage {
 // abandon ends a worker of which nobody has told the end: its process was killed, and
 // another one has removed it, or found nothing of it.
 func (w *history) abandon(at time.Time) {
-	if phase, lasts := w.Phase(); !lasts || phase.Name == Suspended {
+	if phase, lasts := w.Phase(); !lasts || phase.Name == Suspended || phase.Name == Held {
 		return
 	}
 	w.leave(at)

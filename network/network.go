@@ -97,8 +97,8 @@ type Parker interface {
 	// Park removes everything of a worker's lease but its address, which stays
 	// the worker's, also when the host starts anew. It is idempotent.
 	Park(ctx context.Context, worker string) error
-	// Unpark makes a parked lease again, with the address that it had unless the
-	// host has lost it, and with as many queues as are given, since a machine that was
+	// Unpark makes a parked lease again, with the address that it had, or with another
+	// where it has none, and with as many queues as are given, since a machine that was
 	// saved fits no other number. When it fails, the lease is parked as before.
 	Unpark(ctx context.Context, worker string, queues int) (Lease, error)
 }
@@ -109,6 +109,13 @@ type Cutter interface {
 	CutOff(ctx context.Context, worker string) error
 	// Connect undoes CutOff. It is idempotent.
 	Connect(ctx context.Context, worker string) error
+}
+
+// Isolator is a network that can keep a worker's guest from beginning anything.
+type Isolator interface {
+	// Isolate lets nothing of the guest out but answers to what this host began, such as
+	// a login, for as long as the lease is there. It is idempotent.
+	Isolate(ctx context.Context, worker string) error
 }
 
 // Denier is a network that counts what its policy denies.

@@ -38,6 +38,8 @@ type worker struct {
 	// worker's own goroutine changes them.
 	machine backend.Machine
 	record  store.Record
+	// wish is that of the operator, that it be held when the runner gives it back.
+	wish *wish
 }
 
 // newWorker adds a worker to the pool. The caller holds the mutex, and starts
@@ -68,9 +70,23 @@ func (p *Pool) live(ctx context.Context, w *worker, begin func(context.Context, 
 		return
 	}
 	reason, asked := p.noteEnd(ctx, w, err)
+	over, wasHeld := p.postMortem(w, reason)
+	if errors.Is(over, errKept) {
+		return
+	}
+	if wasHeld {
+		reason = over
+		p.log.Info("worker ends", "worker", w.id, "reason", reason)
+	}
+	p.finish(w, reason, asked)
+}
+
+// finish removes a worker. How one ended that nobody had asked to, or that was held, is kept
+// for people.
+func (p *Pool) finish(w *worker, reason error, asked bool) {
 	p.history.ends(w.id, reason, asked)
 	p.recordEnd(w.id, reason)
-	if !asked {
+	if !asked || w.record.Held != nil {
 		p.keepEnd(w.id, reason)
 	}
 	p.learn(w) // while its machine may still run, and after everybody was told of its end

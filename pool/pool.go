@@ -60,6 +60,8 @@ type Config struct {
 	Check   []string
 	// Keep is how long an image stays after its last use by any pool.
 	Keep time.Duration
+	// Hold says which workers stay for a post-mortem.
+	Hold Hold
 }
 
 // Parts are what a pool is put together from.
@@ -140,6 +142,10 @@ type Pool struct {
 	mu      sync.Mutex // guards all below; nothing waits while it is held
 	workers map[string]*worker
 	spares  []spare // the oldest first
+	// held are the workers that are held, which are none of workers any more once that
+	// was shown, and forksOfHeld is how each fork of one is ended.
+	held        map[string]*hold
+	forksOfHeld map[string]context.CancelCauseFunc
 	// forgotten are workers that are gone and were shown as such, the oldest first,
 	// for those who still ask.
 	forgotten []forgotten
@@ -171,6 +177,9 @@ func New(config Config, parts Parts) *Pool {
 		reaping: reaping,
 		giveUp:  giveUp,
 		workers: make(map[string]*worker),
+
+		held:        make(map[string]*hold),
+		forksOfHeld: make(map[string]context.CancelCauseFunc),
 	}
 	if p.budget == nil {
 		p.budget = unlimited{}

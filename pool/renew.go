@@ -288,8 +288,7 @@ func (p *Pool) check(ctx context.Context, machine backend.Machine, record store.
 	defer cancel()
 	ctx, stop := backend.WhileRunning(ctx, machine)
 	defer stop()
-	identity := guest.Identity{Hostname: record.ID, User: record.User, HostKeyPublic: record.HostKeyPublic}
-	err := commander.Run(ctx, record.Address, identity, Key(record.PrivateKey), command)
+	err := commander.Run(ctx, record.Address, record.Identity(), Key(record.PrivateKey), command)
 	var exit *guest.ExitError
 	switch gone := machine.Err(); {
 	case err != nil && gone != nil:

@@ -22,6 +22,10 @@ const (
 	Spare State = "spare"
 	// Canary is the first worker of a renewed image; the runner never sees it either.
 	Canary State = "canary"
+	// Held is a worker that the runner gave back and that is kept for a post-mortem, and
+	// Debug a fork of one. The runner sees neither.
+	Held  State = "held"
+	Debug State = "debug"
 )
 
 // What may be wrong with a request.
@@ -32,8 +36,12 @@ var (
 	ErrClosing    = errors.New("pool is closing")
 )
 
-// errShrunk is why a worker ends that Shrink was asked to end.
-var errShrunk = errors.New("deleted on request")
+// errShrunk is why a worker ends that Shrink was asked to end, and errRemoved why one does
+// that End was asked to.
+var (
+	errShrunk  = errors.New("deleted on request")
+	errRemoved = errors.New("removed by the operator")
+)
 
 // The phases of a creation, as logs and records name them.
 const (

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/network"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
@@ -106,12 +105,18 @@ func (p *Pool) save(ctx context.Context, record store.Record) error {
 	if err := p.saveMachine(ctx, suspender, record); err != nil {
 		return err
 	}
-	if err := park(ctx, suspender, record.ID); err != nil {
+	record.State = string(Suspended)
+	return p.putAway(ctx, suspender, record)
+}
+
+// putAway is what is left to do for a worker whose machine was saved. The record is what it
+// will say.
+func (p *Pool) putAway(ctx context.Context, parker network.Parker, record store.Record) error {
+	if err := park(ctx, parker, record.ID); err != nil {
 		return err
 	}
 	// Whoever finds the record has no machine to look for any more, nor its memory.
 	p.holdSuspended(ctx, record.ID)
-	record.State = string(Suspended)
 	if err := p.saveWhenRoom(ctx, record); err != nil {
 		return err
 	}
@@ -260,16 +265,15 @@ func (p *Pool) resume(ctx context.Context, record store.Record) (backend.Machine
 	if err != nil {
 		return nil, record, because(ctx, err)
 	}
-	identity := guest.Identity{Hostname: record.ID, User: record.User, HostKeyPublic: record.HostKeyPublic}
-	if err := p.ready(ctx, machine, identity, Key(record.PrivateKey)); err != nil {
+	if err := p.ready(ctx, machine, record.Identity(), Key(record.PrivateKey)); err != nil {
 		return nil, record, because(ctx, err)
 	}
 	record.State, record.Address = string(Running), machine.Address()
 	return machine, record, p.saveWhenRoom(ctx, record)
 }
 
-// adopt takes over the workers that an earlier process suspended, and returns
-// their ids. One that cannot be resumed here is an orphan like any other, and so is
+// adopt takes over the workers that an earlier process suspended, or held and saved, and
+// returns their ids. One that cannot be resumed here is an orphan like any other, and so is
 // one whose machine runs, whatever its record says: two machines would have one disk.
 // Of the lease of those that are taken over no more is kept than is parked, and of what
 // they hold of the host no more than suspended workers take.
@@ -285,15 +289,15 @@ func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]b
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			p.log.Warn("worker is removed, suspended or not: its record cannot be read", "worker", id, "reason", err)
 		}
-		if !ok || err != nil || State(record.State) != Suspended {
+		isHeld := err == nil && State(record.State) == Held
+		if err != nil || !isHeld && (!ok || State(record.State) != Suspended) {
 			continue
 		}
-		if running[id] {
-			p.log.Warn("suspended worker is removed", "worker", id, "reason", "its machine runs")
-			continue
-		}
-		if err := suspender.Resumable(p.store.Dir(id)); err != nil {
-			p.log.Warn("suspended worker cannot be resumed, and is removed", "worker", id, "reason", err)
+		if err := p.adoptable(suspender, ok, record, running[id]); err != nil {
+			p.log.Warn(record.State+" worker is removed", "worker", id, "reason", err)
+			if isHeld {
+				p.keepEnd(id, fmt.Errorf("held worker did not outlive its plugin: %w", err))
+			}
 			continue
 		}
 		if err := suspender.Park(ctx, id); err != nil {
@@ -304,15 +308,40 @@ func (p *Pool) adopt(ctx context.Context, running map[string]bool) (map[string]b
 			record.Reason = ""
 			p.note(record)
 		}
-		p.log.Info("suspended worker is taken over", "worker", id)
+		p.log.Info(record.State+" worker is taken over", "worker", id)
 		p.history.begins(id, ledger.Adopted, time.Now())
+		if adopted[id] = true; isHeld {
+			if err := p.adoptHeld(record); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		p.history.enters(id, ledger.Suspended)
 		p.mu.Lock()
 		ctx, w := p.newWorker(id, Suspended, record.CreatedAt)
 		w.record = record
 		p.running.Go(func() { p.live(ctx, w, p.awaitResume) })
 		p.mu.Unlock()
-		adopted[id] = true
 	}
 	return adopted, nil
+}
+
+// adoptable says why a suspended worker, or a held one, cannot be taken over. can says that
+// there is a suspender.
+func (p *Pool) adoptable(suspender suspender, can bool, record store.Record, running bool) error {
+	isHeld := State(record.State) == Held
+	switch {
+	case running:
+		return errors.New("its machine runs")
+	case !can:
+		return errors.New("this backend cannot take it over")
+	case isHeld && !record.Held.Lasts(time.Now()):
+		return errHoldOver
+	case isHeld && !record.Held.Saved:
+		return errors.New("its machine was not saved")
+	}
+	if err := suspender.Resumable(p.store.Dir(record.ID)); err != nil {
+		return fmt.Errorf("it cannot be resumed: %w", err)
+	}
+	return nil
 }

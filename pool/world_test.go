@@ -42,16 +42,18 @@ type world struct {
 	open     bool            // the network
 	images   string          // the directory of the golden image, if it is to have one
 	consoles string          // what each machine says on its console
+	isolated map[string]bool // leases that only answer
+	asks     string          // what every job says that asks for its worker to be held
 }
 
 // hook takes part in an operation: build, open, acquire, start, ready,
 // await, answers, memory, destroy, release, stock, suspend, park, unpark, resume,
-// prepare or close.
+// prepare, asked, isolate, fork saved or close.
 type hook func(ctx context.Context, id string) error
 
 func newWorld() *world {
 	return &world{hooks: map[string]hook{}, machines: map[string]*machine{}, leases: map[string]bool{},
-		saved: map[string]bool{}, parked: map[string]bool{}, stocked: map[string]bool{}}
+		saved: map[string]bool{}, parked: map[string]bool{}, stocked: map[string]bool{}, isolated: map[string]bool{}}
 }
 
 // on sets the hook of an operation; nil removes it.
@@ -249,7 +251,31 @@ func (w worldBackend) Resumable(dir string) error {
 	return nil
 }
 
+func (w worldBackend) ForkSaved(ctx context.Context, dir string, spec backend.Spec) (backend.Machine, error) {
+	w.mu.Lock()
+	m := &machine{id: spec.ID, done: make(chan struct{})}
+	if !w.saved[filepath.Base(dir)] || !w.leases[spec.ID] || !w.isolated[spec.ID] || w.machines[spec.ID] != nil {
+		panic("forked what was not saved, or into a lease from which it gets out")
+	}
+	w.machines[spec.ID] = m
+	w.mu.Unlock()
+	return m, w.meet(ctx, "fork saved", spec.ID)
+}
+
 type worldNetwork struct{ *world }
+
+func (w worldNetwork) Isolate(ctx context.Context, id string) error {
+	if err := w.meet(ctx, "isolate", id); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.leases[id] {
+		panic("isolated what has no lease")
+	}
+	w.isolated[id] = true
+	return nil
+}
 
 func (w worldNetwork) Open(ctx context.Context) error {
 	if err := w.meet(ctx, "open", ""); err != nil {
@@ -297,9 +323,6 @@ func (w worldNetwork) Unpark(ctx context.Context, id string, _ int) (network.Lea
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.parked[id] {
-		panic("unparked what was not parked")
-	}
 	delete(w.parked, id)
 	w.leases[id] = true
 	return network.Lease{Worker: id}, nil
@@ -338,6 +361,15 @@ func (w worldAccess) New(id, user string) (guest.Identity, pool.Key, error) {
 
 func (w worldAccess) Ready(ctx context.Context, _ netip.AddrPort, identity guest.Identity, _ pool.Key) error {
 	return w.meet(ctx, "ready", identity.Hostname)
+}
+
+func (w worldAccess) HoldAsked(ctx context.Context, _ netip.AddrPort, identity guest.Identity, _ pool.Key) (
+	words string, asked bool, err error,
+) {
+	err = w.meet(ctx, "asked", identity.Hostname)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asks, w.asks != "", err
 }
 
 func (w worldAccess) Answers(ctx context.Context, _ netip.AddrPort) error {

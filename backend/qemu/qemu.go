@@ -38,7 +38,7 @@ func (d Driver) Traits() vmm.Traits {
 	return vmm.Traits{
 		Name: "QEMU", Binary: d.binary(),
 		Tag:      process.Tag{Option: "-name", Prefix: "mayfly:"},
-		Emulates: true, VHost: true, Generation: hasGenerations,
+		Emulates: true, VHost: true, Generation: hasGenerations, ForksSaved: true,
 		ProbeArguments: probeArguments, ProbeEnds: true, AnswerFile: "acceleration.json",
 		Sockets: []string{agentSocket, qmpSocket}, Logs: []string{outputFile},
 	}

@@ -99,6 +99,9 @@ type Traits struct {
 	Generation bool
 	// WholeDisks says that a saved machine must not have an overlay for a disk.
 	WholeDisks bool
+	// ForksSaved says that a state that was saved of a machine can be restored any number
+	// of times, without a change of it.
+	ForksSaved bool
 	// TemplateExtra is what templates depend on besides, in words.
 	TemplateExtra string
 	// Sockets and Logs are names in a machine's directory: what the program's

@@ -149,6 +149,43 @@ func TestASuspendedForkIsResumedByAnother(t *testing.T) {
 	require.Error(t, b.Resumable(spec.Dir))
 }
 
+// TestASavedMachineIsForkedAgainAndAgain has one whose disk lies on its template's.
+func TestASavedMachineIsForkedAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.prepare(t)
+	held := b.spec(t, "held")
+	b.start(t, held)
+	require.NoError(t, b.Suspend(t.Context(), held.ID))
+	contents := func() (all []string) {
+		for _, name := range files(t, held.Dir) {
+			text, err := os.ReadFile(filepath.Join(held.Dir, name))
+			require.NoError(t, err)
+			all = append(all, name, string(text))
+		}
+		return all
+	}
+	saved := contents()
+	for _, name := range []string{"onef", "twof"} {
+		b.driver.noted()
+		spec := b.spec(t, name)
+		m, err := b.ForkSaved(t.Context(), held.Dir, spec)
+		require.NoError(t, err)
+		require.Equal(t, backend.Fork, m.How())
+		require.Equal(t, "launch, restore, continue, wake", b.driver.noted())
+		require.Equal(t, filepath.Join(spec.Dir, diskFile), b.machines[spec.ID].spec.Disk)
+		require.NoError(t, os.WriteFile(filepath.Join(spec.Dir, diskFile), []byte("what the fork wrote"), 0o600))
+		require.Equal(t, exists(filepath.Join(held.Dir, baseFile)), exists(filepath.Join(spec.Dir, baseFile)))
+		require.Equal(t, saved, contents())
+	}
+	require.NoError(t, b.Resumable(held.Dir))
+
+	b.driver.forksOnce = true
+	b.traits = b.driver.Traits()
+	_, err := b.ForkSaved(t.Context(), held.Dir, b.spec(t, "thre"))
+	require.ErrorContains(t, err, "Shell cannot restore a saved machine twice")
+}
+
 // Its end calls off what waits for it, in the same words as whoever stops us.
 func TestMachineThatEndedSaysSoToWhomItCalledOff(t *testing.T) {
 	stopped := process.Command{Path: "/bin/sh", Arguments: []string{"-c", "kill -STOP $$"}, Output: os.DevNull}

@@ -37,8 +37,8 @@ type played struct {
 	// fails is a call that fails, with failure where there is one.
 	fails   string
 	failure error
-	// wholeDisks is that trait.
-	wholeDisks bool
+	// wholeDisks is that trait, and forksOnce is that it cannot fork what was saved.
+	wholeDisks, forksOnce bool
 	// launched is what was launched last.
 	launched Spec
 	// noCutter has a network that cannot cut machines off.
@@ -47,7 +47,7 @@ type played struct {
 
 func (d *played) Traits() Traits {
 	return Traits{
-		Name: "Shell", Binary: "true", Emulates: true, WholeDisks: d.wholeDisks,
+		Name: "Shell", Binary: "true", Emulates: true, WholeDisks: d.wholeDisks, ForksSaved: !d.forksOnce,
 		ProbeArguments: func(string, string) []string { return nil }, ProbeEnds: true, AnswerFile: "answer.json",
 		Tag:     process.Tag{Option: "tag"},
 		Sockets: []string{"socket"}, Logs: []string{"shell.log"},

@@ -20,6 +20,7 @@ import (
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/backend/vmm/template"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/image/disk"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
@@ -190,6 +191,46 @@ func (b *Backend) resume(ctx context.Context, spec backend.Spec) (*machine, erro
 		return nil, m.explain(err)
 	}
 	return m, nil
+}
+
+// ForkSaved restores what Suspend saved of another worker as a machine of its own. The disk
+// is copied, since a guest that goes on writes to it.
+func (b *Backend) ForkSaved(ctx context.Context, dir string, spec backend.Spec) (backend.Machine, error) {
+	m, err := b.forkSaved(ctx, dir, spec)
+	if err != nil {
+		return nil, fmt.Errorf("forking what was saved in %s: %w", dir, diskspace.Explain(spec.Dir, err))
+	}
+	return m, nil
+}
+
+func (b *Backend) forkSaved(ctx context.Context, dir string, spec backend.Spec) (*machine, error) {
+	if !b.traits.ForksSaved {
+		return nil, fmt.Errorf("%s cannot restore a saved machine twice", b.traits.Name)
+	}
+	saved, err := b.loadSuspended(dir)
+	if err != nil {
+		return nil, err
+	}
+	fork := saved.Spec.in(spec.Dir)
+	fork.Layout = fork.Layout.here()
+	if err := disk.Copy(ctx, filepath.Join(dir, diskFile), fork.Disk); err != nil {
+		return nil, err
+	}
+	if base := filepath.Join(dir, baseFile); exists(base) {
+		if err := keepBase(base, spec.Dir); err != nil {
+			return nil, err
+		}
+	}
+	m, err := b.launch(ctx, placeOf(spec), fork)
+	if err != nil {
+		return nil, err
+	}
+	m.how = backend.Fork
+	err = m.restore(ctx, filepath.Join(dir, stateFile))
+	if err == nil {
+		err = m.run(ctx, func(ctx context.Context, agent *guest.Client) error { return agent.Wake(ctx) })
+	}
+	return m, m.explain(err)
 }
 
 // Resumable looks at what Suspend left, and whether it is of this host.

@@ -89,6 +89,7 @@ var (
 	_ backend.Forker      = (*Backend)(nil)
 	_ backend.Stocker     = (*Backend)(nil)
 	_ backend.Suspender   = (*Backend)(nil)
+	_ backend.SavedForker = (*Backend)(nil)
 	_ backend.Console     = (*Backend)(nil)
 	_ backend.Accelerated = (*Backend)(nil)
 	_ backend.Metered     = (*Backend)(nil)

@@ -18,6 +18,12 @@ type commands struct {
 	Ps         psCommand         `cmd:"" help:"List the workers of all pools."`
 	Explain    explainCommand    `cmd:"" help:"Say where a worker's or a job's time went, and how it ended."`
 	Events     eventsCommand     `cmd:"" help:"Print what happened to workers, in order."`
+	Ssh        sshCommand        `cmd:"" help:"Log in to a worker, or run a command there."`
+	Console    consoleCommand    `cmd:"" help:"Print what a worker's machine has written to its console."`
+	Logs       logsCommand       `cmd:"" help:"Print what the plugin has logged, or what it has of one worker."`
+	Rm         rmCommand         `cmd:"" help:"End a worker, whoever uses it."`
+	Hold       holdCommand       `cmd:"" help:"Keep a worker for a post-mortem when the runner gives it back."`
+	Debug      debugCommand      `cmd:"" help:"Open a shell in a fork of a held worker, with its very memory."`
 	Gc         gcCommand         `cmd:"" help:"Remove orphans: what killed plugin processes have left."`
 	Config     configCommands    `cmd:"" help:"The runner's configuration."`
 	Licenses   licensesCommand   `cmd:"" help:"Print our licence and those of all that is built in."`

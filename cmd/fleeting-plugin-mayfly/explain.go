@@ -156,6 +156,7 @@ var phaseMeanings = map[string]string{
 	"run":           "ready for jobs",
 	"suspend":       "being put away",
 	"suspended":     "put away",
+	"held":          "kept for a post-mortem",
 	"resume":        "being brought back",
 	"teardown":      "being removed",
 	ledger.Other:    "what no phase accounts for",

@@ -12,7 +12,7 @@ import (
 type gcCommand struct {
 	configuration
 	DryRun    bool `help:"Only say what there is."`
-	Suspended bool `help:"Remove suspended workers too, which wait for their plugin."`
+	Suspended bool `help:"Remove suspended and held workers too, which wait for their plugin."`
 	JSON      bool `help:"Print one JSON document."`
 }
 
@@ -55,7 +55,7 @@ func printSwept(s *streams, pool host.Swept) {
 		fmt.Fprintf(s.out, "pool %s: %s: %s\n", pool.Pool, did, what)
 	}
 	for _, id := range pool.Suspended {
-		fmt.Fprintf(s.out, "pool %s: kept: suspended worker %s\n", pool.Pool, id)
+		fmt.Fprintf(s.out, "pool %s: kept: suspended or held worker %s\n", pool.Pool, id)
 	}
 	if len(pool.LeftOver) == 0 {
 		fmt.Fprintf(s.out, "pool %s: no orphans\n", pool.Pool)

@@ -78,6 +78,14 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// exitError is the end of a command that has an exit code of its own.
+type exitError struct {
+	code int
+	error
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
 // errSilent is the error of a command that has said on stdout what is wrong. It
 // has no text, so that of another beside it is all that is printed.
 var errSilent = errors.New("")
@@ -95,12 +103,12 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 		fmt.Fprintf(stderr, "%s: %s\n", config.PluginName, text)
 	}
 	var usage usageError
-	var status exitStatus
+	var exit exitError
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &status):
-		return int(status)
+	case errors.As(err, &exit) && ctx.Err() == nil:
+		return exit.code
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "`%s --help` explains the command line.\n", config.PluginName)
 		return exitUsage

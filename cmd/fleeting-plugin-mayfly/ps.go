@@ -49,6 +49,8 @@ type listedWorker struct {
 	Console      []string `json:"console,omitempty"`
 	// Job is what its guest says of the job that was seen in it last.
 	Job *ledger.Job `json:"job,omitempty"`
+	// HeldUntil is there for a worker that is held.
+	HeldUntil time.Time `json:"held_until,omitzero"`
 	// PSSBytes and PrivateBytes are what its processes take of the host's
 	// memory; 0 where there are none, or the backend cannot tell.
 	PSSBytes     int64 `json:"pss_bytes,omitempty"`
@@ -196,6 +198,9 @@ func describeWorker(records *store.Store, id string) (listedWorker, bool) {
 	}
 	worker.State, worker.How, worker.Reason = record.State, record.How, record.Reason
 	worker.AgeSeconds = secondsBetween(record.CreatedAt, time.Now())
+	if record.Held != nil && record.State == string(pool.Held) {
+		worker.HeldUntil, worker.Reason = record.Held.Until, record.Held.Describe(time.Now())
+	}
 	if !record.ReadyAt.IsZero() {
 		worker.ReadySeconds = readySeconds(record)
 	}

@@ -146,12 +146,7 @@ func (s session) run(ctx context.Context, to *streams, commanded bool) error {
 	case exit.ExitCode() == exitLost:
 		return errors.New("the session with the clone broke: nothing is saved")
 	case commanded:
-		return exitStatus(exit.ExitCode())
+		return exitError{exit.ExitCode(), fmt.Errorf("the command ended with exit code %d", exit.ExitCode())}
 	}
 	return nil
 }
-
-// exitStatus is that of a command in a clone, which becomes ours.
-type exitStatus int
-
-func (s exitStatus) Error() string { return fmt.Sprintf("the command ended with exit code %d", int(s)) }

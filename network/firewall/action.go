@@ -39,6 +39,13 @@ func (a gotoChain) expressions(map[string]*nftables.Set) []expr.Any {
 	return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictGoto, Chain: a.chain}}
 }
 
+// reject with icmpx port-unreachable: whoever has sent it need not wait for an answer.
+type reject struct{}
+
+func (reject) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}
+}
+
 // masquerade: the connection gets the address of the interface that it leaves by.
 type masquerade struct{}
 

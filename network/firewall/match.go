@@ -188,6 +188,18 @@ func (m ctState) expressions(map[string]*nftables.Set) []expr.Any {
 	return bits(expr.CtKeySTATE, m.anyOf, m.not)
 }
 
+// directionReply is IP_CT_DIR_REPLY of the kernel.
+const directionReply = 1
+
+// ct direction reply: the packet answers what the other end began.
+type ctDirectionReply struct{}
+
+func (ctDirectionReply) expressions(map[string]*nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: register}, compare(false, []byte{directionReply}),
+	}
+}
+
 // ct status dnat: connections whose destination was changed, in both directions.
 type ctStatusDNAT struct{}
 

@@ -116,7 +116,7 @@ func (i *Island) settleAgain(ctx context.Context, worker, name string) (netip.Ad
 			return addr, err
 		}
 	}
-	i.log.Warn("worker comes back with another address", "worker", worker, "kept", kept)
+	i.log.Info("worker has another address than it may have had", "worker", worker, "former", kept)
 	return i.settle(ctx, worker, name)
 }
 

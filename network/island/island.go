@@ -47,6 +47,7 @@ var (
 	_ network.Guard   = (*Island)(nil)
 	_ network.Cutter  = (*Island)(nil)
 
+	_ network.Isolator   = (*Island)(nil)
 	_ network.Accountant = (*Island)(nil)
 )
 

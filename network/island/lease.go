@@ -141,6 +141,11 @@ func (i *Island) Connect(_ context.Context, worker string) error {
 	return i.within(worker, func() error { return firewall.Remove(firewall.CutTable) })
 }
 
+// Isolate has the worker's namespace drop what its guest sends, but for answers.
+func (i *Island) Isolate(_ context.Context, worker string) error {
+	return i.within(worker, func() error { return firewall.Add(firewall.Isolated()) })
+}
+
 // within runs f in the worker's namespace.
 func (i *Island) within(worker string, f func() error) error {
 	name, err := i.name(worker)

@@ -95,3 +95,21 @@ func TestACutLeaseLetsNothingThrough(t *testing.T) {
 	}
 	require.Error(t, island.CutOff(t.Context(), "p-bbbbbbbb"), "it has no lease")
 }
+
+func TestAnIsolatedLeaseAnswersTheHostOnly(t *testing.T) {
+	internet := newInternet(t)
+	island := openIsland(t, testOptions(t, "p"))
+	lease := acquire(t, island, "p-aaaaaaaa")
+	guest := newGuest(t, lease)
+	serve(t, internet, isp+":80")
+	_, err := ask(guest, "tcp", isp+":80", patience)
+	require.NoError(t, err)
+	for range 2 {
+		require.NoError(t, island.Isolate(t.Context(), lease.Worker))
+		_, err = ask(hostNamespace, "tcp", lease.SSH().String(), patience)
+		require.NoError(t, err, "the host gets in")
+		_, err = ask(guest, "tcp", isp+":80", patience)
+		require.ErrorContains(t, err, "refused")
+	}
+	require.Error(t, island.Isolate(t.Context(), "p-bbbbbbbb"), "it has no lease")
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 
@@ -33,7 +32,11 @@ func (s SSH) Run(
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	said := lines.New(func(string) {})
-	err = runOn(conn, addr.String(), config, command, lines.Serial(said))
+	err = withSession(conn, addr.String(), config, func(session *ssh.Session) error {
+		output := lines.Serial(said)
+		session.Stdout, session.Stderr = output, output
+		return session.Run(command)
+	})
 	var exit *ssh.ExitError
 	switch {
 	case err == nil:
@@ -54,7 +57,10 @@ func (s SSH) connect(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 	return dial(ctx, "tcp", addr.String())
 }
 
-func runOn(conn net.Conn, addr string, config *ssh.ClientConfig, command string, output io.Writer) error {
+// withSession logs in over a connection, and opens a session.
+func withSession(
+	conn net.Conn, addr string, config *ssh.ClientConfig, do func(*ssh.Session) error,
+) error {
 	c, channels, requests, err := ssh.NewClientConn(conn, addr, config)
 	if err != nil {
 		return err
@@ -66,6 +72,5 @@ func runOn(conn net.Conn, addr string, config *ssh.ClientConfig, command string,
 		return fmt.Errorf("opening a session: %w", err)
 	}
 	defer session.Close()
-	session.Stdout, session.Stderr = output, output
-	return session.Run(command)
+	return do(session)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/diskspace"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/guest"
 	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/statefile"
 )
 
@@ -51,6 +52,35 @@ type Record struct {
 	// Phases says how many seconds each phase of the creation took. A name with
 	// a dot is a part of the phase before the dot.
 	Phases map[string]float64 `json:"phases,omitempty"`
+	// Held is there for a worker that is held.
+	Held *Held `json:"held,omitempty"`
+}
+
+// Identity is what has to be known of a worker to log in.
+func (r Record) Identity() guest.Identity {
+	return guest.Identity{Hostname: r.ID, User: r.User, HostKeyPublic: r.HostKeyPublic}
+}
+
+// Held says why a worker is kept for a post-mortem, and until when.
+type Held struct {
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+	// Why is who asked for it, and what a job said about that.
+	Why string `json:"why"`
+	// Saved says that its machine lies in its directory, memory included, and does not run.
+	Saved bool `json:"saved,omitempty"`
+}
+
+// Lasts says whether a worker is still to be held.
+func (h *Held) Lasts(now time.Time) bool { return h != nil && now.Before(h.Until) }
+
+// Describe is the hold as a line for people.
+func (h *Held) Describe(now time.Time) string {
+	how := ""
+	if h.Saved {
+		how = "saved, "
+	}
+	return fmt.Sprintf("%sheld for another %s: %s", how, max(0, h.Until.Sub(now)).Round(time.Second), h.Why)
 }
 
 // Save writes the record into the worker's directory, which must be there. A

@@ -254,3 +254,14 @@ func TestWorkersAreNoLinks(t *testing.T) {
 	require.NoError(t, s.Remove(sample.ID))
 	require.FileExists(t, precious)
 }
+
+func TestAHoldSaysHowLongItLasts(t *testing.T) {
+	now := time.Now()
+	held := &store.Held{Until: now.Add(90 * time.Minute), Why: "its job asked for it"}
+	require.Equal(t, "held for another 1h30m0s: its job asked for it", held.Describe(now))
+	require.True(t, held.Lasts(now))
+	held.Saved = true
+	require.Equal(t, "saved, held for another 0s: its job asked for it", held.Describe(now.Add(2*time.Hour)))
+	require.False(t, held.Lasts(held.Until))
+	require.False(t, (*store.Held)(nil).Lasts(now))
+}

@@ -41,6 +41,7 @@ type Config struct {
 	Fork     Fork
 	Nspawn   Nspawn
 	Host     Host
+	Hold     Hold
 	Metrics  Metrics
 	Tracing  Tracing
 	Tart     Tart
@@ -56,7 +57,7 @@ type Config struct {
 func (c *Config) sections() []section {
 	return []section{
 		poolSection(c), imageSection(c), machineSection(c), networkSection(c), forkSection(c), hostSection(c),
-		metricsSection(c), tracingSection(c),
+		holdSection(c), metricsSection(c), tracingSection(c),
 		nspawnSection(c), cloudHypervisorSection(c), tartSection(c), bhyveSection(c), syntheticSection(c),
 	}
 }
@@ -187,8 +188,8 @@ func (c Config) MaxWorkers() int {
 
 // Capacity is how many workers the pool can have beside what else of it may
 // have an address at the same time: a machine that an image or a template is
-// made of, one of a renewal, and a spare that is being made while its room goes to a
-// worker. A spare that is ready becomes that worker.
+// made of, one of a renewal, a spare that is being made while its room goes to a worker,
+// and those that failed jobs have held. A spare that is ready becomes that worker.
 func (c Config) Capacity() int {
 	besides := 1
 	if c.Image.Refresh != (image.Refresh{}) {
@@ -196,6 +197,9 @@ func (c Config) Capacity() int {
 	}
 	if c.Fork.Spares > 0 {
 		besides++
+	}
+	if c.Hold.On == HoldFailed {
+		besides += c.Hold.Max
 	}
 	return c.Network.Addresses() - besides
 }

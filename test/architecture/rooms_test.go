@@ -71,6 +71,7 @@ var rooms = []room{
 
 	// The implementations.
 	{pattern: "pool/store", imports: contracts},
+	{pattern: "pool/control"},
 	{pattern: "pool/access", imports: []string{"guest", "network", "pool"}}, // what the pool asks for, done
 	{pattern: "guest/...", imports: []string{"cloudinit", "guest", "image", "network"}},
 	{pattern: "cloudinit/seed", imports: contracts},
@@ -121,7 +122,8 @@ var rooms = []room{
 	{pattern: "provider/config/...", imports: union(contracts, "image/distribution", "templates")},
 	{pattern: "host/budget", imports: []string{"pool"}}, // what the pool asks for, done
 	{pattern: "host/diskguard"},
-	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "ledger", "pool", "pool/store", "provider/config")},
+	{pattern: "host", imports: union(contracts, "host/budget", "host/diskguard", "ledger", "pool", "pool/control",
+		"pool/store", "provider/config")},
 	{pattern: "provider", imports: []string{"host", "pool", "provider/config"}},
 	// Those who only look. They read what ps reads, through the host.
 	{pattern: "observe", imports: []string{"host", "image", "ledger", "pool", "pool/store", "provider/config"}},

@@ -144,7 +144,7 @@ var rules = []rule{
 	},
 	{
 		of:   pattern{Record: {"suspended"}},
-		says: "suspended worker cannot be resumed, and is removed",
+		says: "it cannot be resumed",
 		why:  "a part of what was saved is missing",
 	},
 	{
@@ -300,7 +300,9 @@ const head = `# Recovery
 What the next plugin process of a pool does with what the one before has left of a worker: it was killed, or the host
 lost its power. ` + "`make generate`" + ` writes this page from the table that a test works through
 (` + "`test/e2e/recovery`" + `): it makes each combination for real, opens the pool as the plugin does, and looks at what is
-left. [Crash and recovery](../architecture.md#crash-and-recovery) says how it is done.
+left. [Crash and recovery](../architecture.md#crash-and-recovery) says how it is done. A worker that is
+[held](../guides/post-mortem.md) and was saved is taken for a suspended one until its time is over, and any other held
+one for a running one.
 
 ## What may be left
 `

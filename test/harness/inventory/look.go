@@ -371,6 +371,8 @@ var places = []place{
 	{pattern: "pools/*/opened.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/served.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/ledger", kind: PoolFile, owner: ofPool, whole: true}, // it has bounds of its own
+	{pattern: "pools/*/control.sock", kind: PoolFile, owner: ofPool},
+	{pattern: "pools/*/plugin.log*", kind: PoolFile, owner: ofPool}, // it has a bound of its own
 	{pattern: "pools/*/breaker.json", kind: PoolFile, owner: ofPool},
 	{pattern: "pools/*/forks.json", kind: PoolFile, owner: ofPool}, // what forks were seen to take
 	{pattern: "pools/*/template-time.json", kind: PoolFile, owner: ofPool},

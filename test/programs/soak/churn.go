@@ -144,6 +144,9 @@ func (p *pool) measure() (s size, err error) {
 		if entry.Name() == "images" {
 			return fs.SkipDir
 		}
+		if strings.HasPrefix(entry.Name(), "plugin.log") { // it has a bound of its own
+			return nil
+		}
 		info, err := entry.Info()
 		if err == nil {
 			s[3]++
