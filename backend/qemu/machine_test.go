@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -152,7 +153,9 @@ func TestCancelledBuildLeavesNothing(t *testing.T) {
 	require.NoError(t, w.network.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, w.network.Close(context.Background())) })
 	blank := filepath.Join(t.TempDir(), "blank.raw")
-	require.NoError(t, os.WriteFile(blank, append(make([]byte, 510), 0x55, 0xaa), 0o600))
+	forever := []byte{0xeb, 0xfe} // a jump to itself, for a BIOS
+	sector := slices.Concat(forever, make([]byte, 510-len(forever)), []byte{0x55, 0xaa})
+	require.NoError(t, os.WriteFile(blank, sector, 0o600))
 	require.NoError(t, os.Truncate(blank, 1<<20))
 	recipe := image.Recipe{
 		Source: image.Source{Kind: image.Local, Location: blank}, User: "mayfly",
