@@ -32,6 +32,9 @@ const (
 	mostGrace  = 15 * time.Minute
 )
 
+// grace is how long after its start the pool removes none.
+func (p *Pool) grace() time.Duration { return min(max(p.config.Keep, leastGrace), mostGrace) }
+
 // lookForUnused has the pool look for images that nobody uses any more.
 func (p *Pool) lookForUnused() {
 	select {
@@ -46,7 +49,7 @@ func (p *Pool) lookForUnused() {
 // use it.
 func (p *Pool) removeUnused(serving image.Golden, opened time.Time) {
 	serving.NoteUse()
-	if time.Since(opened) < min(max(p.config.Keep, leastGrace), mostGrace) {
+	if time.Since(opened) < p.grace() {
 		return
 	}
 	now, refresh, series := time.Now(), p.config.Refresh, p.config.Recipe.Series()

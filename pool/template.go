@@ -71,7 +71,7 @@ func (p *Pool) expectTemplate() {
 // Without a template nothing stops: workers are clones then.
 func (p *Pool) tend() {
 	forker, forks := p.backend.(backend.Forker)
-	opened := time.Now()
+	opened, graceIsOver := time.Now(), time.After(p.grace())
 	for failed := false; ; {
 		golden, err := p.golden.wait(p.growing)
 		if p.growing.Err() != nil {
@@ -87,11 +87,17 @@ func (p *Pool) tend() {
 			failed = !p.keepTemplate(forker, golden, failed)
 		}
 		p.removeUnused(golden, opened) // after the template that was made from it
-		select {
-		case <-time.After(templateCheck):
-		case <-p.unused:
-		case <-p.growing.Done():
-			return
+		for next, looks := time.After(templateCheck), false; !looks; {
+			select {
+			case <-next:
+				looks = true
+			case <-p.unused:
+				looks = true
+			case <-graceIsOver:
+				p.removeUnused(golden, opened)
+			case <-p.growing.Done():
+				return
+			}
 		}
 	}
 }

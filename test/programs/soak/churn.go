@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
+
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
+	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
 // churn makes and deletes workers, pool after pool, and requires that nothing grows.
@@ -123,8 +126,8 @@ var figures = [len(size{})]figure{
 // size is a value for each of figures.
 type size [5]int64
 
-// measure looks at the plugin process, and at the state directory without its
-// images.
+// measure looks at the plugin process, and at the state directory without its images, and
+// without ledgers and logs, which have bounds of their own.
 func (p *pool) measure() (s size, err error) {
 	dir := filepath.Join("/proc", strconv.Itoa(p.pid))
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
@@ -141,10 +144,10 @@ func (p *pool) measure() (s size, err error) {
 		if err != nil {
 			return err
 		}
-		if entry.Name() == "images" {
+		switch {
+		case entry.Name() == "images" || entry.Name() == ledger.Dir:
 			return fs.SkipDir
-		}
-		if strings.HasPrefix(entry.Name(), "plugin.log") { // it has a bound of its own
+		case strings.HasPrefix(entry.Name(), store.LogFile):
 			return nil
 		}
 		info, err := entry.Info()
