@@ -30,7 +30,8 @@ func (r Recipe) GoesOn(saved Recipe) error {
 		return fmt.Errorf("it is not of the form that this backend needs: save one with this backend")
 	case saved.User != r.User:
 		return fmt.Errorf("its jobs log in as %q and this pool's as %q: "+
-			"set connector_config.username to %q, or save one of an image for this user", saved.User, r.User, saved.User)
+			"set connector_config.username to %q, or save one of an image for this user",
+			saved.User, r.User, saved.User)
 	case saved.Disk != r.Disk:
 		return fmt.Errorf("its disk has %d bytes and machine.disk asks for %d: set machine.disk to %q",
 			saved.Disk, r.Disk, fmt.Sprintf("%dMiB", saved.Disk>>20))

@@ -67,7 +67,8 @@ func (w Worker) linesOf(name string, now time.Time) []Line {
 func (w Worker) Slowest(now time.Time) (slowest Line) {
 	lines := w.Lines(now)
 	for _, line := range lines {
-		if !line.Part && !slices.Contains([]string{Run, Spare, Suspended, Held}, line.Name) && line.Took > slowest.Took {
+		nobodyWaits := slices.Contains([]string{Run, Spare, Suspended, Held}, line.Name)
+		if !line.Part && !nobodyWaits && line.Took > slowest.Took {
 			slowest = line
 		}
 	}

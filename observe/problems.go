@@ -88,7 +88,8 @@ func (p Pool) problems(now time.Time) (problems []Problem) {
 	if n := len(p.Ended); n > 0 && now.Sub(p.Ended[n-1].EndedAt) < Recently {
 		last := p.Ended[n-1]
 		recent := slices.IndexFunc(p.Ended, func(e store.Ended) bool { return now.Sub(e.EndedAt) < Recently })
-		text := fmt.Sprintf("%d workers ended unasked within the last hour, the last one: %s", n-recent, lines.First(last.Reason))
+		text := fmt.Sprintf("%d workers ended unasked within the last hour, the last one: %s",
+			n-recent, lines.First(last.Reason))
 		add(Failing, last.ID, last.EndedAt, text)
 	}
 	if failed := p.Image.Failed; failed != nil {

@@ -22,7 +22,7 @@ type imageCommands struct {
 	Show  imageShowCommand  `cmd:"" help:"Print all that is known of an image."`
 	Rm    imageRmCommand    `cmd:"" help:"Remove images, unless somebody uses them, and print their digests."`
 	Prune imagePruneCommand `cmd:"" help:"Remove the images that nobody uses."`
-	Shell imageShellCommand `cmd:"" help:"Work in a throw-away clone of the image; what is left can be saved as an image."`
+	Shell imageShellCommand `cmd:"" help:"Work in a throw-away clone of the image; what is left can be saved."`
 	Push  imagePushCommand  `cmd:"" help:"Send an image to a registry, for other hosts, and print its reference."`
 	Pull  imagePullCommand  `cmd:"" help:"Bring an image that another host has pushed, and print its digest."`
 }

@@ -14,9 +14,6 @@ import (
 	"time"
 
 	"gitlab.com/gitlab-org/fleeting/fleeting/provider"
-
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/ledger"
-	"gitlab.com/mayfly-ci/fleeting-plugin-mayfly/pool/store"
 )
 
 // churn makes and deletes workers, pool after pool, and requires that nothing grows.
@@ -145,9 +142,9 @@ func (p *pool) measure() (s size, err error) {
 			return err
 		}
 		switch {
-		case entry.Name() == "images" || entry.Name() == ledger.Dir:
+		case entry.Name() == "images" || entry.Name() == "ledger":
 			return fs.SkipDir
-		case strings.HasPrefix(entry.Name(), store.LogFile):
+		case strings.HasPrefix(entry.Name(), "plugin.log"):
 			return nil
 		}
 		info, err := entry.Info()
